@@ -1,0 +1,257 @@
+"""Reader of .caffemodel files: names of layers and their blobs, nothing else.
+
+A .caffemodel is a NetParameter in protobuf's wire format (protobuf.dev, "Encoding"; field numbers
+from caffe.proto). The fields that matter here:
+
+    NetParameter       layers = 2 (V1LayerParameter), layer = 100 (LayerParameter)
+    V1LayerParameter   name = 4, blobs = 6
+    LayerParameter     name = 1, blobs = 7
+    BlobProto          num, channels, height, width = 1 .. 4, data = 5, shape = 7, double_data = 8
+    BlobShape          dim = 1
+
+Everything else is stepped over, so files of Caffe forks with layer types of their own can be
+read. The file is mapped into memory, and no length in it is believed before it was compared with
+what is left of the message around it.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.errors import WeightsError
+
+FloatArray = NDArray[np.float32]
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+LONGEST_VARINT = 10  # bytes: 64 bits, 7 a byte
+MOST_AXES = 32  # Caffe's own limit for a blob
+# Field numbers of (name, blobs) by the number of the layer field in NetParameter.
+LAYER_FIELDS = {2: (4, 6), 100: (1, 7)}
+LEGACY_AXES = (1, 2, 3, 4)
+DATA, SHAPE, DOUBLE_DATA = 5, 7, 8
+FIRST_RUN = 64  # unpacked numbers looked at first; doubles while all belong to the blob
+
+REMEDY = "check that it is a .caffemodel and download it again"
+
+
+class _MalformedError(Exception):
+    """What is wrong with the bytes; the caller adds file name and remedy."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One field of a message: its payload is ``source[start:stop]``; ``value`` is a varint's."""
+
+    number: int
+    wire_type: int
+    start: int
+    stop: int
+    value: int = 0
+
+
+def read_caffemodel(path: Path | str) -> dict[str, list[FloatArray]]:
+    """The blobs of every layer that has any, in the order of the file.
+
+    Args:
+        path: a .caffemodel file, of the old (``layers``) or new (``layer``) format.
+
+    Returns:
+        Layer name to its blobs: float32 arrays in C order, shaped as the file says (the four
+        axes num, channels, height, width in old files). They are copies; the file can go.
+
+    Raises:
+        WeightsError: not readable, not a .caffemodel, cut short or damaged.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such file; name a .caffemodel file")
+        with path.open("rb") as file:
+            # An empty file cannot be mapped.
+            if not file.read(1):
+                raise WeightsError(f"{path}: the file is empty; download it again")
+            source = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); check the path") from error
+    try:
+        layers = _net(source)
+    except _MalformedError as error:
+        raise WeightsError(f"{path}: not a whole .caffemodel ({error}); {REMEDY}") from error
+    if not layers:
+        raise WeightsError(f"{path}: holds no layer with weights; {REMEDY}")
+    return layers
+
+
+def _varint(source: mmap.mmap, position: int, stop: int) -> tuple[int, int]:
+    """The unsigned 64-bit number at ``position``, and the position after it."""
+    value = 0
+    for index in range(LONGEST_VARINT):
+        if position + index >= stop:
+            raise _MalformedError(f"it ends inside a number at byte {position}")
+        byte = source[position + index]
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            if value >= 1 << 64:
+                break
+            return value, position + index + 1
+    raise _MalformedError(f"the number at byte {position} is longer than 64 bits")
+
+
+def _field(source: mmap.mmap, position: int, stop: int) -> _Field:
+    """The field whose tag is at ``position``, in a message that ends at ``stop``."""
+    tag, start = _varint(source, position, stop)
+    number, wire_type = tag >> 3, tag & 7
+    if number == 0:
+        raise _MalformedError(f"there is a field number 0 at byte {position}")
+    if wire_type == VARINT:
+        value, after = _varint(source, start, stop)
+        return _Field(number, wire_type, start, after, value)
+    if wire_type == BYTES:
+        length, start = _varint(source, start, stop)
+    elif wire_type in (FIXED32, FIXED64):
+        length = 4 if wire_type == FIXED32 else 8
+    else:
+        raise _MalformedError(f"there is a field of type {wire_type} at byte {position}")
+    if length > stop - start:
+        raise _MalformedError(
+            f"byte {position} announces {length} bytes where {stop - start} are left"
+        )
+    return _Field(number, wire_type, start, start + length)
+
+
+def _fields(source: mmap.mmap, start: int, stop: int) -> Iterator[_Field]:
+    while start < stop:
+        field = _field(source, start, stop)
+        yield field
+        start = field.stop
+
+
+def _net(source: mmap.mmap) -> dict[str, list[FloatArray]]:
+    layers: dict[str, list[FloatArray]] = {}
+    for field in _fields(source, 0, len(source)):
+        if field.number not in LAYER_FIELDS or field.wire_type != BYTES:
+            continue
+        name, blobs = _layer(source, field, *LAYER_FIELDS[field.number])
+        if not blobs:
+            continue
+        if name in layers:
+            raise _MalformedError(f"there are two layers called {name!r}")
+        layers[name] = blobs
+    return layers
+
+
+def _layer(
+    source: mmap.mmap, message: _Field, name_field: int, blobs_field: int
+) -> tuple[str, list[FloatArray]]:
+    name = ""
+    blobs = []
+    for field in _fields(source, message.start, message.stop):
+        if field.wire_type != BYTES:
+            continue
+        if field.number == name_field:
+            try:
+                name = source[field.start : field.stop].decode()
+            except UnicodeDecodeError as error:
+                raise _MalformedError(
+                    f"the layer name at byte {field.start} is not text"
+                ) from error
+        elif field.number == blobs_field:
+            blobs.append(_blob(source, field))
+    return name, blobs
+
+
+def _blob(source: mmap.mmap, message: _Field) -> FloatArray:
+    legacy: dict[int, int] = {}
+    shape: list[int] = []
+    # Raw little-endian numbers, appended to piece by piece: a file may hold each on its own.
+    singles, doubles = bytearray(), bytearray()
+    position = message.start
+    while position < message.stop:
+        field = _field(source, position, message.stop)
+        after = field.stop
+        if field.number in LEGACY_AXES and field.wire_type == VARINT:
+            legacy[field.number] = field.value
+        elif field.number == SHAPE and field.wire_type == BYTES:
+            shape += _dims(source, field)
+        elif field.number == DATA:
+            after = _numbers(source, position, message.stop, field, FIXED32, singles)
+        elif field.number == DOUBLE_DATA:
+            after = _numbers(source, position, message.stop, field, FIXED64, doubles)
+        if len(shape) > MOST_AXES:
+            raise _MalformedError(f"the blob at byte {message.start} has over {MOST_AXES} axes")
+        position = after
+    # As in Caffe, the old axes win where a blob has both, and so does double precision.
+    if legacy:
+        shape = [legacy.get(axis, 0) for axis in LEGACY_AXES]
+    # A number that is too large for float32 becomes infinite, which the importer refuses.
+    with np.errstate(over="ignore"):
+        data = np.frombuffer(doubles, "<f8") if doubles else np.frombuffer(singles, "<f4")
+        data = data.astype(np.float32, copy=False)
+    if 0 in shape or math.prod(shape) != data.size:
+        raise _MalformedError(
+            f"the blob at byte {message.start} has the shape {_by(shape)} and {data.size} numbers"
+        )
+    return data.reshape(shape)
+
+
+def _by(shape: list[int]) -> str:
+    return " x ".join(map(str, shape)) or "()"
+
+
+def _dims(source: mmap.mmap, message: _Field) -> list[int]:
+    dims: list[int] = []
+    for field in _fields(source, message.start, message.stop):
+        if field.number != 1:
+            continue
+        if field.wire_type == VARINT:
+            dims.append(field.value)
+        elif field.wire_type == BYTES:
+            position = field.start
+            while position < field.stop and len(dims) <= MOST_AXES:
+                dim, position = _varint(source, position, field.stop)
+                dims.append(dim)
+        if len(dims) > MOST_AXES:
+            break
+    return dims
+
+
+def _numbers(
+    source: mmap.mmap, position: int, stop: int, field: _Field, single_type: int, into: bytearray
+) -> int:
+    """Append the numbers of a packed field, or of the run of unpacked ones that starts here.
+
+    Returns:
+        The position after them.
+    """
+    size = 4 if single_type == FIXED32 else 8
+    if field.wire_type == BYTES:
+        length = field.stop - field.start
+        if length % size:
+            raise _MalformedError(f"the {length} bytes of numbers at {field.start} do not add up")
+        with memoryview(source) as view, view[field.start : field.stop] as packed:
+            into += packed
+        return field.stop
+    if field.wire_type != single_type:
+        raise _MalformedError(f"the numbers at byte {field.start} are of type {field.wire_type}")
+    tag_size = field.start - position
+    record: Any = np.dtype([("tag", f"V{tag_size}"), ("number", f"V{size}")])
+    tag = source[position : field.start]
+    run = FIRST_RUN
+    while True:
+        count = min(run, (stop - position) // record.itemsize)
+        records = np.frombuffer(source, record, count, position)
+        same = records["tag"] == np.void(tag)
+        matching = count if same.all() else int(same.argmin())
+        into += records["number"][:matching].tobytes()
+        position += matching * record.itemsize
+        if matching < run:
+            return position
+        run *= 2

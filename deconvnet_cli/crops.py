@@ -1,0 +1,81 @@
+"""From a box of the photo to the net's input, and from the net's scores back to the box.
+
+Boxes are (x0, y0, x1, y1) in pixels, half open, and may reach over the photo's edge: the photo
+goes on in black there, as in the original system.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+Box = tuple[int, int, int, int]
+
+
+def cut(image: Image.Image, box: Box, size: int) -> NDArray[np.uint8]:
+    """The box as a size x size crop, uint8 size x size x 3, RGB.
+
+    Bilinear; antialiased where it shrinks, as MATLAB's ``imresize`` in the original system is.
+    """
+    # Pillow fills what lies outside of the image with zeros.
+    return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def cut_mask(mask: NDArray[np.uint8], box: Box, size: int, outside: int) -> NDArray[np.uint8]:
+    """The box of a label map, uint8 size x size, nearest label; ``outside`` beyond the edge."""
+    shifted = Image.fromarray(mask ^ np.uint8(outside))  # Pillow's fill, 0, becomes `outside`
+    crop = shifted.crop(box).resize((size, size), Image.Resampling.NEAREST)
+    return np.asarray(crop) ^ np.uint8(outside)
+
+
+class Canvas:
+    """The merged map of one photo, C x H x W float32, to which crops are added one at a time.
+
+    Rules of merging:
+        max: the greatest raw score of any crop and of 0 (original system: the canvas starts at
+            zero, so a crop that says less than zero leaves no trace).
+        max-probability: the greatest probability (softmax over classes) of any crop.
+        mean-probability: the mean probability over the crops that cover a pixel.
+    """
+
+    def __init__(self, classes: int, height: int, width: int, rule: str) -> None:
+        self.rule = rule
+        self.merged = torch.zeros(classes, height, width)
+        self.covered = torch.zeros(height, width)
+
+    def add(self, scores: Tensor, box: Box) -> None:
+        """Put the raw scores of one crop, float32 C x S x S, back to its box and merge them."""
+        x0, y0, x1, y1 = box
+        height, width = self.covered.shape
+        left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+        if right <= left or bottom <= top:
+            return
+        values = scores if self.rule == "max" else scores.softmax(0)
+        size = (y1 - y0, x1 - x0)
+        back = F.interpolate(
+            values[None], size=size, mode="bilinear", align_corners=False, antialias=True
+        )[0]
+        inside = back[:, top - y0 : bottom - y0, left - x0 : right - x0]
+        view = self.merged[:, top:bottom, left:right]
+        if self.rule == "mean-probability":
+            view += inside
+        else:
+            torch.maximum(view, inside, out=view)
+        self.covered[top:bottom, left:right] += 1
+
+    def scores(self) -> Tensor:
+        """The merged map, C x H x W: raw scores (rule max) or unnormalised probabilities."""
+        if self.rule == "mean-probability":
+            return self.merged / self.covered.clamp_min(1)
+        return self.merged
+
+    def probabilities(self) -> Tensor:
+        """The merged map as probabilities that sum to 1 over the classes, C x H x W."""
+        merged = self.scores()
+        if self.rule == "max":
+            return merged.softmax(0)
+        return merged / merged.sum(0).clamp_min(1e-12)

@@ -1,0 +1,114 @@
+"""Photos in, label PNGs out. Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from deconvnet_cli.errors import ImageError, OutputError
+from deconvnet_cli.voc import palette
+
+MAX_PIXELS = 200_000_000  # 0.6 GB as RGB; more is a mistake or a decompression bomb
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
+
+
+def read_photo(source: Path | bytes, name: str | None = None) -> Image.Image:
+    """A photo as a viewer shows it: mode RGB, EXIF orientation applied, first frame.
+
+    Grey, palette, CMYK and 16-bit images become RGB; transparent parts are put on black, as
+    the original system continues a photo beyond its edge.
+
+    Args:
+        source: path, or the bytes of a file.
+        name: what errors call it; the path unless given.
+
+    Raises:
+        ImageError: missing, empty, truncated, not an image, or over ``MAX_PIXELS``.
+    """
+    label = name or (str(source) if isinstance(source, Path) else "standard input")
+    try:
+        data = source.read_bytes() if isinstance(source, Path) else source
+    except FileNotFoundError:
+        raise ImageError(f"{label}: no such file") from None
+    except IsADirectoryError:
+        raise ImageError(f"{label}: a folder; use `deconvnet batch` for folders") from None
+    except OSError as error:
+        raise ImageError(f"{label}: cannot be read ({error.strerror})") from error
+    if not data:
+        raise ImageError(f"{label}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's size warning: the limit below is ours
+            with Image.open(io.BytesIO(data)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageError(
+                        f"{label}: {image.width}x{image.height} pixels; "
+                        f"at most {MAX_PIXELS // 1_000_000} million can be read, scale it down"
+                    )
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{label}: not an image that Pillow knows") from None
+    except Exception as error:  # decoders raise many kinds for damaged files
+        raise ImageError(f"{label}: damaged or truncated image ({error})") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def label_png(labels: NDArray[np.uint8]) -> bytes:
+    """uint8 H x W labels as the bytes of a palette PNG in VOC's colours."""
+    image = Image.fromarray(labels, mode="L")
+    image.putpalette(palette().tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=False)
+    return buffer.getvalue()
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Call ``write`` with a file that takes ``path``'s place when all went well.
+
+    Raises:
+        OutputError: the folder is missing or cannot be written to.
+    """
+    temporary: str | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = file.name
+            write(file)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

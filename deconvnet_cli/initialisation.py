@@ -1,0 +1,142 @@
+"""The start of training: an encoder with BatchNorm folded away gets its BatchNorm back.
+
+A published MobileNetV2 whose BatchNorm is folded into weight and bias cannot be trained well
+with max pools in the place of its strides: every activation changes its scale. So BatchNorm is
+put back in two steps. First with the statistics of the strided net, and a scale and shift that
+leave its function as it was; then the pools come in and the statistics are taken anew, so that
+each layer sees inputs of the mean and variance that it was trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.nets.mobilenet import DeconvNetMobile
+
+
+def convolutions(net: DeconvNetMobile) -> dict[str, nn.Sequential]:
+    """Convolution + BatchNorm pairs of encoder and head, by the names of the folded file."""
+    pairs = {"stem": net.stem}
+    for index, block in enumerate(net.blocks):
+        for part in ("expand", "depthwise", "project"):
+            module = getattr(block, part)
+            if isinstance(module, nn.Sequential):
+                pairs[f"block{index}.{part}"] = module
+    for part in ("aspp0", "image_pooling", "projection"):
+        pairs[f"head.{part}"] = getattr(net.head, part)
+    return pairs
+
+
+def load_folded(net: DeconvNetMobile, path: Path) -> None:
+    """Load weights and biases; each BatchNorm becomes the plain addition of its bias.
+
+    Raises:
+        WeightsError: unreadable, or a tensor is missing or has another shape.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+
+    def take(name: str, like: Tensor) -> Tensor:
+        if name not in tensors:
+            raise WeightsError(f"{path}: has no tensor {name}; is it a folded MobileNetV2?")
+        if tensors[name].shape != like.shape:
+            raise WeightsError(
+                f"{path}: {name} is {tuple(tensors[name].shape)}, the net's {tuple(like.shape)}"
+            )
+        return tensors[name].float()
+
+    with torch.no_grad():
+        for name, (convolution, norm, *_) in convolutions(net).items():
+            convolution.weight.copy_(take(f"{name}.weight", convolution.weight))
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1 - norm.eps)
+            norm.weight.fill_(1)
+            norm.bias.copy_(take(f"{name}.bias", norm.bias))
+        logits = net.head.logits
+        logits.weight.copy_(take("head.logits.weight", logits.weight))
+        assert logits.bias is not None
+        logits.bias.copy_(take("head.logits.bias", logits.bias))
+
+
+@torch.no_grad()
+def restore_batchnorm(net: DeconvNetMobile, batches: Iterable[Tensor]) -> None:
+    """Give each BatchNorm the statistics of these inputs and keep the net's function.
+
+    Args:
+        net: as :func:`load_folded` left it.
+        batches: inputs, float N x 3 x H x W.
+    """
+    norms = [pair[1] for pair in convolutions(net).values()]
+    sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}
+
+    def count(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].double()
+        total = sums[norm]
+        total[0] += values.numel() / values.shape[1]
+        total[1] += values.sum((0, 2, 3))
+        total[2] += values.square().sum((0, 2, 3))
+
+    hooks = [norm.register_forward_pre_hook(count) for norm in norms]
+    net.eval()
+    for batch in batches:
+        net.head(net.encode(batch)[0])
+    for hook in hooks:
+        hook.remove()
+    for norm, (number, total, squares) in sums.items():
+        mean = total / number
+        variance = (squares / number - mean.square()).clamp_min(0)
+        # Of the inputs, ((x - mean) / sd) * sd + (bias + mean) is x + bias: the same function.
+        norm.bias += mean.float()
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+
+
+@torch.no_grad()
+def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
+    """BatchNorm statistics anew: the plain mean over these batches (float N x 3 x H x W).
+
+    The original system does so after training, over 500 batches.
+    """
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch: a cumulative average
+    net.train()
+    for batch in batches:
+        net(batch)
+    net.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def start_from_folded(net: DeconvNetMobile, path: Path, batches: list[Tensor]) -> None:
+    """Initialise encoder and head of ``net`` from a folded MobileNetV2 with DeepLabv3 head.
+
+    The decoder keeps its random start; all BatchNorm statistics are of ``batches``.
+
+    Raises:
+        WeightsError: see :func:`load_folded`.
+    """
+    strided = DeconvNetMobile(net.settings, strided=True)
+    load_folded(strided, path)
+    restore_batchnorm(strided, batches)
+    state = strided.state_dict()
+    kept = {
+        name: value for name, value in net.state_dict().items() if name.startswith(DECODER_PARTS)
+    }
+    net.load_state_dict(state | kept)
+    recompute_statistics(net, batches)
+
+
+DECODER_PARTS = ("bridge", "decode", "score")

@@ -1,0 +1,87 @@
+"""The nets by name, with their settings and what they take in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deconvnet_cli.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class InputConvention:
+    """How pixels become the net's input: ``(value - mean) * scale``.
+
+    Attributes:
+        channels: "RGB" or "BGR", the order of the input's channels.
+        mean: subtracted from values 0..255, one per channel, in that order.
+        scale: multiplied in afterwards.
+        size: side of the square input, pixels.
+    """
+
+    channels: str
+    mean: tuple[float, float, float]
+    scale: float
+    size: int = 224
+
+    def prepare(self, crops: Tensor) -> Tensor:
+        """uint8 N x 3 x S x S RGB crops as the float32 input of the net."""
+        if self.channels == "BGR":
+            crops = crops.flip(1)
+        mean = torch.tensor(self.mean, device=crops.device).view(1, 3, 1, 1)
+        return (crops.float() - mean) * self.scale
+
+
+# DeepLabv3-MobileNetV2's own, whose encoder this net starts from.
+MOBILENET_INPUT = InputConvention("RGB", (128.0, 128.0, 128.0), 1 / 128)
+# Caffe's VGG-16, as in the original system.
+VGG_INPUT = InputConvention("BGR", (104.00698793, 116.66876762, 122.67891434), 1.0)
+
+NET_NAMES = ("deconvnet-mobilenet", "deconvnet-vgg16")
+
+
+def _parts(name: str) -> tuple[type[Any], type[nn.Module], InputConvention]:
+    if name == "deconvnet-mobilenet":
+        from deconvnet_cli.nets.mobilenet import DeconvNetMobile, MobileNetSettings
+
+        return MobileNetSettings, DeconvNetMobile, MOBILENET_INPUT
+    if name == "deconvnet-vgg16":
+        from deconvnet_cli.nets.deconvnet import DeconvNet, DeconvNetSettings
+
+        return DeconvNetSettings, DeconvNet, VGG_INPUT
+    raise WeightsError(f"no net is called {name!r}; there are: {', '.join(NET_NAMES)}")
+
+
+def build_net(name: str, settings: dict[str, Any] | None = None) -> nn.Module:
+    """A net with fresh weights (on the current default device; use ``meta`` to load into it).
+
+    Args:
+        name: one of ``NET_NAMES``.
+        settings: fields of the net's settings that are not the default's.
+
+    Raises:
+        WeightsError: unknown name, or a setting that this net does not have.
+    """
+    settings_class, net_class, _ = _parts(name)
+    given = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in (settings or {}).items()
+    }
+    unknown = set(given) - {field.name for field in fields(settings_class)}
+    if unknown:
+        raise WeightsError(f"{name} has no setting called {', '.join(sorted(unknown))}")
+    return net_class(settings_class(**given))
+
+
+def default_input(name: str) -> InputConvention:
+    """What the net of this name takes in unless its weights say otherwise."""
+    return _parts(name)[2]
+
+
+def net_settings(net: nn.Module) -> dict[str, Any]:
+    """The settings a net was built with, as plain values."""
+    settings: dict[str, Any] = asdict(net.settings)  # type: ignore[call-overload]
+    return settings

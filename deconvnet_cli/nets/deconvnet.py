@@ -1,0 +1,184 @@
+"""``deconvnet-vgg16``: the net of the paper, to the layer (section 3.1).
+
+    block      layers                                               channels        output
+    conv1      conv1_1, conv1_2; pool1 keeps its switches           64, 64          112
+    conv2      conv2_1, conv2_2; pool2                              128, 128        56
+    conv3      conv3_1, conv3_2, conv3_3; pool3                     256, 256, 256   28
+    conv4      conv4_1, conv4_2, conv4_3; pool4                     512, 512, 512   14
+    conv5      conv5_1, conv5_2, conv5_3; pool5                     512, 512, 512   7
+    fc         fc6 7x7, fc7 1x1                                     4096, 4096      1
+               fc6_deconv, a 7x7 deconvolution                      512             7
+    deconv5    unpool5; deconv5_1, deconv5_2, deconv5_3             512, 512, 512   14
+    deconv4    unpool4; deconv4_1, deconv4_2, deconv4_3             512, 512, 256   28
+    deconv3    unpool3; deconv3_1, deconv3_2, deconv3_3             256, 256, 128   56
+    deconv2    unpool2; deconv2_1, deconv2_2                        128, 64         112
+    deconv1    unpool1; deconv1_1, deconv1_2                        64, 64          224
+    score      seg_score_voc, a bare 1x1 convolution                21              224
+
+Kernels are 3x3 with padding 1 where nothing else is said. Every layer but the score has a bias,
+BatchNorm and ReLU. Names are those of the released definition with ``_`` in the place of ``-``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deconvnet_cli.nets.layers import pool_with_switches, unpool
+
+INPUT_SIZE = 224
+
+
+@dataclass(frozen=True)
+class DeconvNetSettings:
+    """Widths of the net; the defaults are the paper's.
+
+    Attributes:
+        classes: number of scores a pixel.
+        width: multiplies the channels of every layer but fc6, fc7 and the score; at least one
+            channel is left.
+        fc: channels of fc6 and fc7.
+    """
+
+    classes: int = 21
+    width: float = 1.0
+    fc: int = 4096
+
+    def scaled(self, channels: int) -> int:
+        """The channels that a layer of the paper's ``channels`` has at this width."""
+        return max(1, round(channels * self.width))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution or deconvolution of stride 1, with the BatchNorm that follows it.
+
+    Attributes:
+        name, norm: module names of the layer and of its BatchNorm.
+        channels: what it puts out at width 1; ``None`` for the width of fc6 and fc7.
+        kernel, padding: pixels.
+        deconvolution: whether it is a ``ConvTranspose2d``.
+    """
+
+    name: str
+    norm: str
+    channels: int | None
+    kernel: int = 3
+    padding: int = 1
+    deconvolution: bool = False
+
+
+def _convolutions(stage: int, *channels: int) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(f"conv{stage}_{index}", f"bn{stage}_{index}", outputs)
+        for index, outputs in enumerate(channels, start=1)
+    )
+
+
+def _deconvolutions(stage: int, *channels: int) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(f"deconv{stage}_{index}", f"debn{stage}_{index}", outputs, deconvolution=True)
+        for index, outputs in enumerate(channels, start=1)
+    )
+
+
+# A pool follows each block of the encoder.
+ENCODER = (
+    _convolutions(1, 64, 64),
+    _convolutions(2, 128, 128),
+    _convolutions(3, 256, 256, 256),
+    _convolutions(4, 512, 512, 512),
+    _convolutions(5, 512, 512, 512),
+)
+FULLY_CONNECTED = (
+    Layer("fc6", "bnfc6", None, kernel=7, padding=0),
+    Layer("fc7", "bnfc7", None, kernel=1, padding=0),
+    Layer("fc6_deconv", "fc6_deconv_bn", 512, kernel=7, padding=0, deconvolution=True),
+)
+# An unpooling, with the switches of the pool of the same number, goes before each block.
+DECODER = (
+    _deconvolutions(5, 512, 512, 512),
+    _deconvolutions(4, 512, 512, 256),
+    _deconvolutions(3, 256, 256, 128),
+    _deconvolutions(2, 128, 64),
+    _deconvolutions(1, 64, 64),
+)
+SCORE = "seg_score_voc"
+TRUNK = tuple(layer for block in ENCODER for layer in block)
+LAYERS = (*TRUNK, *FULLY_CONNECTED, *(layer for block in DECODER for layer in block))
+
+
+class DeconvNet(nn.Module):
+    """The paper's net. Input N x 3 x 224 x 224; output N x classes x 224 x 224 raw scores.
+
+    fc6 has no padding, so 224 is the smallest input; a larger one (a multiple of 32) works too,
+    but is not what the paper trains and tests with.
+    """
+
+    def __init__(self, settings: DeconvNetSettings = DeconvNetSettings()) -> None:
+        super().__init__()
+        self.settings = settings
+        inputs = 3
+        for layer in LAYERS:
+            outputs = settings.fc if layer.channels is None else settings.scaled(layer.channels)
+            kind = nn.ConvTranspose2d if layer.deconvolution else nn.Conv2d
+            module = kind(inputs, outputs, layer.kernel, padding=layer.padding)
+            self.add_module(layer.name, module)
+            self.add_module(layer.norm, nn.BatchNorm2d(outputs))
+            inputs = outputs
+        self.add_module(SCORE, nn.Conv2d(inputs, settings.classes, 1))
+
+    def _block(self, layers: tuple[Layer, ...], x: Tensor) -> Tensor:
+        for layer in layers:
+            x = getattr(self, layer.norm)(getattr(self, layer.name)(x))
+            x = F.relu(x, inplace=True)
+        return x
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The map after fc6_deconv, N x 512 x 7 x 7, and the switches of pool1 .. pool5."""
+        switches = []
+        for block in ENCODER:
+            x, where = pool_with_switches(self._block(block, x))
+            switches.append(where)
+        return self._block(FULLY_CONNECTED, x), switches
+
+    def decode(self, x: Tensor, switches: list[Tensor]) -> Tensor:
+        """Raw scores N x classes x 224 x 224 from what :meth:`encode` returned."""
+        for block, where in zip(DECODER, reversed(switches), strict=True):
+            x = self._block(block, unpool(x, where))
+        scores: Tensor = getattr(self, SCORE)(x)
+        return scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(*self.encode(x))
+
+
+@torch.no_grad()
+def initialise(net: DeconvNet, seed: int) -> None:
+    """Set every parameter to its value before training (paper section 5.1, released definition).
+
+    Deconvolutions, fc6, fc7 and the score: Gaussian of mean 0, sd 0.01. BatchNorm: scale 1, shift
+    0.001, mean 0, variance 1. Biases: 0. The convolutions of the trunk get He's normal values,
+    for the paper puts VGG-16's in their place: load those after this, as it overwrites all.
+
+    Args:
+        net: on any device but ``meta``; the values do not depend on the device.
+        seed: the same one gives the same values.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    trunk = {layer.name for layer in TRUNK}
+    for name, module in net.named_children():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.weight.fill_(1.0)
+            module.bias.fill_(0.001)
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            fan_in = module.weight[0].numel()
+            deviation = (2.0 / fan_in) ** 0.5 if name in trunk else 0.01
+            values = torch.empty(module.weight.shape).normal_(0.0, deviation, generator=generator)
+            module.weight.copy_(values)
+            if module.bias is not None:
+                module.bias.zero_()

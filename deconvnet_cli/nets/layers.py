@@ -1,0 +1,41 @@
+"""The two layers that both DeconvNets are made of: pooling with switches and its inverse.
+
+Layout N x C x H x W, float tensors throughout.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def pool_with_switches(x: Tensor) -> tuple[Tensor, Tensor]:
+    """2x2 max pooling that remembers where each maximum stood (paper section 3.2.1).
+
+    Args:
+        x: N x C x H x W, H and W even.
+
+    Returns:
+        The pooled map, N x C x H/2 x W/2, and its switches (int64, same shape): the index into
+        the flattened H x W plane. The first maximum wins a tie, as in Caffe: after a ReLU whole
+        windows are zero, so ties are common.
+    """
+    return F.max_pool2d(x, kernel_size=2, stride=2, return_indices=True)
+
+
+def unpool(x: Tensor, switches: Tensor) -> Tensor:
+    """Put each value back at its switch and zero everywhere else (paper section 3.2.1).
+
+    Args:
+        x: N x C x H x W, the same shape as ``switches``.
+        switches: what :func:`pool_with_switches` returned.
+
+    Returns:
+        N x C x 2H x 2W.
+    """
+    return F.max_unpool2d(x, switches, kernel_size=2, stride=2)
+
+
+def normalised(layer: nn.Module, channels: int, activation: type[nn.Module]) -> nn.Sequential:
+    """A convolution or deconvolution followed by BatchNorm and an activation."""
+    return nn.Sequential(layer, nn.BatchNorm2d(channels), activation(inplace=True))

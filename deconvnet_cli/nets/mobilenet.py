@@ -1,0 +1,209 @@
+"""``deconvnet-mobilenet``: the idea of DeconvNet on an encoder that a CPU can train and run.
+
+    stage        layers                                              channels   output
+    stem         3x3 convolution; pool1                              32         112
+    block0, 1    inverted residuals; pool2                           16, 24     56
+    block2, 3    inverted residuals; pool3                           24, 32     28
+    block4 .. 6  inverted residuals; pool4                           32, 64     14
+    block7 .. 16 inverted residuals, 14 .. 16 with dilation 2        .. 320     14
+    head         1x1 + image-level pooling, projection               256        14
+    coarse       1x1 scores of the head, upsampled and added         21         14
+    bridge       deconvolutions 3x3                                  160, 64    14
+    decode4      unpool4; deconvolutions 3x3                         64, 64, 32 28
+    decode3      unpool3; deconvolutions 3x3                         32, 24     56
+    decode2      unpool2; deconvolutions 3x3                         24, 32     112
+    decode1      unpool1; deconvolution 3x3                          16         224
+    score        1x1 convolution                                     21         224
+
+Encoder: MobileNetV2 (Sandler et al., CVPR 2018) with each stride of 2 replaced by a stride of 1
+and a 2x2 max pool that keeps its switches. Head: the image-level branch of DeepLabv3 (Chen et
+al., 2017), in the place of fc6 and fc7. Every layer but the two score layers has BatchNorm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deconvnet_cli.nets.layers import normalised, pool_with_switches, unpool
+
+# (in, out, expansion) of the 17 inverted residual blocks of MobileNetV2.
+BLOCKS = (
+    (32, 16, 1),
+    (16, 24, 6),
+    (24, 24, 6),
+    (24, 32, 6),
+    (32, 32, 6),
+    (32, 32, 6),
+    (32, 64, 6),
+    (64, 64, 6),
+    (64, 64, 6),
+    (64, 64, 6),
+    (64, 96, 6),
+    (96, 96, 6),
+    (96, 96, 6),
+    (96, 160, 6),
+    (160, 160, 6),
+    (160, 160, 6),
+    (160, 320, 6),
+)
+# The blocks that halve the resolution: their stride is 2 in MobileNetV2, here a pool follows them.
+HALVING_BLOCKS = (1, 3, 6)
+LAST_HALVING_BLOCK = 13
+
+
+@dataclass(frozen=True)
+class MobileNetSettings:
+    """Widths of the net.
+
+    Attributes:
+        classes: number of scores a pixel.
+        head: channels of the head on the smallest map.
+        bridge: deconvolutions on the smallest map; the last has the channels of its pool.
+        decode4, decode3, decode2, decode1: deconvolutions after each unpooling; the last of
+            each has the channels of the next pool to undo (32, 24, 32; ``decode1`` is free).
+        pools: 4, or 5 to halve once more after block 13 (the bridge then works on 7x7).
+    """
+
+    classes: int = 21
+    head: int = 256
+    bridge: tuple[int, ...] = (160, 64)
+    decode5: tuple[int, ...] = (160, 64)
+    decode4: tuple[int, ...] = (64, 64, 32)
+    decode3: tuple[int, ...] = (32, 24)
+    decode2: tuple[int, ...] = (24, 32)
+    decode1: tuple[int, ...] = (16,)
+    pools: int = 4
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block: expand 1x1, depthwise 3x3, project 1x1, with a shortcut if it fits."""
+
+    def __init__(
+        self, inputs: int, outputs: int, expansion: int, dilation: int = 1, stride: int = 1
+    ) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.expand = (
+            normalised(nn.Conv2d(inputs, hidden, 1, bias=False), hidden, nn.ReLU6)
+            if expansion > 1
+            else nn.Identity()
+        )
+        depthwise = nn.Conv2d(
+            hidden, hidden, 3, stride, dilation, dilation, groups=hidden, bias=False
+        )
+        self.depthwise = normalised(depthwise, hidden, nn.ReLU6)
+        self.project = nn.Sequential(
+            nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        )
+        self.shortcut = inputs == outputs and stride == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.shortcut else y
+
+
+class Head(nn.Module):
+    """A 1x1 convolution joined with image-level pooling, then projected; and coarse scores."""
+
+    def __init__(self, inputs: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.aspp0 = normalised(nn.Conv2d(inputs, width, 1, bias=False), width, nn.ReLU6)
+        self.image_pooling = normalised(nn.Conv2d(inputs, width, 1, bias=False), width, nn.ReLU6)
+        self.projection = normalised(nn.Conv2d(2 * width, width, 1, bias=False), width, nn.ReLU6)
+        self.logits = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = self.image_pooling(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
+        features = self.projection(torch.cat((pooled, self.aspp0(x)), dim=1))
+        return features, self.logits(features)
+
+
+def deconvolutions(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
+    """3x3 deconvolutions of stride 1 that keep the size, each with BatchNorm and ReLU."""
+    layers = []
+    for outputs in widths:
+        layer = nn.ConvTranspose2d(inputs, outputs, 3, padding=1, bias=False)
+        layers.append(normalised(layer, outputs, nn.ReLU))
+        inputs = outputs
+    return nn.Sequential(*layers)
+
+
+class DeconvNetMobile(nn.Module):
+    """The default net. Input N x 3 x H x W, H and W multiples of 32; output N x 21 x H x W.
+
+    ``strided`` builds the encoder as MobileNetV2 had it, with strides and no pools: only its
+    features make sense then. The start of training needs it (``initialisation.py``).
+    """
+
+    def __init__(
+        self, settings: MobileNetSettings = MobileNetSettings(), *, strided: bool = False
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.strided = strided
+        self.pooled_blocks = HALVING_BLOCKS + ((LAST_HALVING_BLOCK,) if settings.pools == 5 else ())
+        step = 2 if strided else 1
+        self.stem = normalised(nn.Conv2d(3, 32, 3, step, 1, bias=False), 32, nn.ReLU6)
+        self.blocks = nn.ModuleList(
+            InvertedResidual(
+                *BLOCKS[index],
+                dilation=2 if index > LAST_HALVING_BLOCK and settings.pools == 4 else 1,
+                stride=step if index in self.pooled_blocks else 1,
+            )
+            for index in range(len(BLOCKS))
+        )
+        self.head = Head(BLOCKS[-1][1], settings.head, settings.classes)
+        bridge = settings.bridge
+        if settings.pools == 5:
+            bridge = (*bridge[:-1], BLOCKS[LAST_HALVING_BLOCK][1])
+            self.decode5 = deconvolutions(bridge[-1], settings.decode5)
+        self.bridge = deconvolutions(settings.head, bridge)
+        self.decode4 = deconvolutions(64, settings.decode4)
+        self.decode3 = deconvolutions(32, settings.decode3)
+        self.decode2 = deconvolutions(24, settings.decode2)
+        self.decode1 = deconvolutions(32, settings.decode1)
+        self.score = nn.Conv2d(settings.decode1[-1], settings.classes, 1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features N x 320 x H/16 x W/16 and the switches of each pool, first pool first."""
+        switches = []
+        x = self.stem(x)
+        if not self.strided:
+            x, where = pool_with_switches(x)
+            switches.append(where)
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.pooled_blocks and not self.strided:
+                x, where = pool_with_switches(x)
+                switches.append(where)
+        return x, switches
+
+    def decode(self, features: Tensor, switches: list[Tensor]) -> Tensor:
+        """Scores N x 21 x H x W from the head's features, unpooling with the switches."""
+        x = self.bridge(features)
+        stages = [self.decode4, self.decode3, self.decode2, self.decode1]
+        if self.settings.pools == 5:
+            stages.insert(0, self.decode5)
+        for stage, where in zip(stages, reversed(switches), strict=True):
+            x = stage(unpool(x, where))
+        scores: Tensor = self.score(x)
+        return scores
+
+    def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores, and the coarse scores that are a part of them (both N x 21 x H x W).
+
+        In training the coarse scores have a loss of their own, so that the head keeps telling
+        classes apart while the decoder learns shapes.
+        """
+        size = x.shape[2:]
+        x, switches = self.encode(x)
+        features, coarse = self.head(x)
+        coarse = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+        return self.decode(features, switches) + coarse, coarse
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_with_coarse(x)[0]

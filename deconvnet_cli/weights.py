@@ -1,0 +1,235 @@
+"""Weights files: safetensors with a card in their metadata, and the registry of shipped ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from deconvnet_cli.errors import ChecksumError, WeightsError
+from deconvnet_cli.images import write_whole
+from deconvnet_cli.nets import InputConvention, build_net, default_input
+from deconvnet_cli.voc import CLASSES
+
+DEFAULT = "deconvnet-mobilenet"
+MERGES = ("max", "max-probability", "mean-probability")
+METADATA_KEY = "deconvnet"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a weights file says about itself.
+
+    Attributes:
+        net: name of the net.
+        settings: settings the net was built with.
+        input: what the net takes in.
+        merge: how the scores of overlapping crops are merged, one of ``MERGES``.
+        classes: names of the scores, in order.
+        provenance: where the weights came from.
+        scores: what they were measured at: name of the measure -> value.
+        licence: of these weights.
+    """
+
+    net: str
+    settings: dict[str, Any]
+    input: InputConvention
+    merge: str = "max"
+    classes: tuple[str, ...] = CLASSES
+    provenance: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A net with its weights, in eval mode, and the card it came with."""
+
+    net: nn.Module
+    card: Card
+    path: Path
+
+
+def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
+    """A card for a net of this name with its usual input convention."""
+    return Card(net=name, settings=settings, input=default_input(name), **about)
+
+
+def registry() -> dict[str, dict[str, str]]:
+    """Shipped weights: name -> {"file", "sha256"}."""
+    entries: dict[str, dict[str, str]] = json.loads(
+        (shipped_folder() / "registry.json").read_text()
+    )
+    return entries
+
+
+def shipped_folder() -> Path:
+    """The folder that holds the shipped weights.
+
+    Raises:
+        WeightsError: the package ``deconvnet_weights`` is not installed.
+    """
+    try:
+        return Path(str(resources.files("deconvnet_weights")))
+    except ModuleNotFoundError:
+        raise WeightsError(
+            "the shipped weights are not installed; install deconvnet with `pip install .`"
+        ) from None
+
+
+def locate(name_or_path: str) -> Path:
+    """The file of shipped weights, by name, checked against its SHA-256; or a file, by path.
+
+    Raises:
+        WeightsError: neither a shipped name nor a file.
+        ChecksumError: a shipped file is not the one that was published.
+    """
+    entries = registry()
+    if name_or_path in entries:
+        entry = entries[name_or_path]
+        path = shipped_folder() / entry["file"]
+        check_sha256(path, entry["sha256"])
+        return path
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise WeightsError(
+            f"{name_or_path}: neither a file nor shipped weights ({', '.join(entries)})"
+        )
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raise ChecksumError unless the file has this digest."""
+    actual = sha256(path)
+    if actual != expected:
+        raise ChecksumError(
+            f"{path}: SHA-256 is {actual[:12]}..., expected {expected[:12]}...; "
+            "the file is damaged or was changed, install it again"
+        )
+
+
+def read_card(path: Path) -> Card:
+    """The card of a weights file, without reading its tensors.
+
+    Raises:
+        WeightsError: not a safetensors file, or one without our card.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path}: not a readable safetensors file ({error}); "
+            "other formats come in with `deconvnet weights import`"
+        ) from error
+    if text is None:
+        raise WeightsError(
+            f"{path}: says nothing about its net; bring it in with `deconvnet weights import`"
+        )
+    try:
+        values = json.loads(text)
+        values["input"]["mean"] = tuple(values["input"]["mean"])
+        values["input"] = InputConvention(**values["input"])
+        values["classes"] = tuple(values["classes"])
+        card = Card(**values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise WeightsError(f"{path}: its card cannot be read ({error})") from error
+    if card.merge not in MERGES:
+        raise WeightsError(f"{path}: unknown merge {card.merge!r}; known: {', '.join(MERGES)}")
+    return card
+
+
+def load(name_or_path: str) -> Weights:
+    """Weights ready to predict: float32, on the CPU, eval mode.
+
+    Raises:
+        WeightsError: see :func:`locate` and :func:`read_card`; or the tensors do not fit.
+    """
+    path = locate(name_or_path)
+    card = read_card(path)
+    with torch.device("meta"):
+        net = build_net(card.net, card.settings)
+    tensors = read_tensors(path)
+    # Kept in half precision in the file; computed with in single precision.
+    tensors = {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
+    fit(net, tensors, path)
+    return Weights(net.eval(), card, path)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file, as they are.
+
+    Raises:
+        WeightsError: not a readable safetensors file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: damaged safetensors file ({error})") from error
+
+
+def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Put tensors into a net, all of them and nothing else.
+
+    Raises:
+        WeightsError: one is missing, left over, or of another shape.
+    """
+    expected = net.state_dict()
+    # A counter of training batches that plays no part in prediction.
+    counters = {key for key in expected if key.endswith("num_batches_tracked")}
+    for key in counters:
+        tensors = tensors | {key: torch.tensor(0)}
+    missing = sorted(expected.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        what = f"{missing[0]} is missing" if missing else f"{extra[0]} is not of this net"
+        raise WeightsError(
+            f"{path}: not weights of this net, {what} "
+            f"({len(missing)} missing, {len(extra)} left over)"
+        )
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape:
+            raise WeightsError(
+                f"{path}: {key} is {tuple(tensor.shape)}, the net's {tuple(expected[key].shape)}"
+            )
+    net.load_state_dict(tensors, assign=True)
+
+
+def store(path: Path, net: nn.Module, card: Card, *, half: bool = True) -> None:
+    """Write a weights file: the net's tensors (float16 if ``half``) and the card.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors = {
+        key: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
+        for key, value in net.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    data = save(tensors, {METADATA_KEY: json.dumps(asdict(card))})
+    write_whole(path, lambda file: file.write(data))
