@@ -1,0 +1,68 @@
+"""The entry point: a group whose commands are imported when they are called.
+
+Only click is imported here, so that ``deconvnet --help`` answers at once. Errors of this package
+become one line on standard error and an exit code here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from deconvnet_cli import __version__
+from deconvnet_cli.errors import DeconvnetError
+
+COMMANDS = {
+    "segment": "Label PNG of each photo.",
+    "batch": "Label PNGs of whole folders, globs and lists.",
+    "evaluate": "Mean IoU on a PASCAL VOC tree.",
+    "proposals": "The boxes of a photo, as JSON or drawn.",
+    "weights": "Show, check and import weights.",
+    "train": "Train a net on a PASCAL VOC tree.",
+    "doctor": "Say what is missing here and how to mend it.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and imports ``commands/<name>.py`` on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"deconvnet_cli.commands.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # The one-line helps stand above, so that listing them imports no command.
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeconvnetError as error:
+            click.echo(f"deconvnet: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="deconvnet")
+def cli() -> None:
+    """DeconvNet semantic segmentation: photos in, label PNGs of the 21 PASCAL VOC classes out."""
+
+
+def main() -> None:
+    """Run the command line; a closed pipe ends it quietly, as with other shell tools."""
+    try:
+        cli()
+    except BrokenPipeError:
+        # Python would complain once more when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,149 @@
+"""The options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from deconvnet_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from deconvnet_cli.proposals import ProposalSettings
+    from deconvnet_cli.segmenter import SegmentSettings
+    from deconvnet_cli.weights import Weights
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Edges(click.ParamType[str]):
+    """``gradient`` or ``structured:FILE``."""
+
+    name = "gradient|structured:FILE"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        kind, _, file = value.partition(":")
+        if value == "gradient" or (kind == "structured" and file):
+            return value
+        self.fail(f"{value!r} is neither 'gradient' nor 'structured:FILE'")
+
+
+PROPOSALS = (
+    click.option(
+        "--proposals",
+        type=click.IntRange(1),
+        default=50,
+        show_default=True,
+        help="Boxes that are segmented, the whole photo among them.",
+    ),
+    click.option(
+        "--candidates",
+        type=click.IntRange(1),
+        default=2000,
+        show_default=True,
+        help="Boxes that EdgeBoxes is asked for.",
+    ),
+    click.option(
+        "--edges",
+        type=Edges(),
+        default="gradient",
+        show_default=True,
+        help="Where EdgeBoxes gets its edges; structured needs OpenCV's model file.",
+    ),
+)
+SEGMENTING = (
+    click.option(
+        "--weights",
+        default="deconvnet-mobilenet",
+        show_default=True,
+        metavar="NAME|FILE",
+        help="Shipped weights by name, or a safetensors file.",
+    ),
+    click.option(
+        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps"
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="auto",
+        show_default=True,
+    ),
+    *PROPOSALS,
+    click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True),
+    click.option(
+        "--merge",
+        type=click.Choice(["max", "max-probability", "mean-probability"]),
+        help="How overlapping crops are merged; the weights say which by default.",
+    ),
+    click.option("--crf/--no-crf", default=False, show_default=True, help="Refine by a dense CRF."),
+)
+QUIET = click.option("--quiet", is_flag=True, help="No progress and no summary.")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON line an image on stdout.")
+
+
+def apply(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator for several options, listed in help in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def proposal_settings(proposals: int, candidates: int, edges: str) -> ProposalSettings:
+    """Settings of the proposals from the options in ``PROPOSALS``."""
+    from deconvnet_cli.proposals import ProposalSettings, require_ximgproc
+
+    require_ximgproc()
+    _, _, model = edges.partition(":")
+    return ProposalSettings(
+        count=proposals, candidates=candidates, structured_model=Path(model) if model else None
+    )
+
+
+def prepare(
+    weights: str,
+    device: str,
+    precision: str,
+    batch_size: int,
+    merge: str | None,
+    crf: bool,
+    **boxes: Any,
+) -> tuple[Weights, SegmentSettings]:
+    """Weights on their device, and settings, from the options in ``SEGMENTING``.
+
+    Whatever can be wrong with them is found here, before the first photo.
+    """
+    from deconvnet_cli.devices import choose_device, choose_precision
+    from deconvnet_cli.segmenter import SegmentSettings
+    from deconvnet_cli.weights import load
+
+    if crf:
+        from deconvnet_cli.crf import require_pydensecrf
+
+        require_pydensecrf()
+    chosen = choose_device(device)
+    settings = SegmentSettings(
+        proposals=proposal_settings(**boxes),
+        batch_size=batch_size,
+        merge=merge,
+        crf=crf,
+        precision=choose_precision(precision, chosen),
+    )
+    loaded = load(weights)
+    import torch
+
+    loaded.net.to(device=chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return loaded, settings
+
+
+def refuse_overwriting(source: Path, target: Path) -> None:
+    """Raise UsageError if the label PNG would take the photo's place."""
+    if source.exists() and target.exists() and source.samefile(target):
+        raise UsageError(f"{target}: is the photo itself; give another output with -o")

@@ -1,0 +1,108 @@
+"""``deconvnet segment``: label PNG of each photo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deconvnet_cli.commands.options import (
+    JSON,
+    QUIET,
+    SEGMENTING,
+    apply,
+    prepare,
+    refuse_overwriting,
+)
+from deconvnet_cli.errors import DeconvnetError, UsageError
+
+
+@click.command("segment")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="PNG to write, - for standard output, or a folder. Default: IMAGE.png beside the photo.",
+)
+@apply(*SEGMENTING, QUIET, JSON)
+def command(
+    images: tuple[str, ...], output: str | None, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours.
+
+    IMAGE may be - for standard input. Several images need a folder: -o DIR/.
+    """
+    targets = [target_of(image, output, several=len(images) > 1) for image in images]
+    if output == "-" and as_json:
+        raise UsageError("--json and -o - both want standard output; use one of them")
+    if len(set(targets)) < len(targets):
+        raise UsageError("two images would be written to the same file; use `deconvnet batch`")
+    for image, target in zip(images, targets, strict=True):
+        if target is not None and image != "-":
+            refuse_overwriting(Path(image), target)
+        if target is not None and (target.is_dir() or not target.parent.is_dir()):
+            where = target if target.is_dir() else target.parent
+            what = "is a folder" if target.is_dir() else "no such folder"
+            raise UsageError(f"{where}: {what}; give a file name in a folder that exists")
+
+    from deconvnet_cli import report
+    from deconvnet_cli.images import label_png, read_photo, write_whole
+    from deconvnet_cli.segmenter import segment
+
+    weights, settings = prepare(**options)
+    failed = 0
+    for image, target in zip(images, targets, strict=True):
+        try:
+            source = sys.stdin.buffer.read() if image == "-" else Path(image)
+            result = segment(read_photo(source), weights, settings)
+            png = label_png(result.labels)
+            if target is None:
+                click.get_binary_stream("stdout").write(png)
+            else:
+                write_whole(target, lambda file, png=png: file.write(png))
+        except DeconvnetError as error:
+            failed += 1
+            report.failure(error)
+            continue
+        line = report.image_line(image, target, result, weights.card.classes)
+        if as_json:
+            report.json_line(line)
+        if not quiet:
+            report.segmented(line)
+    if failed:
+        raise SystemExit(1)
+
+
+def target_of(image: str, output: str | None, *, several: bool) -> Path | None:
+    """Where the label PNG of an image goes; None is standard output.
+
+    Raises:
+        UsageError: standard input without -o, or several images without a folder.
+    """
+    if output == "-":
+        if several:
+            raise UsageError("-o - takes one image; give a folder for several: -o DIR/")
+        return None
+    stem = "stdin" if image == "-" else Path(image).stem
+    if output is None:
+        if image == "-":
+            raise UsageError("standard input needs -o FILE, or -o - for standard output")
+        return beside(Path(image))
+    folder = Path(output)
+    if output.endswith("/") or folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{stem}.png"
+    if several:
+        raise UsageError(f"{output}: several images need a folder; write -o {output}/")
+    return folder
+
+
+def beside(photo: Path) -> Path:
+    """``photo.png`` beside ``photo.jpg``; ``photo-labels.png`` if the photo is a PNG itself."""
+    target = photo.with_suffix(".png")
+    if target.name.lower() == photo.name.lower():
+        return photo.with_name(f"{photo.stem}-labels.png")
+    return target

@@ -1,0 +1,80 @@
+"""All that a person or a program reads: rich on standard error, JSON lines on standard output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from deconvnet_cli.metrics import Scores
+    from deconvnet_cli.segmenter import Segmentation
+
+console = Console(stderr=True, highlight=False)
+
+
+def progress(quiet: bool = False) -> Progress:
+    """A progress bar with an estimate of the time left, on standard error."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+
+
+def failure(error: Exception) -> None:
+    """One line about what went wrong with one of many."""
+    click.echo(f"deconvnet: {error}", err=True)
+
+
+def json_line(fields: Mapping[str, Any]) -> None:
+    """One JSON object on a line of its own."""
+    click.echo(json.dumps(fields))
+
+
+def image_line(
+    image: str, target: Path | None, result: Segmentation, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """What is said about one segmented photo."""
+    from deconvnet_cli.segmenter import class_shares
+
+    return {
+        "image": image,
+        "output": "-" if target is None else str(target),
+        "classes": class_shares(result.labels, classes),
+        "proposals": result.proposals,
+        "ms": result.ms,
+    }
+
+
+def segmented(line: Mapping[str, Any]) -> None:
+    """The summary of one photo: where its labels are, what is on it, how long it took."""
+    classes = ", ".join(f"{name} {share:.0%}" for name, share in line["classes"].items())
+    seconds = sum(line["ms"].values()) / 1000
+    # soft_wrap: a line that a program may cut apart must not be folded at the terminal's width.
+    console.print(
+        f"{line['image']} -> {line['output']}: {classes} ({line['proposals']} boxes, {seconds:.1f} s)",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def scores_table(scores: Scores, classes: tuple[str, ...], images: int) -> None:
+    """IoU by class, mean IoU with the number of classes it averages, pixel accuracy."""
+    table = Table("class", "IoU", box=None)
+    for name, value in zip(classes, scores.iou, strict=True):
+        table.add_row(name, "absent" if value is None else f"{value:.3f}")
+    console.print(table)
+    console.print(
+        f"mean IoU {scores.mean_iou:.4f} over {scores.averaged} of {len(classes)} classes "
+        f"(absent ones left out), pixel accuracy {scores.pixel_accuracy:.4f}, {images} images"
+    )
