@@ -29,7 +29,8 @@ def cut_mask(mask: NDArray[np.uint8], box: Box, size: int, outside: int) -> NDAr
     """The box of a label map, uint8 size x size, nearest label; ``outside`` beyond the edge."""
     shifted = Image.fromarray(mask ^ np.uint8(outside))  # Pillow's fill, 0, becomes `outside`
     crop = shifted.crop(box).resize((size, size), Image.Resampling.NEAREST)
-    return np.asarray(crop) ^ np.uint8(outside)
+    labels: NDArray[np.uint8] = np.asarray(crop) ^ np.uint8(outside)
+    return labels
 
 
 class Canvas:

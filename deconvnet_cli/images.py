@@ -18,7 +18,6 @@ from deconvnet_cli.errors import ImageError, OutputError
 from deconvnet_cli.voc import palette
 
 MAX_PIXELS = 200_000_000  # 0.6 GB as RGB; more is a mistake or a decompression bomb
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
 
 
 def read_photo(source: Path | bytes, name: str | None = None) -> Image.Image:
@@ -85,8 +84,8 @@ def label_png(labels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` with a file that takes ``path``'s place when all went well.
+def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Write bytes, or what a function writes to the file given it; all of it or nothing.
 
     Raises:
         OutputError: the folder is missing or cannot be written to.
@@ -97,7 +96,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             temporary = file.name
-            write(file)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None

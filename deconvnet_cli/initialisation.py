@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -20,18 +21,24 @@ from torch import Tensor, nn
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile
 
+DECODER_PARTS = ("bridge", "decode", "score")  # what a folded MobileNetV2 has no weights for
 
-def convolutions(net: DeconvNetMobile) -> dict[str, nn.Sequential]:
+
+def convolutions(net: DeconvNetMobile) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolution + BatchNorm pairs of encoder and head, by the names of the folded file."""
-    pairs = {"stem": net.stem}
+    stages: dict[str, nn.Module] = {"stem": net.stem}
     for index, block in enumerate(net.blocks):
         for part in ("expand", "depthwise", "project"):
             module = getattr(block, part)
             if isinstance(module, nn.Sequential):
-                pairs[f"block{index}.{part}"] = module
+                stages[f"block{index}.{part}"] = module
     for part in ("aspp0", "image_pooling", "projection"):
-        pairs[f"head.{part}"] = getattr(net.head, part)
-    return pairs
+        stages[f"head.{part}"] = getattr(net.head, part)
+    return {
+        name: (cast(nn.Conv2d, stage[0]), cast(nn.BatchNorm2d, stage[1]))
+        for name, stage in stages.items()
+        if isinstance(stage, nn.Sequential)
+    }
 
 
 def load_folded(net: DeconvNetMobile, path: Path) -> None:
@@ -55,16 +62,21 @@ def load_folded(net: DeconvNetMobile, path: Path) -> None:
         return tensors[name].float()
 
     with torch.no_grad():
-        for name, (convolution, norm, *_) in convolutions(net).items():
+        for name, (convolution, norm) in convolutions(net).items():
             convolution.weight.copy_(take(f"{name}.weight", convolution.weight))
-            norm.running_mean.zero_()
-            norm.running_var.fill_(1 - norm.eps)
+            set_statistics(norm, torch.zeros(1), torch.ones(1) - norm.eps)
             norm.weight.fill_(1)
             norm.bias.copy_(take(f"{name}.bias", norm.bias))
         logits = net.head.logits
         logits.weight.copy_(take("head.logits.weight", logits.weight))
-        assert logits.bias is not None
-        logits.bias.copy_(take("head.logits.bias", logits.bias))
+        bias = cast(Tensor, logits.bias)
+        bias.copy_(take("head.logits.bias", bias))
+
+
+def set_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Set the running mean and variance (one value a channel, or one for all)."""
+    cast(Tensor, norm.running_mean).copy_(mean)
+    cast(Tensor, norm.running_var).copy_(variance)
 
 
 @torch.no_grad()
@@ -78,14 +90,15 @@ def restore_batchnorm(net: DeconvNetMobile, batches: Iterable[Tensor]) -> None:
     norms = [pair[1] for pair in convolutions(net).values()]
     sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}
 
-    def count(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def count(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
         values = inputs[0].double()
         total = sums[norm]
         total[0] += values.numel() / values.shape[1]
         total[1] += values.sum((0, 2, 3))
         total[2] += values.square().sum((0, 2, 3))
 
-    hooks = [norm.register_forward_pre_hook(count) for norm in norms]
+    # A hook gets its module; ours are all BatchNorm2d.
+    hooks = [norm.register_forward_pre_hook(count) for norm in norms]  # type: ignore[arg-type]
     net.eval()
     for batch in batches:
         net.head(net.encode(batch)[0])
@@ -95,10 +108,9 @@ def restore_batchnorm(net: DeconvNetMobile, batches: Iterable[Tensor]) -> None:
         mean = total / number
         variance = (squares / number - mean.square()).clamp_min(0)
         # Of the inputs, ((x - mean) / sd) * sd + (bias + mean) is x + bias: the same function.
-        norm.bias += mean.float()
+        norm.bias.add_(mean.float())
         norm.weight.copy_((variance + norm.eps).sqrt())
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+        set_statistics(norm, mean, variance)
 
 
 @torch.no_grad()
@@ -137,6 +149,3 @@ def start_from_folded(net: DeconvNetMobile, path: Path, batches: list[Tensor]) -
     }
     net.load_state_dict(state | kept)
     recompute_statistics(net, batches)
-
-
-DECODER_PARTS = ("bridge", "decode", "score")

@@ -91,9 +91,7 @@ def scores(confusion: NDArray[np.int64]) -> Scores:
         raise DatasetError("no pixel to score: the truth is empty or void (255) everywhere")
     right = np.diag(confusion)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - right
-    iou = tuple(
-        float(hit / area) if area else None for hit, area in zip(right, union, strict=True)
-    )
+    iou = tuple(float(hit / area) if area else None for hit, area in zip(right, union, strict=True))
     known = [value for value in iou if value is not None]
     return Scores(
         mean_iou=sum(known) / len(known),

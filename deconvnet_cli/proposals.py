@@ -146,7 +146,10 @@ def enlarged(boxes: Boxes, factor: float) -> Boxes:
     """Boxes with both sides ``factor`` times as long, about their centres, rounded."""
     low, high = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
     centre, half = (low + high) / 2, (high - low) * factor / 2
-    return np.rint(np.concatenate([centre - half, centre + half], axis=1)).astype(np.int32)
+    corners: Boxes = np.rint(np.concatenate([centre - half, centre + half], axis=1)).astype(
+        np.int32
+    )
+    return corners
 
 
 def propose(image: NDArray[np.uint8], settings: ProposalSettings) -> Proposals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +59,10 @@ def image_line(
 def segmented(line: Mapping[str, Any]) -> None:
     """The summary of one photo: where its labels are, what is on it, how long it took."""
     classes = ", ".join(f"{name} {share:.0%}" for name, share in line["classes"].items())
-    seconds = sum(line["ms"].values()) / 1000
+    effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
     # soft_wrap: a line that a program may cut apart must not be folded at the terminal's width.
     console.print(
-        f"{line['image']} -> {line['output']}: {classes} ({line['proposals']} boxes, {seconds:.1f} s)",
+        f"{line['image']} -> {line['output']}: {classes} ({effort})",
         markup=False,
         soft_wrap=True,
     )
@@ -78,3 +78,23 @@ def scores_table(scores: Scores, classes: tuple[str, ...], images: int) -> None:
         f"mean IoU {scores.mean_iou:.4f} over {scores.averaged} of {len(classes)} classes "
         f"(absent ones left out), pixel accuracy {scores.pixel_accuracy:.4f}, {images} images"
     )
+
+
+def batch_summary(output: Path, made: int, skipped: int) -> None:
+    """How many label PNGs were made and how many were there already."""
+    console.print(f"{output}: {made} made, {skipped} there already", markup=False, soft_wrap=True)
+
+
+def batch_failures(failures: list[str]) -> None:
+    """The photos that failed, a line each."""
+    click.echo(f"deconvnet: {len(failures)} failed:", err=True)
+    for line in failures:
+        click.echo(f"  {line}", err=True)
+
+
+def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A plain table on standard error."""
+    grid = Table(*columns, box=None)
+    for row in rows:
+        grid.add_row(*row)
+    console.print(grid)

@@ -128,7 +128,8 @@ def jitter_colour(
     values = grey + (values - grey) * saturation
     mean = values.mean()
     values = mean + (values - mean) * contrast
-    return values.clip(0, 255).astype(np.uint8)
+    changed: NDArray[np.uint8] = values.clip(0, 255).astype(np.uint8)
+    return changed
 
 
 class CropDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Subset
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.images import write_whole
 from deconvnet_cli.nets import InputConvention
+from deconvnet_cli.nets.mobilenet import DeconvNetMobile
 from deconvnet_cli.samples import CropDataset
 from deconvnet_cli.voc import IGNORE
 
@@ -105,7 +106,7 @@ def loss_of(net: nn.Module, inputs: Tensor, labels: Tensor, settings: TrainSetti
         return total / (labels != IGNORE).sum().clamp_min(1)
 
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=settings.bf16):
-        if hasattr(net, "forward_with_coarse"):
+        if isinstance(net, DeconvNetMobile):
             scores, coarse = net.forward_with_coarse(inputs)
             return entropy(scores) + settings.coarse_weight * entropy(coarse)
         return entropy(net(inputs))
@@ -146,7 +147,7 @@ def prepare_run(run: Path, settings: TrainSettings) -> None:
     path = run / "settings.json"
     if path.is_file() and path.read_text() != text:
         raise UsageError(f"{path}: this run has other settings; give another --out")
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, text.encode())
 
 
 def train(

@@ -232,4 +232,4 @@ def store(path: Path, net: nn.Module, card: Card, *, half: bool = True) -> None:
         if not key.endswith("num_batches_tracked")
     }
     data = save(tensors, {METADATA_KEY: json.dumps(asdict(card))})
-    write_whole(path, lambda file: file.write(data))
+    write_whole(path, data)

@@ -70,7 +70,9 @@ def test_shape_type_and_sum() -> None:
 def test_same_input_same_output() -> None:
     pytest.importorskip("pydensecrf")
     image, _, probabilities = scene()
-    np.testing.assert_array_equal(crf.refine(image, probabilities), crf.refine(image, probabilities))
+    np.testing.assert_array_equal(
+        crf.refine(image, probabilities), crf.refine(image, probabilities)
+    )
 
 
 def test_one_pixel() -> None:

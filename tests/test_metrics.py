@@ -60,9 +60,7 @@ def test_matches_torchmetrics_on_random_maps() -> None:
     ).astype(np.uint8)
     truth[generator.random(truth.shape) < 0.1] = 255
     prediction[prediction == 255] = 0
-    ours = scores(
-        np.sum([confusion(t, p) for t, p in zip(truth, prediction, strict=True)], axis=0)
-    )
+    ours = scores(np.sum([confusion(t, p) for t, p in zip(truth, prediction, strict=True)], axis=0))
 
     theirs = classification.MulticlassJaccardIndex(21, average="none", ignore_index=255)
     expected = theirs(torch.from_numpy(prediction).long(), torch.from_numpy(truth).long())

@@ -23,9 +23,7 @@ class Edges(click.ParamType[str]):
 
     name = "gradient|structured:FILE"
 
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         kind, _, file = value.partition(":")
         if value == "gradient" or (kind == "structured" and file):
             return value
@@ -63,9 +61,7 @@ SEGMENTING = (
         metavar="NAME|FILE",
         help="Shipped weights by name, or a safetensors file.",
     ),
-    click.option(
-        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps"
-    ),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps"),
     click.option(
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),

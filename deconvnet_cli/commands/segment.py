@@ -56,13 +56,13 @@ def command(
     failed = 0
     for image, target in zip(images, targets, strict=True):
         try:
-            source = sys.stdin.buffer.read() if image == "-" else Path(image)
+            source: bytes | Path = sys.stdin.buffer.read() if image == "-" else Path(image)
             result = segment(read_photo(source), weights, settings)
             png = label_png(result.labels)
             if target is None:
                 click.get_binary_stream("stdout").write(png)
             else:
-                write_whole(target, lambda file, png=png: file.write(png))
+                write_whole(target, png)
         except DeconvnetError as error:
             failed += 1
             report.failure(error)

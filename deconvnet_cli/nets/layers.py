@@ -33,7 +33,7 @@ def unpool(x: Tensor, switches: Tensor) -> Tensor:
     Returns:
         N x C x 2H x 2W.
     """
-    return F.max_unpool2d(x, switches, kernel_size=2, stride=2)
+    return F.max_unpool2d(x, switches, kernel_size=[2, 2], stride=[2, 2])
 
 
 def normalised(layer: nn.Module, channels: int, activation: type[nn.Module]) -> nn.Sequential:

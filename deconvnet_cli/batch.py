@@ -1,0 +1,122 @@
+"""Many photos: which there are, where their labels go, and doing them one after another."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deconvnet_cli.errors import DeconvnetError, ImageError, OutputError, UsageError
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo and the label PNG that is made of it."""
+
+    photo: Path
+    target: Path
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """All photos under a folder, by suffix, sorted by path; hidden files are left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def find_photos(source: str) -> list[tuple[Path, Path]]:
+    """The photos of one source, each with its path relative to the output folder.
+
+    Args:
+        source: a folder (its tree is kept), ``@list.txt`` (a path a line), a glob, or a file.
+
+    Raises:
+        ImageError: nothing is there.
+        UsageError: a list file that cannot be read.
+    """
+    if source.startswith("@"):
+        try:
+            lines = Path(source[1:]).read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{source[1:]}: the list cannot be read ({error})") from error
+        return [(Path(line), Path(line).relative_to(Path(line).anchor)) for line in lines if line]
+    path = Path(source)
+    if path.is_dir():
+        found = photos_in(path)
+        if not found:
+            raise ImageError(f"{path}: no photos in this folder")
+        return [(photo, photo.relative_to(path)) for photo in found]
+    if path.exists():
+        return [(path, Path(path.name))]
+    matches = sorted(Path(match) for match in glob.glob(source, recursive=True))
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        raise ImageError(f"{source}: no such file or folder, and no photo matches it")
+    return [(match, Path(match.name)) for match in files]
+
+
+def plan(sources: Iterable[str], output: Path) -> list[Job]:
+    """Where the labels of all photos go, before the first is made.
+
+    Raises:
+        UsageError: two photos would get the same label PNG, a label PNG would take the place of
+            a photo, or a path leads out of the output folder.
+        ImageError: see :func:`find_photos`.
+    """
+    jobs: dict[Path, Job] = {}
+    photos = set()
+    for source in sources:
+        for photo, relative in find_photos(source):
+            if ".." in relative.parts:
+                raise UsageError(f"{photo}: leads out of {output}; list paths without '..'")
+            if _inside(photo, output):
+                continue  # labels of an earlier run, when the output lies in the source folder
+            job = Job(photo, output / relative.with_suffix(".png"))
+            other = jobs.setdefault(job.target, job)
+            if other.photo.resolve() != photo.resolve():
+                raise UsageError(
+                    f"{other.photo} and {photo} would both be written to {job.target}; "
+                    "rename one or give them separate -o folders"
+                )
+            photos.add(photo.resolve())
+    for job in jobs.values():
+        if job.target.resolve() in photos:
+            raise UsageError(f"{job.target}: is one of the photos; give another -o folder")
+    return list(jobs.values())
+
+
+def run(
+    jobs: list[Job],
+    make: Callable[[Job], None],
+    failed: Callable[[Job, DeconvnetError], None],
+) -> int:
+    """Do the jobs in order; one that fails is told to ``failed`` and the others go on.
+
+    Returns:
+        How many failed.
+    """
+    count = 0
+    for job in jobs:
+        try:
+            _make_folder(job.target.parent)
+            make(job)
+        except DeconvnetError as error:
+            count += 1
+            failed(job, error)
+    return count
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents

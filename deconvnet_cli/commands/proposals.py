@@ -1,0 +1,42 @@
+"""``deconvnet proposals``: the boxes of a photo, as JSON or drawn on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deconvnet_cli.commands.options import PROPOSALS, apply, proposal_settings, refuse_overwriting
+
+
+@click.command("proposals")
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG with the boxes drawn.")
+@apply(*PROPOSALS)
+def command(image: Path, output: Path | None, **options: Any) -> None:
+    """Print the boxes of IMAGE that would be segmented: [x0, y0, x1, y1] in pixels, half open.
+
+    The first is the whole photo; its score is null. With -o they are drawn on the photo instead,
+    the best in the brightest red.
+    """
+    import numpy as np
+    from PIL import ImageDraw
+
+    from deconvnet_cli import report
+    from deconvnet_cli.images import read_photo, write_whole
+    from deconvnet_cli.proposals import propose
+
+    settings = proposal_settings(**options)
+    photo = read_photo(image)
+    found = propose(np.asarray(photo), settings)
+    if output is None:
+        scores = [round(float(score), 5) if np.isfinite(score) else None for score in found.scores]
+        report.json_line({"image": str(image), "boxes": found.boxes.tolist(), "scores": scores})
+        return
+    refuse_overwriting(image, output)
+    draw = ImageDraw.Draw(photo)
+    for rank in reversed(range(len(found.boxes))):
+        x0, y0, x1, y1 = found.boxes[rank].tolist()
+        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255 - 3 * min(rank, 60), 0, 0), width=2)
+    write_whole(output, lambda file: photo.save(file, "PNG"))

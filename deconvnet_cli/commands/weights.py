@@ -1,0 +1,89 @@
+"""``deconvnet weights``: what is there, what it says about itself, import and check."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+@click.group("weights")
+def command() -> None:
+    """Show, check and import weights."""
+
+
+@command.command("list")
+def list_weights() -> None:
+    """Shipped weights: name, net, size and scores."""
+    from deconvnet_cli import report
+    from deconvnet_cli.weights import read_card, registry, shipped_folder
+
+    rows = []
+    for name, entry in registry().items():
+        path = shipped_folder() / entry["file"]
+        card = read_card(path)
+        scores = ", ".join(f"{key} {value}" for key, value in card.scores.items())
+        rows.append((name, card.net, f"{path.stat().st_size / 1e6:.1f} MB", scores))
+    report.table(("name", "net", "size", "scores"), rows)
+
+
+@command.command("show")
+@click.argument("weights", metavar="NAME|FILE")
+def show(weights: str) -> None:
+    """The card of weights, as JSON."""
+    from deconvnet_cli.weights import locate, read_card
+
+    click.echo(json.dumps(asdict(read_card(locate(weights))), indent=2))
+
+
+@command.command("verify")
+@click.argument("weights", metavar="NAME|FILE", nargs=-1)
+@click.option("--sha256", "expected", help="Digest that a FILE must have.")
+def verify(weights: tuple[str, ...], expected: str | None) -> None:
+    """Check SHA-256 and that every tensor loads. All shipped weights unless some are named."""
+    from deconvnet_cli.weights import check_sha256, load, registry, sha256
+
+    for name in weights or tuple(registry()):
+        path = load(name).path
+        if expected is not None:
+            check_sha256(path, expected)
+        click.echo(f"{name}: right, SHA-256 {sha256(path)}")
+
+
+@command.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: SOURCE.safetensors")
+@click.option(
+    "--net",
+    type=click.Choice(["deconvnet-vgg16", "deconvnet-mobilenet"]),
+    default="deconvnet-vgg16",
+    show_default=True,
+)
+@click.option("--licence", default="unknown; ask the makers", help="Of the weights, for the card.")
+def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
+    """Make a weights file of SOURCE (.caffemodel, .pth or .safetensors) and say what went where.
+
+    Pickled files are read for plain tensors only; no code in them is run.
+    """
+    from deconvnet_cli import report
+    from deconvnet_cli.commands.options import refuse_overwriting
+    from deconvnet_cli.importing import import_weights
+
+    target = output or source.with_suffix(".safetensors")
+    refuse_overwriting(source, target)
+    imported = import_weights(source, target, net, licence=licence)
+    report.table(
+        ("in the file", "shapes", "in the net", "note"),
+        [
+            (
+                row.source,
+                " ".join("x".join(map(str, shape)) for shape in row.shapes),
+                " ".join(row.targets),
+                row.note,
+            )
+            for row in imported.rows
+        ],
+    )
+    click.echo(str(imported.path))

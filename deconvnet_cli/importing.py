@@ -1,0 +1,101 @@
+"""Weights of others made into a weights file of ours: .caffemodel, .pth and bare .safetensors."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deconvnet_cli.caffe import read_caffemodel
+from deconvnet_cli.caffe_import import LayerRow, import_deconvnet, infer_settings
+from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.nets import build_net
+from deconvnet_cli.weights import card_for, fit, read_tensors, sha256, store
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: where the weights are, and what went where."""
+
+    path: Path
+    rows: list[LayerRow]
+
+
+def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -> Imported:
+    """Make ``target`` (float32 safetensors with a card) of ``source``.
+
+    Args:
+        source: .caffemodel (a DeconvNet), .pth or .pt (a dict of tensors, or one under
+            "state_dict"), or .safetensors with the names of ours.
+        net_name: of the net the weights are for.
+        licence: of the weights, for the card.
+
+    Raises:
+        WeightsError: unreadable, of another net, or not all of a net: a trunk alone cannot
+            predict.
+        OutputError: ``target`` cannot be written.
+    """
+    settings: dict[str, Any] = {}
+    if source.suffix == ".caffemodel":
+        tensors, rows, settings = _from_caffe(source, net_name)
+    elif source.suffix in (".pth", ".pt"):
+        tensors = _from_pickle(source)
+        rows = [LayerRow(name, (tuple(value.shape),), (name,)) for name, value in tensors.items()]
+    elif source.suffix == ".safetensors":
+        tensors = read_tensors(source)
+        rows = [LayerRow(name, (tuple(value.shape),), (name,)) for name, value in tensors.items()]
+    else:
+        raise WeightsError(f"{source}: give a .caffemodel, .pth, .pt or .safetensors file")
+    with torch.device("meta"):
+        net = build_net(net_name, settings)
+    tensors = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+    fit(net, tensors, source)
+    provenance = f"imported from {source.name}, SHA-256 {sha256(source)}"
+    store(
+        target,
+        net,
+        card_for(net_name, settings, provenance=provenance, licence=licence),
+        half=False,
+    )
+    return Imported(target, rows)
+
+
+def _from_caffe(
+    source: Path, net_name: str
+) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any]]:
+    if net_name != "deconvnet-vgg16":
+        raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16, not {net_name}")
+    blobs = read_caffemodel(source)
+    # A result of training has no folded statistics; the authors name such files so.
+    folded = "train_result" not in source.name
+    try:
+        settings = infer_settings(blobs)
+        tensors, rows = import_deconvnet(blobs, settings, folded=folded)
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from error
+    return (
+        tensors,
+        rows,
+        {"classes": settings.classes, "width": settings.width, "fc": settings.fc},
+    )
+
+
+def _from_pickle(source: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{source}: not a readable file of plain tensors") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise WeightsError(f"{source}: holds something else than named tensors")
+    # Trained under DataParallel, names start with "module.".
+    return {name.removeprefix("module."): value for name, value in state.items()}
