@@ -74,8 +74,8 @@ def plan(sources: Iterable[str], output: Path) -> list[Job]:
         for photo, relative in find_photos(source):
             if ".." in relative.parts:
                 raise UsageError(f"{photo}: leads out of {output}; list paths without '..'")
-            if _inside(photo, output):
-                continue  # labels of an earlier run, when the output lies in the source folder
+            if _inside(output, Path(source)) and _inside(photo, output):
+                continue  # the output lies in the source folder: labels of an earlier run
             job = Job(photo, output / relative.with_suffix(".png"))
             other = jobs.setdefault(job.target, job)
             if other.photo.resolve() != photo.resolve():

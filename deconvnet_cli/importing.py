@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def _from_caffe(
 
 def _from_pickle(source: Path) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on foreign pickles, which fail below if need be
+            state = torch.load(source, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{source}: not a readable file of plain tensors") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):

@@ -97,8 +97,7 @@ def restore_batchnorm(net: DeconvNetMobile, batches: Iterable[Tensor]) -> None:
         total[1] += values.sum((0, 2, 3))
         total[2] += values.square().sum((0, 2, 3))
 
-    # A hook gets its module; ours are all BatchNorm2d.
-    hooks = [norm.register_forward_pre_hook(count) for norm in norms]  # type: ignore[arg-type]
+    hooks = [norm.register_forward_pre_hook(count) for norm in norms]
     net.eval()
     for batch in batches:
         net.head(net.encode(batch)[0])

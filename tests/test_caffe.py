@@ -399,3 +399,16 @@ def test_double_numbers_and_legacy_axes_win_as_in_caffe(written) -> None:
     assert read_caffemodel(written(content))["a"][0].tolist() == [2]
     content = layer("a", [shape_dims([4]) + legacy_dims([2, 2]) + floats([1, 2, 3, 4])])
     assert read_caffemodel(written(content))["a"][0].shape == (1, 1, 2, 2)
+
+
+def test_the_import_command_makes_weights_that_load(deconvnet, written, tmp_path) -> None:
+    layers = [
+        encoder.layer(name, [encoder.blob(array) for array in arrays])
+        for name, arrays in released().items()
+    ]
+    target = tmp_path / "made.safetensors"
+    result = deconvnet("weights", "import", written(encoder.net(layers)), "-o", target)
+    assert result.exit_code == 0, result.output
+    assert "conv1_1" in result.stderr
+    assert read_card(target).input.channels == "BGR"
+    assert len(read_card(target).classes) == 21

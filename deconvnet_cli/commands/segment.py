@@ -60,7 +60,7 @@ def command(
             result = segment(read_photo(source), weights, settings)
             png = label_png(result.labels)
             if target is None:
-                click.get_binary_stream("stdout").write(png)
+                sys.stdout.buffer.write(png)
             else:
                 write_whole(target, png)
         except DeconvnetError as error:

@@ -1,0 +1,76 @@
+"""Folders of photos: the tree is kept, bad photos are named, what is done stays done."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from deconvnet_cli.batch import plan
+from deconvnet_cli.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for name in ("a.jpg", "deep/b.png", "deep/er/c.JPG"):
+        with open(folder / name, "wb") as file:
+            Image.new("RGB", (40, 30), "green").save(file, "PNG")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def test_the_tree_is_kept_and_a_second_run_does_nothing(deconvnet, tiny_weights, folder):
+    result = deconvnet("batch", folder, "--weights", tiny_weights)
+    assert result.exit_code == 0, result.output
+    labels = folder.with_name("photos-labels")
+    made = sorted(str(path.relative_to(labels)) for path in labels.rglob("*.png"))
+    assert made == ["a.png", "deep/b.png", "deep/er/c.png"]
+    times = [path.stat().st_mtime_ns for path in sorted(labels.rglob("*.png"))]
+    again = deconvnet("batch", folder, "--weights", tiny_weights)
+    assert "0 made, 3 there already" in again.stderr
+    assert [path.stat().st_mtime_ns for path in sorted(labels.rglob("*.png"))] == times
+
+
+def test_a_bad_photo_does_not_stop_the_others(deconvnet, tiny_weights, folder, tmp_path):
+    (folder / "aa.jpg").write_text("not a photo")
+    out = tmp_path / "out"
+    result = deconvnet("batch", folder, "-o", out, "--weights", tiny_weights, "--json")
+    assert result.exit_code == 1
+    assert "aa.jpg" in result.stderr
+    assert len(list(out.rglob("*.png"))) == 3
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [("error" in line) for line in lines] == [False, True, False, False]
+    manifest = (out / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in manifest] == lines
+
+
+def test_collisions_are_refused_before_the_start(deconvnet, tiny_weights, folder, tmp_path):
+    Image.new("RGB", (4, 4)).save(folder / "a.png")
+    out = tmp_path / "out"
+    result = deconvnet("batch", folder, "-o", out, "--weights", tiny_weights)
+    assert result.exit_code == 2
+    assert "a.jpg" in result.stderr and "a.png" in result.stderr
+    assert not out.exists()
+
+
+def test_labels_never_take_a_photos_place(folder):
+    with pytest.raises(UsageError, match="is one of the photos"):
+        plan([str(folder / "deep" / "b.png")], folder / "deep")
+
+
+def test_glob_and_list(folder, tmp_path):
+    names = tmp_path / "list.txt"
+    names.write_text(f"{folder}/a.jpg\n{folder}/deep/b.png\n")
+    listed = {job.photo.name for job in plan([f"@{names}"], tmp_path / "out")}
+    globbed = {job.photo.name for job in plan([f"{folder}/**/*.png"], tmp_path / "out")}
+    assert (listed, globbed) == ({"a.jpg", "b.png"}, {"b.png"})
+
+
+def test_an_empty_folder(deconvnet, tmp_path):
+    (tmp_path / "none").mkdir()
+    result = deconvnet("batch", tmp_path / "none")
+    assert result.exit_code == 1
+    assert "no photos" in result.stderr

@@ -1,0 +1,87 @@
+"""Cutting boxes and merging their scores, against plain numpy loops and formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deconvnet_cli.crops import Canvas, cut, cut_mask
+
+SIZE = 6
+
+
+def placed(scores: np.ndarray, box: tuple[int, ...], height: int, width: int) -> np.ndarray:
+    """A crop's map on the canvas, for a box whose size is the crop's: no resizing. NaN outside."""
+    canvas = np.full((scores.shape[0], height, width), np.nan)
+    x0, y0, _, _ = box
+    for channel in range(scores.shape[0]):
+        for row in range(scores.shape[1]):
+            for column in range(scores.shape[2]):
+                y, x = y0 + row, x0 + column
+                if 0 <= y < height and 0 <= x < width:
+                    canvas[channel, y, x] = scores[channel, row, column]
+    return canvas
+
+
+@pytest.mark.parametrize("rule", ["max", "max-probability", "mean-probability"])
+def test_merge_is_the_loop_written_by_hand(rule):
+    rng = np.random.default_rng(1)
+    height, width, boxes = 9, 11, [(0, 0), (-3, 2), (7, 5), (4, -2), (2, 2), (40, 40)]
+    canvas = Canvas(4, height, width, rule)
+    layers = []
+    for x0, y0 in boxes:
+        box = (x0, y0, x0 + SIZE, y0 + SIZE)
+        scores = rng.normal(0, 2, (4, SIZE, SIZE)).astype(np.float32)
+        canvas.add(torch.from_numpy(scores), box)
+        values = scores.astype(np.float64)
+        if rule != "max":
+            values = np.exp(values) / np.exp(values).sum(0)
+        layers.append(placed(values, box, height, width))
+    expected = np.zeros((4, height, width))
+    for channel, y, x in np.ndindex(expected.shape):
+        seen = [layer[channel, y, x] for layer in layers if not np.isnan(layer[channel, y, x])]
+        if rule == "mean-probability":
+            expected[channel, y, x] = sum(seen) / len(seen) if seen else 0
+        else:
+            expected[channel, y, x] = max([0.0, *seen])
+    np.testing.assert_allclose(canvas.scores().numpy(), expected, atol=1e-6)
+
+
+def test_probabilities_add_up():
+    for rule in ("max", "max-probability", "mean-probability"):
+        canvas = Canvas(3, 5, 5, rule)
+        canvas.add(torch.randn(3, 5, 5), (0, 0, 5, 5))
+        canvas.add(torch.randn(3, 5, 5), (1, 1, 6, 6))
+        torch.testing.assert_close(canvas.probabilities().sum(0), torch.ones(5, 5))
+
+
+def test_scores_go_back_to_the_size_of_their_box():
+    canvas = Canvas(1, 8, 20, "max")
+    ramp = torch.arange(4.0).expand(1, 4, 4)
+    canvas.add(ramp, (4, 0, 12, 8))
+    # Pixel centre x of 8 pixels lies at (x + 0.5) / 2 - 0.5 of 4, held at the rim.
+    expected = [min(max((x + 0.5) / 2 - 0.5, 0), 3) for x in range(8)]
+    assert canvas.scores()[0, 3, 4:12].tolist() == pytest.approx(expected)
+    assert canvas.scores()[0, :, :4].abs().sum() == 0
+
+
+def test_a_crop_over_the_edge_is_black_there():
+    crop = cut(Image.new("RGB", (10, 10), "white"), (-10, 0, 10, 20), 20)
+    assert crop[:10, 10:].min() == 255
+    assert crop[:, :10].max() == 0 and crop[10:].max() == 0
+
+
+def test_shrinking_is_antialiased():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255  # one in two: any honest shrinking by 8 gives an even grey
+    crop = cut(Image.fromarray(stripes), (0, 0, 64, 64), 8)
+    assert abs(crop[:, 1:-1].astype(int) - 127).max() <= 3
+
+
+def test_mask_crops_hold_nothing_but_its_labels():
+    mask = np.array([[0, 15], [3, 255]], np.uint8)
+    crop = cut_mask(mask, (-1, 0, 2, 2), 6, outside=255)
+    assert crop[0].tolist() == [255, 255, 0, 0, 15, 15]
+    assert crop[5].tolist() == [255, 255, 3, 3, 255, 255]

@@ -1,0 +1,121 @@
+"""Weights files: what goes in comes out, and what is damaged is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from deconvnet_cli import weights
+from deconvnet_cli.errors import ChecksumError, WeightsError
+from deconvnet_cli.nets import build_net, net_settings
+
+
+def test_shipped_weights_are_the_published_ones():
+    for name, entry in weights.registry().items():
+        path = weights.shipped_folder() / entry["file"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+        card = weights.load(name).card
+        assert card.net == name and card.provenance and card.licence and card.scores
+
+
+def test_store_then_load(tiny_weights):
+    loaded = weights.load(str(tiny_weights))
+    torch.manual_seed(3)
+    net = build_net("deconvnet-vgg16", {"width": 1 / 32, "fc": 16})
+    for name, value in loaded.net.state_dict().items():
+        expected = net.state_dict()[name]
+        torch.testing.assert_close(value, expected.half().to(expected.dtype))
+    assert not loaded.net.training
+
+
+def test_damage_is_found(tiny_weights, tmp_path):
+    data = tiny_weights.read_bytes()
+    for name, damaged in {
+        "cut": data[: len(data) // 2],
+        "empty": b"",
+        "text": b"hello" * 100,
+        "header": b"\xff" * 8 + data[8:],
+    }.items():
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=f"{name}.safetensors"):
+            weights.load(str(path))
+
+
+def test_a_changed_byte_of_shipped_weights_is_found(tmp_path, monkeypatch):
+    entry = weights.registry()[weights.DEFAULT]
+    data = bytearray((weights.shipped_folder() / entry["file"]).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / entry["file"]).write_bytes(data)
+    (tmp_path / "registry.json").write_text(json.dumps({weights.DEFAULT: entry}))
+    monkeypatch.setattr(weights, "shipped_folder", lambda: tmp_path)
+    with pytest.raises(ChecksumError, match="SHA-256"):
+        weights.load(weights.DEFAULT)
+
+
+def test_weights_of_another_net_are_refused(tiny_weights, tmp_path):
+    card = weights.read_card(tiny_weights)
+    net = build_net("deconvnet-vgg16", {"width": 1 / 32, "fc": 8})
+    path = tmp_path / "other.safetensors"
+    weights.store(path, net, card)
+    with pytest.raises(WeightsError, match="fc6"):
+        weights.load(str(path))
+    tensors = load_file(tiny_weights)
+    del tensors["conv1_1.weight"]
+    save_file(tensors, path, {weights.METADATA_KEY: json.dumps(card_values(tiny_weights))})
+    with pytest.raises(WeightsError, match=r"conv1_1\.weight is missing"):
+        weights.load(str(path))
+
+
+def card_values(path) -> dict:
+    from dataclasses import asdict
+
+    return asdict(weights.read_card(path))
+
+
+def test_a_file_without_a_card(tmp_path):
+    path = tmp_path / "bare.safetensors"
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="weights import"):
+        weights.load(str(path))
+
+
+def test_commands(deconvnet, tiny_weights):
+    assert "deconvnet-mobilenet" in deconvnet("weights", "list").output
+    shown = json.loads(deconvnet("weights", "show", tiny_weights).stdout)
+    assert shown["net"] == "deconvnet-vgg16" and shown["input"]["channels"] == "BGR"
+    assert deconvnet("weights", "verify").exit_code == 0
+    wrong = deconvnet("weights", "verify", tiny_weights, "--sha256", "0" * 64)
+    assert wrong.exit_code == 1 and "SHA-256" in wrong.stderr
+    assert deconvnet("weights", "show", "nothing").exit_code == 1
+
+
+def test_import_of_a_pth(deconvnet, tmp_path):
+    torch.manual_seed(0)
+    net = build_net("deconvnet-mobilenet")
+    source, target = tmp_path / "net.pth", tmp_path / "net.safetensors"
+    state = {f"module.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"state_dict": state}, source)
+    result = deconvnet("weights", "import", source, "--net", "deconvnet-mobilenet")
+    assert result.exit_code == 0, result.output
+    loaded = weights.load(str(target))
+    assert net_settings(loaded.net) == net_settings(net)
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(loaded.net(x), net.eval()(x))
+
+
+def test_a_pickle_with_code_is_refused_unrun(deconvnet, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    source = tmp_path / "trap.pth"
+    source.write_bytes(pickle.dumps(Trap()))
+    result = deconvnet("weights", "import", source)
+    assert result.exit_code == 1 and "trap.pth" in result.stderr
+    assert not (tmp_path / "sprung").exists()
