@@ -95,10 +95,11 @@ def refine(
     field = densecrf.DenseCRF2D(width, height, labels)
     field.setUnaryEnergy(np.ascontiguousarray(energy.reshape(labels, -1), dtype=np.float32))
     field.addPairwiseGaussian(sxy=settings.gaussian_sd, compat=settings.gaussian_weight)
+    # A copy: pydensecrf refuses an array that may not be written to, such as a Pillow image's.
     field.addPairwiseBilateral(
         sxy=settings.bilateral_sd,
         srgb=settings.bilateral_colour_sd,
-        rgbim=np.ascontiguousarray(image),
+        rgbim=np.array(image, order="C"),
         compat=settings.bilateral_weight,
     )
     refined = np.asarray(field.inference(settings.iterations), dtype=np.float32)

@@ -14,6 +14,7 @@ from deconvnet_cli.caffe import read_caffemodel
 from deconvnet_cli.caffe_import import LayerRow, import_deconvnet, infer_settings
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets import build_net
+from deconvnet_cli.voc import CLASSES
 from deconvnet_cli.weights import card_for, fit, read_tensors, sha256, store
 
 
@@ -77,6 +78,8 @@ def _from_caffe(
     folded = "train_result" not in source.name
     try:
         settings = infer_settings(blobs)
+        if settings.classes != len(CLASSES):
+            raise WeightsError(f"scores {settings.classes} classes, this tool VOC's {len(CLASSES)}")
         tensors, rows = import_deconvnet(blobs, settings, folded=folded)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error

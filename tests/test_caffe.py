@@ -25,6 +25,7 @@ from deconvnet_cli.caffe import read_caffemodel
 from deconvnet_cli.caffe_import import detect_kind, import_deconvnet, infer_settings
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet import DeconvNet, DeconvNetSettings
+from deconvnet_cli.weights import load
 
 NARROW = DeconvNetSettings(classes=5, width=1 / 64, fc=6)
 # Name and weight shape of every layer of the released definition at 1/64 of its width, fc 6 and
@@ -402,13 +403,19 @@ def test_double_numbers_and_legacy_axes_win_as_in_caffe(written) -> None:
 
 
 def test_the_import_command_makes_weights_that_load(deconvnet, written, tmp_path) -> None:
-    layers = [
-        encoder.layer(name, [encoder.blob(array) for array in arrays])
-        for name, arrays in released().items()
-    ]
+    layers = released() | {"seg-score-voc": [np.ones((21, 1, 1, 1)), np.zeros((1, 1, 1, 21))]}
     target = tmp_path / "made.safetensors"
-    result = deconvnet("weights", "import", written(encoder.net(layers)), "-o", target)
+    result = deconvnet("weights", "import", written(net(layers)), "-o", target)
     assert result.exit_code == 0, result.output
     assert "conv1_1" in result.stderr
-    assert read_card(target).input.channels == "BGR"
-    assert len(read_card(target).classes) == 21
+    made = load(str(target))
+    assert (made.card.net, made.card.input.channels) == ("deconvnet-vgg16", "BGR")
+    weight = made.net.conv1_1.weight.detach().numpy()
+    np.testing.assert_array_equal(weight, layers["conv1_1"][0].reshape(weight.shape))
+
+
+def test_the_import_command_refuses_other_classes(deconvnet, written, tmp_path) -> None:
+    result = deconvnet("weights", "import", written(net(released())))
+    assert result.exit_code == 1
+    assert "some.caffemodel" in result.stderr and "5 classes" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["some.caffemodel"]

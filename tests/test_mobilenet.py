@@ -162,7 +162,7 @@ def test_crop_and_labels_stay_together(tree):
         counted = labels != IGNORE
         agreement = (bright == (labels > 0))[counted].float().mean()
         assert agreement > 0.93, number
-        assert (crop[:, ~counted].float().mean() < 5) or counted.all()
+        assert (crop[:, ~counted].float().mean() < 15) or counted.all()
 
 
 def test_loss_by_hand():
