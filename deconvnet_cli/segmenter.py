@@ -19,7 +19,7 @@ from deconvnet_cli.devices import autocast
 from deconvnet_cli.proposals import ProposalSettings, propose
 from deconvnet_cli.weights import Weights
 
-BAND_ROWS = 256  # rows of a large photo that are scored at full size at a time
+BAND_PIXELS = 1 << 20  # of a large photo that are scored at full size at a time
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,22 @@ def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uin
     if (rows, columns) == (height, width):
         return merged.argmax(0).to(torch.uint8).numpy()
     labels = np.empty((height, width), np.uint8)
-    # Bilinear along x once; along y band by band, with pixel centres half a pixel in.
-    wide = F.interpolate(merged[None], size=(rows, width), mode="bilinear", align_corners=False)[0]
-    for top in range(0, height, BAND_ROWS):
-        bottom = min(top + BAND_ROWS, height)
+    band_rows = max(1, BAND_PIXELS // width)
+    for top in range(0, height, band_rows):
+        bottom = min(top + band_rows, height)
+        # Where the centres of these rows lie among the rows of the scores.
         at = ((torch.arange(top, bottom) + 0.5) * rows / height - 0.5).clamp(0, rows - 1)
         above = at.floor().long()
+        first, last = int(above[0]), min(int(above[-1]) + 2, rows)
+        wide = F.interpolate(
+            merged[None, :, first:last],
+            size=(last - first, width),
+            mode="bilinear",
+            align_corners=False,
+        )[0]
         below = (above + 1).clamp_max(rows - 1)
         part = (at - above)[None, :, None]
-        band = wide[:, above] * (1 - part) + wide[:, below] * part
+        band = torch.lerp(wide[:, above - first], wide[:, below - first], part)
         labels[top:bottom] = band.argmax(0).to(torch.uint8).numpy()
     return labels
 

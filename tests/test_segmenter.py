@@ -1,0 +1,64 @@
+"""The whole way of one photo: sizes, bands, batches and the CRF."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from deconvnet_cli.images import read_photo
+from deconvnet_cli.proposals import ProposalSettings
+from deconvnet_cli.segmenter import (
+    SegmentSettings,
+    class_shares,
+    enlarge_and_label,
+    segment,
+    working_copy,
+)
+from deconvnet_cli.weights import DEFAULT, load
+
+FEW = ProposalSettings(count=3)
+
+
+def test_bands_are_the_whole_enlarged_at_once():
+    torch.manual_seed(0)
+    merged = torch.randn(5, 20, 30)
+    whole = F.interpolate(merged[None], size=(700, 90), mode="bilinear", align_corners=False)[0]
+    labels = enlarge_and_label(merged, 90, 700)
+    assert labels.shape == (700, 90)
+    assert (labels == whole.argmax(0).numpy()).mean() > 0.9999
+    assert np.array_equal(enlarge_and_label(merged, 30, 20), merged.argmax(0).numpy())
+
+
+def test_large_photos_are_worked_on_smaller():
+    assert working_copy(Image.new("RGB", (3000, 2000)), 1024).size == (1024, 683)
+    assert working_copy(Image.new("RGB", (9000, 1)), 1024).size == (1024, 1)
+    small = Image.new("RGB", (1024, 10))
+    assert working_copy(small, 1024) is small
+
+
+def test_half_the_working_size_gives_much_the_same_labels(data):
+    weights = load(DEFAULT)
+    photo = read_photo(data / "chelsea.jpg")
+    full = segment(photo, weights, SegmentSettings(FEW)).labels
+    half = segment(photo, weights, SegmentSettings(FEW, max_side=226)).labels
+    assert full.shape == half.shape == (300, 451)
+    assert (full == half).mean() > 0.85
+
+
+def test_crf_takes_its_turn(data):
+    pytest.importorskip("pydensecrf")
+    weights = load(DEFAULT)
+    photo = read_photo(data / "chelsea.jpg").resize((150, 100))
+    plain = segment(photo, weights, SegmentSettings(FEW))
+    refined = segment(photo, weights, SegmentSettings(FEW, crf=True))
+    assert "crf" in refined.ms and "crf" not in plain.ms
+    assert 0.8 < (plain.labels == refined.labels).mean() < 1
+
+
+def test_shares_by_hand():
+    labels = np.array([[0, 0, 2], [2, 2, 1]], np.uint8)
+    shares = class_shares(labels, ("a", "b", "c", "d"))
+    assert list(shares.items()) == [("c", 0.5), ("a", 0.3333), ("b", 0.1667)]
