@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deconvnet_cli.errors import DeconvnetError, ImageError, OutputError, UsageError
+from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
+from deconvnet_cli.images import make_folder
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"))
 
@@ -103,19 +104,12 @@ def run(
     count = 0
     for job in jobs:
         try:
-            _make_folder(job.target.parent)
+            make_folder(job.target.parent)
             make(job)
         except DeconvnetError as error:
             count += 1
             failed(job, error)
     return count
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -84,6 +84,18 @@ def label_png(labels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
+
+
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write bytes, or what a function writes to the file given it; all of it or nothing.
 

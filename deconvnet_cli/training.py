@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from deconvnet_cli.errors import UsageError, WeightsError
-from deconvnet_cli.images import write_whole
+from deconvnet_cli.images import make_folder, write_whole
 from deconvnet_cli.nets import InputConvention
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile
 from deconvnet_cli.samples import CropDataset
@@ -142,7 +142,7 @@ def prepare_run(run: Path, settings: TrainSettings) -> None:
     Raises:
         UsageError: the folder holds a run with other settings.
     """
-    run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     text = json.dumps(asdict(settings), indent=1)
     path = run / "settings.json"
     if path.is_file() and path.read_text() != text:

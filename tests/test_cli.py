@@ -195,6 +195,16 @@ def test_output_folder_missing(deconvnet, tiny_weights, tmp_path):
     one_error_line(result, 2, "no", "no such folder")
 
 
+def test_output_below_a_file(deconvnet, tiny_weights, tmp_path):
+    source = photo(tmp_path / "a.jpg")
+    inside = deconvnet("segment", source, "-o", source / "x.png", "--weights", tiny_weights)
+    one_error_line(inside, 2, "a.jpg", "no such folder")
+    folder = deconvnet("segment", source, "-o", f"{source}/sub/", "--weights", tiny_weights)
+    one_error_line(folder, 1, "a.jpg", "cannot be made")
+    batch = deconvnet("batch", tmp_path, "-o", source / "sub", "--weights", tiny_weights)
+    one_error_line(batch, 1, "a.jpg", "cannot be made")
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     target = tmp_path / "labels.png"
     target.write_bytes(b"old")

@@ -47,12 +47,12 @@ def command(
     todo = [job for job in jobs if overwrite or not job.target.exists()]
 
     from deconvnet_cli import report
-    from deconvnet_cli.images import label_png, read_photo, write_whole
+    from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
     from deconvnet_cli.segmenter import segment
 
     weights, settings = prepare(**options)
+    make_folder(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
         manifest = open(output / "manifest.jsonl", "a")  # noqa: SIM115
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror})") from error

@@ -43,16 +43,18 @@ def command(
     for image, target in zip(images, targets, strict=True):
         if target is not None and image != "-":
             refuse_overwriting(Path(image), target)
-        if target is not None and (target.is_dir() or not target.parent.is_dir()):
-            where = target if target.is_dir() else target.parent
-            what = "is a folder" if target.is_dir() else "no such folder"
-            raise UsageError(f"{where}: {what}; give a file name in a folder that exists")
+        if target is not None and target.is_dir():
+            raise UsageError(f"{target}: is a folder; give the name of a file")
+        if target is not None and not into_folder(output) and not target.parent.is_dir():
+            raise UsageError(f"{target.parent}: no such folder; make it, or give another output")
 
     from deconvnet_cli import report
-    from deconvnet_cli.images import label_png, read_photo, write_whole
+    from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
     from deconvnet_cli.segmenter import segment
 
     weights, settings = prepare(**options)
+    if output is not None and into_folder(output):
+        make_folder(Path(output))
     failed = 0
     for image, target in zip(images, targets, strict=True):
         try:
@@ -91,13 +93,16 @@ def target_of(image: str, output: str | None, *, several: bool) -> Path | None:
         if image == "-":
             raise UsageError("standard input needs -o FILE, or -o - for standard output")
         return beside(Path(image))
-    folder = Path(output)
-    if output.endswith("/") or folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{stem}.png"
+    if into_folder(output):
+        return Path(output) / f"{stem}.png"
     if several:
         raise UsageError(f"{output}: several images need a folder; write -o {output}/")
-    return folder
+    return Path(output)
+
+
+def into_folder(output: str | None) -> bool:
+    """Whether -o means a folder: it ends with a slash, or is a folder already."""
+    return output is not None and (output.endswith("/") or Path(output).is_dir())
 
 
 def beside(photo: Path) -> Path:
