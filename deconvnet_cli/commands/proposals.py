@@ -31,7 +31,7 @@ def command(image: Path, output: Path | None, **options: Any) -> None:
     photo = read_photo(image)
     found = propose(np.asarray(photo), settings)
     if output is None:
-        scores = [round(float(score), 5) if np.isfinite(score) else None for score in found.scores]
+        scores = [round(float(score), 5) for score in found.scores]
         report.json_line({"image": str(image), "boxes": found.boxes.tolist(), "scores": scores})
         return
     refuse_overwriting(image, output)
