@@ -23,6 +23,7 @@ COMMANDS = {
     "proposals": "The boxes of a photo, as JSON or drawn.",
     "weights": "Show, check and import weights.",
     "train": "Train a net on a PASCAL VOC tree.",
+    "soft-labels": "A teacher's probabilities, for train --teacher.",
     "doctor": "Say what is missing here and how to mend it.",
 }
 
@@ -36,7 +37,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"deconvnet_cli.commands.{name}").command
+        module = importlib.import_module(f"deconvnet_cli.commands.{name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -8,6 +8,7 @@ little), or is the whole photo, or any box: what the proposals give at predictio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,8 +20,10 @@ from torch.utils.data import Dataset
 
 from deconvnet_cli.crops import Box, cut, cut_mask
 from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.teacher import cut_soft, read_soft, soft_path
 from deconvnet_cli.voc import CLASSES, IGNORE, VocTree, read_mask
 
+SOFT_CELL = 4  # soft labels are kept coarsely: one to so many pixels of a crop is enough
 SMALLEST_OBJECT = 0.005  # share of the photo; smaller components are specks of a mask
 
 
@@ -132,10 +135,11 @@ def jitter_colour(
     return changed
 
 
-class CropDataset(Dataset[tuple[Tensor, Tensor]]):
+class CropDataset(Dataset[tuple[Tensor, ...]]):
     """``length`` samples; number ``i`` is the same whenever, wherever and after whatever.
 
-    A sample is (uint8 3 x S x S RGB crop, int64 S x S labels with 255 ignored).
+    A sample is (uint8 3 x S x S RGB crop, int64 S x S labels with 255 ignored), and, with a
+    folder of soft labels, float32 21 x S/4 x S/4 probabilities, all 0 outside of the photo.
     """
 
     def __init__(
@@ -145,7 +149,9 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         length: int,
         seed: int,
         settings: SampleSettings = SampleSettings(),
+        teacher: Path | None = None,
     ) -> None:
+        self.teacher = teacher
         self.tree, self.length, self.seed, self.settings = tree, length, seed, settings
         self.objects = objects
         by_label: dict[int, list[ObjectBox]] = {}
@@ -156,7 +162,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, number: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng((self.seed, number))
         how = self.settings
         pool = self.objects
@@ -167,10 +173,16 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         box = draw_box(rng, found, image.width, image.height, how)
         crop = jitter_colour(rng, cut(image, box, how.size), how.colour)
         labels = cut_mask(mask, box, how.size, outside=IGNORE)
-        if rng.random() < 0.5:
+        mirrored = rng.random() < 0.5
+        if mirrored:
             crop, labels = crop[:, ::-1], labels[:, ::-1]
         pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
-        return pixels, torch.from_numpy(labels.astype(np.int64))
+        sample = pixels, torch.from_numpy(labels.astype(np.int64))
+        if self.teacher is None:
+            return sample
+        known = read_soft(soft_path(self.teacher, found.name))
+        soft = cut_soft(known, image.width, image.height, box, how.size // SOFT_CELL)
+        return *sample, soft.flip(2) if mirrored else soft
 
 
 def list_names(tree: VocTree, lists: tuple[str, ...]) -> list[str]:

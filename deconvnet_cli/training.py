@@ -43,6 +43,8 @@ class TrainSettings:
         warmup: steps until ``lr`` is reached, linear.
         weight_decay: of AdamW, on all weights with more than one dimension.
         coarse_weight: of the loss of the coarse scores.
+        teacher: folder of soft labels, "" without.
+        teacher_weight: of the loss against the soft labels.
         clip: greatest norm of the gradient.
         seed: of samples and of fresh weights.
         bf16: forward pass in bfloat16 where that is safe.
@@ -57,6 +59,8 @@ class TrainSettings:
     warmup: int = 100
     weight_decay: float = 0.01
     coarse_weight: float = 0.4
+    teacher: str = ""
+    teacher_weight: float = 1.0
     clip: float = 5.0
     seed: int = 0
     bf16: bool = True
@@ -92,18 +96,39 @@ def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, 
     ]
 
 
-def loss_of(net: nn.Module, inputs: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
+def soft_entropy(scores: Tensor, soft: Tensor) -> Tensor:
+    """Cross entropy of scores N x C x S x S against soft labels N x C x s x s, s a part of S.
+
+    Scores are averaged over the pixels of each soft label. Where the soft labels are 0 (outside
+    of the photo) nothing counts.
+    """
+    coarse = F.adaptive_avg_pool2d(scores, (soft.shape[2], soft.shape[3]))
+    total = -(soft * coarse.float().log_softmax(1)).sum()
+    return total / soft.sum().clamp_min(1)
+
+
+def loss_of(
+    net: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    settings: TrainSettings,
+    soft: Tensor | None = None,
+) -> Tensor:
     """Cross entropy over pixels that are not ignored, plus that of the coarse scores if any.
 
     Args:
         inputs: float N x 3 x S x S.
         labels: int64 N x S x S, 255 ignored.
+        soft: float N x C x s x s, a teacher's probabilities, which count as well.
     """
 
     def entropy(scores: Tensor) -> Tensor:
         # The sum over the counted pixels, so that a batch of nothing but rims gives 0, not NaN.
         total = F.cross_entropy(scores.float(), labels, ignore_index=IGNORE, reduction="sum")
-        return total / (labels != IGNORE).sum().clamp_min(1)
+        hard = total / (labels != IGNORE).sum().clamp_min(1)
+        if soft is None:
+            return hard
+        return hard + settings.teacher_weight * soft_entropy(scores, soft)
 
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=settings.bf16):
         if isinstance(net, DeconvNetMobile):
@@ -178,12 +203,13 @@ def train(
     loader = DataLoader(rest, settings.batch, num_workers=workers)
     net.train()
     running, since = 0.0, time.monotonic()
-    for step, (crops, labels) in enumerate(loader, start=done):
+    for step, (crops, labels, *soft) in enumerate(loader, start=done):
         factor = learning_rate(step, settings)
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
         inputs = convention.prepare(crops.to(device)).to(memory_format=torch.channels_last)
-        loss = loss_of(net, inputs, labels.to(device), settings)
+        known = soft[0].to(device) if soft else None
+        loss = loss_of(net, inputs, labels.to(device), settings, known)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), settings.clip)

@@ -7,7 +7,7 @@ from typing import cast
 
 import click
 
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.errors import DatasetError, UsageError
 
 CALIBRATION_BATCHES = 40  # batches over which BatchNorm statistics are taken anew
 
@@ -22,6 +22,11 @@ CALIBRATION_BATCHES = 40  # batches over which BatchNorm statistics are taken an
     help="Folded MobileNetV2 + DeepLabv3 head to start from (safetensors).",
 )
 @click.option("--from", "start", metavar="NAME|FILE", help="Weights of ours to start from.")
+@click.option(
+    "--teacher",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of soft labels, as `deconvnet soft-labels` makes them.",
+)
 @click.option("--crops", type=click.IntRange(1), default=40_000, show_default=True)
 @click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True)
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True)
@@ -35,6 +40,7 @@ def command(
     lists: tuple[str, ...],
     init: Path | None,
     start: str | None,
+    teacher: Path | None,
     crops: int,
     batch_size: int,
     lr: float,
@@ -56,6 +62,7 @@ def command(
     from deconvnet_cli.nets import build_net, default_input, net_settings
     from deconvnet_cli.nets.mobilenet import DeconvNetMobile
     from deconvnet_cli.samples import CropDataset, find_objects, list_names
+    from deconvnet_cli.teacher import missing, soft_path
     from deconvnet_cli.training import TrainSettings, prepare_run, train
     from deconvnet_cli.voc import open_tree
     from deconvnet_cli.weights import card_for, load, store
@@ -64,11 +71,20 @@ def command(
         raise UsageError("--init and --from are two ways to start; give one of them")
     chosen = choose_device(device)
     settings = TrainSettings(
-        lists=lists, crops=crops, batch=batch_size, lr=lr, seed=seed, bf16=chosen.type != "mps"
+        lists=lists,
+        crops=crops,
+        batch=batch_size,
+        lr=lr,
+        seed=seed,
+        bf16=chosen.type != "mps",
+        teacher=str(teacher or ""),
     )
     tree = open_tree(voc_root)
     objects = find_objects(tree, list_names(tree, lists))
-    dataset = CropDataset(tree, objects, settings.crops, seed)
+    if teacher is not None:
+        for name in missing(teacher, sorted({found.name for found in objects})):
+            raise DatasetError(f"{soft_path(teacher, name)}: no soft labels of this photo")
+    dataset = CropDataset(tree, objects, settings.crops, seed, teacher=teacher)
     convention = default_input(settings.net)
     calibration = CropDataset(tree, objects, CALIBRATION_BATCHES * batch_size, seed + 1)
 

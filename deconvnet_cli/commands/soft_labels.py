@@ -1,0 +1,60 @@
+"""``deconvnet soft-labels``: what a teacher net thinks of each pixel, for ``train --teacher``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deconvnet_cli.errors import UsageError
+
+
+@click.command("soft-labels")
+@click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
+@click.option("--list", "lists", multiple=True, help="Name of an image list in it; repeatable.")
+@click.option(
+    "--weights",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The teacher: folded MobileNetV2 + DeepLabv3 head (safetensors).",
+)
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--quiet", is_flag=True)
+def command(
+    photos: tuple[Path, ...],
+    voc_root: Path | None,
+    lists: tuple[str, ...],
+    weights: Path,
+    out: Path,
+    quiet: bool,
+) -> None:
+    """Write OUT/NAME.npz for each of PHOTOS, or of the lists of a VOC tree.
+
+    Photos that have their file in OUT already are passed over.
+    """
+    if bool(photos) == bool(voc_root and lists):
+        raise UsageError("give either photos, or --voc-root and at least one --list")
+
+    from deconvnet_cli import report
+    from deconvnet_cli.images import make_folder, read_photo
+    from deconvnet_cli.nets import default_input
+    from deconvnet_cli.samples import list_names
+    from deconvnet_cli.teacher import load_teacher, missing, soft_labels, soft_path, write_soft
+    from deconvnet_cli.voc import open_tree
+
+    if voc_root is not None:
+        tree = open_tree(voc_root)
+        sources = {name: tree.image(name) for name in list_names(tree, lists)}
+    else:
+        sources = {photo.stem: photo for photo in photos}
+        if len(sources) < len(photos):
+            raise UsageError("two photos have the same name; their soft labels would collide")
+    net = load_teacher(weights)
+    convention = default_input("deconvnet-mobilenet")
+    make_folder(out)
+    names = list(missing(out, list(sources)))
+    with report.progress(quiet) as progress:
+        for name in progress.track(names, description="soft labels"):
+            photo = read_photo(sources[name])
+            write_soft(soft_path(out, name), soft_labels(net, convention, photo))
