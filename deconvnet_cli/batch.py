@@ -109,6 +109,10 @@ def run(
         except DeconvnetError as error:
             count += 1
             failed(job, error)
+        except Exception as error:  # of torch, OpenCV or memory: one photo must not stop the rest
+            count += 1
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            failed(job, DeconvnetError(f"{job.photo}: cannot be segmented ({what})"))
     return count
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import struct
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -37,13 +39,13 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Image.Image:
     try:
         data = source.read_bytes() if isinstance(source, Path) else source
     except FileNotFoundError:
-        raise ImageError(f"{label}: no such file") from None
+        raise ImageError(f"{label}: no such file; check the path") from None
     except IsADirectoryError:
         raise ImageError(f"{label}: a folder; use `deconvnet batch` for folders") from None
     except OSError as error:
         raise ImageError(f"{label}: cannot be read ({error.strerror})") from error
     if not data:
-        raise ImageError(f"{label}: the file is empty")
+        raise ImageError(f"{label}: the file is empty; copy or download it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's size warning: the limit below is ours
@@ -53,13 +55,23 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Image.Image:
                         f"{label}: {image.width}x{image.height} pixels; "
                         f"at most {MAX_PIXELS // 1_000_000} million can be read, scale it down"
                     )
-                return _to_rgb(ImageOps.exif_transpose(image))
+                image.load()
+                # Broken EXIF data say nothing; the pixels are whole all the same.
+                with contextlib.suppress(SyntaxError, ValueError, TypeError, struct.error):
+                    # In place: a copy of a large photo takes hundreds of megabytes.
+                    ImageOps.exif_transpose(image, in_place=True)
+                return _to_rgb(image)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{label}: not an image that Pillow knows") from None
+        raise ImageError(
+            f"{label}: not an image that Pillow knows; give a JPEG, PNG or other photo"
+        ) from None
     except Exception as error:  # decoders raise many kinds for damaged files
-        raise ImageError(f"{label}: damaged or truncated image ({error})") from error
+        what = " ".join(str(error).split())  # some messages have line breaks
+        raise ImageError(
+            f"{label}: damaged or truncated image ({what}); copy or download it again"
+        ) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -104,6 +116,11 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
     """
     temporary: str | None = None
     try:
+        if path.exists() and not path.is_file():
+            # A pipe or device (/dev/stdout, /dev/null) is written to; a file must not replace it.
+            with open(path, "wb") as device:
+                device.write(content) if isinstance(content, bytes) else content(device)
+            return
         with tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from deconvnet_cli.caffe import read_caffemodel
-from deconvnet_cli.caffe_import import LayerRow, import_deconvnet, infer_settings
+from deconvnet_cli.caffe_import import (
+    NO_STATISTICS,
+    LayerRow,
+    detect_kind,
+    import_deconvnet,
+    infer_settings,
+)
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets import build_net
+from deconvnet_cli.nets.deconvnet import DeconvNet, initialise
 from deconvnet_cli.voc import CLASSES
 from deconvnet_cli.weights import card_for, fit, read_tensors, sha256, store
 
@@ -30,19 +37,22 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
     """Make ``target`` (float32 safetensors with a card) of ``source``.
 
     Args:
-        source: .caffemodel (a DeconvNet), .pth or .pt (a dict of tensors, or one under
+        source: .caffemodel (a DeconvNet, or a VGG-16 trunk to start training from: what the
+            trunk lacks gets its initial values), .pth or .pt (a dict of tensors, or one under
             "state_dict"), or .safetensors with the names of ours.
         net_name: of the net the weights are for.
         licence: of the weights, for the card.
 
     Raises:
-        WeightsError: unreadable, of another net, or not all of a net: a trunk alone cannot
-            predict.
+        WeightsError: missing, unreadable, of another net, or not all of a net.
         OutputError: ``target`` cannot be written.
     """
     settings: dict[str, Any] = {}
+    remark = ""
+    if not source.is_file():
+        raise WeightsError(f"{source}: no such file; name the weights to import")
     if source.suffix == ".caffemodel":
-        tensors, rows, settings = _from_caffe(source, net_name)
+        tensors, rows, settings, remark = _from_caffe(source, net_name)
     elif source.suffix in (".pth", ".pt"):
         tensors = _from_pickle(source)
         rows = [LayerRow(name, (tuple(value.shape),), (name,)) for name, value in tensors.items()]
@@ -58,7 +68,7 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
         for name, value in tensors.items()
     }
     fit(net, tensors, source)
-    provenance = f"imported from {source.name}, SHA-256 {sha256(source)}"
+    provenance = f"imported from {source.name}, SHA-256 {sha256(source)}{remark}"
     store(
         target,
         net,
@@ -70,7 +80,8 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
 
 def _from_caffe(
     source: Path, net_name: str
-) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any]]:
+) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any], str]:
+    """Tensors, table, settings of the net, and what the card must say besides."""
     if net_name != "deconvnet-vgg16":
         raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16, not {net_name}")
     blobs = read_caffemodel(source)
@@ -83,11 +94,15 @@ def _from_caffe(
         tensors, rows = import_deconvnet(blobs, settings, folded=folded)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
-    return (
-        tensors,
-        rows,
-        {"classes": settings.classes, "width": settings.width, "fc": settings.fc},
-    )
+    remark = ""
+    if detect_kind(blobs) == "vgg-trunk":
+        net = DeconvNet(settings)
+        initialise(net, seed=0)
+        tensors = net.state_dict() | tensors
+        remark = "; the trunk alone, the rest is untrained: to start training from"
+    elif any(row.note == NO_STATISTICS for row in rows):
+        remark = "; without BatchNorm statistics: they are to be recomputed before use"
+    return tensors, rows, asdict(settings), remark
 
 
 def _from_pickle(source: Path) -> dict[str, torch.Tensor]:

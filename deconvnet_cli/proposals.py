@@ -16,11 +16,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DependencyError, ImageError, WeightsError
+
+try:
+    import cv2
+except ImportError as error:
+    raise DependencyError(
+        f"OpenCV cannot be loaded ({error}): pip install --force-reinstall opencv-contrib-python; "
+        "where it is libGL that is missing, install that (Debian, Ubuntu: apt-get install libgl1)"
+    ) from error
 
 # Lengths in pixels below hold for a photo whose longer side is this; they scale with the photo.
 REFERENCE_SIDE = 500.0

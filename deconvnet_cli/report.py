@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deconvnet_cli.errors import OutputError
+
 if TYPE_CHECKING:
     from deconvnet_cli.metrics import Scores
     from deconvnet_cli.segmenter import Segmentation
 
 console = Console(stderr=True, highlight=False)
+UNFOLDED = 10_000  # columns: wider than any table here
 
 
 def progress(quiet: bool = False) -> Progress:
@@ -36,9 +42,28 @@ def failure(error: Exception) -> None:
     click.echo(f"deconvnet: {error}", err=True)
 
 
+def standard_output(data: bytes) -> None:
+    """Write to standard output, at once.
+
+    Raises:
+        OutputError: it cannot be written, as on a full disk.
+        BrokenPipeError: nobody reads any more.
+    """
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python would fail once more when it flushes the rest at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"standard output: cannot be written ({error.strerror})") from error
+
+
 def json_line(fields: Mapping[str, Any]) -> None:
-    """One JSON object on a line of its own."""
-    click.echo(json.dumps(fields))
+    """One JSON object on a line of its own, on standard output."""
+    standard_output(json.dumps(fields).encode() + b"\n")
 
 
 def image_line(
@@ -93,8 +118,11 @@ def batch_failures(failures: list[str]) -> None:
 
 
 def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A plain table on standard error."""
-    grid = Table(*columns, box=None)
+    """A plain table on standard error, a line a row where that is no terminal."""
+    grid = Table(box=None)
+    for column in columns:
+        grid.add_column(column, overflow="fold")  # a name that is cut off cannot be looked up
     for row in rows:
         grid.add_row(*row)
-    console.print(grid)
+    # Rich takes 80 columns for what is no terminal, and would fold rows that a program reads.
+    (console if console.is_terminal else Console(stderr=True, width=UNFOLDED)).print(grid)

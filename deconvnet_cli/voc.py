@@ -75,7 +75,10 @@ class VocTree:
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
             raise DatasetError(f"{path}: no such list; there are: {', '.join(known) or 'none'}")
-        names = path.read_text().split()
+        try:
+            names = path.read_text().split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}: not a readable list of names ({error})") from error
         if not names:
             raise DatasetError(f"{path}: the list is empty")
         for name in names:

@@ -47,6 +47,28 @@ def test_a_bad_photo_does_not_stop_the_others(deconvnet, tiny_weights, folder, t
     assert [json.loads(line) for line in manifest] == lines
 
 
+def test_a_failure_inside_the_net_does_not_stop_the_others_either(
+    deconvnet, tiny_weights, folder, tmp_path, monkeypatch
+):
+    from deconvnet_cli import segmenter
+
+    real = segmenter.segment
+
+    calls = []
+
+    def fail_once(photo, *rest):
+        calls.append(photo)
+        if len(calls) == 1:
+            raise RuntimeError("out of memory\nand a long story")
+        return real(photo, *rest)
+
+    monkeypatch.setattr(segmenter, "segment", fail_once)
+    result = deconvnet("batch", folder, "-o", tmp_path / "out", "--weights", tiny_weights)
+    assert result.exit_code == 1
+    assert "a.jpg: cannot be segmented (RuntimeError: out of memory)" in result.stderr
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
 def test_collisions_are_refused_before_the_start(deconvnet, tiny_weights, folder, tmp_path):
     Image.new("RGB", (4, 4)).save(folder / "a.png")
     out = tmp_path / "out"

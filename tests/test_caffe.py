@@ -419,3 +419,29 @@ def test_the_import_command_refuses_other_classes(deconvnet, written, tmp_path) 
     assert result.exit_code == 1
     assert "some.caffemodel" in result.stderr and "5 classes" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["some.caffemodel"]
+
+
+def test_the_import_command_takes_a_trunk_to_train_from(deconvnet, written, tmp_path) -> None:
+    layers = {name: arrays for name, arrays in released().items() if name in TRUNK}
+    target = tmp_path / "start.safetensors"
+    result = deconvnet("weights", "import", written(net(layers)), "-o", target)
+    assert result.exit_code == 0, result.output
+    assert "left at its initial value" in result.stderr
+    made = load(str(target))
+    assert "to start training from" in made.card.provenance
+    for name, (weight, bias) in layers.items():
+        layer = getattr(made.net, name)
+        np.testing.assert_array_equal(layer.weight.detach().numpy(), weight)
+        np.testing.assert_array_equal(layer.bias.detach().numpy(), bias.ravel())
+    # The rest as before training in the paper: Gaussian, sd 0.01.
+    assert made.net.fc7.weight.std().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_the_import_command_says_where_statistics_are_missing(deconvnet, tmp_path) -> None:
+    layers = released() | {"seg-score-voc": [np.ones((21, 1, 1, 1)), np.zeros((1, 1, 1, 21))]}
+    source, target = tmp_path / "stage_2_train_result.caffemodel", tmp_path / "made.safetensors"
+    source.write_bytes(net(layers))
+    result = deconvnet("weights", "import", source, "-o", target)
+    assert result.exit_code == 0, result.output
+    assert "to be recomputed" in result.stderr
+    assert "to be recomputed" in load(str(target)).card.provenance

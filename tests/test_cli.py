@@ -144,13 +144,6 @@ def test_one_pixel(deconvnet, tiny_weights, tmp_path):
     assert size_of(tmp_path / "dot.png") == (1, 1)
 
 
-def test_a_panorama_keeps_its_size(deconvnet, tiny_weights, tmp_path):
-    source = tmp_path / "wide.jpg"
-    Image.new("RGB", (12000, 1500), "teal").save(source)
-    assert deconvnet("segment", source, "--weights", tiny_weights).exit_code == 0
-    assert size_of(tmp_path / "wide.png") == (12000, 1500)
-
-
 def test_a_bomb_is_refused(deconvnet, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     result = deconvnet("segment", photo(tmp_path / "a.png"), "--weights", tiny_weights)

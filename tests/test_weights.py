@@ -119,3 +119,76 @@ def test_a_pickle_with_code_is_refused_unrun(deconvnet, tmp_path):
     result = deconvnet("weights", "import", source)
     assert result.exit_code == 1 and "trap.pth" in result.stderr
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("kind", ["cut", "text", "folder", "missing", "bare"])
+def test_unusable_weights_are_one_line_and_no_output(deconvnet, tiny_weights, data, tmp_path, kind):
+    path, out = tmp_path / f"{kind}.safetensors", tmp_path / "labels.png"
+    if kind == "cut":
+        path.write_bytes(tiny_weights.read_bytes()[:-1000])
+    elif kind == "text":
+        path.write_text("not weights" * 10)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "bare":
+        save_file({"x": torch.zeros(1)}, path)
+    result = deconvnet("segment", data / "chelsea.jpg", "-o", out, "--weights", path)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("deconvnet: ") and path.name in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("card", ["[]", "{", '{"net": "deconvnet-vgg16"}'])
+def test_a_card_that_is_none(tmp_path, card):
+    path = tmp_path / "odd.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {weights.METADATA_KEY: card})
+    with pytest.raises(WeightsError, match=r"odd\.safetensors.*card cannot be read"):
+        weights.load(str(path))
+
+
+@pytest.mark.parametrize("change", [{"net": "lenet"}, {"settings": {"depth": 3}}, {"merge": "min"}])
+def test_a_card_of_what_this_tool_does_not_have(tiny_weights, tmp_path, change):
+    path = tmp_path / "odd.safetensors"
+    card = card_values(tiny_weights) | change
+    save_file(load_file(tiny_weights), path, {weights.METADATA_KEY: json.dumps(card)})
+    with pytest.raises(WeightsError, match=r"lenet|depth|min"):
+        weights.load(str(path))
+
+
+def test_shipped_weights_with_a_wrong_sha_are_not_used(deconvnet, data, tmp_path, monkeypatch):
+    entry = weights.registry()[weights.DEFAULT]
+    (tmp_path / entry["file"]).symlink_to(weights.shipped_folder() / entry["file"])
+    registry = {weights.DEFAULT: entry | {"sha256": "0" * 64}}
+    (tmp_path / "registry.json").write_text(json.dumps(registry))
+    monkeypatch.setattr(weights, "shipped_folder", lambda: tmp_path)
+    out = tmp_path / "labels.png"
+    for command in (
+        ("segment", data / "chelsea.jpg", "-o", out),
+        ("weights", "verify"),
+        ("weights", "show", weights.DEFAULT),
+    ):
+        result = deconvnet(*command)
+        assert result.exit_code == 1, command
+        (line,) = result.stderr.splitlines()
+        assert entry["file"] in line and "SHA-256" in line and "install it again" in line
+    assert not out.exists()
+    doctor = deconvnet("doctor")
+    assert doctor.exit_code == 1 and "SHA-256" in doctor.output
+
+
+@pytest.mark.parametrize("name", ["gone.pth", "gone.caffemodel", "gone.safetensors", "folder.pth"])
+def test_import_of_no_file(deconvnet, tmp_path, name):
+    (tmp_path / "folder.pth").mkdir()
+    result = deconvnet("weights", "import", tmp_path / name, "-o", tmp_path / "out.safetensors")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert name in line and "no such file" in line
+
+
+def test_import_does_not_overwrite_its_source(deconvnet, tiny_weights, tmp_path):
+    source = tmp_path / "w.safetensors"
+    source.write_bytes(tiny_weights.read_bytes())
+    result = deconvnet("weights", "import", source)
+    assert result.exit_code == 2 and "is the file to import" in result.stderr
+    assert source.read_bytes() == tiny_weights.read_bytes()

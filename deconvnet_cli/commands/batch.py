@@ -53,13 +53,16 @@ def command(
     weights, settings = prepare(**options)
     make_folder(output)
     try:
-        manifest = open(output / "manifest.jsonl", "a")  # noqa: SIM115
+        # Unbuffered: each line is there, or failed, when the next photo starts.
+        manifest = open(output / "manifest.jsonl", "ab", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
 
     def record(line: dict[str, Any]) -> None:
-        manifest.write(json.dumps(line) + "\n")
-        manifest.flush()
+        try:
+            manifest.write(json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            raise OutputError(f"{manifest.name}: cannot be written ({error.strerror})") from error
         if as_json:
             report.json_line(line)
 

@@ -40,9 +40,12 @@ def command(
         raise UsageError("--json and -o - both want standard output; use one of them")
     if len(set(targets)) < len(targets):
         raise UsageError("two images would be written to the same file; use `deconvnet batch`")
-    for image, target in zip(images, targets, strict=True):
-        if target is not None and image != "-":
-            refuse_overwriting(Path(image), target)
+    for target in targets:
+        if target is not None:
+            # Of any photo: labels of a.jpg must not take the place of a.png, to be done next.
+            for image in images:
+                if image != "-":
+                    refuse_overwriting(Path(image), target)
         if target is not None and target.is_dir():
             raise UsageError(f"{target}: is a folder; give the name of a file")
         if target is not None and not into_folder(output) and not target.parent.is_dir():
@@ -62,7 +65,7 @@ def command(
             result = segment(read_photo(source), weights, settings)
             png = label_png(result.labels)
             if target is None:
-                sys.stdout.buffer.write(png)
+                report.standard_output(png)
             else:
                 write_whole(target, png)
         except DeconvnetError as error:
