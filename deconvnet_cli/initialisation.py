@@ -134,7 +134,8 @@ def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
 def start_from_folded(net: DeconvNetMobile, path: Path, batches: list[Tensor]) -> None:
     """Initialise encoder and head of ``net`` from a folded MobileNetV2 with DeepLabv3 head.
 
-    The decoder keeps its random start; all BatchNorm statistics are of ``batches``.
+    The decoder keeps its random start, but its scores start at 0: with ``pool="stride"`` the net
+    then says what the published one says. BatchNorm statistics are of ``batches``.
 
     Raises:
         WeightsError: see :func:`load_folded`.
@@ -147,4 +148,8 @@ def start_from_folded(net: DeconvNetMobile, path: Path, batches: list[Tensor]) -
         name: value for name, value in net.state_dict().items() if name.startswith(DECODER_PARTS)
     }
     net.load_state_dict(state | kept)
-    recompute_statistics(net, batches)
+    with torch.no_grad():
+        for parameter in net.score.parameters():
+            parameter.zero_()
+    if net.settings.pool == "max":
+        recompute_statistics(net, batches)

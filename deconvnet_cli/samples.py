@@ -1,8 +1,9 @@
 """Training samples: crops of annotated photos, each a function of (seed, number) alone.
 
-Half of the samples are balanced over the classes, so that rare ones are seen; the other half
-follow the data. A crop is cut around one object (its box enlarged 1.0 to 2.0 times and moved a
-little), or is the whole photo, or any box: what the proposals give at prediction time.
+Stage 1 centres one object and labels nothing but its class; stage 2 cuts proposals that overlap
+an object and labels all (paper section 5.1). Stage 0 mixes boxes around objects, whole photos and
+windows at about the size that a pretrained encoder knows things in: what the net is shown at
+prediction time.
 """
 
 from __future__ import annotations
@@ -14,26 +15,16 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from deconvnet_cli.crops import Box, cut, cut_mask
-from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.objects import ObjectBox, read_photo_and_mask
 from deconvnet_cli.teacher import cut_soft, read_soft, soft_path
-from deconvnet_cli.voc import CLASSES, IGNORE, VocTree, read_mask
+from deconvnet_cli.voc import CLASSES, IGNORE, VocTree
 
 SOFT_CELL = 4  # soft labels are kept coarsely: one to so many pixels of a crop is enough
-SMALLEST_OBJECT = 0.005  # share of the photo; smaller components are specks of a mask
-
-
-@dataclass(frozen=True)
-class ObjectBox:
-    """One object: a connected component of one class in the mask of ``name``."""
-
-    name: str
-    label: int
-    box: Box
+CONTEXT = 1.2  # a box of stages 1 and 2 is enlarged by this much (paper section 4.2)
 
 
 @dataclass(frozen=True)
@@ -41,80 +32,65 @@ class SampleSettings:
     """How crops are drawn.
 
     Attributes:
+        stage: 0, 1 or 2, see above.
         size: side of the net's input, pixels.
+        resize: side to which a box is resized before the crop is cut from it at random; 0 resizes
+            to ``size`` itself.
         balanced: share of the samples whose class is drawn evenly over the classes.
-        whole, anywhere: shares of whole photos and of boxes anywhere; the rest are objects.
-        enlarge: range of the factor an object's box is enlarged by.
-        shift: greatest move of an object's box, as a share of its side.
         colour: greatest change of brightness, contrast and saturation, as a share.
+        whole, anywhere: of stage 0, shares of whole photos and of windows anywhere; the rest are
+            objects.
+        zoom: of stage 0, range of the factor at which a window's pixels are shown.
+        least: of stage 0, shortest side of a box around an object, pixels of the photo.
+        enlarge: of stage 0, range of the factor an object's box is enlarged by.
+        shift: of stage 0, greatest move of an object's box, as a share of its side.
     """
 
+    stage: int = 0
     size: int = 224
+    resize: int = 0
     balanced: float = 0.5
-    whole: float = 0.2
-    anywhere: float = 0.15
+    colour: float = 0.3
+    whole: float = 0.1
+    anywhere: float = 0.45
+    zoom: tuple[float, float] = (0.8, 1.8)
+    least: float = 100.0
     enlarge: tuple[float, float] = (1.0, 2.0)
     shift: float = 0.15
-    colour: float = 0.3
 
 
-def find_objects(tree: VocTree, names: list[str]) -> list[ObjectBox]:
-    """The objects of each photo: connected components of one class.
-
-    Raises:
-        DatasetError: a mask is missing or wrong, or no mask has any object.
-    """
-    objects = []
-    for name in names:
-        mask = read_mask(tree.mask(name))
-        for label in np.unique(mask[(mask != 0) & (mask != IGNORE)]):
-            _, _, stats, _ = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8))
-            for x, y, width, height, area in stats[1:].tolist():
-                if area >= SMALLEST_OBJECT * mask.size:
-                    objects.append(ObjectBox(name, int(label), (x, y, x + width, y + height)))
-    if not objects:
-        raise DatasetError(f"{tree.root}: no object in the masks of these {len(names)} photos")
-    return objects
-
-
-def read_pair(tree: VocTree, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
-    """A photo (RGB) and its mask.
-
-    Raises:
-        ImageError: the photo cannot be read.
-        DatasetError: the mask cannot be read, or has another size.
-    """
-    path = tree.image(name)
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except OSError as error:
-        raise ImageError(f"{path}: not a readable photo ({error})") from error
-    mask = read_mask(tree.mask(name))
-    if (image.height, image.width) != mask.shape:
-        raise DatasetError(
-            f"{tree.mask(name)}: {mask.shape[1]}x{mask.shape[0]} pixels, "
-            f"but the photo has {image.width}x{image.height}"
-        )
-    return image, mask
+def centred(box: Box, factor: float) -> Box:
+    """The box scaled about its centre, to the nearest pixel."""
+    x0, y0, x1, y1 = box
+    across, down = (x1 - x0) * factor, (y1 - y0) * factor
+    left, top = round((x0 + x1 - across) / 2), round((y0 + y1 - down) / 2)
+    return left, top, left + max(1, round(across)), top + max(1, round(down))
 
 
 def draw_box(
     rng: np.random.Generator, found: ObjectBox, width: int, height: int, how: SampleSettings
 ) -> Box:
     """The box to cut from a width x height photo for the object drawn."""
+    if how.stage:
+        return centred(found.box, CONTEXT)
     kind = rng.random()
     if kind < how.whole:
         return 0, 0, width, height
     if kind < how.whole + how.anywhere:
-        across, down = width * rng.uniform(0.3, 1.0), height * rng.uniform(0.3, 1.0)
-        x0, y0 = rng.uniform(0, width - across), rng.uniform(0, height - down)
-        return int(x0), int(y0), int(x0 + across), int(y0 + down)
+        # Log-uniform, so that twice and half the size are as likely.
+        side = how.size / np.exp(rng.uniform(*np.log(how.zoom)))
+        shape = np.sqrt(rng.uniform(0.8, 1.25))
+        across, down = min(side * shape, width), min(side / shape, height)
+        # The window holds a point of the object drawn, so that balancing means something here.
+        x0, y0, x1, y1 = found.box
+        left = np.clip(rng.uniform(x0, x1) - across * rng.random(), 0, width - across)
+        top = np.clip(rng.uniform(y0, y1) - down * rng.random(), 0, height - down)
+        return int(left), int(top), int(left + across), int(top + down)
     x0, y0, x1, y1 = found.box
     across = (x1 - x0) * rng.uniform(*how.enlarge)
     down = (y1 - y0) * rng.uniform(*how.enlarge)
     # A crop much thinner than it is long would be stretched beyond what proposals give.
-    across, down = max(across, down / 3, 32.0), max(down, across / 3, 32.0)
+    across, down = max(across, down / 3, how.least), max(down, across / 3, how.least)
     centre_x = (x0 + x1) / 2 + across * rng.uniform(-how.shift, how.shift)
     centre_y = (y0 + y1) / 2 + down * rng.uniform(-how.shift, how.shift)
     left, top = round(centre_x - across / 2), round(centre_y - down / 2)
@@ -126,12 +102,12 @@ def jitter_colour(
 ) -> NDArray[np.uint8]:
     """Brightness, contrast and saturation changed by up to ``most`` each, uint8 H x W x 3."""
     brightness, contrast, saturation = 1 + rng.uniform(-most, most, 3)
-    values = crop.astype(np.float32) * brightness
-    grey = values.mean(2, keepdims=True)
-    values = grey + (values - grey) * saturation
-    mean = values.mean()
-    values = mean + (values - mean) * contrast
-    changed: NDArray[np.uint8] = values.clip(0, 255).astype(np.uint8)
+    # Brightness and saturation, then contrast about the mean of all, as one affine map of RGB.
+    grey = np.full((3, 3), (1 - saturation) / 3)
+    mean = brightness * float(np.mean(cv2.mean(crop)[:3]))
+    colours = contrast * brightness * (saturation * np.eye(3) + grey)
+    offset = np.full((3, 1), mean * (1 - contrast))
+    changed: NDArray[np.uint8] = cv2.transform(crop, np.hstack((colours, offset)))
     return changed
 
 
@@ -169,22 +145,33 @@ class CropDataset(Dataset[tuple[Tensor, ...]]):
         if rng.random() < how.balanced:
             pool = self.by_label[rng.integers(len(self.by_label))]
         found = pool[rng.integers(len(pool))]
-        image, mask = read_pair(self.tree, found.name)
+        image, mask = read_photo_and_mask(self.tree, found.name)
+        if how.stage == 1:
+            mask = np.where((mask == found.label) | (mask == IGNORE), mask, np.uint8(0))
         box = draw_box(rng, found, image.width, image.height, how)
-        crop = jitter_colour(rng, cut(image, box, how.size), how.colour)
-        labels = cut_mask(mask, box, how.size, outside=IGNORE)
+        side = how.resize or how.size
+        left, top = rng.integers(0, side - how.size + 1, 2).tolist()
+        within = slice(top, top + how.size), slice(left, left + how.size)
+        crop = cut(image, box, side, side)[within]
+        if how.colour:
+            crop = jitter_colour(rng, crop, how.colour)
+        labels = cut_mask(mask, box, side, outside=IGNORE)[within]
         mirrored = rng.random() < 0.5
         if mirrored:
             crop, labels = crop[:, ::-1], labels[:, ::-1]
-        pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
         sample = pixels, torch.from_numpy(labels.astype(np.int64))
         if self.teacher is None:
             return sample
         known = read_soft(soft_path(self.teacher, found.name))
-        soft = cut_soft(known, image.width, image.height, box, how.size // SOFT_CELL)
+        part = part_of(box, left / side, top / side, how.size / side)
+        soft = cut_soft(known, image.width, image.height, part, how.size // SOFT_CELL)
         return *sample, soft.flip(2) if mirrored else soft
 
 
-def list_names(tree: VocTree, lists: tuple[str, ...]) -> list[str]:
-    """The names of several lists, each name once, in order of first appearance."""
-    return list(dict.fromkeys(name for split in lists for name in tree.names(split)))
+def part_of(box: Box, left: float, top: float, share: float) -> tuple[float, float, float, float]:
+    """The part of a box that starts at these shares of its sides and takes ``share`` of them."""
+    x0, y0, x1, y1 = box
+    across, down = x1 - x0, y1 - y0
+    x, y = x0 + left * across, y0 + top * down
+    return x, y, x + share * across, y + share * down

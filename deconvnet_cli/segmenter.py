@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from deconvnet_cli.devices import autocast
 from deconvnet_cli.proposals import ProposalSettings, propose
 from deconvnet_cli.weights import Weights
 
-BAND_PIXELS = 1 << 20  # of a large photo that are scored at full size at a time
+BAND_PIXELS = 1 << 17  # of a large photo that are scored at full size at a time
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class SegmentSettings:
     """How photos are segmented.
 
     Attributes:
-        proposals: which boxes are segmented.
+        proposals: how many boxes are segmented; None takes what the weights say.
+        boxes: how they are found.
         batch_size: crops a forward pass.
         merge: rule of merging (see ``Canvas``); None takes that of the weights.
         crf: refine with the dense CRF.
@@ -36,7 +37,8 @@ class SegmentSettings:
         precision: "fp32", "bf16" or "fp16", of the net.
     """
 
-    proposals: ProposalSettings = ProposalSettings()
+    proposals: int | None = None
+    boxes: ProposalSettings = ProposalSettings()
     batch_size: int = 8
     merge: str | None = None
     crf: bool = False
@@ -72,20 +74,32 @@ def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
 def score_crops(
     photo: Image.Image, boxes: NDArray[np.int32], weights: Weights, settings: SegmentSettings
 ) -> Iterator[tuple[Box, Tensor]]:
-    """Each box with the raw scores of its crop, float32 C x S x S on the CPU, in order."""
+    """Each box with the raw scores of its crop, float32 C x h x w on the CPU, in order.
+
+    Crops are square, but for the whole photo where the weights want it in its own shape: it then
+    comes twice, the second time as its mirror image is scored, mirrored back.
+    """
     convention = weights.card.input
     device = next(weights.net.parameters()).device
-    for start in range(0, len(boxes), settings.batch_size):
-        batch: list[Box] = [
-            (int(x0), int(y0), int(x1), int(y1))
-            for x0, y0, x1, y1 in boxes[start : start + settings.batch_size]
-        ]
-        crops = np.stack([cut(photo, box, convention.size) for box in batch])
+    rest: list[Box] = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]
+
+    def score(crops: NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).to(device)
         inputs = convention.prepare(pixels).contiguous(memory_format=torch.channels_last)
         with autocast(device, settings.precision):
-            scores = weights.net(inputs)
-        yield from zip(batch, scores.float().cpu().contiguous(), strict=True)
+            scores: Tensor = weights.net(inputs)
+        return scores.float().cpu().contiguous()
+
+    whole = (0, 0, *photo.size)
+    if convention.whole and rest and rest[0] == whole:
+        crop = cut(photo, whole, *convention.whole_size(*photo.size))
+        scores, mirrored = score(np.stack((crop, crop[:, ::-1])))
+        yield from ((whole, scores), (whole, mirrored.flip(2)))
+        rest = rest[1:]
+    for start in range(0, len(rest), settings.batch_size):
+        batch = rest[start : start + settings.batch_size]
+        crops = np.stack([cut(photo, box, convention.size, convention.size) for box in batch])
+        yield from zip(batch, score(crops), strict=True)
 
 
 def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uint8]:
@@ -137,7 +151,8 @@ def segment(photo: Image.Image, weights: Weights, settings: SegmentSettings) -> 
 
     work = working_copy(photo, settings.max_side)
     with timed("proposals"):
-        boxes = propose(np.asarray(work), settings.proposals).boxes
+        count = settings.proposals or weights.card.proposals
+        boxes = propose(np.asarray(work), replace(settings.boxes, count=count)).boxes
     with timed("net"):
         rule = settings.merge or weights.card.merge
         canvas = Canvas(len(weights.card.classes), work.height, work.width, rule)
@@ -157,6 +172,7 @@ def segment(photo: Image.Image, weights: Weights, settings: SegmentSettings) -> 
 
 def class_shares(labels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, float]:
     """Share of the pixels of each class that is there, the largest first."""
-    counts = np.bincount(labels.ravel(), minlength=len(names))
+    # Pillow counts bytes as they are; numpy's bincount would make them 8 bytes each first.
+    counts = np.array(Image.fromarray(labels).histogram()[: len(names)])
     order = sorted(np.flatnonzero(counts), key=lambda label: (-counts[label], label))
     return {names[label]: round(float(counts[label] / labels.size), 4) for label in order}

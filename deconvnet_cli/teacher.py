@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deconvnet_cli.crops import Box
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.images import write_whole
 from deconvnet_cli.initialisation import load_folded
@@ -30,7 +29,7 @@ from deconvnet_cli.nets.mobilenet import DeconvNetMobile
 CELL = 8
 STRIDE = 16  # of the teacher's scores
 # Longer side of the photo for each pass: the size the teacher was trained at, and above it.
-SIZES = (513, 641)
+SIZES = (512, 640)
 
 
 def load_teacher(path: Path) -> DeconvNetMobile:
@@ -59,13 +58,14 @@ def soft_labels(
     total: Tensor | None = None
     for side in SIZES:
         scale = side / max(photo.size)
-        width, height = (max(STRIDE, round(length * scale)) for length in photo.size)
+        width, height = (max(1, round(length * scale / STRIDE)) * STRIDE for length in photo.size)
         resized = photo.resize((width, height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
         view = convention.prepare(torch.stack((pixels, pixels.flip(2))))
         scores = net.head(net.encode(view.contiguous(memory_format=torch.channels_last))[0])[1]
+        scores = net.enlarge(scores, (height, width))
         scores = torch.stack((scores[0], scores[1].flip(2)))
-        here = F.interpolate(scores, size=grid, mode="bilinear", align_corners=False)
+        here = F.interpolate(scores, size=grid, mode="bilinear", antialias=True)
         probabilities = here.softmax(1).mean(0)
         total = probabilities if total is None else total + probabilities
     if total is None:
@@ -107,7 +107,11 @@ def read_soft(path: Path) -> NDArray[np.uint8]:
 
 
 def cut_soft(
-    probabilities: NDArray[np.uint8], width: int, height: int, box: Box, size: int
+    probabilities: NDArray[np.uint8],
+    width: int,
+    height: int,
+    box: tuple[float, float, float, float],
+    size: int,
 ) -> Tensor:
     """The box of soft labels, float32 C x size x size; all 0 outside of the photo.
 

@@ -1,231 +1,211 @@
-"""Training of a net on crops: plain loop, full-state checkpoints, a log in JSON lines.
+"""Training of a net on crops: a plain loop that can be stopped at any moment and gone on with.
 
-A run is a folder: ``settings.json``, ``log.jsonl`` (a line per ``log_every`` steps),
-``checkpoint.pt`` (net, optimiser, step). Samples depend on their number alone, so a run that was
-killed goes on from its last checkpoint as if nothing had happened.
+A run is a folder (``run_folder.py``). Sample ``i`` of the data depends on its number alone, so a
+run that was killed goes on from its last checkpoint as if nothing had happened.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from deconvnet_cli.errors import UsageError, WeightsError
-from deconvnet_cli.images import make_folder, write_whole
+from deconvnet_cli.distributed import any_of, rank, share_of, summed, synchronised, world_size
+from deconvnet_cli.losses import Objective
 from deconvnet_cli.nets import InputConvention
-from deconvnet_cli.nets.mobilenet import DeconvNetMobile
-from deconvnet_cli.samples import CropDataset
-from deconvnet_cli.voc import IGNORE
+from deconvnet_cli.run_folder import append_log, load_checkpoint, rewind_log, save_checkpoint
+from deconvnet_cli.train_settings import TrainSettings
+
+PRETRAINED = ("stem.", "blocks.", "head.")  # what the default net has from a published one
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """What a run needs to be the same run again.
+class Hooks:
+    """What the caller wants to know of and to say to a run.
 
     Attributes:
-        net: name of the net.
-        lists: names of the image lists.
-        crops: how many crops are seen in all.
-        batch: crops a step.
-        lr: learning rate of the decoder after warm-up; cosine to 0 at the end.
-        pretrained_lr: factor on ``lr`` for encoder and head.
-        warmup: steps until ``lr`` is reached, linear.
-        weight_decay: of AdamW, on all weights with more than one dimension.
-        coarse_weight: of the loss of the coarse scores.
-        teacher: folder of soft labels, "" without.
-        teacher_weight: of the loss against the soft labels.
-        clip: greatest norm of the gradient.
-        seed: of samples and of fresh weights.
-        bf16: forward pass in bfloat16 where that is safe.
+        on_step: called after each step with its number and loss.
+        stop: asked after each step; if true, the run saves its state and ends early.
+        validate: called every ``val_every`` steps; what it returns goes to the log.
     """
 
-    net: str = "deconvnet-mobilenet"
-    lists: tuple[str, ...] = ("train",)
-    crops: int = 40_000
-    batch: int = 16
-    lr: float = 1e-3
-    pretrained_lr: float = 0.2
-    warmup: int = 100
-    weight_decay: float = 0.01
-    coarse_weight: float = 0.4
-    teacher: str = ""
-    teacher_weight: float = 1.0
-    clip: float = 5.0
-    seed: int = 0
-    bf16: bool = True
-    log_every: int = 50
-    save_every: int = 100
+    on_step: Callable[[int, float], None] = lambda step, loss: None
+    stop: Callable[[], bool] = lambda: False
+    validate: Callable[[nn.Module], dict[str, Any]] | None = None
 
-    @property
-    def steps(self) -> int:
-        return self.crops // self.batch
+
+@dataclass
+class Clock:
+    """Seconds since the last line of the log, and those of them spent waiting for data."""
+
+    since: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Factor on the learning rate at ``step`` (0 is the first): warm-up, then half a cosine."""
+    """Factor on the learning rate at ``step`` (0 is the first)."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
+    if settings.schedule == "step":
+        return float(0.1 ** (step // settings.lr_step))
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
+def freeze(net: nn.Module) -> None:
+    """Encoder and head in eval mode and without gradients."""
+    for name, module in net.named_modules():
+        if f"{name}.".startswith(PRETRAINED):
+            module.eval()
+    for name, parameter in net.named_parameters():
+        if name.startswith(PRETRAINED):
+            parameter.requires_grad_(False)
+
+
 def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Optimiser groups: pretrained and fresh weights, with and without weight decay."""
+    """Groups by learning rate and weight decay: pretrained or fresh weights, with or without
+    decay. With SGD what has no decay learns at twice the rate, as biases do in the paper."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
-        pretrained = name.startswith(("stem.", "blocks.", "head."))
-        groups.setdefault((pretrained, parameter.ndim > 1), []).append(parameter)
+        if parameter.requires_grad:
+            key = name.startswith(PRETRAINED), parameter.ndim > 1
+            groups.setdefault(key, []).append(parameter)
+    undecayed = 2.0 if settings.optimiser == "sgd" else 1.0
     return [
         {
             "params": parameters,
-            "lr": settings.lr * (settings.pretrained_lr if pretrained else 1.0),
+            "lr": settings.lr
+            * (settings.pretrained_lr if pretrained else 1.0)
+            * (1.0 if decay else undecayed),
             "weight_decay": settings.weight_decay if decay else 0.0,
         }
         for (pretrained, decay), parameters in groups.items()
     ]
 
 
-def soft_entropy(scores: Tensor, soft: Tensor) -> Tensor:
-    """Cross entropy of scores N x C x S x S against soft labels N x C x s x s, s a part of S.
+def build_optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW, or SGD with momentum."""
+    groups = parameter_groups(net, settings)
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    return torch.optim.AdamW(groups)
 
-    Scores are averaged over the pixels of each soft label. Where the soft labels are 0 (outside
-    of the photo) nothing counts.
+
+def batches_of(
+    dataset: Dataset[tuple[Tensor, ...]], settings: TrainSettings, start: int, workers: int
+) -> Iterator[list[Tensor]]:
+    """The batches of this process from step ``start`` to the end, in order.
+
+    A batch is shared out in turn: process ``r`` of ``n`` takes the samples r, r + n, r + 2n ...
     """
-    coarse = F.adaptive_avg_pool2d(scores, (soft.shape[2], soft.shape[3]))
-    total = -(soft * coarse.float().log_softmax(1)).sum()
-    return total / soft.sum().clamp_min(1)
-
-
-def loss_of(
-    net: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
-    settings: TrainSettings,
-    soft: Tensor | None = None,
-) -> Tensor:
-    """Cross entropy over pixels that are not ignored, plus that of the coarse scores if any.
-
-    Args:
-        inputs: float N x 3 x S x S.
-        labels: int64 N x S x S, 255 ignored.
-        soft: float N x C x s x s, a teacher's probabilities, which count as well.
-    """
-
-    def entropy(scores: Tensor) -> Tensor:
-        # The sum over the counted pixels, so that a batch of nothing but rims gives 0, not NaN.
-        total = F.cross_entropy(scores.float(), labels, ignore_index=IGNORE, reduction="sum")
-        hard = total / (labels != IGNORE).sum().clamp_min(1)
-        if soft is None:
-            return hard
-        return hard + settings.teacher_weight * soft_entropy(scores, soft)
-
-    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=settings.bf16):
-        if isinstance(net, DeconvNetMobile):
-            scores, coarse = net.forward_with_coarse(inputs)
-            return entropy(scores) + settings.coarse_weight * entropy(coarse)
-        return entropy(net(inputs))
-
-
-def save_checkpoint(run: Path, net: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Write the full state, whole or not at all."""
-    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-    write_whole(run / "checkpoint.pt", lambda file: torch.save(state, file))
-
-
-def load_checkpoint(run: Path, net: nn.Module, optimiser: torch.optim.Optimizer | None) -> int:
-    """Restore the state of a run; returns the number of steps done.
-
-    Raises:
-        WeightsError: the checkpoint cannot be read or is of another net.
-    """
-    path = run / "checkpoint.pt"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        net.load_state_dict(state["net"])
-        if optimiser is not None:
-            optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"])
-    except Exception as error:  # torch raises many kinds for a damaged file
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: not a checkpoint of this net ({first})") from error
-
-
-def prepare_run(run: Path, settings: TrainSettings) -> None:
-    """Make the folder, or check that the run in it has these settings.
-
-    Raises:
-        UsageError: the folder holds a run with other settings.
-    """
-    make_folder(run)
-    text = json.dumps(asdict(settings), indent=1)
-    path = run / "settings.json"
-    if path.is_file() and path.read_text() != text:
-        raise UsageError(f"{path}: this run has other settings; give another --out")
-    write_whole(path, text.encode())
+    a_step = settings.batch * settings.accumulate
+    numbers = range(start * a_step + rank(), settings.steps * a_step, world_size())
+    rest = Subset(dataset, numbers)
+    return iter(DataLoader(rest, share_of(settings.batch), num_workers=workers))
 
 
 def train(
     net: nn.Module,
-    dataset: CropDataset,
+    dataset: Dataset[tuple[Tensor, ...]],
     convention: InputConvention,
     run: Path,
     settings: TrainSettings,
     *,
     device: torch.device,
     workers: int = 0,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> None:
+    hooks: Hooks = Hooks(),
+) -> bool:
     """Train until ``settings.steps``, going on from the run's checkpoint if there is one.
 
     Args:
         net: changed in place.
         dataset: at least ``settings.crops`` samples.
-        run: a folder that :func:`prepare_run` made.
+        run: a folder that :func:`deconvnet_cli.run_folder.prepare_run` made.
         workers: processes that cut crops; 0 cuts them in this one.
-        on_step: called after each step with its number and loss.
+
+    Returns:
+        Whether the run is at its end (and was not stopped before).
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(parameter_groups(net, settings))
-    peaks = [group["lr"] for group in optimiser.param_groups]
-    done = load_checkpoint(run, net, optimiser) if (run / "checkpoint.pt").is_file() else 0
-    rest = Subset(dataset, range(done * settings.batch, settings.steps * settings.batch))
-    loader = DataLoader(rest, settings.batch, num_workers=workers)
+    net = synchronised(net, device)
     net.train()
-    running, since = 0.0, time.monotonic()
-    for step, (crops, labels, *soft) in enumerate(loader, start=done):
-        factor = learning_rate(step, settings)
+    if settings.frozen:
+        freeze(net)
+    optimiser = build_optimiser(net, settings)
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    progress = load_checkpoint(run, net, optimiser)
+    if rank() == 0:
+        rewind_log(run, progress.step)
+    objective: nn.Module = Objective(net, settings)
+    if world_size() > 1:
+        objective = DistributedDataParallel(objective)
+    batches = batches_of(dataset, settings, progress.step, workers)
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    clock = Clock()
+    while progress.step < settings.steps:
+        factor = learning_rate(progress.step, settings)
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
-        inputs = convention.prepare(crops.to(device)).to(memory_format=torch.channels_last)
-        known = soft[0].to(device) if soft else None
-        loss = loss_of(net, inputs, labels.to(device), settings, known)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
+        loss = torch.zeros((), device=device)
+        for part in range(settings.accumulate):
+            waiting = time.monotonic()
+            crops, labels, *soft = next(batches)
+            clock.waited += time.monotonic() - waiting
+            inputs = convention.prepare(crops.to(device)).to(memory_format=torch.channels_last)
+            known = soft[0].to(device) if soft else None
+            shared = part + 1 < settings.accumulate and world_size() > 1
+            # Gradients are exchanged once a step, after its last part.
+            with objective.no_sync() if shared else nullcontext():  # type: ignore[operator]
+                of_part = objective(inputs, labels.to(device), known) / settings.accumulate
+                of_part.backward()
+            loss += of_part.detach()
+        if settings.clip:
+            nn.utils.clip_grad_norm_(trained, settings.clip)
         optimiser.step()
-        running += loss.item()
-        on_step(step + 1, loss.item())
-        if (step + 1) % settings.log_every == 0:
-            seconds = time.monotonic() - since
-            line = {
-                "step": step + 1,
-                "loss": round(running / settings.log_every, 4),
-                "lr": settings.lr * factor,
-                "crops_per_s": round(settings.log_every * settings.batch / seconds, 2),
-            }
-            with open(run / "log.jsonl", "a") as log:
-                log.write(json.dumps(line) + os.linesep)
-            running, since = 0.0, time.monotonic()
-        if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-            save_checkpoint(run, net, optimiser, step + 1)
+        progress.step += 1
+        mean_loss = summed(loss).item() / world_size()
+        progress.loss += mean_loss
+        hooks.on_step(progress.step, mean_loss)
+        at_end = progress.step == settings.steps
+        if progress.step % settings.log_every == 0:
+            if rank() == 0:
+                append_log(run, log_line(progress.step, progress.loss, factor, clock, settings))
+            progress.loss, clock = 0.0, Clock()
+        if hooks.validate and (at_end or progress.step % settings.val_every == 0):
+            if rank() == 0:
+                append_log(run, {"step": progress.step, **hooks.validate(net)})
+            net.train()
+            if settings.frozen:
+                freeze(net)
+            clock = Clock()
+        stopped = any_of(hooks.stop(), device)
+        if rank() == 0 and (at_end or stopped or progress.step % settings.save_every == 0):
+            save_checkpoint(run, net, optimiser, progress)
+        if stopped:
+            return at_end
+    return True
+
+
+def log_line(
+    step: int, loss: float, factor: float, clock: Clock, settings: TrainSettings
+) -> dict[str, Any]:
+    """A line of the log: mean loss, learning rate, crops a second, share of the time waited."""
+    seconds = max(time.monotonic() - clock.since, 1e-9)
+    crops = settings.log_every * settings.batch * settings.accumulate
+    return {
+        "step": step,
+        "loss": round(loss / settings.log_every, 4),
+        "lr": settings.lr * factor,
+        "crops_per_s": round(crops / seconds, 2),
+        "waited": round(clock.waited / seconds, 3),
+    }

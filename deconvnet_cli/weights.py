@@ -20,7 +20,7 @@ from deconvnet_cli.nets import InputConvention, build_net, default_input
 from deconvnet_cli.voc import CLASSES
 
 DEFAULT = "deconvnet-mobilenet"
-MERGES = ("max", "max-probability", "mean-probability")
+MERGES = ("max", "max-probability", "mean-probability", "context")
 METADATA_KEY = "deconvnet"
 
 
@@ -33,6 +33,7 @@ class Card:
         settings: settings the net was built with.
         input: what the net takes in.
         merge: how the scores of overlapping crops are merged, one of ``MERGES``.
+        proposals: how many boxes of a photo are segmented unless it is told otherwise.
         classes: names of the scores, in order.
         provenance: where the weights came from.
         scores: what they were measured at: name of the measure -> value.
@@ -43,6 +44,7 @@ class Card:
     settings: dict[str, Any]
     input: InputConvention
     merge: str = "max"
+    proposals: int = 50
     classes: tuple[str, ...] = CLASSES
     provenance: str = ""
     scores: dict[str, float] = field(default_factory=dict)
@@ -59,8 +61,12 @@ class Weights:
 
 
 def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
-    """A card for a net of this name with its usual input convention."""
-    return Card(net=name, settings=settings, input=default_input(name), **about)
+    """A card for a net of this name with its usual input convention and rule of merging."""
+    given = {"net": name, "settings": settings, "input": default_input(name), **about}
+    if default_input(name).whole:
+        # The whole photo says most, so the best 20 boxes are enough beside it.
+        given = {"merge": "context", "proposals": 21, **given}
+    return Card(**given)
 
 
 def registry() -> dict[str, dict[str, str]]:
@@ -189,6 +195,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file") from None
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: damaged safetensors file ({error})") from error
 

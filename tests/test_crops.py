@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deconvnet_cli.crops import Canvas, cut, cut_mask
+from deconvnet_cli.crops import CROPS_SHARE, Canvas, cut, cut_mask
 
 SIZE = 6
 
@@ -49,8 +49,32 @@ def test_merge_is_the_loop_written_by_hand(rule):
     np.testing.assert_allclose(canvas.scores().numpy(), expected, atol=1e-6)
 
 
+def test_context_weighs_the_whole_photo_against_the_mean_of_the_crops():
+    canvas = Canvas(2, 4, 4, "context")
+    whole, mirrored, left, middle = torch.randn(4, 2, 4, 4).unbind()
+    canvas.add(whole, (0, 0, 4, 4))
+    canvas.add(mirrored, (0, 0, 4, 4))
+    canvas.add(left, (-2, 0, 2, 4))
+    canvas.add(middle, (1, 0, 5, 4))
+    at = [scores.softmax(0) for scores in (whole, left, middle)]
+    at[0] = (at[0] + mirrored.softmax(0)) / 2
+
+    def expected(column: int, crops: torch.Tensor) -> torch.Tensor:
+        return (1 - CROPS_SHARE) * at[0][:, :, column] + CROPS_SHARE * crops
+
+    merged = canvas.scores()
+    # Column 0 is seen by the left crop's column 2; column 1 by its column 3 and the other's 0.
+    torch.testing.assert_close(merged[:, :, 0], expected(0, at[1][:, :, 2]))
+    both = (at[1][:, :, 3] + at[2][:, :, 0]) / 2
+    torch.testing.assert_close(merged[:, :, 1], expected(1, both))
+    torch.testing.assert_close(merged[:, :, 3], expected(3, at[2][:, :, 2]))
+    alone = Canvas(2, 4, 4, "context")
+    alone.add(whole, (0, 0, 4, 4))
+    torch.testing.assert_close(alone.scores(), whole.softmax(0))
+
+
 def test_probabilities_add_up():
-    for rule in ("max", "max-probability", "mean-probability"):
+    for rule in ("max", "max-probability", "mean-probability", "context"):
         canvas = Canvas(3, 5, 5, rule)
         canvas.add(torch.randn(3, 5, 5), (0, 0, 5, 5))
         canvas.add(torch.randn(3, 5, 5), (1, 1, 6, 6))
@@ -68,7 +92,7 @@ def test_scores_go_back_to_the_size_of_their_box():
 
 
 def test_a_crop_over_the_edge_is_black_there():
-    crop = cut(Image.new("RGB", (10, 10), "white"), (-10, 0, 10, 20), 20)
+    crop = cut(Image.new("RGB", (10, 10), "white"), (-10, 0, 10, 20), 20, 20)
     assert crop[:10, 10:].min() == 255
     assert crop[:, :10].max() == 0 and crop[10:].max() == 0
 
@@ -76,7 +100,7 @@ def test_a_crop_over_the_edge_is_black_there():
 def test_shrinking_is_antialiased():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255  # one in two: any honest shrinking by 8 gives an even grey
-    crop = cut(Image.fromarray(stripes), (0, 0, 64, 64), 8)
+    crop = cut(Image.fromarray(stripes), (0, 0, 64, 64), 8, 8)
     assert abs(crop[:, 1:-1].astype(int) - 127).max() <= 3
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,18 +11,21 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-from deconvnet_cli.errors import UsageError, WeightsError
+from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.images import label_png
 from deconvnet_cli.initialisation import (
     convolutions,
     load_folded,
     recompute_statistics,
     restore_batchnorm,
+    start_from_folded,
 )
+from deconvnet_cli.losses import Objective
 from deconvnet_cli.nets import MOBILENET_INPUT, VGG_INPUT
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile, MobileNetSettings
-from deconvnet_cli.samples import CropDataset, SampleSettings, find_objects, read_pair
-from deconvnet_cli.training import TrainSettings, learning_rate, loss_of, prepare_run, train
+from deconvnet_cli.objects import find_objects
+from deconvnet_cli.samples import CropDataset, SampleSettings
+from deconvnet_cli.train_settings import TrainSettings
 from deconvnet_cli.voc import IGNORE, VocTree
 
 SMALL = MobileNetSettings(head=8, bridge=(8, 64), decode4=(8, 32), decode3=(24,), decode2=(32,))
@@ -100,6 +103,35 @@ def test_restored_batchnorm_keeps_the_function(tmp_path):
     assert net.stem[1].running_var.std() > 0  # statistics are there now
 
 
+def test_a_net_that_keeps_the_strides_values_starts_as_the_published_one(tmp_path):
+    folded_file(tmp_path / "folded.safetensors")
+    published = DeconvNetMobile(SMALL, strided=True)
+    load_folded(published, tmp_path / "folded.safetensors")
+    net = DeconvNetMobile(SMALL)
+    start_from_folded(net, tmp_path / "folded.safetensors", [torch.randn(4, 3, 64, 64)])
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        coarse = published.eval().head(published.encode(x)[0])[1]
+        scores = net.eval()(x)
+    # Cell i of the coarse scores stands at pixel 16 i; in between it is linear.
+    torch.testing.assert_close(scores[:, :, ::16, ::16], coarse, atol=1e-4, rtol=1e-3)
+    middle = (coarse[:, :, 1, 2] + coarse[:, :, 1, 3]) / 2
+    torch.testing.assert_close(scores[:, :, 16, 40], middle, atol=1e-4, rtol=1e-3)
+
+
+def test_what_the_encoder_keeps_of_a_window_is_a_setting():
+    x = torch.arange(16.0).view(1, 1, 4, 4).flip(3)
+    kept = {}
+    for pool in ("max", "stride"):
+        switches: list[torch.Tensor] = []
+        net = DeconvNetMobile(replace(SMALL, pool=pool))
+        kept[pool] = net._halve(x, switches).flatten().tolist()
+        assert switches[0].flatten().tolist() == [4, 6, 12, 14]  # the maxima, either way
+    assert kept == {"max": [7, 5, 15, 13], "stride": [3, 1, 11, 9]}
+    with pytest.raises(WeightsError, match="unknown pool 'mean'"):
+        DeconvNetMobile(replace(SMALL, pool="mean"))
+
+
 def test_recomputed_statistics_are_those_of_the_data():
     net = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
     batches = [torch.randn(8, 3, 16, 16) * 3 + 1 for _ in range(4)]
@@ -171,57 +203,9 @@ def test_loss_by_hand():
             return torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
 
     labels = torch.tensor([[[0, 1], [IGNORE, IGNORE]]])
-    loss = loss_of(Constant(), torch.zeros(1, 3, 2, 2), labels, TrainSettings(bf16=False))
+    objective = Objective(Constant(), TrainSettings(precision="fp32"))
+    loss = objective(torch.zeros(1, 3, 2, 2), labels)
     log_sum = np.log(np.exp(2) + 1)
     assert loss.item() == pytest.approx(((log_sum - 2) + log_sum) / 2)
     nothing = torch.full_like(labels, IGNORE)
-    assert loss_of(Constant(), torch.zeros(1, 3, 2, 2), nothing, TrainSettings()).item() == 0
-
-
-def test_learning_rate_warms_up_and_ends_at_zero():
-    settings = TrainSettings(crops=1600, batch=16, warmup=10)
-    rates = [learning_rate(step, settings) for step in range(101)]
-    assert rates[:3] == pytest.approx([0.1, 0.2, 0.3])
-    assert max(rates) == rates[9] == rates[10] == 1.0
-    assert rates[55] == pytest.approx(0.5) and rates[100] == pytest.approx(0)
-
-
-def fresh() -> DeconvNetMobile:
-    torch.manual_seed(1)
-    return DeconvNetMobile(SMALL)
-
-
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tree, tmp_path):
-    dataset = CropDataset(tree, find_objects(tree, tree.names("train")), 8, seed=0)
-    settings = TrainSettings(crops=8, batch=2, warmup=1, bf16=False, save_every=1, log_every=2)
-    device = torch.device("cpu")
-
-    class Stop(Exception):
-        pass
-
-    def stop(step: int, loss: float) -> None:
-        if step == 3:
-            raise Stop
-
-    runs = tmp_path / "whole", tmp_path / "stopped"
-    for run in runs:
-        prepare_run(run, settings)
-    whole, first, second = fresh(), fresh(), fresh()
-    start = {name: value.clone() for name, value in whole.state_dict().items()}
-    train(whole, dataset, MOBILENET_INPUT, runs[0], settings, device=device)
-    with pytest.raises(Stop):
-        train(first, dataset, MOBILENET_INPUT, runs[1], settings, device=device, on_step=stop)
-    train(second, dataset, MOBILENET_INPUT, runs[1], settings, device=device)
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, second.state_dict()[name]), name
-    assert not torch.equal(start["score.weight"], whole.state_dict()["score.weight"])
-    lines = [json.loads(line) for line in (runs[0] / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4]
-    with pytest.raises(UsageError, match="other settings"):
-        prepare_run(runs[0], TrainSettings(crops=16))
-
-
-def test_mask_of_another_size_is_named(tree):
-    Image.new("RGB", (10, 10)).save(tree.image("0"))
-    with pytest.raises(Exception, match=r"0\.png: 80x60 pixels.*10x10"):
-        read_pair(tree, "0")
+    assert objective(torch.zeros(1, 3, 2, 2), nothing).item() == 0

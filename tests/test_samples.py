@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.samples import CropDataset, SampleSettings, find_objects, list_names, read_pair
+from deconvnet_cli.objects import ObjectBox, find_objects, list_names, read_photo_and_mask
+from deconvnet_cli.samples import CropDataset, SampleSettings, jitter_colour
 from deconvnet_cli.teacher import soft_path, write_soft
 from deconvnet_cli.voc import IGNORE, VocTree, open_tree
 
@@ -58,7 +59,7 @@ def test_a_sample_depends_on_seed_and_number_alone(tree: VocTree):
 
 def test_crop_labels_and_soft_labels_show_the_same_place(tree: VocTree, tmp_path: Path):
     soft = np.zeros((21, 6, 8), np.uint8)
-    cat = read_pair(tree, "cat")[1]
+    cat = read_photo_and_mask(tree, "cat")[1]
     soft[CAT] = np.asarray(Image.fromarray(cat).resize((8, 6), Image.Resampling.BOX)) / CAT * 255
     soft[0] = 255 - soft[CAT]
     write_soft(soft_path(tmp_path, "cat"), soft)
@@ -86,10 +87,73 @@ def test_every_class_is_seen_where_samples_are_balanced(tree: VocTree):
 def test_a_mask_of_another_size_is_named(tree: VocTree):
     Image.new("L", (10, 10)).save(tree.mask("cat"))
     with pytest.raises(DatasetError, match=r"cat\.png: 10x10 pixels, but the photo has 64x48"):
-        read_pair(tree, "cat")
+        read_photo_and_mask(tree, "cat")
 
 
 def test_masks_without_objects_are_refused(tree: VocTree):
     Image.new("L", (64, 48)).save(tree.mask("cat"))
     with pytest.raises(DatasetError, match="no object"):
         find_objects(tree, ["cat"])
+
+
+def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:40, 20:40] = CAT
+    mask[10:40, 44:60] = DOG
+    Image.fromarray(mask).save(tree.mask("cat"))
+    objects = find_objects(tree, ["cat"])[:1]
+    how = SampleSettings(stage=1, size=36, colour=0)
+    crop, labels = CropDataset(tree, objects, 1, 0, how)[0]
+    # Box 20..40 x 10..40, enlarged 1.2: 18..42 x 7..43, so the object fills 5/6 of each side.
+    assert set(labels.unique().tolist()) == {0, CAT}
+    share = (labels == CAT).float()
+    assert share.mean().item() == pytest.approx(1 / 1.44, abs=0.03)
+    assert share.any(0).nonzero().squeeze().tolist() == list(range(3, 33))
+    assert crop.shape == (3, 36, 36)
+
+
+def test_stage_two_cuts_the_box_and_labels_everything(tree: VocTree):
+    how = SampleSettings(stage=2, size=48, colour=0)
+    objects = [ObjectBox("dogs", DOG, (2, 2, 62, 46))]
+    labels = CropDataset(tree, objects, 1, 0, how)[0][1]
+    assert set(labels.unique().tolist()) == {0, DOG, IGNORE}
+
+
+def test_a_random_crop_is_a_part_of_the_resized_box(tree: VocTree):
+    """The paper's 224 of 250: label, pixel and soft label still show the same place."""
+    whole = SampleSettings(stage=2, size=50, colour=0)
+    part = SampleSettings(stage=2, size=40, resize=50, colour=0)
+    objects = [ObjectBox("cat", CAT, (0, 0, 64, 48))]
+    full = CropDataset(tree, objects, 1, 0, whole)[0][1]
+    dataset = CropDataset(tree, objects, 20, 0, part)
+    places = set()
+    for number in range(20):
+        crop, labels = dataset[number]
+        assert ((crop.float().mean(0) > CAT / 2) == (labels == CAT)).float().mean() > 0.95
+        found = [
+            (top, left, mirrored)
+            for top in range(11)
+            for left in range(11)
+            for mirrored in (False, True)
+            if torch.equal(
+                labels.flip(1) if mirrored else labels, full[top : top + 40, left : left + 40]
+            )
+            or torch.equal(
+                labels.flip(1) if mirrored else labels,
+                full.flip(1)[top : top + 40, left : left + 40],
+            )
+        ]
+        assert found
+        places.update(found)
+    assert len({place[:2] for place in places}) > 5
+
+
+def test_colours_change_as_three_steps_by_hand_would():
+    crop = np.random.default_rng(0).integers(60, 190, (9, 7, 3)).astype(np.uint8)
+    changed = jitter_colour(np.random.default_rng(4), crop, 0.2)
+    brightness, contrast, saturation = 1 + np.random.default_rng(4).uniform(-0.2, 0.2, 3)
+    values = crop * brightness
+    grey = values.mean(2, keepdims=True)
+    values = grey + (values - grey) * saturation
+    values = values.mean() + (values - values.mean()) * contrast
+    assert np.abs(changed - values.clip(0, 255)).max() <= 0.51  # rounded

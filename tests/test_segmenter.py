@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from PIL import Image
 
 from deconvnet_cli.images import read_photo
-from deconvnet_cli.proposals import ProposalSettings
 from deconvnet_cli.segmenter import (
     SegmentSettings,
     class_shares,
@@ -19,7 +18,7 @@ from deconvnet_cli.segmenter import (
 )
 from deconvnet_cli.weights import DEFAULT, load
 
-FEW = ProposalSettings(count=3)
+FEW = 3
 
 
 def test_bands_are_the_whole_enlarged_at_once():

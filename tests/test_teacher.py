@@ -12,9 +12,9 @@ from PIL import Image
 
 from deconvnet_cli import teacher
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.losses import soft_entropy
 from deconvnet_cli.nets import InputConvention, default_input
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile
-from deconvnet_cli.training import soft_entropy
 
 
 def test_written_soft_labels_are_read_back(tmp_path: Path):

@@ -34,6 +34,7 @@ def command(
     Void pixels (255) count nowhere. A class that is in no mask and in no prediction is left out
     of the mean; the number of classes averaged is printed.
     """
+    from deconvnet_cli.errors import DatasetError
     from deconvnet_cli.voc import open_tree
 
     tree = open_tree(voc_root)
@@ -61,7 +62,11 @@ def command(
     total = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
     with report.progress(quiet) as progress:
         for name in progress.track(names, description="evaluate"):
-            total += confusion(read_mask(tree.mask(name)), predict(name))
+            truth = read_mask(tree.mask(name))
+            try:
+                total += confusion(truth, predict(name))
+            except DatasetError as error:
+                raise DatasetError(f"{name}: {error}") from error
     result = scores(total)
     if not quiet:
         report.scores_table(result, CLASSES, len(names))

@@ -34,9 +34,8 @@ PROPOSALS = (
     click.option(
         "--proposals",
         type=click.IntRange(1),
-        default=50,
-        show_default=True,
-        help="Boxes that are segmented, the whole photo among them.",
+        help="Boxes that are segmented, the whole photo among them; the weights say how many by "
+        "default (50 in the paper).",
     ),
     click.option(
         "--candidates",
@@ -72,7 +71,7 @@ SEGMENTING = (
     click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True),
     click.option(
         "--merge",
-        type=click.Choice(["max", "max-probability", "mean-probability"]),
+        type=click.Choice(["max", "max-probability", "mean-probability", "context"]),
         help="How overlapping crops are merged; the weights say which by default.",
     ),
     click.option("--crf/--no-crf", default=False, show_default=True, help="Refine by a dense CRF."),
@@ -92,15 +91,13 @@ def apply(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def proposal_settings(proposals: int, candidates: int, edges: str) -> ProposalSettings:
-    """Settings of the proposals from the options in ``PROPOSALS``."""
+def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
+    """How boxes are found, from the options in ``PROPOSALS``."""
     from deconvnet_cli.proposals import ProposalSettings, require_ximgproc
 
     require_ximgproc()
     _, _, model = edges.partition(":")
-    return ProposalSettings(
-        count=proposals, candidates=candidates, structured_model=Path(model) if model else None
-    )
+    return ProposalSettings(candidates=candidates, structured_model=Path(model) if model else None)
 
 
 def prepare(
@@ -110,6 +107,7 @@ def prepare(
     batch_size: int,
     merge: str | None,
     crf: bool,
+    proposals: int | None,
     **boxes: Any,
 ) -> tuple[Weights, SegmentSettings]:
     """Weights on their device, and settings, from the options in ``SEGMENTING``.
@@ -126,7 +124,8 @@ def prepare(
         require_pydensecrf()
     chosen = choose_device(device)
     settings = SegmentSettings(
-        proposals=proposal_settings(**boxes),
+        proposals=proposals,
+        boxes=proposal_settings(**boxes),
         batch_size=batch_size,
         merge=merge,
         crf=crf,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from deconvnet_cli.commands.options import PROPOSALS, apply, proposal_settings, 
 def command(image: Path, output: Path | None, **options: Any) -> None:
     """Print the boxes of IMAGE that would be segmented: [x0, y0, x1, y1] in pixels, half open.
 
-    The first is the whole photo; its score is null. With -o they are drawn on the photo instead,
-    the best in the brightest red.
+    The first is the whole photo; its score is 1, whatever the others have. With -o they are drawn
+    on the photo instead, the best in the brightest red.
     """
     import numpy as np
     from PIL import ImageDraw
@@ -27,7 +28,8 @@ def command(image: Path, output: Path | None, **options: Any) -> None:
     from deconvnet_cli.images import read_photo, write_whole
     from deconvnet_cli.proposals import propose
 
-    settings = proposal_settings(**options)
+    count = options.pop("proposals") or 50
+    settings = replace(proposal_settings(**options), count=count)
     photo = read_photo(image)
     found = propose(np.asarray(photo), settings)
     if output is None:

@@ -39,7 +39,7 @@ def command(
     from deconvnet_cli import report
     from deconvnet_cli.images import make_folder, read_photo
     from deconvnet_cli.nets import default_input
-    from deconvnet_cli.samples import list_names
+    from deconvnet_cli.objects import list_names
     from deconvnet_cli.teacher import load_teacher, missing, soft_labels, soft_path, write_soft
     from deconvnet_cli.voc import open_tree
 

@@ -2,125 +2,268 @@
 
 from __future__ import annotations
 
+import dataclasses
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.errors import DatasetError, UsageError
+from deconvnet_cli.errors import DatasetError
 
-CALIBRATION_BATCHES = 40  # batches over which BatchNorm statistics are taken anew
+if TYPE_CHECKING:
+    import torch
+
+    from deconvnet_cli.samples import CropDataset
+    from deconvnet_cli.train_settings import TrainSettings
+    from deconvnet_cli.voc import VocTree
 
 
 @click.command("train")
 @click.option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
 @click.option("--out", "run", required=True, type=click.Path(path_type=Path), help="Run folder.")
-@click.option("--list", "lists", multiple=True, default=("train",), show_default=True)
+@click.option(
+    "--net",
+    type=click.Choice(["deconvnet-mobilenet", "deconvnet-vgg16"]),
+    default="deconvnet-mobilenet",
+    show_default=True,
+)
+@click.option(
+    "--stage",
+    type=click.IntRange(0, 2),
+    help="1: crops of single objects; 2: crops of proposals; 0: a mixture. "
+    "Default: 1 for deconvnet-vgg16, 0 for deconvnet-mobilenet.",
+)
+@click.option("--list", "lists", multiple=True, help="Image list; repeatable.  [default: train]")
 @click.option(
     "--init",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Folded MobileNetV2 + DeepLabv3 head to start from (safetensors).",
+    metavar="FILE",
+    help="Published encoder to start from (safetensors): a folded MobileNetV2 + DeepLabv3 head, "
+    "or a VGG-16 trunk, or the word torchvision.",
 )
 @click.option("--from", "start", metavar="NAME|FILE", help="Weights of ours to start from.")
+@click.option(
+    "--settings",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="TOML file with any of the settings that RUN/settings.toml has.",
+)
+@click.option(
+    "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="One setting, as in TOML."
+)
 @click.option(
     "--teacher",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of soft labels, as `deconvnet soft-labels` makes them.",
 )
-@click.option("--crops", type=click.IntRange(1), default=40_000, show_default=True)
-@click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--crops", type=click.IntRange(1), help="Crops seen in all.")
+@click.option("--batch-size", type=click.IntRange(1), help="Crops a forward pass.")
+@click.option("--accumulate", type=click.IntRange(1), help="Forward passes a step.")
+@click.option("--size", type=click.IntRange(32), help="Side of the crops, pixels.")
+@click.option("--frozen/--no-frozen", default=None, help="Train the decoder alone.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate.")
+@click.option("--val-list", help="List that is scored along the way (whole photos only).")
+@click.option("--seed", type=int)
+@click.option(
+    "--proposal-cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that keeps the proposals of stage 2.  [default: RUN/proposals]",
+)
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--quiet", is_flag=True)
 def command(
     voc_root: Path,
     run: Path,
-    lists: tuple[str, ...],
-    init: Path | None,
+    net: str,
+    stage: int | None,
+    init: str | None,
     start: str | None,
-    teacher: Path | None,
-    crops: int,
-    batch_size: int,
-    lr: float,
-    seed: int,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    proposal_cache: Path | None,
     workers: int,
     device: str,
     quiet: bool,
+    **named: Any,
 ) -> None:
-    """Train deconvnet-mobilenet on crops around objects, whole photos and boxes anywhere.
+    """Train a net on crops of photos: around objects (stage 1), of proposals (stage 2), or mixed.
 
-    The run folder keeps checkpoints: the same command goes on where it was stopped. At the end
-    BatchNorm statistics are taken anew and RUN/weights.safetensors is written.
+    RUN keeps settings, log and checkpoints: the same command goes on where it was stopped, also
+    by Ctrl-C. At the end BatchNorm statistics are taken anew over the training data and
+    RUN/weights.safetensors and RUN/curves.png are written. `torchrun --nproc-per-node N -m
+    deconvnet_cli train ...` shares each batch between N processes, a GPU each where there are any.
     """
-    import torch
+    settings = collect(net, stage, file, pairs, named)
 
     from deconvnet_cli import report
     from deconvnet_cli.devices import choose_device
-    from deconvnet_cli.initialisation import recompute_statistics, start_from_folded
-    from deconvnet_cli.nets import build_net, default_input, net_settings
-    from deconvnet_cli.nets.mobilenet import DeconvNetMobile
-    from deconvnet_cli.samples import CropDataset, find_objects, list_names
-    from deconvnet_cli.teacher import missing, soft_path
-    from deconvnet_cli.training import TrainSettings, prepare_run, train
+    from deconvnet_cli.distributed import joined, local_device, rank
+    from deconvnet_cli.initialisation import recompute_statistics
+    from deconvnet_cli.run_folder import prepare_run, read_log
+    from deconvnet_cli.start import net_at_start
+    from deconvnet_cli.training import Hooks, train
     from deconvnet_cli.voc import open_tree
-    from deconvnet_cli.weights import card_for, load, store
 
-    if init is not None and start is not None:
-        raise UsageError("--init and --from are two ways to start; give one of them")
-    chosen = choose_device(device)
-    settings = TrainSettings(
-        lists=lists,
-        crops=crops,
-        batch=batch_size,
-        lr=lr,
-        seed=seed,
-        bf16=chosen.type != "mps",
-        teacher=str(teacher or ""),
-    )
+    chosen = local_device(choose_device(device))
     tree = open_tree(voc_root)
-    objects = find_objects(tree, list_names(tree, lists))
-    if teacher is not None:
-        for name in missing(teacher, sorted({found.name for found in objects})):
-            raise DatasetError(f"{soft_path(teacher, name)}: no soft labels of this photo")
-    dataset = CropDataset(tree, objects, settings.crops, seed, teacher=teacher)
-    convention = default_input(settings.net)
-    calibration = CropDataset(tree, objects, CALIBRATION_BATCHES * batch_size, seed + 1)
+    with joined(chosen), report.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
+        dataset, calibration = datasets(
+            tree, settings, proposal_cache or run / "proposals", progress
+        )
+        convention = convention_of(settings)
 
-    def batches() -> list[torch.Tensor]:
-        return [
-            convention.prepare(torch.stack([calibration[number + i][0] for i in range(batch_size)]))
-            for number in range(0, len(calibration), batch_size)
-        ]
+        def batches(number: int) -> Iterator[torch.Tensor]:
+            import torch
 
-    prepare_run(run, settings)
-    torch.manual_seed(seed)
-    net = build_net(settings.net) if start is None else load(start).net
-    if init is not None and not (run / "checkpoint.pt").is_file():
-        start_from_folded(cast(DeconvNetMobile, net), init, batches())
-    with report.progress(quiet) as progress:
+            for first in range(0, number * settings.batch, settings.batch):
+                crops = [calibration[first + i][0] for i in range(settings.batch)]
+                yield convention.prepare(torch.stack(crops))
+
+        if rank() == 0:
+            prepare_run(run, settings)
+        begun = (run / "checkpoint.pt").is_file()
+        model = net_at_start(
+            settings, None if begun and start is None else init, start, lambda: list(batches(20))
+        )
         task = progress.add_task("train", total=settings.steps)
-        train(
-            net,
-            dataset,
-            convention,
-            run,
-            settings,
-            device=chosen,
-            workers=workers,
+        hooks = Hooks(
             on_step=lambda step, loss: progress.update(
                 task, completed=step, description=f"loss {loss:.3f}"
             ),
+            stop=lambda: bool(stop),
+            validate=validator(tree, settings) if settings.val_list else None,
         )
-    recompute_statistics(net.cpu(), batches())
-    about = f"trained by deconvnet train on {', '.join(lists)} for {settings.crops} crops"
+        finished = train(
+            model, dataset, convention, run, settings, device=chosen, workers=workers, hooks=hooks
+        )
+        if rank() > 0:
+            return
+        if not finished:
+            click.echo(f"{run}: stopped; the same command goes on", err=True)
+            raise SystemExit(1)
+        model.cpu()
+        if settings.statistics and not settings.frozen:
+            recompute_statistics(model, batches(settings.statistics))
+
+    from deconvnet_cli.curves import curves_png
+    from deconvnet_cli.images import write_whole
+    from deconvnet_cli.nets import net_settings
+    from deconvnet_cli.weights import card_for, store
+
     card = card_for(
         settings.net,
-        net_settings(net),
-        merge="mean-probability",
-        provenance=about,
+        net_settings(model),
+        input=convention,
+        provenance=f"trained by deconvnet train: {dataclasses.asdict(settings)}",
         licence="that of the training data and of the start",
     )
-    store(run / "weights.safetensors", net, card)
+    write_whole(run / "curves.png", curves_png(read_log(run)))
+    store(run / "weights.safetensors", model, card)
     click.echo(str(run / "weights.safetensors"))
+
+
+def collect(
+    net: str, stage: int | None, file: Path | None, pairs: tuple[str, ...], named: dict[str, Any]
+) -> TrainSettings:
+    """The settings of the run: the net's own, then the file's, then those of the options."""
+    from deconvnet_cli.train_settings import (
+        changed,
+        default_settings,
+        parse_settings,
+        read_settings,
+    )
+
+    values = read_settings(file) if file is not None else {}
+    default = 1 if net == "deconvnet-vgg16" else 0
+    base = default_settings(
+        values.get("net", net), values.get("stage", default) if stage is None else stage
+    )
+    settings = changed(base, values, str(file))
+    for pair in pairs:
+        settings = changed(settings, parse_settings(pair, f"--set {pair}"), f"--set {pair}")
+    named["batch"] = named.pop("batch_size")
+    named["teacher"] = str(named["teacher"]) if named["teacher"] else None
+    named["lists"] = named["lists"] or None
+    given = {name: value for name, value in named.items() if value is not None}
+    if stage is not None:
+        given["stage"] = stage
+    return changed(settings, given, "options")
+
+
+def datasets(
+    tree: VocTree, settings: TrainSettings, cache: Path, progress: Any
+) -> tuple[CropDataset, CropDataset]:
+    """The samples of the run, and others of the same kind to take statistics over.
+
+    All photos, masks and soft labels are looked at: what is wrong with them is said here.
+    """
+    from deconvnet_cli.images import make_folder
+    from deconvnet_cli.objects import find_objects, list_names, overlapping_proposals
+    from deconvnet_cli.samples import CropDataset, SampleSettings
+    from deconvnet_cli.teacher import missing, soft_path
+
+    names = list_names(tree, settings.lists)
+    task = progress.add_task("reading masks", total=len(names))
+    objects = find_objects(tree, names, lambda: progress.advance(task))
+    teacher = Path(settings.teacher) if settings.teacher else None
+    if teacher is not None:
+        for name in missing(teacher, sorted({found.name for found in objects})):
+            raise DatasetError(
+                f"{soft_path(teacher, name)}: no soft labels of this photo; "
+                "`deconvnet soft-labels` makes them"
+            )
+    if settings.stage == 2:
+        make_folder(cache)
+        task = progress.add_task("proposals", total=len({found.name for found in objects}))
+        objects = overlapping_proposals(cache, tree, objects, lambda: progress.advance(task))
+    how = SampleSettings(
+        stage=settings.stage,
+        size=settings.size,
+        resize=settings.resize,
+        balanced=settings.balanced,
+        colour=settings.colour,
+    )
+    dataset = CropDataset(tree, objects, settings.crops, settings.seed, how, teacher)
+    others = CropDataset(tree, objects, settings.crops, settings.seed + 1, how)
+    return dataset, others
+
+
+def convention_of(settings: TrainSettings) -> Any:
+    """What the net takes in, at the size of this run's crops."""
+    from deconvnet_cli.nets import default_input
+
+    return dataclasses.replace(default_input(settings.net), size=settings.size)
+
+
+def validator(tree: VocTree, settings: TrainSettings) -> Any:
+    """Scores the net on photos of ``val_list``, each as a single crop: quick, and comparable."""
+    from deconvnet_cli.validation import validate
+
+    names = tree.names(settings.val_list)
+    step = max(1, len(names) // settings.val_images)
+    chosen = names[::step][: settings.val_images]
+    return lambda net: {"val_mean_iou": validate(net, tree, chosen, convention_of(settings))}
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that is no longer empty once the run was asked to stop: Ctrl-C or SIGTERM.
+
+    The first saves and ends after the step that is running; the second one ends at once.
+    """
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

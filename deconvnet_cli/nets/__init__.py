@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from deconvnet_cli.errors import WeightsError
 
+CELL = 16  # a side of an input that is not square is a multiple of this
+
 
 @dataclass(frozen=True)
 class InputConvention:
@@ -20,12 +22,22 @@ class InputConvention:
         mean: subtracted from values 0..255, one per channel, in that order.
         scale: multiplied in afterwards.
         size: side of the square input, pixels.
+        whole: longer side, pixels, at which the whole photo is looked at, in its own shape and
+            together with its mirror image; 0 if it is a square crop like any other, as in the
+            paper.
     """
 
     channels: str
     mean: tuple[float, float, float]
     scale: float
     size: int = 224
+    whole: int = 0
+
+    def whole_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height, multiples of ``CELL``, at which a photo of this size is looked at."""
+        scale = self.whole / max(width, height)
+        across, down = (max(1, round(side * scale / CELL)) * CELL for side in (width, height))
+        return across, down
 
     def prepare(self, crops: Tensor) -> Tensor:
         """uint8 N x 3 x S x S RGB crops as the float32 input of the net."""
@@ -35,8 +47,9 @@ class InputConvention:
         return (crops.float() - mean) * self.scale
 
 
-# DeepLabv3-MobileNetV2's own, whose encoder this net starts from.
-MOBILENET_INPUT = InputConvention("RGB", (128.0, 128.0, 128.0), 1 / 128)
+# DeepLabv3-MobileNetV2's own, whose encoder this net starts from. It knows things at the size they
+# have in photos of about 640 pixels.
+MOBILENET_INPUT = InputConvention("RGB", (128.0, 128.0, 128.0), 1 / 128, size=320, whole=640)
 # Caffe's VGG-16, as in the original system.
 VGG_INPUT = InputConvention("BGR", (104.00698793, 116.66876762, 122.67891434), 1.0)
 

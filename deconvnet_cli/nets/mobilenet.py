@@ -16,8 +16,11 @@
     score        1x1 convolution                                     21         224
 
 Encoder: MobileNetV2 (Sandler et al., CVPR 2018) with each stride of 2 replaced by a stride of 1
-and a 2x2 max pool that keeps its switches. Head: the image-level branch of DeepLabv3 (Chen et
-al., 2017), in the place of fc6 and fc7. Every layer but the two score layers has BatchNorm.
+and a 2x2 max pool that keeps its switches. What the encoder goes on with is a setting: the maxima
+(``pool="max"``), or the values that the stride would have kept (``pool="stride"``), so that a
+pretrained encoder computes what it was trained to; the decoder unpools to the maxima either way.
+Head: the image-level branch of DeepLabv3 (Chen et al., 2017), in the place of fc6 and fc7. Every
+layer but the two score layers has BatchNorm.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.layers import normalised, pool_with_switches, unpool
 
 # (in, out, expansion) of the 17 inverted residual blocks of MobileNetV2.
@@ -53,6 +57,7 @@ BLOCKS = (
 # The blocks that halve the resolution: their stride is 2 in MobileNetV2, here a pool follows them.
 HALVING_BLOCKS = (1, 3, 6)
 LAST_HALVING_BLOCK = 13
+POOLS = ("max", "stride")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class MobileNetSettings:
         decode4, decode3, decode2, decode1: deconvolutions after each unpooling; the last of
             each has the channels of the next pool to undo (32, 24, 32; ``decode1`` is free).
         pools: 4, or 5 to halve once more after block 13 (the bridge then works on 7x7).
+        pool: what the encoder keeps of a 2x2 window whose maximum is the switch: "max", that
+            maximum, or "stride", the first value, as MobileNetV2's strides do.
     """
 
     classes: int = 21
@@ -77,6 +84,7 @@ class MobileNetSettings:
     decode2: tuple[int, ...] = (24, 32)
     decode1: tuple[int, ...] = (16,)
     pools: int = 4
+    pool: str = "stride"
 
 
 class InvertedResidual(nn.Module):
@@ -132,8 +140,21 @@ def deconvolutions(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def between_cells(cells: int, pixels: int) -> Tensor:
+    """The matrix, pixels x cells, of linear interpolation along one side of a map.
+
+    Cell ``i`` stands at pixel ``i * pixels / cells``; the last one is held beyond its place.
+    """
+    at = (torch.arange(pixels) * cells / pixels).clamp_max(cells - 1)
+    below = at.floor().long()
+    matrix = torch.zeros(pixels, cells)
+    matrix[torch.arange(pixels), below] = 1 - (at - below)
+    matrix[torch.arange(pixels), (below + 1).clamp_max(cells - 1)] += at - below
+    return matrix
+
+
 class DeconvNetMobile(nn.Module):
-    """The default net. Input N x 3 x H x W, H and W multiples of 32; output N x 21 x H x W.
+    """The default net. Input N x 3 x H x W, H and W multiples of 16; output N x 21 x H x W.
 
     ``strided`` builds the encoder as MobileNetV2 had it, with strides and no pools: only its
     features make sense then. The start of training needs it (``initialisation.py``).
@@ -143,6 +164,8 @@ class DeconvNetMobile(nn.Module):
         self, settings: MobileNetSettings = MobileNetSettings(), *, strided: bool = False
     ) -> None:
         super().__init__()
+        if settings.pool not in POOLS:
+            raise WeightsError(f"unknown pool {settings.pool!r}; known: {', '.join(POOLS)}")
         self.settings = settings
         self.strided = strided
         self.pooled_blocks = HALVING_BLOCKS + ((LAST_HALVING_BLOCK,) if settings.pools == 5 else ())
@@ -170,17 +193,35 @@ class DeconvNetMobile(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Features N x 320 x H/16 x W/16 and the switches of each pool, first pool first."""
-        switches = []
-        x = self.stem(x)
-        if not self.strided:
-            x, where = pool_with_switches(x)
-            switches.append(where)
+        switches: list[Tensor] = []
+        x = self._halve(self.stem(x), switches)
         for index, block in enumerate(self.blocks):
             x = block(x)
-            if index in self.pooled_blocks and not self.strided:
-                x, where = pool_with_switches(x)
-                switches.append(where)
+            if index in self.pooled_blocks:
+                x = self._halve(x, switches)
         return x, switches
+
+    def _halve(self, x: Tensor, switches: list[Tensor]) -> Tensor:
+        """What goes on from a map that the encoder halves here; its switches are appended."""
+        if self.strided:
+            return x
+        pooled, where = pool_with_switches(x)
+        switches.append(where)
+        return pooled if self.settings.pool == "max" else x[:, :, ::2, ::2]
+
+    def enlarge(self, coarse: Tensor, size: tuple[int, int]) -> Tensor:
+        """Coarse scores N x C x H/16 x W/16 at the net's input size (H, W), bilinear.
+
+        Maxima lie in the middle of their windows on average. A stride keeps the first value, so
+        that cell ``i`` belongs to pixel ``16 i`` and not to the middle of its 16 pixels.
+        """
+        if self.settings.pool == "max" and not self.strided:
+            return F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+        down, across = (
+            between_cells(cells, pixels).to(coarse)
+            for cells, pixels in zip(coarse.shape[2:], size, strict=True)
+        )
+        return down @ coarse @ across.T
 
     def decode(self, features: Tensor, switches: list[Tensor]) -> Tensor:
         """Scores N x 21 x H x W from the head's features, unpooling with the switches."""
@@ -199,10 +240,10 @@ class DeconvNetMobile(nn.Module):
         In training the coarse scores have a loss of their own, so that the head keeps telling
         classes apart while the decoder learns shapes.
         """
-        size = x.shape[2:]
+        height, width = x.shape[2:]
         x, switches = self.encode(x)
         features, coarse = self.head(x)
-        coarse = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+        coarse = self.enlarge(coarse, (height, width))
         return self.decode(features, switches) + coarse, coarse
 
     def forward(self, x: Tensor) -> Tensor:

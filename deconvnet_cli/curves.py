@@ -1,0 +1,66 @@
+"""The curves of a run as a PNG: loss and mean IoU over the steps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+WIDTH, HEIGHT, MARGIN = 720, 260, 48
+INK, GRID, LINE = (40, 40, 40), (220, 220, 220), (31, 98, 180)
+PANELS = (("loss", "loss"), ("val_mean_iou", "mean IoU"))
+
+
+def curves_png(lines: Sequence[dict[str, Any]]) -> bytes:
+    """One panel a figure that the log has, each over the number of the step.
+
+    Args:
+        lines: of ``log.jsonl``.
+    """
+    panels = []
+    for key, title in PANELS:
+        points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+        if points:
+            panels.append((title, points))
+    image = Image.new("RGB", (WIDTH, HEIGHT * max(1, len(panels))), "white")
+    draw = ImageDraw.Draw(image)
+    last = max((step for _, points in panels for step, _ in points), default=1)
+    for number, (title, points) in enumerate(panels):
+        draw_panel(draw, number * HEIGHT, title, points, last)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def draw_panel(
+    draw: ImageDraw.ImageDraw,
+    top: int,
+    title: str,
+    points: Sequence[tuple[int, float]],
+    last: int,
+) -> None:
+    """One curve with its axes, ``top`` pixels from the upper edge."""
+    lowest = min(0.0, min(value for _, value in points))
+    highest = max(value for _, value in points) or 1.0
+    left, right = MARGIN, WIDTH - MARGIN // 2
+    upper, lower = top + MARGIN // 2, top + HEIGHT - MARGIN // 2
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        across = left + (right - left) * step / last
+        return across, lower - (lower - upper) * (value - lowest) / (highest - lowest)
+
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        value = lowest + share * (highest - lowest)
+        _, y = place(0, value)
+        draw.line((left, y, right, y), fill=GRID)
+        draw.text((6, y - 6), f"{value:.3g}", fill=INK)
+        x, _ = place(share * last, 0)
+        draw.text((x - 12, lower + 4), str(round(share * last)), fill=INK)
+    draw.text((left + 6, upper - 14), f"{title}, by step", fill=INK)
+    places = [place(step, value) for step, value in points]
+    if len(places) > 1:
+        draw.line(places, fill=LINE, width=2)
+    for x, y in places if len(places) < 40 else ():
+        draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=LINE)

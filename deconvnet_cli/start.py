@@ -1,0 +1,109 @@
+"""What a run starts from: fresh weights, a published encoder, or weights of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from deconvnet_cli.errors import DependencyError, UsageError, WeightsError
+from deconvnet_cli.initialisation import start_from_folded
+from deconvnet_cli.nets import build_net
+from deconvnet_cli.nets.deconvnet import TRUNK, DeconvNet, initialise
+from deconvnet_cli.nets.mobilenet import DeconvNetMobile
+from deconvnet_cli.train_settings import TrainSettings
+from deconvnet_cli.weights import load, read_tensors
+
+TORCHVISION = "torchvision"
+
+
+def net_at_start(
+    settings: TrainSettings,
+    init: str | None,
+    weights: str | None,
+    batches: Callable[[], list[Tensor]],
+) -> nn.Module:
+    """The net before the first step.
+
+    Args:
+        init: a published encoder: for ``deconvnet-mobilenet`` a folded MobileNetV2 with DeepLabv3
+            head, for ``deconvnet-vgg16`` a VGG-16 trunk (safetensors) or "torchvision".
+        weights: weights of ours instead, by name or file.
+        batches: gives inputs that statistics of BatchNorm are taken over where ``init`` has none.
+
+    Raises:
+        UsageError: both ``init`` and ``weights``, or weights of another net.
+        WeightsError: a file that cannot be used.
+        DependencyError: torchvision cannot get its weights.
+    """
+    torch.manual_seed(settings.seed)
+    if weights is not None:
+        if init is not None:
+            raise UsageError("--init and --from are two ways to start; give one of them")
+        found = load(weights)
+        if found.card.net != settings.net:
+            raise UsageError(f"{weights}: weights of {found.card.net}, not of {settings.net}")
+        return found.net
+    net = build_net(settings.net, json.loads(settings.net_settings))
+    if isinstance(net, DeconvNet):
+        initialise(net, settings.seed)
+        if init is not None:
+            load_trunk(net, torchvision_trunk() if init == TORCHVISION else trunk_of(Path(init)))
+    elif init is not None:
+        start_from_folded(cast(DeconvNetMobile, net), Path(init), batches())
+    return net
+
+
+def trunk_of(path: Path) -> dict[str, Tensor]:
+    """The 13 convolutions of a VGG-16 by the names of our net, from a safetensors file."""
+    tensors = read_tensors(path)
+    names = [f"{layer.name}.{kind}" for layer in TRUNK for kind in ("weight", "bias")]
+    for name in names:
+        if name not in tensors:
+            raise WeightsError(f"{path}: has no tensor {name}; is it a VGG-16 trunk?")
+    return {name: tensors[name] for name in names}
+
+
+def torchvision_trunk() -> dict[str, Tensor]:
+    """The same from torchvision's ImageNet weights, which it downloads once.
+
+    They expect RGB from 0 to 1, divided by their own deviations; ours is BGR from 0 to 255, so
+    the first layer is turned round and scaled.
+    """
+    from torchvision.models import VGG16_Weights, vgg16
+
+    try:
+        features = vgg16(weights=VGG16_Weights.IMAGENET1K_V1).features
+    except OSError as error:
+        raise DependencyError(
+            f"torchvision cannot download its VGG-16 ({error}); give a trunk: --init FILE"
+        ) from error
+    layers = [layer for layer in features if isinstance(layer, nn.Conv2d)]
+    tensors = {}
+    for ours, theirs in zip(TRUNK, layers, strict=True):
+        tensors[f"{ours.name}.weight"] = theirs.weight.detach()
+        tensors[f"{ours.name}.bias"] = cast(Tensor, theirs.bias).detach()
+    deviations = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1) * 255
+    tensors["conv1_1.weight"] = (tensors["conv1_1.weight"] / deviations).flip(1)
+    return tensors
+
+
+@torch.no_grad()
+def load_trunk(net: DeconvNet, trunk: dict[str, Tensor]) -> None:
+    """Put the convolutions of a VGG-16 into the net.
+
+    Raises:
+        WeightsError: one has another shape: the net has another width.
+    """
+    parameters = dict(net.named_parameters())
+    for name, tensor in trunk.items():
+        if tensor.shape != parameters[name].shape:
+            raise WeightsError(
+                f"the trunk's {name} is {tuple(tensor.shape)}, "
+                f"the net's {tuple(parameters[name].shape)}"
+            )
+        parameters[name].copy_(tensor)
