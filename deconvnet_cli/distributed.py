@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as differentiable
 from torch import Tensor, nn
 
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.nets.layers import BatchNorm
 
 
 def world_size() -> int:
@@ -76,7 +76,28 @@ def any_of(flag: bool, device: torch.device) -> bool:
     return bool(summed(torch.tensor(int(flag), device=device)))
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # Each process's value is in the sum of every process.
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, through which gradients flow."""
+    total: Tensor = _Sum.apply(x)
+    return total
+
+
+class SharedBatchNorm(BatchNorm):
     """BatchNorm with the statistics of the whole batch, on any device.
 
     torch's ``SyncBatchNorm`` is for GPUs alone, so it is used there and this one elsewhere.
@@ -88,16 +109,15 @@ class SharedBatchNorm(nn.BatchNorm2d):
         values = x.float()
         number = torch.tensor([float(values.numel() // values.shape[1])], device=x.device)
         sums = torch.cat((values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), number))
-        sums = differentiable.all_reduce(sums)  # type: ignore[no-untyped-call]
+        sums = sum_over_processes(sums)
         number = sums[-1]
         mean, squares = (sums[:-1] / number).chunk(2)
         variance = squares - mean.square()
         with torch.no_grad():
-            momentum = cast(float, self.momentum)
+            share = self.count_batch()
             unbiased = variance * number / (number - 1)
-            cast(Tensor, self.running_mean).lerp_(mean, momentum)
-            cast(Tensor, self.running_var).lerp_(unbiased, momentum)
-            cast(Tensor, self.num_batches_tracked).add_(1)
+            cast(Tensor, self.running_mean).lerp_(mean, share)
+            cast(Tensor, self.running_var).lerp_(unbiased, share)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         normalised: Tensor = values * scale[:, None, None] + shift[:, None, None]
@@ -109,9 +129,9 @@ def synchronised(net: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return net
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         return converted
     for module in net.modules():
-        if type(module) is nn.BatchNorm2d:
+        if isinstance(module, BatchNorm):
             module.__class__ = SharedBatchNorm
     return net

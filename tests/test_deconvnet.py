@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from deconvnet_cli.nets.deconvnet import DeconvNet, DeconvNetSettings, initialise
-from deconvnet_cli.nets.layers import pool_with_switches, unpool
+from deconvnet_cli.nets.layers import BatchNorm, pool_with_switches, unpool
 
 NARROW = DeconvNetSettings(width=1 / 32, fc=16)
 # Written out by hand, so that the table in the module is tested and not repeated. Name, channels
@@ -187,3 +187,18 @@ def test_initial_values() -> None:
         assert (first[f"{name}.weight"] == 1).all()
         assert torch.allclose(first[f"{name}.bias"], torch.tensor(0.001))
     assert first["conv5_1.weight"].std() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)
+
+
+def test_one_value_a_channel_is_normalised_by_the_running_statistics():
+    norm = BatchNorm(2).train()
+    theirs = torch.nn.BatchNorm2d(2).train()
+    x = torch.randn(3, 2, 4, 4)
+    torch.testing.assert_close(norm(x), theirs(x))  # more values: as ever
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    value = torch.tensor([3.0, -1.0])
+    y = norm(value.view(1, 2, 1, 1)).flatten()
+    after = mean + 0.1 * (value - mean)
+    spread = 0.9 * variance + 0.1 * (value - mean) ** 2
+    torch.testing.assert_close(norm.running_mean, after)
+    torch.testing.assert_close(norm.running_var, spread)
+    torch.testing.assert_close(y, (value - after) / (spread + norm.eps).sqrt())

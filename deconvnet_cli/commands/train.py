@@ -100,7 +100,7 @@ def command(
 
     from deconvnet_cli import report
     from deconvnet_cli.devices import choose_device
-    from deconvnet_cli.distributed import joined, local_device, rank
+    from deconvnet_cli.distributed import joined, local_device, rank, world_size
     from deconvnet_cli.initialisation import recompute_statistics
     from deconvnet_cli.run_folder import prepare_run, read_log
     from deconvnet_cli.start import net_at_start
@@ -119,7 +119,8 @@ def command(
             import torch
 
             for first in range(0, number * settings.batch, settings.batch):
-                crops = [calibration[first + i][0] for i in range(settings.batch)]
+                numbers = range(first + rank(), first + settings.batch, world_size())
+                crops = [calibration[number][0] for number in numbers]
                 yield convention.prepare(torch.stack(crops))
 
         if rank() == 0:
@@ -139,14 +140,15 @@ def command(
         finished = train(
             model, dataset, convention, run, settings, device=chosen, workers=workers, hooks=hooks
         )
+        if not finished:
+            if rank() == 0:
+                click.echo(f"{run}: stopped; the same command goes on", err=True)
+            raise SystemExit(1)
+        if settings.statistics and not settings.frozen:
+            recompute_statistics(model, (x.to(chosen) for x in batches(settings.statistics)))
         if rank() > 0:
             return
-        if not finished:
-            click.echo(f"{run}: stopped; the same command goes on", err=True)
-            raise SystemExit(1)
         model.cpu()
-        if settings.statistics and not settings.frozen:
-            recompute_statistics(model, batches(settings.statistics))
 
     from deconvnet_cli.curves import curves_png
     from deconvnet_cli.images import write_whole

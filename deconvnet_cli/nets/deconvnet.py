@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deconvnet_cli.nets.layers import pool_with_switches, unpool
+from deconvnet_cli.nets.layers import BatchNorm, pool_with_switches, unpool
 
 INPUT_SIZE = 224
 
@@ -127,7 +127,7 @@ class DeconvNet(nn.Module):
             kind = nn.ConvTranspose2d if layer.deconvolution else nn.Conv2d
             module = kind(inputs, outputs, layer.kernel, padding=layer.padding)
             self.add_module(layer.name, module)
-            self.add_module(layer.norm, nn.BatchNorm2d(outputs))
+            self.add_module(layer.norm, BatchNorm(outputs))
             inputs = outputs
         self.add_module(SCORE, nn.Conv2d(inputs, settings.classes, 1))
 

@@ -5,6 +5,9 @@ Layout N x C x H x W, float tensors throughout.
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,6 +39,31 @@ def unpool(x: Tensor, switches: Tensor) -> Tensor:
     return F.max_unpool2d(x, switches, kernel_size=[2, 2], stride=[2, 2])
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm that can also be trained where a batch has one value a channel.
+
+    That is a 1x1 map (fc6, image-level pooling) of a single crop: it has no variance, so it is
+    normalised by the running statistics, after these have taken the value in.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.numel() > x.shape[1]:
+            return super().forward(x)
+        mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        with torch.no_grad():
+            share = self.count_batch()
+            deviation = x.detach().flatten().float() - mean
+            mean.add_(deviation, alpha=share)
+            variance.lerp_(deviation.square(), share)
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
+
+    def count_batch(self) -> float:
+        """The share of the running statistics that a batch, counted here, has from now on."""
+        tracked = cast(Tensor, self.num_batches_tracked).add_(1)
+        # torch: without a momentum the statistics are plain averages.
+        return 1 / int(tracked) if self.momentum is None else self.momentum
+
+
 def normalised(layer: nn.Module, channels: int, activation: type[nn.Module]) -> nn.Sequential:
     """A convolution or deconvolution followed by BatchNorm and an activation."""
-    return nn.Sequential(layer, nn.BatchNorm2d(channels), activation(inplace=True))
+    return nn.Sequential(layer, BatchNorm(channels), activation(inplace=True))

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconvnet_cli.errors import WeightsError
-from deconvnet_cli.nets.layers import normalised, pool_with_switches, unpool
+from deconvnet_cli.nets.layers import BatchNorm, normalised, pool_with_switches, unpool
 
 # (in, out, expansion) of the 17 inverted residual blocks of MobileNetV2.
 BLOCKS = (
@@ -104,9 +104,7 @@ class InvertedResidual(nn.Module):
             hidden, hidden, 3, stride, dilation, dilation, groups=hidden, bias=False
         )
         self.depthwise = normalised(depthwise, hidden, nn.ReLU6)
-        self.project = nn.Sequential(
-            nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
-        )
+        self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), BatchNorm(outputs))
         self.shortcut = inputs == outputs and stride == 1
 
     def forward(self, x: Tensor) -> Tensor:
