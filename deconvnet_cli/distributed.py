@@ -129,7 +129,8 @@ def synchronised(net: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return net
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        convert = nn.SyncBatchNorm.convert_sync_batchnorm
+        converted: nn.Module = convert(net)  # type: ignore[no-untyped-call]
         return converted
     for module in net.modules():
         if isinstance(module, BatchNorm):
