@@ -26,6 +26,8 @@ def net_at_start(
     init: str | None,
     weights: str | None,
     batches: Callable[[], list[Tensor]],
+    *,
+    begun: bool = False,
 ) -> nn.Module:
     """The net before the first step.
 
@@ -34,6 +36,7 @@ def net_at_start(
             head, for ``deconvnet-vgg16`` a VGG-16 trunk (safetensors) or "torchvision".
         weights: weights of ours instead, by name or file.
         batches: gives inputs that statistics of BatchNorm are taken over where ``init`` has none.
+        begun: the run has a checkpoint, which will take the place of ``init``.
 
     Raises:
         UsageError: both ``init`` and ``weights``, or weights of another net.
@@ -41,6 +44,11 @@ def net_at_start(
         DependencyError: torchvision cannot get its weights.
     """
     torch.manual_seed(settings.seed)
+    if settings.frozen and init is None and weights is None:
+        raise UsageError(
+            "the encoder is frozen, so it needs weights: --from deconvnet-mobilenet (the shipped "
+            "ones), --init FILE, or --no-frozen to train it from scratch"
+        )
     if weights is not None:
         if init is not None:
             raise UsageError("--init and --from are two ways to start; give one of them")
@@ -49,6 +57,8 @@ def net_at_start(
             raise UsageError(f"{weights}: weights of {found.card.net}, not of {settings.net}")
         return found.net
     net = build_net(settings.net, json.loads(settings.net_settings))
+    if begun:
+        return net
     if isinstance(net, DeconvNet):
         initialise(net, settings.seed)
         if init is not None:

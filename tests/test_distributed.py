@@ -41,6 +41,7 @@ def start_training(voc: Path, run: Path, rank: int, world: int, port: int) -> su
     command = [
         sys.executable, "-m", "deconvnet_cli", "train", "--voc-root", voc, "--out", run,
         "--batch-size", "4", "--accumulate", "2", "--crops", "24", "--size", "64", "--quiet",
+        "--no-frozen",
         "--set", "precision = 'fp32'", "--set", "optimiser = 'sgd'", "--set", "warmup = 0",
         "--set", "log_every = 1", "--set", "clip = 1.0", "--set", "statistics = 3",
         "--set", f"net_settings = '{NET}'", "--device", "cpu",

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from deconvnet_cli.run_folder import read_log
-from deconvnet_cli.weights import load
+from deconvnet_cli.weights import DEFAULT, load
 
 NARROW = '{"head": 16, "bridge": [16, 64], "decode4": [16, 32], "decode3": [24], "decode2": [32]}'
 QUICK = (
     "--batch-size", "2", "--crops", "8", "--size", "64", "--quiet", "--device", "cpu",
+    "--no-frozen",
     "--set", "precision = 'fp32'", "--set", "log_every = 1", "--set", "statistics = 2",
     "--set", f"net_settings = '{NARROW}'",
 )  # fmt: skip
@@ -67,6 +68,20 @@ def test_a_run_leaves_weights_that_segment(deconvnet, voc: Path, tmp_path: Path,
     assert other.exit_code == 2 and "give another --out" in other.stderr
 
 
+def test_the_shipped_weights_are_a_start_and_their_encoder_stays(deconvnet, voc, tmp_path: Path):
+    run = tmp_path / "run"
+    result = deconvnet(
+        "train", "--voc-root", voc, "--out", run, "--from", DEFAULT, "--size", "64",
+        "--batch-size", "2", "--crops", "4", "--quiet", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    before, after = (
+        load(str(name)).net.state_dict() for name in (DEFAULT, run / "weights.safetensors")
+    )
+    moved = {name.split(".")[0] for name, value in before.items() if (value != after[name]).any()}
+    assert moved and moved <= {"bridge", "decode4", "decode3", "decode2", "decode1", "score"}
+
+
 def test_wrong_data_is_named_before_the_first_step(deconvnet, voc: Path, tmp_path: Path):
     Image.new("L", (451, 300), 77).save(voc / "SegmentationClass/cat.png")
     result = deconvnet("train", "--voc-root", voc, "--out", tmp_path / "run", *QUICK)
@@ -89,6 +104,7 @@ def test_a_teacher_without_its_labels_is_named(deconvnet, voc: Path, tmp_path: P
         (("--set", "speed = 3"), "no setting is called speed"),
         (("--set", "lr 3"), "not readable as TOML"),
         (("--init", "a.safetensors", "--from", "b.safetensors"), "give one of them"),
+        (("--frozen",), "the encoder is frozen, so it needs weights"),
     ],
 )
 def test_wrong_options(deconvnet, voc: Path, tmp_path: Path, more: tuple[str, ...], message: str):

@@ -47,7 +47,8 @@ def test_options_come_after_pairs_and_pairs_after_the_file(tmp_path: Path):
     file.write_text("lr = 0.5\nbatch = 6\nseed = 3\n")
     named = {**NOTHING, "lr": 0.25, "crops": None}
     settings = collect("deconvnet-mobilenet", None, file, ("batch = 7", "colour = 0"), named)
-    expected = replace(TrainSettings(), lr=0.25, batch=7, seed=3, colour=0.0)
+    base = default_settings("deconvnet-mobilenet", 0)
+    expected = replace(base, lr=0.25, batch=7, seed=3, colour=0.0)
     assert asdict(settings) == asdict(expected)
 
 

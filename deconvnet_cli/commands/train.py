@@ -123,12 +123,10 @@ def command(
                 crops = [calibration[number][0] for number in numbers]
                 yield convention.prepare(torch.stack(crops))
 
+        begun = (run / "checkpoint.pt").is_file()
+        model = net_at_start(settings, init, start, lambda: list(batches(20)), begun=begun)
         if rank() == 0:
             prepare_run(run, settings)
-        begun = (run / "checkpoint.pt").is_file()
-        model = net_at_start(
-            settings, None if begun and start is None else init, start, lambda: list(batches(20))
-        )
         task = progress.add_task("train", total=settings.steps)
         hooks = Hooks(
             on_step=lambda step, loss: progress.update(
