@@ -129,7 +129,7 @@ def default_settings(net: str, stage: int) -> TrainSettings:
     """What a run of this net and stage does unless it is told otherwise."""
     if net == "deconvnet-vgg16":
         return paper_settings(stage or 1)
-    # Best on a CPU: a pretrained encoder forgets more on few photos than it learns.
+    # Best so far on a CPU; the figures are in weights/deconvnet-mobilenet.md.
     return TrainSettings(net=net, stage=stage, frozen=True, lr=2e-3, crops=24_000)
 
 
