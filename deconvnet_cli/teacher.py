@@ -96,9 +96,7 @@ def read_soft(path: Path) -> NDArray[np.uint8]:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             probabilities: NDArray[np.uint8] = file["probabilities"]
     except FileNotFoundError:
-        raise DatasetError(
-            f"{path}: no soft labels of this photo; `deconvnet soft-labels` makes them"
-        ) from None
+        raise none_there(path) from None
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path}: damaged soft labels ({error}); make them again") from error
     if probabilities.ndim != 3 or probabilities.dtype != np.uint8:
@@ -130,6 +128,11 @@ def cut_soft(
     found = F.grid_sample(values, where[None], padding_mode="border", align_corners=False)[0]
     inside = (columns > 0) & (columns < 1) & (rows > 0) & (rows < 1)
     return found * inside
+
+
+def none_there(path: Path) -> DatasetError:
+    """The error of a photo whose soft labels should be at ``path`` and are not."""
+    return DatasetError(f"{path}: no soft labels of this photo; `deconvnet soft-labels` makes them")
 
 
 def missing(folder: Path, names: list[str]) -> Iterator[str]:

@@ -125,12 +125,12 @@ def paper_settings(stage: int) -> TrainSettings:
     )
 
 
-def default_settings(net: str, stage: int) -> TrainSettings:
-    """What a run of this net and stage does unless it is told otherwise."""
+def default_settings(net: str, stage: int | None) -> TrainSettings:
+    """What a run of this net and stage (None: the net's own) does unless it is told otherwise."""
     if net == "deconvnet-vgg16":
         return paper_settings(stage or 1)
     # Best so far on a CPU; the figures are in weights/deconvnet-mobilenet.md.
-    return TrainSettings(net=net, stage=stage, frozen=True, lr=2e-3, crops=24_000)
+    return TrainSettings(net=net, stage=stage or 0, frozen=True, lr=2e-3, crops=24_000)
 
 
 def changed(settings: TrainSettings, values: dict[str, Any], source: str) -> TrainSettings:

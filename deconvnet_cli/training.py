@@ -71,6 +71,13 @@ def freeze(net: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
+def begin_training(net: nn.Module, settings: TrainSettings) -> None:
+    """The net in train mode, but for what the settings freeze."""
+    net.train()
+    if settings.frozen:
+        freeze(net)
+
+
 def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
     """Groups by learning rate and weight decay: pretrained or fresh weights, with or without
     decay. With SGD what has no decay learns at twice the rate, as biases do in the paper."""
@@ -137,9 +144,7 @@ def train(
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net = synchronised(net, device)
-    net.train()
-    if settings.frozen:
-        freeze(net)
+    begin_training(net, settings)
     optimiser = build_optimiser(net, settings)
     peaks = [group["lr"] for group in optimiser.param_groups]
     progress = load_checkpoint(run, net, optimiser)
@@ -184,9 +189,7 @@ def train(
         if hooks.validate and (at_end or progress.step % settings.val_every == 0):
             if rank() == 0:
                 append_log(run, {"step": progress.step, **hooks.validate(net)})
-            net.train()
-            if settings.frozen:
-                freeze(net)
+            begin_training(net, settings)
             clock = Clock()
         stopped = any_of(hooks.stop(), device)
         if rank() == 0 and (at_end or stopped or progress.step % settings.save_every == 0):

@@ -138,7 +138,7 @@ def prepare(
     return loaded, settings
 
 
-def refuse_overwriting(source: Path, target: Path) -> None:
-    """Raise UsageError if the label PNG would take the photo's place."""
+def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself") -> None:
+    """Raise UsageError if the output would take the place of the input, which is ``what``."""
     if source.exists() and target.exists() and source.samefile(target):
-        raise UsageError(f"{target}: is the photo itself; give another output with -o")
+        raise UsageError(f"{target}: is {what}; give another output with -o")

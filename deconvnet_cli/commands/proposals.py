@@ -28,8 +28,10 @@ def command(image: Path, output: Path | None, **options: Any) -> None:
     from deconvnet_cli.images import read_photo, write_whole
     from deconvnet_cli.proposals import propose
 
-    count = options.pop("proposals") or 50
-    settings = replace(proposal_settings(**options), count=count)
+    count = options.pop("proposals")
+    settings = proposal_settings(**options)
+    if count is not None:
+        settings = replace(settings, count=count)
     photo = read_photo(image)
     found = propose(np.asarray(photo), settings)
     if output is None:

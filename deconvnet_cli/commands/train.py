@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.errors import DatasetError
-
 if TYPE_CHECKING:
     import torch
 
@@ -177,10 +175,7 @@ def collect(
     )
 
     values = read_settings(file) if file is not None else {}
-    default = 1 if net == "deconvnet-vgg16" else 0
-    base = default_settings(
-        values.get("net", net), values.get("stage", default) if stage is None else stage
-    )
+    base = default_settings(values.get("net", net), values.get("stage") if stage is None else stage)
     settings = changed(base, values, str(file))
     for pair in pairs:
         settings = changed(settings, parse_settings(pair, f"--set {pair}"), f"--set {pair}")
@@ -203,7 +198,7 @@ def datasets(
     from deconvnet_cli.images import make_folder
     from deconvnet_cli.objects import find_objects, list_names, overlapping_proposals
     from deconvnet_cli.samples import CropDataset, SampleSettings
-    from deconvnet_cli.teacher import missing, soft_path
+    from deconvnet_cli.teacher import missing, none_there, soft_path
 
     names = list_names(tree, settings.lists)
     task = progress.add_task("reading masks", total=len(names))
@@ -211,10 +206,7 @@ def datasets(
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
         for name in missing(teacher, sorted({found.name for found in objects})):
-            raise DatasetError(
-                f"{soft_path(teacher, name)}: no soft labels of this photo; "
-                "`deconvnet soft-labels` makes them"
-            )
+            raise none_there(soft_path(teacher, name))
     if settings.stage == 2:
         make_folder(cache)
         task = progress.add_task("proposals", total=len({found.name for found in objects}))

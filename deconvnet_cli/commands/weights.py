@@ -68,12 +68,11 @@ def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
     Pickled files are read for plain tensors only; no code in them is run.
     """
     from deconvnet_cli import report
-    from deconvnet_cli.errors import UsageError
+    from deconvnet_cli.commands.options import refuse_overwriting
     from deconvnet_cli.importing import import_weights
 
     target = output or source.with_suffix(".safetensors")
-    if source.exists() and target.exists() and source.samefile(target):
-        raise UsageError(f"{target}: is the file to import; give another output with -o")
+    refuse_overwriting(source, target, "the file to import")
     imported = import_weights(source, target, net, licence=licence)
     report.table(
         ("in the file", "shapes", "in the net", "note"),
