@@ -20,6 +20,11 @@ class Job:
     photo: Path
     target: Path
 
+    @property
+    def scores(self) -> Path:
+        """Where the photo's scores are kept, if they are: beside its labels."""
+        return self.target.with_suffix(".npz")
+
 
 def photos_in(folder: Path) -> list[Path]:
     """All photos under a folder, by suffix, sorted by path; hidden files are left out."""

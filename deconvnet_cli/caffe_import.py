@@ -57,7 +57,7 @@ class LayerRow:
     note: str = ""
 
 
-def _own_name(source: str) -> str:
+def own_name(source: str) -> str:
     return source.replace("-", "_")
 
 
@@ -67,7 +67,7 @@ def detect_kind(blobs: Blobs) -> Kind:
     "deconvnet" has layers of the decoder, "fcn8s" score layers on pools, "vgg-trunk" all 13
     convolutions conv1_1 .. conv5_3 and none of those.
     """
-    names = {_own_name(name) for name in blobs}
+    names = {own_name(name) for name in blobs}
     if "fc6_deconv" in names or any(name.startswith("deconv5_") for name in names):
         return "deconvnet"
     if names & FCN8S_NAMES:
@@ -80,10 +80,7 @@ def detect_kind(blobs: Blobs) -> Kind:
 def _importable_kind(blobs: Blobs) -> Kind:
     kind = detect_kind(blobs)
     if kind == "fcn8s":
-        raise WeightsError(
-            "these are weights of FCN-8s, whose import is not supported yet; "
-            "name a DeconvNet or VGG-16 .caffemodel"
-        )
+        raise WeightsError("these are weights of FCN-8s: import them with --net fcn8s")
     if kind == "unknown":
         raise WeightsError(
             "these are weights of an unknown net; name a .caffemodel with the layers of DeconvNet "
@@ -92,7 +89,7 @@ def _importable_kind(blobs: Blobs) -> Kind:
     return kind
 
 
-def _outputs(sources: Mapping[str, str], blobs: Blobs, name: str) -> int:
+def outputs_of(sources: Mapping[str, str], blobs: Blobs, name: str) -> int:
     if name not in sources:
         raise WeightsError(f"layer {name} is missing; the file is cut short or of another net")
     weight = blobs[sources[name]][0]
@@ -101,18 +98,18 @@ def _outputs(sources: Mapping[str, str], blobs: Blobs, name: str) -> int:
     return int(weight.shape[0])
 
 
-def _sources(blobs: Blobs) -> dict[str, str]:
+def sources_by_name(blobs: Blobs) -> dict[str, str]:
     """Layer name of this net to the file's name for it."""
     sources: dict[str, str] = {}
     for name in blobs:
         if not blobs[name]:
             raise WeightsError(f"layer {name!r} has no blobs; download the file again")
-        if _own_name(name) in sources:
+        if own_name(name) in sources:
             raise WeightsError(
-                f"layers {sources[_own_name(name)]!r} and {name!r} are the same one; "
+                f"layers {sources[own_name(name)]!r} and {name!r} are the same one; "
                 "download the file again"
             )
-        sources[_own_name(name)] = name
+        sources[own_name(name)] = name
     return sources
 
 
@@ -127,24 +124,33 @@ def infer_settings(blobs: Blobs) -> DeconvNetSettings:
             setting.
     """
     kind = _importable_kind(blobs)
-    sources = _sources(blobs)
+    sources = sources_by_name(blobs)
+    fc, classes = DeconvNetSettings.fc, DeconvNetSettings.classes
+    if kind == "deconvnet":
+        fc, classes = outputs_of(sources, blobs, "fc6"), outputs_of(sources, blobs, SCORE)
+    return DeconvNetSettings(classes=classes, width=infer_width(sources, blobs), fc=fc)
+
+
+def infer_width(sources: Mapping[str, str], blobs: Blobs) -> float:
+    """The width at which conv1_1 .. conv5_3 have the channels they have in the file.
+
+    Raises:
+        WeightsError: there is none, or a layer is missing.
+    """
     low, high = 0.0, float("inf")
     exact = []
-    counts = [(layer.channels or 0, _outputs(sources, blobs, layer.name)) for layer in TRUNK]
+    counts = [(layer.channels or 0, outputs_of(sources, blobs, layer.name)) for layer in TRUNK]
     for paper, channels in counts:
         # Rounding, and the minimum of one channel, leave a range of widths that fit.
         low = max(low, (channels - 0.5) / paper if channels > 1 else 0.0)
         high = min(high, (channels + 0.5) / paper)
         exact.append(channels / paper)
-    fc, classes = DeconvNetSettings.fc, DeconvNetSettings.classes
-    if kind == "deconvnet":
-        fc, classes = _outputs(sources, blobs, "fc6"), _outputs(sources, blobs, SCORE)
     for width in (*exact, (low + high) / 2):
-        settings = DeconvNetSettings(classes=classes, width=width, fc=fc)
+        settings = DeconvNetSettings(width=width)
         if all(settings.scaled(paper) == channels for paper, channels in counts):
-            return settings
+            return width
     raise WeightsError(
-        f"no width of DeconvNet has {', '.join(str(channels) for _, channels in counts)} channels "
+        f"no width of the net has {', '.join(str(channels) for _, channels in counts)} channels "
         "in conv1_1 .. conv5_3; the file is of another net"
     )
 
@@ -173,7 +179,7 @@ def import_deconvnet(
             that are not finite or, for variances, negative.
     """
     kind = _importable_kind(blobs)
-    sources = _sources(blobs)
+    sources = sources_by_name(blobs)
     if settings is None:
         settings = infer_settings(blobs)
     with torch.device("meta"):
@@ -188,14 +194,12 @@ def import_deconvnet(
             note = NOT_TRUNK if kind == "vgg-trunk" else NOT_USED
             rows.append(LayerRow(source, shapes, (), note))
             continue
-        for array in arrays:
-            if not np.isfinite(array).all():
-                raise WeightsError(f"layer {source} has values that are not finite; {_AGAIN}")
+        check_finite(source, arrays)
         if name in NORMS:
             found, note = _norm(source, arrays, expected[f"{name}.weight"].numel(), folded)
         else:
             shape = tuple(expected[f"{name}.weight"].shape)
-            found, note = _convolution(source, arrays, shape, expected[f"{name}.bias"].numel())
+            found, note = convolution_blobs(source, arrays, shape, expected[f"{name}.bias"].numel())
         named = {f"{name}.{part}": tensor for part, tensor in found.items()}
         state.update(named)
         rows.append(LayerRow(source, shapes, tuple(named), note))
@@ -206,7 +210,13 @@ def import_deconvnet(
     return state, rows
 
 
-def _tensor(array: FloatArray) -> Tensor:
+def check_finite(source: str, arrays: Sequence[FloatArray]) -> None:
+    """Raise WeightsError if a layer holds a value that is not a number."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise WeightsError(f"layer {source} has values that are not finite; {_AGAIN}")
+
+
+def as_tensor(array: FloatArray) -> Tensor:
     # Torch warns of arrays that it may not write to.
     whole = np.require(array, np.float32, ["C", "W"])
     return torch.from_numpy(whole)
@@ -218,10 +228,10 @@ def _vector(source: str, array: FloatArray, length: int) -> Tensor:
         raise WeightsError(
             f"layer {source} has a blob of shape {tuple(array.shape)}; the net takes ({length},)"
         )
-    return _tensor(array.reshape(length))
+    return as_tensor(array.reshape(length))
 
 
-def _convolution(
+def convolution_blobs(
     source: str, arrays: Sequence[FloatArray], shape: tuple[int, ...], outputs: int
 ) -> tuple[dict[str, Tensor], str]:
     if len(arrays) > 2:
@@ -232,7 +242,7 @@ def _convolution(
         raise WeightsError(
             f"layer {source} has weights of shape {tuple(arrays[0].shape)}; the net takes {shape}"
         )
-    weight = _tensor(arrays[0])
+    weight = as_tensor(arrays[0])
     if len(arrays) == 1:
         return {"weight": weight, "bias": torch.zeros(outputs)}, NO_BIAS
     return {"weight": weight, "bias": _vector(source, arrays[1], outputs)}, ""

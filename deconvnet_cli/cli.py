@@ -19,7 +19,8 @@ from deconvnet_cli.errors import DeconvnetError
 COMMANDS = {
     "segment": "Label PNG of each photo.",
     "batch": "Label PNGs of whole folders, globs and lists.",
-    "evaluate": "Mean IoU on a PASCAL VOC tree.",
+    "evaluate": "Mean IoU on a PASCAL VOC tree; the paper's table.",
+    "crf": "Refine scores that batch kept, or sweep over settings.",
     "proposals": "The boxes of a photo, as JSON or drawn.",
     "weights": "Show, check and import weights.",
     "train": "Train a net on a PASCAL VOC tree.",

@@ -88,10 +88,3 @@ class Canvas:
             whole = self.whole / max(1, self.wholes)
             return torch.where(self.covered > 0, torch.lerp(whole, mean, CROPS_SHARE), whole)
         return self.merged
-
-    def probabilities(self) -> Tensor:
-        """The merged map as probabilities that sum to 1 over the classes, C x H x W."""
-        merged = self.scores()
-        if self.rule == "max":
-            return merged.softmax(0)
-        return merged / merged.sum(0).clamp_min(1e-12)

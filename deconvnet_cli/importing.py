@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from deconvnet_cli.caffe import read_caffemodel
+from deconvnet_cli.caffe_fcn import import_fcn8s, infer_fcn8s_settings
 from deconvnet_cli.caffe_import import (
     NO_STATISTICS,
+    Blobs,
     LayerRow,
     detect_kind,
     import_deconvnet,
@@ -37,9 +39,9 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
     """Make ``target`` (float32 safetensors with a card) of ``source``.
 
     Args:
-        source: .caffemodel (a DeconvNet, or a VGG-16 trunk to start training from: what the
-            trunk lacks gets its initial values), .pth or .pt (a dict of tensors, or one under
-            "state_dict"), or .safetensors with the names of ours.
+        source: .caffemodel (an FCN-8s; a DeconvNet, or a VGG-16 trunk to start training from:
+            what the trunk lacks gets its initial values), .pth or .pt (a dict of tensors, or one
+            under "state_dict"), or .safetensors with the names of ours.
         net_name: of the net the weights are for.
         licence: of the weights, for the card.
 
@@ -82,15 +84,16 @@ def _from_caffe(
     source: Path, net_name: str
 ) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any], str]:
     """Tensors, table, settings of the net, and what the card must say besides."""
-    if net_name != "deconvnet-vgg16":
-        raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16, not {net_name}")
+    if net_name not in ("deconvnet-vgg16", "fcn8s"):
+        raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16 or fcn8s")
     blobs = read_caffemodel(source)
+    if net_name == "fcn8s":
+        return _fcn8s_from_caffe(source, blobs)
     # A result of training has no folded statistics; the authors name such files so.
     folded = "train_result" not in source.name
     try:
         settings = infer_settings(blobs)
-        if settings.classes != len(CLASSES):
-            raise WeightsError(f"scores {settings.classes} classes, this tool VOC's {len(CLASSES)}")
+        check_classes(settings.classes)
         tensors, rows = import_deconvnet(blobs, settings, folded=folded)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
@@ -103,6 +106,24 @@ def _from_caffe(
     elif any(row.note == NO_STATISTICS for row in rows):
         remark = "; without BatchNorm statistics: they are to be recomputed before use"
     return tensors, rows, asdict(settings), remark
+
+
+def _fcn8s_from_caffe(
+    source: Path, blobs: Blobs
+) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any], str]:
+    try:
+        settings = infer_fcn8s_settings(blobs)
+        check_classes(settings.classes)
+        tensors, rows = import_fcn8s(blobs, settings)
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from error
+    return tensors, rows, asdict(settings), ""
+
+
+def check_classes(number: int) -> None:
+    """Raise WeightsError unless weights score VOC's classes."""
+    if number != len(CLASSES):
+        raise WeightsError(f"scores {number} classes, this tool VOC's {len(CLASSES)}")
 
 
 def _from_pickle(source: Path) -> dict[str, torch.Tensor]:

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile
+from deconvnet_cli.nets.mobilenet_encoder import MobileNetEncoder
 
-DECODER_PARTS = ("bridge", "decode", "score")  # what a folded MobileNetV2 has no weights for
+PUBLISHED_PARTS = ("stem.", "blocks.", "head.")  # what a folded MobileNetV2 has weights for
 
 
-def convolutions(net: DeconvNetMobile) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def convolutions(net: MobileNetEncoder) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolution + BatchNorm pairs of encoder and head, by the names of the folded file."""
     stages: dict[str, nn.Module] = {"stem": net.stem}
     for index, block in enumerate(net.blocks):
@@ -41,7 +42,7 @@ def convolutions(net: DeconvNetMobile) -> dict[str, tuple[nn.Conv2d, nn.BatchNor
     }
 
 
-def load_folded(net: DeconvNetMobile, path: Path) -> None:
+def load_folded(net: MobileNetEncoder, path: Path) -> None:
     """Load weights and biases; each BatchNorm becomes the plain addition of its bias.
 
     Raises:
@@ -80,7 +81,7 @@ def set_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None
 
 
 @torch.no_grad()
-def restore_batchnorm(net: DeconvNetMobile, batches: Iterable[Tensor]) -> None:
+def restore_batchnorm(net: MobileNetEncoder, batches: Iterable[Tensor]) -> None:
     """Give each BatchNorm the statistics of these inputs and keep the net's function.
 
     Args:
@@ -131,25 +132,27 @@ def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.momentum = momentum
 
 
-def start_from_folded(net: DeconvNetMobile, path: Path, batches: list[Tensor]) -> None:
+def start_from_folded(net: MobileNetEncoder, path: Path, batches: list[Tensor]) -> None:
     """Initialise encoder and head of ``net`` from a folded MobileNetV2 with DeepLabv3 head.
 
-    The decoder keeps its random start, but its scores start at 0: with ``pool="stride"`` the net
-    then says what the published one says. BatchNorm statistics are of ``batches``.
+    The rest keeps its random start, but its scores start at 0: where the encoder keeps what its
+    strides kept, the net then says what the published one says. BatchNorm statistics are of
+    ``batches``.
 
     Raises:
         WeightsError: see :func:`load_folded`.
     """
-    strided = DeconvNetMobile(net.settings, strided=True)
+    strided = net.published()
     load_folded(strided, path)
     restore_batchnorm(strided, batches)
     state = strided.state_dict()
-    kept = {
-        name: value for name, value in net.state_dict().items() if name.startswith(DECODER_PARTS)
-    }
-    net.load_state_dict(state | kept)
+    net.load_state_dict(
+        net.state_dict()
+        | {name: value for name, value in state.items() if name.startswith(PUBLISHED_PARTS)}
+    )
     with torch.no_grad():
-        for parameter in net.score.parameters():
-            parameter.zero_()
-    if net.settings.pool == "max":
+        for layer in net.added_scores():
+            for parameter in layer.parameters():
+                parameter.zero_()
+    if isinstance(net, DeconvNetMobile) and net.settings.pool == "max":
         recompute_statistics(net, batches)

@@ -24,12 +24,18 @@ class Scores:
             the truth nor in the prediction.
         pixel_accuracy: share of the counted pixels that have the right label, 0 to 1.
         averaged: the number of classes that ``mean_iou`` averages.
+        mean_accuracy: mean over the classes in the truth of the share of their pixels that have
+            the right label, 0 to 1.
+        frequency_weighted_iou: mean of ``iou`` weighted by the pixels of each class in the
+            truth, 0 to 1.
     """
 
     mean_iou: float
     iou: tuple[float | None, ...]
     pixel_accuracy: float
     averaged: int
+    mean_accuracy: float
+    frequency_weighted_iou: float
 
 
 def confusion(
@@ -54,11 +60,7 @@ def confusion(
     Raises:
         DatasetError: the sizes differ, or a label is out of range.
     """
-    if truth.ndim != 2 or truth.shape != prediction.shape:
-        raise DatasetError(
-            f"truth and prediction differ in size: {_size(truth)} and {_size(prediction)} pixels; "
-            "a prediction must have the size of its photo"
-        )
+    check_sizes(truth, prediction)
     counted = truth != ignore
     # int64 before the multiplication: uint8 would wrap around.
     rows = truth[counted].astype(np.int64)
@@ -93,12 +95,46 @@ def scores(confusion: NDArray[np.int64]) -> Scores:
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - right
     iou = tuple(float(hit / area) if area else None for hit, area in zip(right, union, strict=True))
     known = [value for value in iou if value is not None]
+    there = confusion.sum(axis=1)
+    recalls = right[there > 0] / there[there > 0]
+    weighted = sum(
+        float(area) * value for area, value in zip(there, iou, strict=True) if value is not None
+    )
     return Scores(
         mean_iou=sum(known) / len(known),
         iou=iou,
         pixel_accuracy=float(right.sum() / total),
         averaged=len(known),
+        mean_accuracy=float(recalls.mean()),
+        frequency_weighted_iou=weighted / total,
     )
+
+
+def image_iou(confusion: NDArray[np.int64]) -> float:
+    """Mean IoU of one image, 0 to 1, over the classes in its truth or prediction.
+
+    It tells good images from bad ones; its mean over images is not the mean IoU of the set.
+
+    Args:
+        confusion: C x C, from :func:`confusion`, of this image alone.
+
+    Raises:
+        DatasetError: not one pixel was counted, as the truth is void everywhere.
+    """
+    return scores(confusion).mean_iou
+
+
+def check_sizes(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
+    """Check that two label maps are H x W, and of one size.
+
+    Raises:
+        DatasetError: they are not.
+    """
+    if truth.ndim != 2 or truth.shape != prediction.shape:
+        raise DatasetError(
+            f"truth and prediction differ in size: {_size(truth)} and {_size(prediction)} pixels; "
+            "a prediction must have the size of its photo"
+        )
 
 
 def _size(labels: NDArray[np.uint8]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import sys
@@ -18,7 +20,8 @@ from rich.table import Table
 from deconvnet_cli.errors import OutputError
 
 if TYPE_CHECKING:
-    from deconvnet_cli.metrics import Scores
+    from deconvnet_cli.bootstrap import Comparison
+    from deconvnet_cli.evaluation import Result
     from deconvnet_cli.segmenter import Segmentation
 
 console = Console(stderr=True, highlight=False)
@@ -93,16 +96,146 @@ def segmented(line: Mapping[str, Any]) -> None:
     )
 
 
-def scores_table(scores: Scores, classes: tuple[str, ...], images: int) -> None:
-    """IoU by class, mean IoU with the number of classes it averages, pixel accuracy."""
-    table = Table("class", "IoU", box=None)
-    for name, value in zip(classes, scores.iou, strict=True):
-        table.add_row(name, "absent" if value is None else f"{value:.3f}")
+def results(
+    rows: Mapping[str, Result],
+    answers: Sequence[tuple[str, str, float, Comparison]],
+    *,
+    quiet: bool,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """What an evaluation says: a table for people, and JSON or CSV for programs."""
+    from deconvnet_cli.evaluation import summary
+    from deconvnet_cli.scoreboard import REPORTED
+    from deconvnet_cli.voc import CLASSES
+
+    lines = [
+        {"row": name, **summary(result, CLASSES), "reported": REPORTED.get(name)}
+        for name, result in rows.items()
+    ]
+    if not quiet:
+        class_table(rows, CLASSES)
+        row_table(rows, REPORTED)
+        for answer in answers:
+            console.print(comparison_text(*answer))
+    if as_json and len(lines) == 1:
+        json_line(lines[0])
+    elif as_json:
+        json_line({"rows": lines, "comparisons": [comparison_line(*found) for found in answers]})
+    if as_csv:
+        standard_output(csv_rows(lines).encode())
+
+
+def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
+    """IoU by class, a column a row of the table; of a single row Boundary IoU as well."""
+    table = Table(box=None)
+    table.add_column("class")
+    columns = {name: result.scores.iou for name, result in rows.items()}
+    if len(columns) == 1:
+        columns = {"IoU": next(iter(columns.values()))}
+        columns["Boundary IoU"] = next(iter(rows.values())).boundary_iou
+    for name in columns:
+        table.add_column(name, justify="right", overflow="fold")
+    for label, name in enumerate(classes):
+        values = (column[label] for column in columns.values())
+        table.add_row(name, *("absent" if value is None else f"{value:.3f}" for value in values))
     console.print(table)
-    console.print(
-        f"mean IoU {scores.mean_iou:.4f} over {scores.averaged} of {len(classes)} classes "
-        f"(absent ones left out), pixel accuracy {scores.pixel_accuracy:.4f}, {images} images"
+
+
+def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) -> None:
+    """A line a row: mean IoU with its interval and the other means."""
+    table = Table(box=None)
+    table.add_column("")
+    for name in ("mean IoU", "95 % interval", "pixel", "mean", "fw IoU", "boundary", "paper*"):
+        table.add_column(name, justify="right")
+    for name, result in rows.items():
+        found = result.scores
+        low, high = result.interval
+        papers = reported.get(name)
+        table.add_row(
+            name,
+            f"{found.mean_iou:.4f}",
+            f"{low:.3f} - {high:.3f}",
+            f"{found.pixel_accuracy:.4f}",
+            f"{found.mean_accuracy:.4f}",
+            f"{found.frequency_weighted_iou:.4f}",
+            f"{result.mean_boundary_iou:.4f}",
+            "" if papers is None else f"{papers:.1f}",
+        )
+    console.print(table)
+    last = list(rows.values())[-1]
+    text = (
+        f"{last.images} images; means over {last.scores.averaged} of {len(last.scores.iou)} "
+        "classes (absent ones left out)"
     )
+    if any(reported.get(name) is not None for name in rows):
+        text += "\n* per cent, reported for the paper's own weights on VOC 2012 test: not ours"
+    console.print(text)
+
+
+def comparison_line(first: str, second: str, found: float, by: Comparison) -> dict[str, Any]:
+    """A comparison of two runs as plain values."""
+    return {
+        "first": first,
+        "second": second,
+        "difference": found,
+        "interval": [by.low, by.high],
+        "better": by.above,
+    }
+
+
+def comparison_text(first: str, second: str, found: float, by: Comparison) -> str:
+    """A comparison of two runs as a sentence."""
+    return (
+        f"{first} - {second}: {found:+.4f} mean IoU, 95 % interval {by.low:+.4f} to "
+        f"{by.high:+.4f}; better in {by.above:.0%} of the paired resamples"
+    )
+
+
+def comparison(
+    first: str, second: str, found: float, by: Comparison, *, quiet: bool, as_json: bool
+) -> None:
+    """One comparison, for people and for programs."""
+    if not quiet:
+        console.print(comparison_text(first, second, found, by), markup=False, soft_wrap=True)
+    if as_json:
+        json_line(comparison_line(first, second, found, by))
+
+
+def csv_rows(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A line a row: its means, then IoU by class; what is absent is empty."""
+    table = []
+    for line in lines:
+        values = {name: value for name, value in line.items() if not isinstance(value, dict | list)}
+        low, high = line["interval"]
+        by_class = {f"iou_{name}": value for name, value in line["iou"].items()}
+        table.append({**values, "interval_low": low, "interval_high": high, **by_class})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()
+
+
+def sweep(ious: Mapping[str, float], *, quiet: bool, as_json: bool) -> None:
+    """Mean IoU by settings of the CRF, the best first."""
+    order = sorted(ious, key=lambda name: -ious[name])
+    if not quiet:
+        table(("CRF", "mean IoU"), [(name, f"{ious[name]:.4f}") for name in order])
+    if as_json:
+        for name in order:
+            json_line({"crf": name, "mean_iou": ious[name]})
+
+
+def problems(lines: Sequence[str]) -> None:
+    """What is wrong with each of many files, a line each."""
+    for line in lines:
+        click.echo(f"deconvnet: {line}", err=True)
+
+
+def note(text: str) -> None:
+    """Something a person should know."""
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def batch_summary(output: Path, made: int, skipped: int) -> None:

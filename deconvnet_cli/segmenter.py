@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deconvnet_cli.crops import Box, Canvas, cut
-from deconvnet_cli.devices import autocast
+from deconvnet_cli.crf import CrfSettings, refine
+from deconvnet_cli.crops import Canvas
+from deconvnet_cli.maps import Ensemble, Maps, whole_map
 from deconvnet_cli.proposals import ProposalSettings, propose
-from deconvnet_cli.weights import Weights
+from deconvnet_cli.scoring import score_crops, score_whole
+from deconvnet_cli.systems import Nets
 
 BAND_PIXELS = 1 << 17  # of a large photo that are scored at full size at a time
 
@@ -52,7 +54,7 @@ class Segmentation:
 
     Attributes:
         labels: uint8 H x W, the size of the photo.
-        proposals: how many boxes were segmented.
+        proposals: how many boxes were segmented; 0 if only FCN-8s was run.
         ms: milliseconds by stage.
     """
 
@@ -68,38 +70,6 @@ def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
         return photo
     width, height = (max(1, round(side * max_side / longer)) for side in photo.size)
     return photo.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-
-
-@torch.inference_mode()
-def score_crops(
-    photo: Image.Image, boxes: NDArray[np.int32], weights: Weights, settings: SegmentSettings
-) -> Iterator[tuple[Box, Tensor]]:
-    """Each box with the raw scores of its crop, float32 C x h x w on the CPU, in order.
-
-    Crops are square, but for the whole photo where the weights want it in its own shape: it then
-    comes twice, the second time as its mirror image is scored, mirrored back.
-    """
-    convention = weights.card.input
-    device = next(weights.net.parameters()).device
-    rest: list[Box] = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]
-
-    def score(crops: NDArray[np.uint8]) -> Tensor:
-        pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).to(device)
-        inputs = convention.prepare(pixels).contiguous(memory_format=torch.channels_last)
-        with autocast(device, settings.precision):
-            scores: Tensor = weights.net(inputs)
-        return scores.float().cpu().contiguous()
-
-    whole = (0, 0, *photo.size)
-    if convention.whole and rest and rest[0] == whole:
-        crop = cut(photo, whole, *convention.whole_size(*photo.size))
-        scores, mirrored = score(np.stack((crop, crop[:, ::-1])))
-        yield from ((whole, scores), (whole, mirrored.flip(2)))
-        rest = rest[1:]
-    for start in range(0, len(rest), settings.batch_size):
-        batch = rest[start : start + settings.batch_size]
-        crops = np.stack([cut(photo, box, convention.size, convention.size) for box in batch])
-        yield from zip(batch, score(crops), strict=True)
 
 
 def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uint8]:
@@ -131,43 +101,119 @@ def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uin
     return labels
 
 
-def segment(photo: Image.Image, weights: Weights, settings: SegmentSettings) -> Segmentation:
-    """Segment one photo.
+@dataclass
+class Stopwatch:
+    """Milliseconds by stage."""
+
+    ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count what happens inside towards ``stage``."""
+        start = time.perf_counter()
+        yield
+        self.ms[stage] = round((time.perf_counter() - start) * 1000, 1)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A photo with what the nets say of it, before it is labelled.
+
+    Attributes:
+        photo: in the size that was worked on, see ``SegmentSettings.max_side``.
+        maps: in that size as well.
+        proposals: how many boxes were segmented.
+        ms: milliseconds by stage.
+    """
+
+    photo: Image.Image
+    maps: Maps
+    proposals: int
+    ms: dict[str, float]
+
+
+@torch.inference_mode()
+def score_photo(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Scored:
+    """Run the nets on one photo.
 
     Args:
         photo: mode RGB, oriented as a viewer shows it.
-        weights: on the device to compute on.
+        nets: on the device to compute on.
+
+    Raises:
+        DependencyError: OpenCV without ximgproc.
+    """
+    watch = Stopwatch()
+    work = working_copy(photo, settings.max_side)
+    deconvnet = fcn = None
+    count = 0
+    rule = merge_rule(nets, settings)
+    if nets.deconvnet is not None:
+        card = nets.deconvnet.card
+        with watch.timed("proposals"):
+            boxes = propose(
+                np.asarray(work),
+                replace(settings.boxes, count=settings.proposals or card.proposals),
+            ).boxes
+            count = len(boxes)
+        with watch.timed("net"):
+            canvas = Canvas(len(card.classes), work.height, work.width, rule)
+            for box, scores in score_crops(
+                work,
+                boxes,
+                nets.deconvnet,
+                batch_size=settings.batch_size,
+                precision=settings.precision,
+            ):
+                canvas.add(scores, box)
+            deconvnet = canvas.scores()
+    if nets.fcn is not None:
+        with watch.timed("fcn"):
+            views = score_whole(work, nets.fcn, settings.precision)
+            fcn = whole_map(views, work.height, work.width, raw=rule == "max")
+    return Scored(work, Maps(deconvnet, fcn, rule == "max"), count, watch.ms)
+
+
+def merge_rule(nets: Nets, settings: SegmentSettings) -> str:
+    """How crops are merged; "max" says that all maps are raw scores."""
+    weights = nets.deconvnet or nets.fcn
+    return settings.merge or (weights.card.merge if weights else "max")
+
+
+def label_photo(
+    scored: Scored, width: int, height: int, ensemble: Ensemble, crf: CrfSettings | None
+) -> Segmentation:
+    """Labels, height x width, of a photo that is scored; ``crf`` refines them first.
+
+    Raises:
+        DependencyError: a CRF is wanted and pydensecrf is missing.
+    """
+    watch = Stopwatch(dict(scored.ms))
+    if crf is None:
+        merged = scored.maps.merged(ensemble)
+    else:
+        with watch.timed("crf"):
+            merged = refined(scored, ensemble, crf)
+    with watch.timed("labels"):
+        labels = enlarge_and_label(merged, width, height)
+    return Segmentation(labels, scored.proposals, watch.ms)
+
+
+def segment(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Segmentation:
+    """Segment one photo: :func:`score_photo`, then :func:`label_photo`.
 
     Raises:
         DependencyError: OpenCV without ximgproc; or a CRF is wanted and pydensecrf is missing.
     """
-    ms: dict[str, float] = {}
+    crf = CrfSettings() if settings.crf else None
+    scored = score_photo(photo, nets, settings)
+    return label_photo(scored, photo.width, photo.height, nets.ensemble, crf)
 
-    @contextmanager
-    def timed(stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        ms[stage] = round((time.perf_counter() - start) * 1000, 1)
 
-    work = working_copy(photo, settings.max_side)
-    with timed("proposals"):
-        count = settings.proposals or weights.card.proposals
-        boxes = propose(np.asarray(work), replace(settings.boxes, count=count)).boxes
-    with timed("net"):
-        rule = settings.merge or weights.card.merge
-        canvas = Canvas(len(weights.card.classes), work.height, work.width, rule)
-        for box, scores in score_crops(work, boxes, weights, settings):
-            canvas.add(scores, box)
-    merged = canvas.scores()
-    if settings.crf:
-        from deconvnet_cli.crf import refine
-
-        with timed("crf"):
-            refined = refine(np.asarray(work), canvas.probabilities().numpy())
-            merged = torch.from_numpy(refined)
-    with timed("labels"):
-        labels = enlarge_and_label(merged, photo.width, photo.height)
-    return Segmentation(labels, len(boxes), ms)
+def refined(scored: Scored, ensemble: Ensemble, settings: CrfSettings = CrfSettings()) -> Tensor:
+    """The map of all there is after the dense CRF, float32 C x H x W probabilities."""
+    probabilities = scored.maps.probabilities(ensemble).numpy()
+    return torch.from_numpy(refine(np.asarray(scored.photo), probabilities, settings))
 
 
 def class_shares(labels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, float]:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from deconvnet_cli.errors import DependencyError, UsageError, WeightsError
 from deconvnet_cli.initialisation import start_from_folded
-from deconvnet_cli.nets import build_net
-from deconvnet_cli.nets.deconvnet import TRUNK, DeconvNet, initialise
-from deconvnet_cli.nets.mobilenet import DeconvNetMobile
+from deconvnet_cli.nets import build_net, deconvnet, fcn8s
+from deconvnet_cli.nets.deconvnet import TRUNK, DeconvNet
+from deconvnet_cli.nets.fcn8s import FCN8s
+from deconvnet_cli.nets.mobilenet_encoder import MobileNetEncoder
 from deconvnet_cli.train_settings import TrainSettings
 from deconvnet_cli.weights import load, read_tensors
 
@@ -32,8 +33,8 @@ def net_at_start(
     """The net before the first step.
 
     Args:
-        init: a published encoder: for ``deconvnet-mobilenet`` a folded MobileNetV2 with DeepLabv3
-            head, for ``deconvnet-vgg16`` a VGG-16 trunk (safetensors) or "torchvision".
+        init: a published encoder: for the nets on MobileNetV2 a folded one with DeepLabv3 head,
+            for those on VGG-16 a trunk of it (safetensors) or "torchvision".
         weights: weights of ours instead, by name or file.
         batches: gives inputs that statistics of BatchNorm are taken over where ``init`` has none.
         begun: the run has a checkpoint, which will take the place of ``init``.
@@ -59,12 +60,13 @@ def net_at_start(
     net = build_net(settings.net, json.loads(settings.net_settings))
     if begun:
         return net
-    if isinstance(net, DeconvNet):
-        initialise(net, settings.seed)
+    if isinstance(net, DeconvNet | FCN8s):
+        family = deconvnet if isinstance(net, DeconvNet) else fcn8s
+        family.initialise(net, settings.seed)
         if init is not None:
-            load_trunk(net, torchvision_trunk() if init == TORCHVISION else trunk_of(Path(init)))
+            load_trunk(net, from_torchvision(net) if init == TORCHVISION else trunk_of(Path(init)))
     elif init is not None:
-        start_from_folded(cast(DeconvNetMobile, net), Path(init), batches())
+        start_from_folded(cast(MobileNetEncoder, net), Path(init), batches())
     return net
 
 
@@ -78,33 +80,39 @@ def trunk_of(path: Path) -> dict[str, Tensor]:
     return {name: tensors[name] for name in names}
 
 
-def torchvision_trunk() -> dict[str, Tensor]:
+def from_torchvision(net: DeconvNet | FCN8s) -> dict[str, Tensor]:
     """The same from torchvision's ImageNet weights, which it downloads once.
 
     They expect RGB from 0 to 1, divided by their own deviations; ours is BGR from 0 to 255, so
-    the first layer is turned round and scaled.
+    the first layer is turned round and scaled. FCN-8s also gets fc6 and fc7, made convolutions.
     """
     from torchvision.models import VGG16_Weights, vgg16
 
     try:
-        features = vgg16(weights=VGG16_Weights.IMAGENET1K_V1).features
+        published = vgg16(weights=VGG16_Weights.IMAGENET1K_V1)
     except OSError as error:
         raise DependencyError(
             f"torchvision cannot download its VGG-16 ({error}); give a trunk: --init FILE"
         ) from error
-    layers = [layer for layer in features if isinstance(layer, nn.Conv2d)]
+    layers = [layer for layer in published.features if isinstance(layer, nn.Conv2d)]
+    named = list(zip((layer.name for layer in TRUNK), layers, strict=True))
     tensors = {}
-    for ours, theirs in zip(TRUNK, layers, strict=True):
-        tensors[f"{ours.name}.weight"] = theirs.weight.detach()
-        tensors[f"{ours.name}.bias"] = cast(Tensor, theirs.bias).detach()
+    if isinstance(net, FCN8s):
+        named += [("fc6", published.classifier[0]), ("fc7", published.classifier[3])]
+    for name, layer in named:
+        tensors[f"{name}.weight"] = layer.weight.detach()
+        tensors[f"{name}.bias"] = cast(Tensor, layer.bias).detach()
+    if isinstance(net, FCN8s):
+        tensors["fc6.weight"] = tensors["fc6.weight"].reshape(-1, 512, 7, 7)
+        tensors["fc7.weight"] = tensors["fc7.weight"][:, :, None, None]
     deviations = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1) * 255
     tensors["conv1_1.weight"] = (tensors["conv1_1.weight"] / deviations).flip(1)
     return tensors
 
 
 @torch.no_grad()
-def load_trunk(net: DeconvNet, trunk: dict[str, Tensor]) -> None:
-    """Put the convolutions of a VGG-16 into the net.
+def load_trunk(net: DeconvNet | FCN8s, trunk: dict[str, Tensor]) -> None:
+    """Put layers of a VGG-16 into the net.
 
     Raises:
         WeightsError: one has another shape: the net has another width.

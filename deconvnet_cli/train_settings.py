@@ -52,6 +52,8 @@ class TrainSettings:
         teacher: folder of soft labels, "" without.
         teacher_weight: of the loss against the soft labels.
         frozen: encoder and head stay as they are, BatchNorm included; the decoder learns.
+        keep_statistics: BatchNorm of encoder and head normalises by the statistics it came with;
+            its scale and shift learn.
         precision: "fp32" or "bf16", of the forward pass.
         statistics: batches over which BatchNorm statistics are taken anew at the end.
         val_list: list that is scored along the way, "" for none.
@@ -85,6 +87,7 @@ class TrainSettings:
     teacher: str = ""
     teacher_weight: float = 1.0
     frozen: bool = False
+    keep_statistics: bool = False
     precision: str = "bf16"
     statistics: int = 40
     val_list: str = ""
@@ -125,11 +128,38 @@ def paper_settings(stage: int) -> TrainSettings:
     )
 
 
+def fcn8s_settings() -> TrainSettings:
+    """Minibatch, optimiser and rate of "Fully Convolutional Networks" (CVPR 2015, section 4.3).
+
+    Where that trains on whole photos, ours are windows of them, so that they make batches.
+    """
+    return TrainSettings(
+        net="fcn8s",
+        crops=20 * 20_000,
+        batch=5,
+        accumulate=4,
+        colour=0.0,
+        balanced=0.0,
+        optimiser="sgd",
+        lr=1e-4,
+        pretrained_lr=1.0,
+        weight_decay=5e-4,
+        schedule="step",
+        lr_step=20_000,
+        warmup=0,
+        clip=0.0,
+        precision="fp32",
+        statistics=0,
+    )
+
+
 def default_settings(net: str, stage: int | None) -> TrainSettings:
     """What a run of this net and stage (None: the net's own) does unless it is told otherwise."""
     if net == "deconvnet-vgg16":
         return paper_settings(stage or 1)
-    # Best so far on a CPU; the figures are in weights/deconvnet-mobilenet.md.
+    if net == "fcn8s":
+        return fcn8s_settings()
+    # Best so far on a CPU; the figures are in the cards of the weights.
     return TrainSettings(net=net, stage=stage or 0, frozen=True, lr=2e-3, crops=24_000)
 
 

@@ -61,21 +61,18 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def freeze(net: nn.Module) -> None:
-    """Encoder and head in eval mode and without gradients."""
-    for name, module in net.named_modules():
-        if f"{name}.".startswith(PRETRAINED):
-            module.eval()
-    for name, parameter in net.named_parameters():
-        if name.startswith(PRETRAINED):
-            parameter.requires_grad_(False)
-
-
 def begin_training(net: nn.Module, settings: TrainSettings) -> None:
-    """The net in train mode, but for what the settings freeze."""
+    """The net in train mode, but for what the settings leave as it is."""
     net.train()
+    for name, module in net.named_modules():
+        pretrained = f"{name}.".startswith(PRETRAINED)
+        kept = settings.keep_statistics and isinstance(module, nn.BatchNorm2d)
+        if pretrained and (settings.frozen or kept):
+            module.eval()
     if settings.frozen:
-        freeze(net)
+        for name, parameter in net.named_parameters():
+            if name.startswith(PRETRAINED):
+                parameter.requires_grad_(False)
 
 
 def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from deconvnet_cli.errors import ChecksumError, WeightsError
 from deconvnet_cli.images import write_whole
-from deconvnet_cli.nets import InputConvention, build_net, default_input
+from deconvnet_cli.nets import FCN_NAMES, InputConvention, build_net, default_input
 from deconvnet_cli.voc import CLASSES
 
 DEFAULT = "deconvnet-mobilenet"
@@ -33,8 +33,11 @@ class Card:
         settings: settings the net was built with.
         input: what the net takes in.
         merge: how the scores of overlapping crops are merged, one of ``MERGES``.
-        proposals: how many boxes of a photo are segmented unless it is told otherwise.
+        proposals: how many boxes of a photo are segmented unless it is told otherwise; 0 for an
+            FCN, which is shown the whole photo.
         classes: names of the scores, in order.
+        ensemble: of an FCN: "with", the name of the DeconvNet weights it is put together with,
+            and how: "rule" and "share" (see :class:`deconvnet_cli.maps.Ensemble`).
         provenance: where the weights came from.
         scores: what they were measured at: name of the measure -> value.
         licence: of these weights.
@@ -45,6 +48,7 @@ class Card:
     input: InputConvention
     merge: str = "max"
     proposals: int = 50
+    ensemble: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = CLASSES
     provenance: str = ""
     scores: dict[str, float] = field(default_factory=dict)
@@ -63,7 +67,10 @@ class Weights:
 def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
     """A card for a net of this name with its usual input convention and rule of merging."""
     given = {"net": name, "settings": settings, "input": default_input(name), **about}
-    if default_input(name).whole:
+    if name in FCN_NAMES:
+        kind = "mean-probability" if default_input(name).whole else "max"
+        given = {"merge": kind, "proposals": 0, **given}
+    elif default_input(name).whole:
         # The whole photo says most, so the best 20 boxes are enough beside it.
         given = {"merge": "context", "proposals": 21, **given}
     return Card(**given)

@@ -52,7 +52,7 @@ def test_a_failure_inside_the_net_does_not_stop_the_others_either(
 ):
     from deconvnet_cli import segmenter
 
-    real = segmenter.segment
+    real = segmenter.score_photo
 
     calls = []
 
@@ -62,7 +62,7 @@ def test_a_failure_inside_the_net_does_not_stop_the_others_either(
             raise RuntimeError("out of memory\nand a long story")
         return real(photo, *rest)
 
-    monkeypatch.setattr(segmenter, "segment", fail_once)
+    monkeypatch.setattr(segmenter, "score_photo", fail_once)
     result = deconvnet("batch", folder, "-o", tmp_path / "out", "--weights", tiny_weights)
     assert result.exit_code == 1
     assert "a.jpg: cannot be segmented (RuntimeError: out of memory)" in result.stderr

@@ -250,7 +250,7 @@ def test_kinds() -> None:
     assert detect_kind(trunk) == "vgg-trunk"
     assert detect_kind({**trunk, "score-fr": one, "score-pool4": one}) == "fcn8s"
     assert detect_kind({name: one for name in TRUNK[1:]}) == "unknown"
-    with pytest.raises(WeightsError, match=r"FCN-8s.*not supported yet"):
+    with pytest.raises(WeightsError, match=r"FCN-8s.*--net fcn8s"):
         import_deconvnet({**trunk, "score-fr": one})
     with pytest.raises(WeightsError, match="unknown net"):
         import_deconvnet({"ip1": one})

@@ -73,14 +73,6 @@ def test_context_weighs_the_whole_photo_against_the_mean_of_the_crops():
     torch.testing.assert_close(alone.scores(), whole.softmax(0))
 
 
-def test_probabilities_add_up():
-    for rule in ("max", "max-probability", "mean-probability", "context"):
-        canvas = Canvas(3, 5, 5, rule)
-        canvas.add(torch.randn(3, 5, 5), (0, 0, 5, 5))
-        canvas.add(torch.randn(3, 5, 5), (1, 1, 6, 6))
-        torch.testing.assert_close(canvas.probabilities().sum(0), torch.ones(5, 5))
-
-
 def test_scores_go_back_to_the_size_of_their_box():
     canvas = Canvas(1, 8, 20, "max")
     ramp = torch.arange(4.0).expand(1, 4, 4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.metrics import confusion, scores
+from deconvnet_cli.metrics import confusion, image_iou, scores
 
 
 def labels(rows: list[list[int]]) -> np.ndarray:
@@ -34,6 +34,16 @@ def test_scores_by_hand() -> None:
     assert result.averaged == 3
     assert result.mean_iou == pytest.approx(1 / 3)
     assert result.pixel_accuracy == pytest.approx(3 / 5)
+    # In the truth are 0 (1 of 2 right) and 1 (2 of 3 right); 2 is only predicted.
+    assert result.mean_accuracy == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert result.frequency_weighted_iou == pytest.approx(2 / 5 * 0.5 + 3 / 5 * 0.5)
+
+
+def test_image_iou_by_hand() -> None:
+    assert image_iou(confusion(TRUTH, PREDICTION, classes=4)) == pytest.approx(1 / 3)
+    assert image_iou(confusion(TRUTH, TRUTH)) == 1.0
+    with pytest.raises(DatasetError, match="no pixel"):
+        image_iou(np.zeros((4, 4), np.int64))
 
 
 def test_class_absent_from_both_is_left_out() -> None:
@@ -54,7 +64,8 @@ def test_matches_torchmetrics_on_random_maps() -> None:
     torch = pytest.importorskip("torch")
     classification = pytest.importorskip("torchmetrics.classification")
     generator = np.random.default_rng(3)
-    truth = generator.integers(0, 21, (4, 40, 50)).astype(np.uint8)
+    # Low labels more often: weighted and plain means differ.
+    truth = (21 * generator.random((4, 40, 50)) ** 2).astype(np.uint8)
     prediction = np.where(
         generator.random(truth.shape) < 0.6, truth, generator.integers(0, 21, truth.shape)
     ).astype(np.uint8)
@@ -67,9 +78,22 @@ def test_matches_torchmetrics_on_random_maps() -> None:
     assert ours.iou == pytest.approx(expected.tolist(), abs=1e-6)
     assert ours.mean_iou == pytest.approx(expected.mean().item(), abs=1e-6)
 
-    accuracy = classification.MulticlassAccuracy(21, average="micro", ignore_index=255)
-    share = accuracy(torch.from_numpy(prediction).long(), torch.from_numpy(truth).long())
-    assert ours.pixel_accuracy == pytest.approx(share.item(), abs=1e-6)
+    for metric, value in (
+        (
+            classification.MulticlassAccuracy(21, average="micro", ignore_index=255),
+            ours.pixel_accuracy,
+        ),
+        (
+            classification.MulticlassAccuracy(21, average="macro", ignore_index=255),
+            ours.mean_accuracy,
+        ),
+        (
+            classification.MulticlassJaccardIndex(21, average="weighted", ignore_index=255),
+            ours.frequency_weighted_iou,
+        ),
+    ):
+        other = metric(torch.from_numpy(prediction).long(), torch.from_numpy(truth).long())
+        assert value == pytest.approx(other.item(), abs=1e-6)
 
 
 def test_many_classes_do_not_wrap_around() -> None:

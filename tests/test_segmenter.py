@@ -16,6 +16,7 @@ from deconvnet_cli.segmenter import (
     segment,
     working_copy,
 )
+from deconvnet_cli.systems import alone
 from deconvnet_cli.weights import DEFAULT, load
 
 FEW = 3
@@ -39,20 +40,20 @@ def test_large_photos_are_worked_on_smaller():
 
 
 def test_half_the_working_size_gives_much_the_same_labels(data):
-    weights = load(DEFAULT)
+    nets = alone(load(DEFAULT))
     photo = read_photo(data / "chelsea.jpg")
-    full = segment(photo, weights, SegmentSettings(FEW)).labels
-    half = segment(photo, weights, SegmentSettings(FEW, max_side=226)).labels
+    full = segment(photo, nets, SegmentSettings(FEW)).labels
+    half = segment(photo, nets, SegmentSettings(FEW, max_side=226)).labels
     assert full.shape == half.shape == (300, 451)
     assert (full == half).mean() > 0.85
 
 
 def test_crf_takes_its_turn(data):
     pytest.importorskip("pydensecrf")
-    weights = load(DEFAULT)
+    nets = alone(load(DEFAULT))
     photo = read_photo(data / "chelsea.jpg").resize((150, 100))
-    plain = segment(photo, weights, SegmentSettings(FEW))
-    refined = segment(photo, weights, SegmentSettings(FEW, crf=True))
+    plain = segment(photo, nets, SegmentSettings(FEW))
+    refined = segment(photo, nets, SegmentSettings(FEW, crf=True))
     assert "crf" in refined.ms and "crf" not in plain.ms
     assert 0.8 < (plain.labels == refined.labels).mean() < 1
 

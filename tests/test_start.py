@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets import build_net
 from deconvnet_cli.nets.deconvnet import TRUNK
-from deconvnet_cli.start import load_trunk, net_at_start, torchvision_trunk
+from deconvnet_cli.start import from_torchvision, load_trunk, net_at_start
 from deconvnet_cli.train_settings import TrainSettings
 
 VGG = TrainSettings(net="deconvnet-vgg16", net_settings='{"width": 0.125, "fc": 8}')
@@ -50,7 +50,7 @@ def test_torchvisions_first_layer_sees_the_same_picture(monkeypatch: pytest.Monk
     torch.manual_seed(0)
     theirs = torchvision.models.vgg16(weights=None)
     monkeypatch.setattr(torchvision.models, "vgg16", lambda weights: theirs)
-    trunk = torchvision_trunk()
+    trunk = from_torchvision(build_net("deconvnet-vgg16", {"width": 0.125, "fc": 8}))
     assert [len(trunk[f"{layer.name}.weight"]) for layer in TRUNK] == [
         layer.channels for layer in TRUNK
     ]

@@ -21,11 +21,26 @@ from deconvnet_cli.errors import DeconvnetError, OutputError, UsageError
     help="Folder for the label PNGs. Default for one folder DIR: DIR-labels beside it.",
 )
 @click.option("--overwrite", is_flag=True, help="Make label PNGs again that are there already.")
+@click.option(
+    "--save-scores",
+    is_flag=True,
+    help="Keep merged scores as NAME.npz beside NAME.png, for `crf` and `evaluate --scores`.",
+)
+@click.option(
+    "--voc-submission",
+    "listed",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="LIST",
+    help="Only the photos named in LIST (ImageSets/Segmentation/test.txt), in the folders that "
+    "the VOC evaluation server takes.",
+)
 @apply(*SEGMENTING, QUIET, JSON)
 def command(
     sources: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
+    save_scores: bool,
+    listed: Path | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -34,7 +49,8 @@ def command(
 
     Label PNGs that are there already are skipped, so a batch that was stopped goes on when it is
     started again. A photo that fails is named and the others go on; the exit code is then 1.
-    OUTPUT/manifest.jsonl gets a line for each photo.
+    OUTPUT/manifest.jsonl gets a line for each photo. With --voc-submission the label PNGs go to
+    OUTPUT/results/VOC2012/Segmentation/comp6_LIST_cls/ and are checked at the end.
     """
     from deconvnet_cli.batch import Job, plan, run
 
@@ -43,14 +59,28 @@ def command(
             raise UsageError("give the output folder: -o DIR")
         folder = Path(sources[0]).resolve()
         output = folder.with_name(f"{folder.name}-labels")
-    jobs = plan(sources, output)
-    todo = [job for job in jobs if overwrite or not job.target.exists()]
+    if listed is not None:
+        from deconvnet_cli.submission import plan_submission
+
+        jobs = plan_submission(plan(sources, output), listed, output)
+    else:
+        jobs = plan(sources, output)
+
+    def done(job: Job) -> bool:
+        return job.target.exists() and (job.scores.exists() or not save_scores)
+
+    todo = [job for job in jobs if overwrite or not done(job)]
 
     from deconvnet_cli import report
+    from deconvnet_cli.crf import CrfSettings
     from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
-    from deconvnet_cli.segmenter import segment
+    from deconvnet_cli.score_store import write_scores
+    from deconvnet_cli.segmenter import label_photo, score_photo
+    from deconvnet_cli.systems import describe
 
-    weights, settings = prepare(**options)
+    nets, settings = prepare(**options)
+    crf = CrfSettings() if settings.crf else None
+    about = describe(nets, settings)
     make_folder(output)
     try:
         # Unbuffered: each line is there, or failed, when the next photo starts.
@@ -76,10 +106,13 @@ def command(
 
         def make(job: Job) -> None:
             progress.update(task, advance=1)
-            result = segment(read_photo(job.photo), weights, settings)
-            png = label_png(result.labels)
-            write_whole(job.target, png)
-            record(report.image_line(str(job.photo), job.target, result, weights.card.classes))
+            photo = read_photo(job.photo)
+            scored = score_photo(photo, nets, settings)
+            result = label_photo(scored, photo.width, photo.height, nets.ensemble, crf)
+            if save_scores:
+                write_scores(job.scores, scored, job.photo, photo.size, about)
+            write_whole(job.target, label_png(result.labels))
+            record(report.image_line(str(job.photo), job.target, result, nets.classes))
 
         run(todo, make, failed)
     if not quiet:
@@ -87,3 +120,9 @@ def command(
     if failures:
         report.batch_failures(failures)
         raise SystemExit(1)
+    if listed is not None:
+        from deconvnet_cli.submission import check_submission
+
+        folder = check_submission(jobs)
+        if not quiet:
+            report.note(f"{folder}: complete; pack {output / 'results'} and submit it")

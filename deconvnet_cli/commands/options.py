@@ -13,8 +13,10 @@ from deconvnet_cli.errors import UsageError
 if TYPE_CHECKING:
     from deconvnet_cli.proposals import ProposalSettings
     from deconvnet_cli.segmenter import SegmentSettings
-    from deconvnet_cli.weights import Weights
+    from deconvnet_cli.systems import Nets
 
+# Names that choices need here, where torch must not be imported; a test holds them to the nets'.
+NETS = ("deconvnet-mobilenet", "deconvnet-vgg16", "fcn8s-mobilenet", "fcn8s")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -52,6 +54,24 @@ PROPOSALS = (
         help="Where EdgeBoxes gets its edges; structured needs OpenCV's model file.",
     ),
 )
+ENSEMBLE = (
+    click.option(
+        "--net",
+        "system",
+        type=click.Choice(["deconvnet", "fcn8s", "edeconvnet"]),
+        help="DeconvNet, FCN-8s, or both together; by default what the weights are of.",
+    ),
+    click.option(
+        "--ensemble",
+        type=click.Choice(["mean", "product"]),
+        help="How both are put together; the weights of FCN-8s say how by default.",
+    ),
+    click.option(
+        "--share",
+        type=click.FloatRange(0, 1),
+        help="FCN-8s' weight in the mean; by default what its weights say (0.5 in the paper).",
+    ),
+)
 SEGMENTING = (
     click.option(
         "--weights",
@@ -60,6 +80,14 @@ SEGMENTING = (
         metavar="NAME|FILE",
         help="Shipped weights by name, or a safetensors file.",
     ),
+    click.option(
+        "--fcn-weights",
+        default="fcn8s-mobilenet",
+        show_default=True,
+        metavar="NAME|FILE",
+        help="The same of FCN-8s, for --net edeconvnet and fcn8s.",
+    ),
+    *ENSEMBLE,
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps"),
     click.option(
         "--precision",
@@ -70,7 +98,8 @@ SEGMENTING = (
     *PROPOSALS,
     click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True),
     click.option(
-        "--merge",
+        "--rule",
+        "merge",
         type=click.Choice(["max", "max-probability", "mean-probability", "context"]),
         help="How overlapping crops are merged; the weights say which by default.",
     ),
@@ -101,7 +130,11 @@ def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
 
 
 def prepare(
+    system: str | None,
     weights: str,
+    fcn_weights: str,
+    ensemble: str | None,
+    share: float | None,
     device: str,
     precision: str,
     batch_size: int,
@@ -109,14 +142,14 @@ def prepare(
     crf: bool,
     proposals: int | None,
     **boxes: Any,
-) -> tuple[Weights, SegmentSettings]:
-    """Weights on their device, and settings, from the options in ``SEGMENTING``.
+) -> tuple[Nets, SegmentSettings]:
+    """Nets on their device, and settings, from the options in ``SEGMENTING``.
 
     Whatever can be wrong with them is found here, before the first photo.
     """
     from deconvnet_cli.devices import choose_device, choose_precision
     from deconvnet_cli.segmenter import SegmentSettings
-    from deconvnet_cli.weights import load
+    from deconvnet_cli.systems import choose_nets
 
     if crf:
         from deconvnet_cli.crf import require_pydensecrf
@@ -131,11 +164,8 @@ def prepare(
         crf=crf,
         precision=choose_precision(precision, chosen),
     )
-    loaded = load(weights)
-    import torch
-
-    loaded.net.to(device=chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return loaded, settings
+    nets = choose_nets(system, weights, fcn_weights, ensemble, share)
+    return nets.to(chosen), settings
 
 
 def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself") -> None:

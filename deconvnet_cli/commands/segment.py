@@ -55,14 +55,14 @@ def command(
     from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
     from deconvnet_cli.segmenter import segment
 
-    weights, settings = prepare(**options)
+    nets, settings = prepare(**options)
     if output is not None and into_folder(output):
         make_folder(Path(output))
     failed = 0
     for image, target in zip(images, targets, strict=True):
         try:
             source: bytes | Path = sys.stdin.buffer.read() if image == "-" else Path(image)
-            result = segment(read_photo(source), weights, settings)
+            result = segment(read_photo(source), nets, settings)
             png = label_png(result.labels)
             if target is None:
                 report.standard_output(png)
@@ -72,7 +72,7 @@ def command(
             failed += 1
             report.failure(error)
             continue
-        line = report.image_line(image, target, result, weights.card.classes)
+        line = report.image_line(image, target, result, nets.classes)
         if as_json:
             report.json_line(line)
         if not quiet:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deconvnet_cli.commands.options import NETS
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--out", "run", required=True, type=click.Path(path_type=Path), help="Run folder.")
 @click.option(
     "--net",
-    type=click.Choice(["deconvnet-mobilenet", "deconvnet-vgg16"]),
+    type=click.Choice(NETS),
     default="deconvnet-mobilenet",
     show_default=True,
 )
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     "--stage",
     type=click.IntRange(0, 2),
     help="1: crops of single objects; 2: crops of proposals; 0: a mixture. "
-    "Default: 1 for deconvnet-vgg16, 0 for deconvnet-mobilenet.",
+    "Default: 1 for deconvnet-vgg16, 0 for the others.",
 )
 @click.option("--list", "lists", multiple=True, help="Image list; repeatable.  [default: train]")
 @click.option(
@@ -140,7 +142,8 @@ def command(
             if rank() == 0:
                 click.echo(f"{run}: stopped; the same command goes on", err=True)
             raise SystemExit(1)
-        if settings.statistics and not settings.frozen:
+        kept = settings.frozen or settings.keep_statistics
+        if settings.statistics and not kept:
             recompute_statistics(model, (x.to(chosen) for x in batches(settings.statistics)))
         if rank() > 0:
             return
@@ -237,7 +240,9 @@ def validator(tree: VocTree, settings: TrainSettings) -> Any:
     names = tree.names(settings.val_list)
     step = max(1, len(names) // settings.val_images)
     chosen = names[::step][: settings.val_images]
-    return lambda net: {"val_mean_iou": validate(net, tree, chosen, convention_of(settings))}
+    return lambda net: {
+        "val_mean_iou": validate(net, settings.net, tree, chosen, convention_of(settings))
+    }
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from deconvnet_cli.commands.options import NETS
+
 
 @click.group("weights")
 def command() -> None:
@@ -57,7 +59,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: SOURCE.safetensors")
 @click.option(
     "--net",
-    type=click.Choice(["deconvnet-vgg16", "deconvnet-mobilenet"]),
+    type=click.Choice(NETS),
     default="deconvnet-vgg16",
     show_default=True,
 )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deconvnet_cli.errors import WeightsError
-
-CELL = 16  # a side of an input that is not square is a multiple of this
 
 
 @dataclass(frozen=True)
@@ -21,10 +19,11 @@ class InputConvention:
         channels: "RGB" or "BGR", the order of the input's channels.
         mean: subtracted from values 0..255, one per channel, in that order.
         scale: multiplied in afterwards.
-        size: side of the square input, pixels.
+        size: side of the square crops it is trained on and, if it takes boxes, shown, pixels.
         whole: longer side, pixels, at which the whole photo is looked at, in its own shape and
-            together with its mirror image; 0 if it is a square crop like any other, as in the
-            paper.
+            together with its mirror image. 0: it is a square crop like any other, as in the
+            paper; or, for a net without boxes (an FCN), it is looked at in its own size.
+        cell: a side of an input that is not square is a multiple of this, pixels.
     """
 
     channels: str
@@ -32,11 +31,14 @@ class InputConvention:
     scale: float
     size: int = 224
     whole: int = 0
+    cell: int = 16
 
     def whole_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height, multiples of ``CELL``, at which a photo of this size is looked at."""
+        """Width and height, multiples of ``cell``, at which a photo of this size is looked at."""
         scale = self.whole / max(width, height)
-        across, down = (max(1, round(side * scale / CELL)) * CELL for side in (width, height))
+        across, down = (
+            max(1, round(side * scale / self.cell)) * self.cell for side in (width, height)
+        )
         return across, down
 
     def prepare(self, crops: Tensor) -> Tensor:
@@ -53,7 +55,12 @@ MOBILENET_INPUT = InputConvention("RGB", (128.0, 128.0, 128.0), 1 / 128, size=32
 # Caffe's VGG-16, as in the original system.
 VGG_INPUT = InputConvention("BGR", (104.00698793, 116.66876762, 122.67891434), 1.0)
 
-NET_NAMES = ("deconvnet-mobilenet", "deconvnet-vgg16")
+FCN_MOBILENET_INPUT = replace(MOBILENET_INPUT, cell=32)
+# FCN-8s is trained on photos as they are; crops of this size are what our training cuts from them.
+FCN_INPUT = replace(VGG_INPUT, size=320, cell=1)
+
+NET_NAMES = ("deconvnet-mobilenet", "deconvnet-vgg16", "fcn8s-mobilenet", "fcn8s")
+FCN_NAMES = ("fcn8s-mobilenet", "fcn8s")  # they look at the whole photo and take no boxes
 
 
 def _parts(name: str) -> tuple[type[Any], type[nn.Module], InputConvention]:
@@ -65,6 +72,14 @@ def _parts(name: str) -> tuple[type[Any], type[nn.Module], InputConvention]:
         from deconvnet_cli.nets.deconvnet import DeconvNet, DeconvNetSettings
 
         return DeconvNetSettings, DeconvNet, VGG_INPUT
+    if name == "fcn8s-mobilenet":
+        from deconvnet_cli.nets.fcn8s_mobilenet import FCN8sMobile, FCN8sMobileSettings
+
+        return FCN8sMobileSettings, FCN8sMobile, FCN_MOBILENET_INPUT
+    if name == "fcn8s":
+        from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings
+
+        return FCN8sSettings, FCN8s, FCN_INPUT
     raise WeightsError(f"no net is called {name!r}; there are: {', '.join(NET_NAMES)}")
 
 

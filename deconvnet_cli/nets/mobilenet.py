@@ -27,36 +27,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconvnet_cli.errors import WeightsError
-from deconvnet_cli.nets.layers import BatchNorm, normalised, pool_with_switches, unpool
-
-# (in, out, expansion) of the 17 inverted residual blocks of MobileNetV2.
-BLOCKS = (
-    (32, 16, 1),
-    (16, 24, 6),
-    (24, 24, 6),
-    (24, 32, 6),
-    (32, 32, 6),
-    (32, 32, 6),
-    (32, 64, 6),
-    (64, 64, 6),
-    (64, 64, 6),
-    (64, 64, 6),
-    (64, 96, 6),
-    (96, 96, 6),
-    (96, 96, 6),
-    (96, 160, 6),
-    (160, 160, 6),
-    (160, 160, 6),
-    (160, 320, 6),
+from deconvnet_cli.nets.layers import normalised, pool_with_switches, unpool
+from deconvnet_cli.nets.mobilenet_encoder import (
+    BLOCKS,
+    HALVING_BLOCKS,
+    LAST_HALVING_BLOCK,
+    MobileNetEncoder,
+    enlarge_cells,
 )
-# The blocks that halve the resolution: their stride is 2 in MobileNetV2, here a pool follows them.
-HALVING_BLOCKS = (1, 3, 6)
-LAST_HALVING_BLOCK = 13
+
 POOLS = ("max", "stride")
 
 
@@ -87,47 +70,6 @@ class MobileNetSettings:
     pool: str = "stride"
 
 
-class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand 1x1, depthwise 3x3, project 1x1, with a shortcut if it fits."""
-
-    def __init__(
-        self, inputs: int, outputs: int, expansion: int, dilation: int = 1, stride: int = 1
-    ) -> None:
-        super().__init__()
-        hidden = inputs * expansion
-        self.expand = (
-            normalised(nn.Conv2d(inputs, hidden, 1, bias=False), hidden, nn.ReLU6)
-            if expansion > 1
-            else nn.Identity()
-        )
-        depthwise = nn.Conv2d(
-            hidden, hidden, 3, stride, dilation, dilation, groups=hidden, bias=False
-        )
-        self.depthwise = normalised(depthwise, hidden, nn.ReLU6)
-        self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), BatchNorm(outputs))
-        self.shortcut = inputs == outputs and stride == 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.project(self.depthwise(self.expand(x)))
-        return x + y if self.shortcut else y
-
-
-class Head(nn.Module):
-    """A 1x1 convolution joined with image-level pooling, then projected; and coarse scores."""
-
-    def __init__(self, inputs: int, width: int, classes: int) -> None:
-        super().__init__()
-        self.aspp0 = normalised(nn.Conv2d(inputs, width, 1, bias=False), width, nn.ReLU6)
-        self.image_pooling = normalised(nn.Conv2d(inputs, width, 1, bias=False), width, nn.ReLU6)
-        self.projection = normalised(nn.Conv2d(2 * width, width, 1, bias=False), width, nn.ReLU6)
-        self.logits = nn.Conv2d(width, classes, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = self.image_pooling(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
-        features = self.projection(torch.cat((pooled, self.aspp0(x)), dim=1))
-        return features, self.logits(features)
-
-
 def deconvolutions(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
     """3x3 deconvolutions of stride 1 that keep the size, each with BatchNorm and ReLU."""
     layers = []
@@ -138,20 +80,7 @@ def deconvolutions(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def between_cells(cells: int, pixels: int) -> Tensor:
-    """The matrix, pixels x cells, of linear interpolation along one side of a map.
-
-    Cell ``i`` stands at pixel ``i * pixels / cells``; the last one is held beyond its place.
-    """
-    at = (torch.arange(pixels) * cells / pixels).clamp_max(cells - 1)
-    below = at.floor().long()
-    matrix = torch.zeros(pixels, cells)
-    matrix[torch.arange(pixels), below] = 1 - (at - below)
-    matrix[torch.arange(pixels), (below + 1).clamp_max(cells - 1)] += at - below
-    return matrix
-
-
-class DeconvNetMobile(nn.Module):
+class DeconvNetMobile(MobileNetEncoder):
     """The default net. Input N x 3 x H x W, H and W multiples of 16; output N x 21 x H x W.
 
     ``strided`` builds the encoder as MobileNetV2 had it, with strides and no pools: only its
@@ -161,23 +90,13 @@ class DeconvNetMobile(nn.Module):
     def __init__(
         self, settings: MobileNetSettings = MobileNetSettings(), *, strided: bool = False
     ) -> None:
-        super().__init__()
         if settings.pool not in POOLS:
             raise WeightsError(f"unknown pool {settings.pool!r}; known: {', '.join(POOLS)}")
+        pooled = HALVING_BLOCKS + ((LAST_HALVING_BLOCK,) if settings.pools == 5 else ())
+        super().__init__(settings.head, settings.classes, pooled, strided=strided)
         self.settings = settings
         self.strided = strided
-        self.pooled_blocks = HALVING_BLOCKS + ((LAST_HALVING_BLOCK,) if settings.pools == 5 else ())
-        step = 2 if strided else 1
-        self.stem = normalised(nn.Conv2d(3, 32, 3, step, 1, bias=False), 32, nn.ReLU6)
-        self.blocks = nn.ModuleList(
-            InvertedResidual(
-                *BLOCKS[index],
-                dilation=2 if index > LAST_HALVING_BLOCK and settings.pools == 4 else 1,
-                stride=step if index in self.pooled_blocks else 1,
-            )
-            for index in range(len(BLOCKS))
-        )
-        self.head = Head(BLOCKS[-1][1], settings.head, settings.classes)
+        self.pooled_blocks = pooled
         bridge = settings.bridge
         if settings.pools == 5:
             bridge = (*bridge[:-1], BLOCKS[LAST_HALVING_BLOCK][1])
@@ -215,11 +134,7 @@ class DeconvNetMobile(nn.Module):
         """
         if self.settings.pool == "max" and not self.strided:
             return F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
-        down, across = (
-            between_cells(cells, pixels).to(coarse)
-            for cells, pixels in zip(coarse.shape[2:], size, strict=True)
-        )
-        return down @ coarse @ across.T
+        return enlarge_cells(coarse, size)
 
     def decode(self, features: Tensor, switches: list[Tensor]) -> Tensor:
         """Scores N x 21 x H x W from the head's features, unpooling with the switches."""
@@ -231,6 +146,14 @@ class DeconvNetMobile(nn.Module):
             x = stage(unpool(x, where))
         scores: Tensor = self.score(x)
         return scores
+
+    def added_scores(self) -> tuple[nn.Module, ...]:
+        """The layers whose scores are added to the head's."""
+        return (self.score,)
+
+    def published(self) -> DeconvNetMobile:
+        """A fresh net of these widths whose encoder computes what the published one does."""
+        return DeconvNetMobile(self.settings, strided=True)
 
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores, and the coarse scores that are a part of them (both N x 21 x H x W).

@@ -1,0 +1,202 @@
+"""``deconvnet crf``: refine stored scores, or find the best settings for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deconvnet_cli.commands.options import ENSEMBLE, JSON, QUIET, apply
+from deconvnet_cli.errors import DeconvnetError, UsageError
+
+if TYPE_CHECKING:
+    from deconvnet_cli.crf import CrfSettings
+    from deconvnet_cli.segmenter import Scored
+
+
+@click.command("crf")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for labels."
+)
+@click.option(
+    "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A setting of the CRF; repeatable."
+)
+@click.option(
+    "--grid",
+    multiple=True,
+    metavar="NAME=VALUE,VALUE...",
+    help="Score these values of a setting, with all others given; repeatable. Needs --voc-root.",
+)
+@click.option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder, for --grid.")
+@apply(*ENSEMBLE, QUIET, JSON)
+def command(
+    sources: tuple[Path, ...],
+    output: Path | None,
+    pairs: tuple[str, ...],
+    grid: tuple[str, ...],
+    voc_root: Path | None,
+    system: str | None,
+    ensemble: str | None,
+    share: float | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Refine the scores in SOURCES, folders or files that `batch --save-scores` made.
+
+    Label PNGs go to OUTPUT, each under its file's name and path. With --grid, mean IoU is
+    reported for each combination of settings instead, and without the CRF. Settings:
+    gaussian_sd, gaussian_weight, bilateral_sd, bilateral_colour_sd, bilateral_weight, iterations.
+    """
+    if bool(grid) == bool(output):
+        raise UsageError("give either -o DIR, for labels, or --grid, for scores")
+    if grid and voc_root is None:
+        raise UsageError("--grid needs the masks: --voc-root DIR")
+
+    from deconvnet_cli import report
+    from deconvnet_cli.crf import require_pydensecrf
+
+    require_pydensecrf()
+    base = settings_of(pairs)
+    files = stored_files(sources)
+
+    def read(path: Path) -> tuple[Scored, tuple[int, int], Any]:
+        from dataclasses import replace
+
+        from deconvnet_cli.score_store import read_scores, scored_again
+        from deconvnet_cli.table import part, parts_there
+
+        stored = read_scores(path)
+        scored = scored_again(stored)
+        maps = part(stored.maps, system or parts_there(stored.maps), path)
+        how = stored.ensemble(ensemble, share)
+        return replace(scored, maps=maps), (stored.width, stored.height), how
+
+    if grid:
+        from deconvnet_cli.voc import open_tree
+
+        tree = open_tree(voc_root)  # type: ignore[arg-type]
+        choices = combinations(base, grid)
+        with report.progress(quiet) as progress:
+            tracked = progress.track(list(files), description="crf")
+            ious = sweep(tracked, choices, read, tree)
+        report.sweep(ious, quiet=quiet, as_json=as_json)
+        return
+    failed = 0
+    with report.progress(quiet) as progress:
+        for path, relative in progress.track(list(files.items()), description="crf"):
+            try:
+                target = output / relative.with_suffix(".png")  # type: ignore[operator]
+                scored, size, how = read(path)
+                write_labels(target, scored, size, how, base)
+            except DeconvnetError as error:
+                failed += 1
+                report.failure(error)
+                continue
+            if as_json:
+                report.json_line({"scores": str(path), "output": str(target)})
+    if failed:
+        raise SystemExit(1)
+
+
+def write_labels(
+    target: Path, scored: Scored, size: tuple[int, int], ensemble: Any, crf: CrfSettings
+) -> None:
+    """Refine one photo and write its label PNG."""
+    from deconvnet_cli.images import label_png, make_folder, write_whole
+    from deconvnet_cli.segmenter import label_photo
+
+    result = label_photo(scored, size[0], size[1], ensemble, crf)
+    make_folder(target.parent)
+    write_whole(target, label_png(result.labels))
+
+
+def sweep(
+    files: Any, choices: Mapping[str, CrfSettings | None], read: Any, tree: Any
+) -> dict[str, float]:
+    """Mean IoU by the name of each choice, over all files."""
+    import numpy as np
+
+    from deconvnet_cli.metrics import confusion, scores
+    from deconvnet_cli.segmenter import label_photo
+    from deconvnet_cli.voc import CLASSES, read_mask
+
+    total = {name: np.zeros((len(CLASSES),) * 2, np.int64) for name in choices}
+    for path in files:
+        truth = read_mask(tree.mask(path.stem))
+        scored, size, ensemble = read(path)
+        for name, crf in choices.items():
+            total[name] += confusion(
+                truth, label_photo(scored, size[0], size[1], ensemble, crf).labels
+            )
+    return {name: scores(counts).mean_iou for name, counts in total.items()}
+
+
+def stored_files(sources: tuple[Path, ...]) -> dict[Path, Path]:
+    """Files of stored scores, each with its path below the output folder.
+
+    Raises:
+        UsageError: a source is missing or has none, or two files would have the same output.
+    """
+    files: dict[Path, Path] = {}
+    for source in sources:
+        found = sorted(source.rglob("*.npz")) if source.is_dir() else [source]
+        if not found or not found[0].exists():
+            raise UsageError(f"{source}: no stored scores; `batch --save-scores` makes them")
+        for path in found:
+            relative = path.relative_to(source) if source.is_dir() else Path(path.name)
+            if relative in files.values() and path not in files:
+                raise UsageError(f"{path}: another file has the output {relative} already")
+            files[path] = relative
+    return files
+
+
+def settings_of(pairs: tuple[str, ...]) -> CrfSettings:
+    """The paper's settings with these in their place."""
+    from dataclasses import replace
+
+    from deconvnet_cli.crf import CrfSettings
+
+    settings = CrfSettings()
+    for pair in pairs:
+        ((name, value),) = parsed(pair)
+        settings = replace(settings, **{name: value})
+    return settings
+
+
+def combinations(base: CrfSettings, grid: tuple[str, ...]) -> dict[str, CrfSettings | None]:
+    """All combinations of the values in ``grid``, by name; and no CRF at all."""
+    from dataclasses import replace
+    from itertools import product
+
+    choices: dict[str, CrfSettings | None] = {"no CRF": None}
+    for values in product(*(list(parsed(text)) for text in grid)):
+        name = ", ".join(f"{key} = {value}" for key, value in values)
+        choices[name] = replace(base, **dict(values))
+    return choices
+
+
+def parsed(text: str) -> Iterator[tuple[str, Any]]:
+    """``NAME=VALUE,VALUE`` as pairs.
+
+    Raises:
+        UsageError: no such setting, or a value that is no number above 0 (weights may be 0).
+    """
+    from deconvnet_cli.crf import CrfSettings
+
+    kinds: dict[str, Any] = {name: type(value) for name, value in asdict(CrfSettings()).items()}
+    name, _, values = text.partition("=")
+    name = name.strip()
+    if name not in kinds:
+        raise UsageError(f"{text}: no setting of the CRF is called {name}; see --help")
+    for value in values.split(","):
+        try:
+            number = kinds[name](value)
+        except ValueError:
+            raise UsageError(f"{text}: {value or 'nothing'} is no {kinds[name].__name__}") from None
+        if not number > 0 and not (number == 0 and name.endswith("weight")):
+            raise UsageError(f"{text}: {name} must be above 0")
+        yield name, number

@@ -1,0 +1,140 @@
+"""``fcn8s``: FCN-8s on VGG-16, the net that EDeconvNet adds to DeconvNet.
+
+    block   layers                                                   channels        stride
+    conv1   conv1_1 (padding 100), conv1_2; pool1                    64, 64          2
+    conv2   conv2_1, conv2_2; pool2                                  128, 128        4
+    conv3   conv3_1, conv3_2, conv3_3; pool3                         256, 256, 256   8
+    conv4   conv4_1, conv4_2, conv4_3; pool4                         512, 512, 512   16
+    conv5   conv5_1, conv5_2, conv5_3; pool5                         512, 512, 512   32
+    fc      fc6 7x7, fc7 1x1, each with ReLU and dropout             4096, 4096      32
+    score   score_fr 1x1; upscore2, a 4x4 deconvolution              21              16
+            + score_pool4 1x1 of pool4; upscore_pool4, 4x4           21              8
+            + score_pool3 1x1 of pool3; upscore8, 16x16              21              1
+
+Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015. No
+BatchNorm. conv1_1 pads by 100 pixels, so that fc6 fits on any photo, and each sum cuts off what
+the padding and fc6 leave too much on a side: 5, 9 and, of the output, 31. Pools round up, as in
+Caffe. Names are those of Caffe's ``voc-fcn8s`` and of the usual port of it to torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deconvnet_cli.nets.deconvnet import ENCODER
+
+PADDING = 100
+CROP_POOL4, CROP_POOL3, CROP_OUTPUT = 5, 9, 31
+DROPOUT = 0.5
+
+
+@dataclass(frozen=True)
+class FCN8sSettings:
+    """Widths of the net; the defaults are the paper's.
+
+    Attributes:
+        classes: number of scores a pixel.
+        width: multiplies the channels of conv1_1 .. conv5_3; at least one channel is left.
+        fc: channels of fc6 and fc7.
+    """
+
+    classes: int = 21
+    width: float = 1.0
+    fc: int = 4096
+
+    def scaled(self, channels: int) -> int:
+        """The channels that a layer of the paper's ``channels`` has at this width."""
+        return max(1, round(channels * self.width))
+
+
+def bilinear_kernel(classes: int, size: int) -> Tensor:
+    """Weights classes x classes x size x size of a deconvolution that enlarges by size / 2.
+
+    Each class is interpolated by itself, and linearly in both directions.
+    """
+    centre = (size - 1) / 2
+    tent = 1 - (torch.arange(size) - centre).abs() / (size / 2)
+    weight = torch.zeros(classes, classes, size, size)
+    weight[torch.arange(classes), torch.arange(classes)] = tent[:, None] * tent
+    return weight
+
+
+class FCN8s(nn.Module):
+    """Input N x 3 x H x W of any size; output N x classes x H x W raw scores."""
+
+    def __init__(self, settings: FCN8sSettings = FCN8sSettings()) -> None:
+        super().__init__()
+        self.settings = settings
+        classes, fc = settings.classes, settings.fc
+        pooled = [3]
+        for block in ENCODER:
+            inputs = pooled[-1]
+            for layer in block:
+                outputs = settings.scaled(layer.channels or fc)
+                padding = PADDING if layer.name == "conv1_1" else 1
+                self.add_module(layer.name, nn.Conv2d(inputs, outputs, 3, padding=padding))
+                inputs = outputs
+            pooled.append(inputs)
+        self.fc6 = nn.Conv2d(pooled[5], fc, 7)
+        self.fc7 = nn.Conv2d(fc, fc, 1)
+        self.score_fr = nn.Conv2d(fc, classes, 1)
+        self.score_pool4 = nn.Conv2d(pooled[4], classes, 1)
+        self.score_pool3 = nn.Conv2d(pooled[3], classes, 1)
+        self.upscore2 = nn.ConvTranspose2d(classes, classes, 4, 2, bias=False)
+        self.upscore_pool4 = nn.ConvTranspose2d(classes, classes, 4, 2, bias=False)
+        self.upscore8 = nn.ConvTranspose2d(classes, classes, 16, 8, bias=False)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The maps after pool1 .. pool5."""
+        pools = []
+        for block in ENCODER:
+            for layer in block:
+                x = F.relu(getattr(self, layer.name)(x), inplace=True)
+            x = F.max_pool2d(x, 2, 2, ceil_mode=True)
+            pools.append(x)
+        return pools
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, _, pool3, pool4, pool5 = self.encode(x)
+        y = pool5
+        for layer in (self.fc6, self.fc7):
+            y = F.dropout(F.relu(layer(y), inplace=True), DROPOUT, self.training)
+        y = self.upscore2(self.score_fr(y))
+        y = y + cropped(self.score_pool4(pool4), CROP_POOL4, y)
+        y = self.upscore_pool4(y)
+        y = y + cropped(self.score_pool3(pool3), CROP_POOL3, y)
+        return cropped(self.upscore8(y), CROP_OUTPUT, x).contiguous()
+
+
+def cropped(x: Tensor, offset: int, like: Tensor) -> Tensor:
+    """The part of a map that starts ``offset`` from its corner and has the size of ``like``."""
+    height, width = like.shape[2:]
+    return x[:, :, offset : offset + height, offset : offset + width]
+
+
+@torch.no_grad()
+def initialise(net: FCN8s, seed: int) -> None:
+    """Set every parameter to its value before training.
+
+    Enlarging deconvolutions are bilinear and the scores start at 0 (CVPR 2015, section 4.3).
+    Other convolutions get He's normal values, for VGG-16's are to take their place.
+
+    Args:
+        net: on any device but ``meta``; the values do not depend on the device.
+        seed: the same one gives the same values.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in net.named_children():
+        if isinstance(module, nn.ConvTranspose2d):
+            kernel = bilinear_kernel(net.settings.classes, module.kernel_size[0])
+            module.weight.copy_(kernel)
+        elif isinstance(module, nn.Conv2d):
+            deviation = 0.0 if name.startswith("score") else (2 / module.weight[0].numel()) ** 0.5
+            values = torch.empty(module.weight.shape).normal_(generator=generator)
+            module.weight.copy_(values * deviation)
+            if module.bias is not None:
+                module.bias.zero_()

@@ -1,0 +1,151 @@
+"""Merged scores kept on disk, so that CRF, ensemble and table can be made again without a net.
+
+One compressed ``NAME.npz`` a photo: the maps in half precision, and ``about`` (JSON): the photo,
+its size and SHA-256, whether the maps are raw, and the settings that made them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.images import read_photo, write_whole
+from deconvnet_cli.maps import Ensemble, Maps
+from deconvnet_cli.segmenter import Scored, working_copy
+
+FORMAT = "deconvnet scores 1"
+MAPS = ("deconvnet", "fcn")
+MAX_BYTES = 1 << 30  # of one file unpacked: no stored map is nearly as large
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Scores read from the store.
+
+    Attributes:
+        maps: float32, at the size that was worked on.
+        photo: path of the photo they are of.
+        width, height: its size, pixels.
+        sha256: of its file.
+        proposals: how many boxes were segmented.
+        settings: what made the scores.
+    """
+
+    maps: Maps
+    photo: Path
+    width: int
+    height: int
+    sha256: str
+    proposals: int
+    settings: Mapping[str, Any]
+
+    def ensemble(self, rule: str | None, share: float | None) -> Ensemble:
+        """How both maps are put together: as given, or as it was when they were made."""
+        known = {**asdict(Ensemble()), **self.settings.get("ensemble", {})}
+        return Ensemble(rule or known["rule"], known["share"] if share is None else share)
+
+
+def write_scores(
+    path: Path, scored: Scored, photo: Path, size: tuple[int, int], settings: Mapping[str, Any]
+) -> None:
+    """Write one file, whole or not at all.
+
+    Args:
+        size: width and height of the photo, which may be larger than the maps.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    about = {
+        "format": FORMAT,
+        "photo": str(photo.resolve()),
+        "width": size[0],
+        "height": size[1],
+        "sha256": hashlib.sha256(photo.read_bytes()).hexdigest(),
+        "raw": scored.maps.raw,
+        "proposals": scored.proposals,
+        "settings": settings,
+    }
+    arrays = {
+        name: half(values) for name in MAPS if (values := getattr(scored.maps, name)) is not None
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, about=np.array(json.dumps(about, default=str)), **arrays)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())
+
+
+def half(values: Tensor) -> NDArray[np.float16]:
+    """Half precision; what is too large for it becomes the largest it has."""
+    limit = torch.finfo(torch.float16).max
+    halved: NDArray[np.float16] = values.clamp(-limit, limit).half().numpy()
+    return halved
+
+
+def read_scores(path: Path) -> Stored:
+    """What :func:`write_scores` wrote.
+
+    Raises:
+        DatasetError: missing, damaged, or not of this tool.
+    """
+    try:
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                raise DatasetError(f"{path}: too large to be stored scores")
+        # From bytes: numpy leaves a path's file open when it is damaged.
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        about = json.loads(str(arrays.pop("about")))
+        if about["format"] != FORMAT or not set(arrays) <= set(MAPS) or not arrays:
+            raise ValueError(f"its format is not {FORMAT}")
+        maps = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+        if (
+            len({values.shape for values in maps.values()}) > 1
+            or next(iter(maps.values())).ndim != 3
+        ):
+            raise ValueError("its maps do not fit together")
+        return Stored(
+            maps=Maps(maps.get("deconvnet"), maps.get("fcn"), bool(about["raw"])),
+            photo=Path(about["photo"]),
+            width=int(about["width"]),
+            height=int(about["height"]),
+            sha256=str(about["sha256"]),
+            proposals=int(about["proposals"]),
+            settings=dict(about["settings"]),
+        )
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path}: no stored scores; `deconvnet batch --save-scores` writes them"
+        ) from None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path}: damaged scores ({error}); make them again") from error
+
+
+def scored_again(stored: Stored, photo: Path | None = None) -> Scored:
+    """Stored scores with their photo, as a run of the nets gives them.
+
+    Args:
+        photo: where the photo is now; where it was when it was scored unless given.
+
+    Raises:
+        ImageError: the photo is missing, unreadable, or not the one that was scored.
+    """
+    path = photo or stored.photo
+    image = read_photo(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != stored.sha256:
+        raise ImageError(f"{path}: not the photo that was scored; score it again")
+    known = stored.maps.deconvnet if stored.maps.deconvnet is not None else stored.maps.fcn
+    work = working_copy(image, max(known.shape[1:]) if known is not None else max(image.size))
+    return Scored(work, stored.maps, stored.proposals, {})
