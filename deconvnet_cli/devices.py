@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from deconvnet_cli.errors import DeviceError
@@ -36,18 +38,47 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """The precision called ``name``; "auto" is fp16 on CUDA and fp32 elsewhere.
+    """The precision called ``name``; "auto" is the quickest that the device really has.
+
+    bf16 where it computes in it, else fp16 on a GPU and fp32 on a CPU.
 
     Raises:
         DeviceError: fp16 on a CPU, where it is slower and less exact than fp32.
     """
     if name == "auto":
+        if has_bf16(device):
+            return "bf16"
         return "fp16" if device.type == "cuda" else "fp32"
     if name == "fp16" and device.type == "cpu":
         raise DeviceError("--precision fp16 needs a GPU; use bf16 or fp32 on the CPU")
     return name
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which the net runs in ``precision``."""
-    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, and does not only imitate it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    # Older versions of torch do not say; they then compute in fp32, which is right anywhere.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def one_core_a_photo() -> None:
+    """Compute each photo on one core, so that several photos share the cores of this machine.
+
+    That is quicker than to share each of them out, and its results do not depend on how many are
+    worked on: sums are rounded in another order on another number of threads.
+    """
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -58,7 +59,9 @@ class Maps:
         merged = self.merged(ensemble)
         if self.raw:
             return merged.softmax(0)
-        return merged / merged.sum(0).clamp_min(1e-12)
+        total = merged.sum(0)
+        # Of a product nothing may be left: then no class is likelier than another.
+        return torch.where(total > 1e-30, merged / total, 1 / len(merged))
 
 
 def whole_map(views: Tensor, height: int, width: int, *, raw: bool) -> Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -117,7 +118,7 @@ def results(
         class_table(rows, CLASSES)
         row_table(rows, REPORTED)
         for answer in answers:
-            console.print(comparison_text(*answer))
+            console.print(comparison_text(*answer), markup=False, soft_wrap=True)
     if as_json and len(lines) == 1:
         json_line(lines[0])
     elif as_json:
@@ -135,7 +136,7 @@ def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
         columns = {"IoU": next(iter(columns.values()))}
         columns["Boundary IoU"] = next(iter(rows.values())).boundary_iou
     for name in columns:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(escape(name), justify="right", overflow="fold")
     for label, name in enumerate(classes):
         values = (column[label] for column in columns.values())
         table.add_row(name, *("absent" if value is None else f"{value:.3f}" for value in values))
@@ -145,22 +146,24 @@ def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
 def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) -> None:
     """A line a row: mean IoU with its interval and the other means."""
     table = Table(box=None)
-    table.add_column("")
-    for name in ("mean IoU", "95 % interval", "pixel", "mean", "fw IoU", "boundary", "paper*"):
-        table.add_column(name, justify="right")
+    table.add_column("", no_wrap=True)
+    known = any(reported.get(name) is not None for name in rows)
+    for name in ("mIoU", "95 %", "pixel", "mean", "fwIoU", "bIoU", *(["paper*"] if known else [])):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, result in rows.items():
         found = result.scores
         low, high = result.interval
         papers = reported.get(name)
+        cells = ["" if papers is None else f"{papers:.1f}"] if known else []
         table.add_row(
-            name,
+            escape(name),
             f"{found.mean_iou:.4f}",
-            f"{low:.3f} - {high:.3f}",
+            f"{low:.3f}-{high:.3f}",
             f"{found.pixel_accuracy:.4f}",
             f"{found.mean_accuracy:.4f}",
             f"{found.frequency_weighted_iou:.4f}",
             f"{result.mean_boundary_iou:.4f}",
-            "" if papers is None else f"{papers:.1f}",
+            *cells,
         )
     console.print(table)
     last = list(rows.values())[-1]
@@ -168,7 +171,8 @@ def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) 
         f"{last.images} images; means over {last.scores.averaged} of {len(last.scores.iou)} "
         "classes (absent ones left out)"
     )
-    if any(reported.get(name) is not None for name in rows):
+    text += "\npixel, mean: accuracy; fwIoU: frequency-weighted IoU; bIoU: Boundary IoU"
+    if known:
         text += "\n* per cent, reported for the paper's own weights on VOC 2012 test: not ours"
     console.print(text)
 

@@ -10,8 +10,8 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.images import read_photo, write_whole
 from deconvnet_cli.maps import Ensemble, Maps
 from deconvnet_cli.segmenter import Scored, working_copy
+from deconvnet_cli.systems import ensemble_of
 
 FORMAT = "deconvnet scores 1"
 MAPS = ("deconvnet", "fcn")
+MAX_CLASSES = 255  # labels are bytes
 MAX_BYTES = 1 << 30  # of one file unpacked: no stored map is nearly as large
 
 
@@ -53,8 +55,8 @@ class Stored:
 
     def ensemble(self, rule: str | None, share: float | None) -> Ensemble:
         """How both maps are put together: as given, or as it was when they were made."""
-        known = {**asdict(Ensemble()), **self.settings.get("ensemble", {})}
-        return Ensemble(rule or known["rule"], known["share"] if share is None else share)
+        known = ensemble_of(self.settings.get("ensemble", {}))
+        return Ensemble(rule or known.rule, known.share if share is None else share)
 
 
 def write_scores(
@@ -110,13 +112,9 @@ def read_scores(path: Path) -> Stored:
         about = json.loads(str(arrays.pop("about")))
         if about["format"] != FORMAT or not set(arrays) <= set(MAPS) or not arrays:
             raise ValueError(f"its format is not {FORMAT}")
+        check_arrays(list(arrays.values()))
         maps = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
-        if (
-            len({values.shape for values in maps.values()}) > 1
-            or next(iter(maps.values())).ndim != 3
-        ):
-            raise ValueError("its maps do not fit together")
-        return Stored(
+        stored = Stored(
             maps=Maps(maps.get("deconvnet"), maps.get("fcn"), bool(about["raw"])),
             photo=Path(about["photo"]),
             width=int(about["width"]),
@@ -125,12 +123,29 @@ def read_scores(path: Path) -> Stored:
             proposals=int(about["proposals"]),
             settings=dict(about["settings"]),
         )
+        stored.ensemble(None, None)  # ValueError if they say something wrong of it
+        return stored
+    except DatasetError:
+        raise
     except FileNotFoundError:
         raise DatasetError(
             f"{path}: no stored scores; `deconvnet batch --save-scores` writes them"
         ) from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path}: damaged scores ({error}); make them again") from error
+    except Exception as error:  # zip files and arrays fail in many ways
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise DatasetError(f"{path}: damaged scores ({what}); make them again") from error
+
+
+def check_arrays(arrays: Sequence[NDArray[Any]]) -> None:
+    """Raise ValueError unless they are maps of one photo."""
+    shape = arrays[0].shape
+    for array in arrays:
+        if array.dtype != np.float16 or array.ndim != 3 or array.shape != shape or not array.size:
+            raise ValueError("its maps do not fit together")
+        if len(array) > MAX_CLASSES:
+            raise ValueError(f"{len(array)} classes")
+        if not np.isfinite(array).all():
+            raise ValueError("scores that are not numbers")
 
 
 def scored_again(stored: Stored, photo: Path | None = None) -> Scored:
@@ -141,11 +156,17 @@ def scored_again(stored: Stored, photo: Path | None = None) -> Scored:
 
     Raises:
         ImageError: the photo is missing, unreadable, or not the one that was scored.
+        DatasetError: the scores do not have its shape.
     """
     path = photo or stored.photo
+    if path.exists() and not path.is_file():  # a pipe or device may never end
+        raise ImageError(f"{path}: not a file, so not the photo that was scored")
     image = read_photo(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != stored.sha256:
         raise ImageError(f"{path}: not the photo that was scored; score it again")
     known = stored.maps.deconvnet if stored.maps.deconvnet is not None else stored.maps.fcn
-    work = working_copy(image, max(known.shape[1:]) if known is not None else max(image.size))
+    height, width = image.size[::-1] if known is None else known.shape[1:]
+    work = working_copy(image, max(width, height))
+    if work.size != (width, height) or image.size != (stored.width, stored.height):
+        raise DatasetError(f"{path}: its stored scores are of another size; score it again")
     return Scored(work, stored.maps, stored.proposals, {})

@@ -17,7 +17,7 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation import Tally
 from deconvnet_cli.images import write_whole
 from deconvnet_cli.metrics import image_iou
-from deconvnet_cli.voc import VocTree, read_mask
+from deconvnet_cli.voc import CLASSES, VocTree, read_mask
 
 Labels = NDArray[np.uint8]
 FORMAT = "deconvnet scoreboard 1"
@@ -85,8 +85,14 @@ class Scoreboard:
         """Count one image in every row. The last row is the one whose extremes are kept.
 
         Raises:
-            DatasetError: sizes differ, or a label is out of range; names the image.
+            DatasetError: sizes differ, a label is out of range, or the rows are not those of the
+                images before; names the image.
         """
+        if self.tallies and rows.keys() != self.tallies.keys():
+            raise DatasetError(
+                f"{name}: has the rows {', '.join(rows)}, images before it "
+                f"{', '.join(self.tallies)}; choose one system for all with --net"
+            )
         for row, labels in rows.items():
             try:
                 counts = self.tallies.setdefault(row, Tally()).add(name, truth, labels)
@@ -161,29 +167,43 @@ def read_tallies(path: Path) -> dict[str, Tally]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not readable as JSON ({error})") from error
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, dict) or not rows or content.get("format") != FORMAT:
         raise DatasetError(
             f"{path}: not a file of counts; `deconvnet evaluate -o FILE` writes them"
         )
-    return {str(name): Tally.from_json(row, f"{path}, {name}") for name, row in rows.items()}
+    tallies = {name: Tally.from_json(row, f"{path}, {name}") for name, row in rows.items()}
+    for name, tally in tallies.items():
+        if tally.classes != len(CLASSES):
+            raise DatasetError(f"{path}, {name}: {tally.classes} classes; VOC has {len(CLASSES)}")
+    return tallies
 
 
 def merged(parts: Mapping[Path, Mapping[str, Tally]]) -> dict[str, Tally]:
     """The counts of shards of one list, added up row by row.
 
     Raises:
-        DatasetError: the shards have other rows than the first.
+        DatasetError: the shards have other rows than the first, were counted in another way, or
+            two of them counted the same images.
     """
     total: dict[str, Tally] = {}
     first = next(iter(parts.values()))
+    counted: dict[bytes, Path] = {}
     for path, rows in parts.items():
         if set(rows) != set(first):
             raise DatasetError(
                 f"{path}: has the rows {', '.join(rows)}, the first file {', '.join(first)}; "
                 "score all shards in the same way"
             )
-        total = {name: total[name] + rows[name] if total else rows[name] for name in first}
+        # What the truth has in each replicate tells one set of images from another.
+        there = rows[next(iter(first))].sums[:, 1]
+        other = counted.setdefault(there.tobytes(), path)
+        if other != path and there.any():
+            raise DatasetError(f"{path}: the same images as in {other}; they would count twice")
+        try:
+            total = {name: total[name] + rows[name] if total else rows[name] for name in first}
+        except DatasetError as error:
+            raise DatasetError(f"{path}: {error}") from error
     return total

@@ -15,12 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.crf import CrfSettings, refine
-from deconvnet_cli.crops import Canvas
+from deconvnet_cli.crops import Box, Canvas
 from deconvnet_cli.maps import Ensemble, Maps, whole_map
 from deconvnet_cli.proposals import ProposalSettings, propose
 from deconvnet_cli.scoring import score_crops, score_whole
 from deconvnet_cli.systems import Nets
+from deconvnet_cli.weights import Weights
 
+CHECK_EVERY = 4  # boxes between two looks at whether further ones still change labels
+SETTLED = 0.002  # share of the labels
 BAND_PIXELS = 1 << 17  # of a large photo that are scored at full size at a time
 
 
@@ -30,22 +33,22 @@ class SegmentSettings:
 
     Attributes:
         proposals: how many boxes are segmented; None takes what the weights say.
+        until_settled: stop before that, once further boxes hardly change a label.
         boxes: how they are found.
         batch_size: crops a forward pass.
         merge: rule of merging (see ``Canvas``); None takes that of the weights.
         crf: refine with the dense CRF.
         max_side: a photo with a longer side than this many pixels is worked on at this size and
             its scores are enlarged at the end; it bounds memory.
-        precision: "fp32", "bf16" or "fp16", of the net.
     """
 
     proposals: int | None = None
+    until_settled: bool = False
     boxes: ProposalSettings = ProposalSettings()
     batch_size: int = 8
     merge: str | None = None
     crf: bool = False
     max_side: int = 1024
-    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -155,23 +158,44 @@ def score_photo(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Sc
                 np.asarray(work),
                 replace(settings.boxes, count=settings.proposals or card.proposals),
             ).boxes
-            count = len(boxes)
         with watch.timed("net"):
             canvas = Canvas(len(card.classes), work.height, work.width, rule)
-            for box, scores in score_crops(
-                work,
-                boxes,
-                nets.deconvnet,
-                batch_size=settings.batch_size,
-                precision=settings.precision,
-            ):
-                canvas.add(scores, box)
+            count = merge_crops(canvas, work, boxes, nets.deconvnet, settings)
             deconvnet = canvas.scores()
     if nets.fcn is not None:
         with watch.timed("fcn"):
-            views = score_whole(work, nets.fcn, settings.precision)
+            views = score_whole(work, nets.fcn)
             fcn = whole_map(views, work.height, work.width, raw=rule == "max")
     return Scored(work, Maps(deconvnet, fcn, rule == "max"), count, watch.ms)
+
+
+def merge_crops(
+    canvas: Canvas,
+    photo: Image.Image,
+    boxes: NDArray[np.int32],
+    weights: Weights,
+    settings: SegmentSettings,
+) -> int:
+    """Score the crops of a photo and merge them, and return how many boxes that took.
+
+    With ``until_settled``, in order of the boxes' scores, and no more once ``CHECK_EVERY`` of
+    them have changed the labels of fewer than ``SETTLED`` of the pixels.
+    """
+    count = 0
+    last: Box | None = None
+    before: Tensor | None = None
+    batch_size = CHECK_EVERY if settings.until_settled else settings.batch_size
+    for box, scores in score_crops(photo, boxes, weights, batch_size):
+        canvas.add(scores, box)
+        count += box != last  # the mirror image of the whole photo is the same box once more
+        last = box
+        if not settings.until_settled or count % CHECK_EVERY != 1:
+            continue
+        labels = canvas.scores()[:, ::4, ::4].argmax(0)  # one pixel in 16 tells as much
+        if before is not None and count > 1 and (labels != before).float().mean() < SETTLED:
+            break
+        before = labels
+    return count
 
 
 def merge_rule(nets: Nets, settings: SegmentSettings) -> str:

@@ -76,8 +76,8 @@ def check_label_png(path: Path, size: tuple[int, int]) -> None:
     try:
         with Image.open(path, formats=["PNG"]) as image:
             mode, colours, labels = image.mode, image.getpalette() or [], np.array(image)
-    except OSError as error:
-        raise DatasetError(f"{path}: not a readable PNG; make it again with --overwrite") from error
+    except Exception as error:  # decoders raise many kinds for damaged files
+        raise DatasetError(f"{path}: not a readable PNG; remove it and start again") from error
     wrong = ""
     if mode != "P":
         wrong = f"mode {mode}, not a palette PNG"
@@ -88,4 +88,4 @@ def check_label_png(path: Path, size: tuple[int, int]) -> None:
     elif colours[: 3 * len(CLASSES)] != palette()[: len(CLASSES)].flatten().tolist():
         wrong = "its palette is not VOC's"
     if wrong:
-        raise DatasetError(f"{path}: {wrong}; make it again with --overwrite")
+        raise DatasetError(f"{path}: {wrong}; remove it and start again")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deconvnet_cli.errors import UsageError
-from deconvnet_cli.maps import Ensemble
+from deconvnet_cli.devices import PRECISIONS
+from deconvnet_cli.errors import UsageError, WeightsError
+from deconvnet_cli.maps import ENSEMBLES, Ensemble
 from deconvnet_cli.nets import FCN_NAMES
+from deconvnet_cli.nets.prepare import prepared
 from deconvnet_cli.weights import DEFAULT, Weights, load, sha256
 
 if TYPE_CHECKING:
     from deconvnet_cli.segmenter import SegmentSettings
 
 SYSTEMS = ("deconvnet", "fcn8s", "edeconvnet")
+FCN_DEFAULT = "fcn8s-mobilenet"
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,28 @@ class Nets:
             return "fcn8s"
         return "deconvnet" if self.fcn is None else "edeconvnet"
 
-    def to(self, device: torch.device) -> Nets:
-        """The same, moved to a device."""
+    def ready(self, device: torch.device, precision: str) -> Nets:
+        """The same, prepared to predict (``nets/prepare.py``) on a device in a precision."""
+        return replace(
+            self,
+            deconvnet=ready(self.deconvnet, device, precision),
+            fcn=ready(self.fcn, device, precision),
+        )
+
+    def plain(self, device: torch.device) -> Nets:
+        """The same on a device, as they were trained."""
         for weights in (self.deconvnet, self.fcn):
             if weights is not None:
-                weights.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                weights.net.to(device)
         return self
+
+
+def ready(weights: Weights | None, device: torch.device, precision: str) -> Weights | None:
+    """One net prepared to predict, if there is one."""
+    if weights is None:
+        return None
+    net = prepared(weights.net).to(device, PRECISIONS[precision])
+    return replace(weights, net=net.to(memory_format=torch.channels_last))
 
 
 def alone(weights: Weights) -> Nets:
@@ -73,29 +93,55 @@ def choose_nets(
 
     Args:
         system: one of ``SYSTEMS``; None takes the one net that ``weights`` are of.
-        weights: of DeconvNet, by name or file; with no system, of either.
+        weights: of DeconvNet, by name or file; with no system, of either. For FCN-8s alone they
+            may be its own, unless ``fcn_weights`` are given.
         fcn_weights: of FCN-8s.
         rule, share: of the ensemble. By default they are what the weights of FCN-8s say for these
             of DeconvNet, and else the paper's.
 
     Raises:
-        UsageError: weights of the one kind where the other is meant.
+        UsageError: weights of the one kind where the other is meant, or of other classes; or
+            something is said of a net that is not run.
         WeightsError: see :func:`deconvnet_cli.weights.load`.
     """
+    if system != "edeconvnet" and (rule is not None or share is not None):
+        raise UsageError("--ensemble and --share put two nets together: --net edeconvnet")
     if system == "fcn8s":
-        return Nets(None, load_kind(weights if weights != DEFAULT else fcn_weights, fcn=True))
+        own = weights if weights != DEFAULT and fcn_weights == FCN_DEFAULT else fcn_weights
+        return Nets(None, load_kind(own, fcn=True))
     if system is None:
+        if fcn_weights != FCN_DEFAULT:
+            raise UsageError("--fcn-weights goes with --net: edeconvnet, or fcn8s")
         return alone(load(weights))
     deconvnet = load_kind(weights, fcn=False)
     if system == "deconvnet":
         return Nets(deconvnet)
     fcn = load_kind(fcn_weights, fcn=True)
+    if fcn.card.classes != deconvnet.card.classes:
+        raise UsageError(f"{fcn_weights}: its classes are not those of {weights}")
     known = fcn.card.ensemble if fcn.card.ensemble.get("with") == weights else {}
-    ensemble = Ensemble(
-        rule=rule or known.get("rule", Ensemble.rule),
-        share=known.get("share", Ensemble.share) if share is None else share,
-    )
+    try:
+        usual = ensemble_of(known)
+    except ValueError as error:
+        raise WeightsError(f"{fcn_weights}: its card's ensemble is wrong ({error})") from error
+    ensemble = Ensemble(rule or usual.rule, usual.share if share is None else share)
     return Nets(deconvnet, fcn, ensemble)
+
+
+def ensemble_of(known: Any) -> Ensemble:
+    """An ensemble from what a file says; what it does not say is the paper's.
+
+    Raises:
+        ValueError: there is no such rule, or no such share.
+    """
+    if not isinstance(known, Mapping):
+        raise ValueError("no names and values")
+    rule, share = known.get("rule", Ensemble.rule), known.get("share", Ensemble.share)
+    if rule not in ENSEMBLES:
+        raise ValueError(f"rule {rule!r}; known: {', '.join(ENSEMBLES)}")
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ValueError(f"share {share!r}; 0 to 1")
+    return Ensemble(rule, float(share))
 
 
 def load_kind(name_or_path: str, *, fcn: bool) -> Weights:
@@ -121,4 +167,5 @@ def describe(nets: Nets, settings: SegmentSettings) -> dict[str, dict[str, Any]]
     }
     if nets.deconvnet is not None and nets.fcn is not None:
         about["ensemble"] = asdict(nets.ensemble)
-    return {**about, "settings": asdict(settings)}
+    precision = {str(next(part.net.parameters()).dtype) for part in parts.values() if part}
+    return {**about, "settings": {**asdict(settings), "precision": ", ".join(sorted(precision))}}

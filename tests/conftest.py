@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from deconvnet_cli.cli import cli
-from deconvnet_cli.nets import build_net, net_settings
+from deconvnet_cli.images import label_png
+from deconvnet_cli.nets import VGG_INPUT, build_net, net_settings
+from deconvnet_cli.nets.fcn8s import FCN8s, initialise
 from deconvnet_cli.weights import card_for, store
 
 DATA = Path(__file__).parent / "data"
+PHOTOS = {"p0": (60, 40), "p1": (40, 56), "p2": (48, 48), "p3": (52, 44)}  # width, height
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +35,99 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def pieces(size: tuple[int, int]) -> list[Image.Image]:
+    """Eight parts of two photos in this size (width, height)."""
+    found = []
+    for name in ("astronaut.jpg", "chelsea.jpg"):
+        with Image.open(DATA / name) as photo:
+            across, down = photo.width // 2, photo.height // 2
+            for left, top in ((0, 0), (across, 0), (0, down), (across, down)):
+                part = photo.crop((left, top, left + across, top + down))
+                found.append(part.resize(size, Image.Resampling.BILINEAR))
+    return found
+
+
+def shown(size: tuple[int, int]) -> torch.Tensor:
+    """These as a VGG net is shown them, 8 x 3 x height x width."""
+    pixels = torch.from_numpy(np.stack([np.array(part) for part in pieces(size)]))
+    return VGG_INPUT.prepare(pixels.permute(0, 3, 1, 2))
+
+
+@pytest.fixture(scope="session")
+def tiny_fcn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow fcn8s with fixed random scores, which says several things of a photo."""
+    net = build_net("fcn8s", {"width": 1 / 64, "fc": 6}).eval()
+    assert isinstance(net, FCN8s)
+    initialise(net, 5)
+    generator = torch.Generator().manual_seed(5)
+    for name in ("score_fr", "score_pool4", "score_pool3"):
+        net.get_parameter(f"{name}.weight").data.normal_(0, 0.005, generator=generator)
+    with torch.no_grad():  # so that no class stands out everywhere
+        net.score_pool3.bias -= net(shown((60, 40))).mean((0, 2, 3))
+    path = tmp_path_factory.mktemp("weights") / "tiny-fcn.safetensors"
+    store(path, net, card_for("fcn8s", net_settings(net)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def lively_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``tiny_weights``, but they say several things of a photo: BatchNorm has seen crops."""
+    torch.manual_seed(4)
+    net = build_net("deconvnet-vgg16", {"width": 1 / 8, "fc": 16}).train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the statistics of all that it sees
+    with torch.no_grad():
+        net(shown((224, 224)))
+        weight = net.get_parameter("seg_score_voc.weight")
+        weight -= weight.mean(1, keepdim=True)  # so that no class stands out everywhere
+        weight *= 30
+    path = tmp_path_factory.mktemp("weights") / "lively.safetensors"
+    store(path, net, card_for("deconvnet-vgg16", net_settings(net)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def both(lively_weights: Path, tiny_fcn: Path) -> tuple[object, ...]:
+    """Options of a quick run of both nets."""
+    nets = ("--weights", lively_weights, "--fcn-weights", tiny_fcn)
+    return (*nets, "--proposals", 4, "--precision", "fp32")
+
+
+@pytest.fixture(scope="session")
+def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOC tree of four small photos that no test may change; lists val, first and second."""
+    root = tmp_path_factory.mktemp("devkit") / "VOC2012"
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / part).mkdir(parents=True)
+    for number, (name, (width, height)) in enumerate(PHOTOS.items()):
+        photo = pieces((width, height))[2 * number]
+        mask = np.zeros((height, width), np.uint8)
+        mask[7:31, 9:35] = 255
+        mask[8:30, 10:34] = (3, 12, 3, 10)[number]
+        photo.save(root / "JPEGImages" / f"{name}.jpg", quality=95)
+        (root / "SegmentationClass" / f"{name}.png").write_bytes(label_png(mask))
+    for split, names in {"val": "p0 p1 p2 p3", "first": "p0 p1", "second": "p2 p3"}.items():
+        listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        listed.write_text("\n".join(names.split()) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory, voc: Path, both: tuple[object, ...]) -> Path:
+    """Labels and scores of both nets on the photos of ``voc``; no test may change them."""
+    out = tmp_path_factory.mktemp("kept") / "out"
+    options = ("--net", "edeconvnet", *both, "--save-scores", "--quiet")
+    result = run_cli("batch", voc / "JPEGImages", "-o", out, *options)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def run_cli(*arguments: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], input=stdin)
+
+
 @pytest.fixture
 def deconvnet():
     """Calls the command line in this process."""
-
-    def call(*arguments: object, stdin: bytes | None = None) -> Result:
-        return CliRunner().invoke(cli, [str(argument) for argument in arguments], input=stdin)
-
-    return call
+    return run_cli

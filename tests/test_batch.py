@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from deconvnet_cli.batch import plan
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.score_store import read_scores
 
 
 @pytest.fixture
@@ -96,3 +99,50 @@ def test_an_empty_folder(deconvnet, tmp_path):
     result = deconvnet("batch", tmp_path / "none")
     assert result.exit_code == 1
     assert "no photos" in result.stderr
+
+
+def test_scores_are_kept_beside_the_labels(deconvnet, tiny_weights, folder, tmp_path):
+    out = tmp_path / "out"
+    options = ("-o", out, "--weights", tiny_weights, "--proposals", 2, "--save-scores")
+    result = deconvnet("batch", folder, *options)
+    assert result.exit_code == 0, result.output
+    for name in ("a", "deep/b", "deep/er/c"):
+        found = read_scores(out / f"{name}.npz")
+        assert found.maps.fcn is None and found.maps.raw
+        assert (found.width, found.height, found.proposals) == (40, 30, 1)
+        assert found.photo.resolve() in map(Path.resolve, folder.rglob("*.*"))
+        assert found.settings["DeconvNet"]["file"] == tiny_weights.name
+        assert found.settings["settings"]["proposals"] == 2
+        with Image.open(out / f"{name}.png") as labels:
+            same = np.array(labels) == found.maps.merged().argmax(0).numpy()
+        assert same.mean() > 0.995
+
+
+def test_labels_without_scores_are_not_done(deconvnet, tiny_weights, folder, tmp_path):
+    out = tmp_path / "out"
+    options = ("-o", out, "--weights", tiny_weights, "--proposals", 1)
+    assert deconvnet("batch", folder, *options).exit_code == 0
+    assert not list(out.rglob("*.npz"))
+    assert "3 made, 0 there already" in deconvnet("batch", folder, *options, "--save-scores").stderr
+    assert "0 made, 3 there already" in deconvnet("batch", folder, *options, "--save-scores").stderr
+    (out / "deep" / "b.npz").unlink()
+    assert "1 made, 2 there already" in deconvnet("batch", folder, *options, "--save-scores").stderr
+    (out / "a.png").unlink()
+    assert "1 made, 2 there already" in deconvnet("batch", folder, *options, "--save-scores").stderr
+    assert "0 made, 3 there already" in deconvnet("batch", folder, *options).stderr
+
+
+def test_scores_are_those_before_the_crf(deconvnet, lively_weights, data, tmp_path):
+    pytest.importorskip("pydensecrf")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with Image.open(data / "chelsea.jpg") as photo:
+        photo.resize((60, 40)).save(photos / "a.jpg")
+    options = ("--weights", lively_weights, "--proposals", 2, "--save-scores")
+    for out in ("plain", "crf"):
+        crf = "--crf" if out == "crf" else "--no-crf"
+        assert deconvnet("batch", photos, "-o", tmp_path / out, crf, *options).exit_code == 0
+    one, other = (read_scores(tmp_path / out / "a.npz").maps for out in ("plain", "crf"))
+    assert (one.deconvnet == other.deconvnet).all()
+    labels = [(tmp_path / out / "a.png").read_bytes() for out in ("plain", "crf")]
+    assert labels[0] != labels[1]

@@ -24,7 +24,8 @@ from deconvnet_cli.errors import DeconvnetError, OutputError, UsageError
 @click.option(
     "--save-scores",
     is_flag=True,
-    help="Keep merged scores as NAME.npz beside NAME.png, for `crf` and `evaluate --scores`.",
+    help="Keep merged scores as NAME.npz beside NAME.png, for `crf` and `evaluate --scores`; "
+    "with --voc-submission in OUTPUT/scores/.",
 )
 @click.option(
     "--voc-submission",
@@ -66,8 +67,12 @@ def command(
     else:
         jobs = plan(sources, output)
 
+    def scores_of(job: Job) -> Path:
+        # The server takes label PNGs and nothing else.
+        return job.scores if listed is None else output / "scores" / job.scores.name
+
     def done(job: Job) -> bool:
-        return job.target.exists() and (job.scores.exists() or not save_scores)
+        return job.target.exists() and (scores_of(job).exists() or not save_scores)
 
     todo = [job for job in jobs if overwrite or not done(job)]
 
@@ -80,7 +85,7 @@ def command(
 
     nets, settings = prepare(**options)
     crf = CrfSettings() if settings.crf else None
-    about = describe(nets, settings)
+    about = describe(nets, settings) if save_scores else {}
     make_folder(output)
     try:
         # Unbuffered: each line is there, or failed, when the next photo starts.
@@ -110,7 +115,8 @@ def command(
             scored = score_photo(photo, nets, settings)
             result = label_photo(scored, photo.width, photo.height, nets.ensemble, crf)
             if save_scores:
-                write_scores(job.scores, scored, job.photo, photo.size, about)
+                make_folder(scores_of(job).parent)
+                write_scores(scores_of(job), scored, job.photo, photo.size, about)
             write_whole(job.target, label_png(result.labels))
             record(report.image_line(str(job.photo), job.target, result, nets.classes))
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from deconvnet_cli.commands.options import ENSEMBLE, JSON, QUIET, apply
-from deconvnet_cli.errors import DeconvnetError, UsageError
+from deconvnet_cli.commands.options import ENSEMBLE, JSON, QUIET, apply, refuse_overwriting
+from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from deconvnet_cli.crf import CrfSettings
+    from deconvnet_cli.maps import Ensemble
+    from deconvnet_cli.score_store import Stored
     from deconvnet_cli.segmenter import Scored
+    from deconvnet_cli.voc import VocTree
+
+LEAST, MOST = 0.001, 100_000  # far below and above what is of use; pydensecrf crashes further out
 
 
 @click.command("crf")
@@ -63,17 +71,8 @@ def command(
     base = settings_of(pairs)
     files = stored_files(sources)
 
-    def read(path: Path) -> tuple[Scored, tuple[int, int], Any]:
-        from dataclasses import replace
-
-        from deconvnet_cli.score_store import read_scores, scored_again
-        from deconvnet_cli.table import part, parts_there
-
-        stored = read_scores(path)
-        scored = scored_again(stored)
-        maps = part(stored.maps, system or parts_there(stored.maps), path)
-        how = stored.ensemble(ensemble, share)
-        return replace(scored, maps=maps), (stored.width, stored.height), how
+    def read(path: Path, photo: Path | None = None) -> Refinable:
+        return refinable(path, photo, system, ensemble, share)
 
     if grid:
         from deconvnet_cli.voc import open_tree
@@ -81,7 +80,7 @@ def command(
         tree = open_tree(voc_root)  # type: ignore[arg-type]
         choices = combinations(base, grid)
         with report.progress(quiet) as progress:
-            tracked = progress.track(list(files), description="crf")
+            tracked = progress.track(list(files.items()), description="crf")
             ious = sweep(tracked, choices, read, tree)
         report.sweep(ious, quiet=quiet, as_json=as_json)
         return
@@ -90,8 +89,7 @@ def command(
         for path, relative in progress.track(list(files.items()), description="crf"):
             try:
                 target = output / relative.with_suffix(".png")  # type: ignore[operator]
-                scored, size, how = read(path)
-                write_labels(target, scored, size, how, base)
+                write_labels(target, read(path), base)
             except DeconvnetError as error:
                 failed += 1
                 report.failure(error)
@@ -102,36 +100,93 @@ def command(
         raise SystemExit(1)
 
 
-def write_labels(
-    target: Path, scored: Scored, size: tuple[int, int], ensemble: Any, crf: CrfSettings
-) -> None:
+class Refinable(NamedTuple):
+    """What is stored of a photo, as the CRF takes it.
+
+    Attributes:
+        scored: the maps that are wanted, with the photo.
+        ensemble: how they are put together.
+        stored: the whole of it.
+        system: what the maps are of.
+    """
+
+    scored: Scored
+    ensemble: Ensemble
+    stored: Stored
+    system: str
+
+    def labels(self, crf: CrfSettings | None) -> NDArray[np.uint8]:
+        """Refined labels in the size of the photo; None leaves the maps as they are."""
+        from deconvnet_cli.segmenter import label_photo
+
+        width, height = self.stored.width, self.stored.height
+        return label_photo(self.scored, width, height, self.ensemble, crf).labels
+
+
+def refinable(
+    path: Path, photo: Path | None, system: str | None, rule: str | None, share: float | None
+) -> Refinable:
+    """Read one file of the store, and its photo where it was or where ``photo`` says.
+
+    Raises:
+        DatasetError, ImageError: one of them cannot be used.
+    """
+    from dataclasses import replace
+
+    from deconvnet_cli.score_store import read_scores, scored_again
+    from deconvnet_cli.table import part, parts_there
+
+    stored = read_scores(path)
+    scored = scored_again(stored, photo)
+    chosen = system or parts_there(stored.maps)
+    scored = replace(scored, maps=part(stored.maps, chosen, path))
+    return Refinable(scored, stored.ensemble(rule, share), stored, chosen)
+
+
+def write_labels(target: Path, found: Refinable, crf: CrfSettings) -> None:
     """Refine one photo and write its label PNG."""
     from deconvnet_cli.images import label_png, make_folder, write_whole
-    from deconvnet_cli.segmenter import label_photo
 
-    result = label_photo(scored, size[0], size[1], ensemble, crf)
+    refuse_overwriting(found.stored.photo, target)
+    result = found.labels(crf)
     make_folder(target.parent)
-    write_whole(target, label_png(result.labels))
+    write_whole(target, label_png(result))
 
 
 def sweep(
-    files: Any, choices: Mapping[str, CrfSettings | None], read: Any, tree: Any
+    files: Iterable[tuple[Path, Path]],
+    choices: Mapping[str, CrfSettings | None],
+    read: Callable[[Path, Path], Refinable],
+    tree: VocTree,
 ) -> dict[str, float]:
-    """Mean IoU by the name of each choice, over all files."""
+    """Mean IoU by the name of each choice, over all files.
+
+    Raises:
+        DatasetError: a file or its mask cannot be used, or files are of different systems.
+    """
     import numpy as np
 
     from deconvnet_cli.metrics import confusion, scores
-    from deconvnet_cli.segmenter import label_photo
     from deconvnet_cli.voc import CLASSES, read_mask
 
     total = {name: np.zeros((len(CLASSES),) * 2, np.int64) for name in choices}
-    for path in files:
-        truth = read_mask(tree.mask(path.stem))
-        scored, size, ensemble = read(path)
-        for name, crf in choices.items():
-            total[name] += confusion(
-                truth, label_photo(scored, size[0], size[1], ensemble, crf).labels
+    systems = set()
+    for path, relative in files:
+        image = relative.with_suffix("").as_posix()
+        if not tree.mask(image).is_file():
+            image = path.stem  # scored from a folder above JPEGImages, or of a submission
+        truth = read_mask(tree.mask(image))
+        found = read(path, tree.image(image))
+        systems.add(found.system)
+        if len(systems) > 1:
+            raise DatasetError(
+                f"{path}: scores of {found.system}, others are not; choose one with --net"
             )
+        for name, crf in choices.items():
+            try:
+                total[name] += confusion(truth, found.labels(crf))
+            except DatasetError as error:
+                raise DatasetError(f"{path}: {error}") from error
     return {name: scores(counts).mean_iou for name, counts in total.items()}
 
 
@@ -142,14 +197,20 @@ def stored_files(sources: tuple[Path, ...]) -> dict[Path, Path]:
         UsageError: a source is missing or has none, or two files would have the same output.
     """
     files: dict[Path, Path] = {}
+    seen: set[Path] = set()
+    outputs: set[Path] = set()
     for source in sources:
         found = sorted(source.rglob("*.npz")) if source.is_dir() else [source]
         if not found or not found[0].exists():
             raise UsageError(f"{source}: no stored scores; `batch --save-scores` makes them")
         for path in found:
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
             relative = path.relative_to(source) if source.is_dir() else Path(path.name)
-            if relative in files.values() and path not in files:
+            if relative in outputs:
                 raise UsageError(f"{path}: another file has the output {relative} already")
+            outputs.add(relative)
             files[path] = relative
     return files
 
@@ -162,7 +223,9 @@ def settings_of(pairs: tuple[str, ...]) -> CrfSettings:
 
     settings = CrfSettings()
     for pair in pairs:
-        ((name, value),) = parsed(pair)
+        (name, value), *more = parsed(pair)
+        if more:
+            raise UsageError(f"{pair}: --set takes one value; several are for --grid")
         settings = replace(settings, **{name: value})
     return settings
 
@@ -173,7 +236,11 @@ def combinations(base: CrfSettings, grid: tuple[str, ...]) -> dict[str, CrfSetti
     from itertools import product
 
     choices: dict[str, CrfSettings | None] = {"no CRF": None}
-    for values in product(*(list(parsed(text)) for text in grid)):
+    axes = [list(parsed(text)) for text in grid]
+    names = [axis[0][0] for axis in axes]
+    if len(set(names)) < len(names):
+        raise UsageError("--grid: a setting is named twice; give all its values at once")
+    for values in product(*axes):
         name = ", ".join(f"{key} = {value}" for key, value in values)
         choices[name] = replace(base, **dict(values))
     return choices
@@ -183,7 +250,7 @@ def parsed(text: str) -> Iterator[tuple[str, Any]]:
     """``NAME=VALUE,VALUE`` as pairs.
 
     Raises:
-        UsageError: no such setting, or a value that is no number above 0 (weights may be 0).
+        UsageError: no such setting, or a value that is no number or out of range.
     """
     from deconvnet_cli.crf import CrfSettings
 
@@ -197,6 +264,7 @@ def parsed(text: str) -> Iterator[tuple[str, Any]]:
             number = kinds[name](value)
         except ValueError:
             raise UsageError(f"{text}: {value or 'nothing'} is no {kinds[name].__name__}") from None
-        if not number > 0 and not (number == 0 and name.endswith("weight")):
-            raise UsageError(f"{text}: {name} must be above 0")
+        low = 0 if name.endswith("weight") else LEAST
+        if not low <= number <= MOST:
+            raise UsageError(f"{text}: {name} must be {low} to {MOST}")
         yield name, number

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.options import JSON, QUIET, SEGMENTING, apply, prepare
+from deconvnet_cli.commands.label_maps import checked, from_folder, from_nets, from_store
+from deconvnet_cli.commands.options import JSON, QUIET, SEGMENTING, apply, refuse_overwriting
 from deconvnet_cli.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
+    from deconvnet_cli.commands.label_maps import Predict
     from deconvnet_cli.evaluation import Tally
-    from deconvnet_cli.scoreboard import Labels, Scoreboard
+    from deconvnet_cli.scoreboard import Scoreboard
     from deconvnet_cli.voc import VocTree
-
-    Predict = Callable[[str, Labels], Mapping[str, Labels]]
 
 
 @click.command("evaluate")
@@ -76,14 +75,20 @@ def command(
     in no prediction is left out of the mean. With --merge or --compare, FILEs that -o wrote are
     read instead.
     """
-    if merge and compare:
-        raise UsageError("--merge and --compare are two things to do; give one of them")
     if as_json and as_csv:
         raise UsageError("--json and --csv both want standard output; give one of them")
-    if files and not (merge or compare):
-        raise UsageError(f"{files[0]}: files are for --merge and --compare")
-    if page and (merge or compare):
-        raise UsageError("--report shows images, so it needs a run: --voc-root")
+    if merge or compare:
+        sources = {
+            "--voc-root": voc_root,
+            "--predictions": predictions,
+            "--scores": scores,
+            "--table": table,
+            "--report": page,
+        }
+        check_reading(merge, compare, output, as_csv, [name for name in sources if sources[name]])
+    else:
+        check_running(files, predictions, allow_missing, scores, table, options["system"])
+    check_outputs(files, output, page)
 
     from deconvnet_cli import report
     from deconvnet_cli.scoreboard import comparisons, write_tallies
@@ -94,31 +99,71 @@ def command(
     about: dict[str, Any] = {}
     if merge:
         tallies = merged_files(files)
+        about = {"merged": [str(path) for path in files]}
     else:
         tree, names = listed(voc_root, split, limit)
-        if sum((predictions is not None, scores is not None)) == 2:
-            raise UsageError("--predictions and --scores are two sources; give one of them")
-        if allow_missing and predictions is None:
-            raise UsageError("--allow-missing goes with --predictions")
         if predictions is not None:
-            if table:
-                raise UsageError("--table needs scores, which label PNGs are not; see --scores")
             names = checked(predictions, tree, names, allow_missing)
             predict = from_folder(predictions)
             about = {"predictions": {"folder": str(predictions)}}
         elif scores is not None:
-            predict, about = from_store(scores, table, options)
+            predict, about = from_store(scores, tree, names, table, options)
         else:
             predict, about = from_nets(tree, table, options)
         about = {"list": {"split": split, "images": len(names)}, **about}
         board = run(tree, names, predict, quiet)
         tallies = board.tallies
-        if page is not None:
-            write_page(page, tree, board, about)
     if output is not None:
         write_tallies(output, tallies, about)
     results = {name: tally.result() for name, tally in tallies.items()}
     report.results(results, comparisons(tallies), quiet=quiet, as_json=as_json, as_csv=as_csv)
+    if page is not None:
+        write_page(page, tree, board, about)
+
+
+def check_reading(
+    merge: bool, compare: bool, output: Path | None, as_csv: bool, sources: list[str]
+) -> None:
+    """Raise UsageError unless the options fit a command that reads FILEs."""
+    if merge and compare:
+        raise UsageError("--merge and --compare are two things to do; give one of them")
+    if sources:
+        raise UsageError(f"--merge and --compare read files of counts; leave out {sources[0]}")
+    if compare and (output is not None or as_csv):
+        raise UsageError("--compare writes no counts; leave out -o and --csv")
+
+
+def check_running(
+    files: tuple[Path, ...],
+    predictions: Path | None,
+    allow_missing: bool,
+    scores: Path | None,
+    table: bool,
+    system: str | None,
+) -> None:
+    """Raise UsageError unless the options fit a run."""
+    if files:
+        raise UsageError(f"{files[0]}: files are for --merge and --compare")
+    if predictions is not None and scores is not None:
+        raise UsageError("--predictions and --scores are two sources; give one of them")
+    if allow_missing and predictions is None:
+        raise UsageError("--allow-missing goes with --predictions")
+    if table and predictions is not None:
+        raise UsageError("--table needs scores, which label PNGs are not; see --scores")
+    if table and system not in (None, "edeconvnet"):
+        raise UsageError(f"--table has rows of all nets; leave out --net {system}")
+
+
+def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | None) -> None:
+    """Raise UsageError, before hours of work, if a file cannot be written where it is wanted."""
+    for target in (output, page):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise UsageError(f"{target.parent}: no such folder; make it, or give another output")
+    if output is not None:
+        if page is not None and output.resolve() == page.resolve():
+            raise UsageError(f"{output}: -o and --report are two files; give them two names")
+        for file in files:
+            refuse_overwriting(file, output, "one of the files to add up")
 
 
 def listed(root: Path | None, split: str, limit: int | None) -> tuple[VocTree, list[str]]:
@@ -132,88 +177,6 @@ def listed(root: Path | None, split: str, limit: int | None) -> tuple[VocTree, l
     if len(set(names)) < len(names):
         raise DatasetError(f"{split}: an image is named twice in this list; name it once")
     return tree, names[:limit]
-
-
-def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) -> list[str]:
-    """The names whose label PNGs can be scored; all problems are said before it fails."""
-    from deconvnet_cli import report
-    from deconvnet_cli.predictions import problems_of
-
-    problems = problems_of(folder, tree, names)
-    lines = list(problems.wrong)
-    remedy = ""
-    if not allow_missing and problems.missing:
-        lines += [f"{folder / name}.png: missing" for name in problems.missing]
-        remedy = "; --allow-missing leaves out the missing ones"
-    if len(lines) == 1:
-        raise DatasetError(lines[0] + remedy)
-    if lines:
-        report.problems(lines)
-        raise DatasetError(
-            f"{folder}: {len(lines)} of {len(names)} label PNGs cannot be scored{remedy}"
-        )
-    left = [name for name in names if name not in set(problems.missing)]
-    if not left:
-        raise DatasetError(f"{folder}: has no label PNG of this list; they are called NAME.png")
-    if problems.missing:
-        report.note(f"{len(problems.missing)} of {len(names)} images are missing and left out")
-    return left
-
-
-def from_folder(folder: Path) -> Predict:
-    """Label maps from the PNGs of a folder."""
-    from deconvnet_cli.predictions import read_prediction
-
-    return lambda name, truth: {"predictions": read_prediction(folder / f"{name}.png", truth)}
-
-
-def from_nets(
-    tree: VocTree, table: bool, options: dict[str, Any]
-) -> tuple[Predict, dict[str, Any]]:
-    """Label maps from running the nets, and what is to be said about them."""
-    if table:
-        options = {**options, "system": "edeconvnet", "crf": True}
-    nets, settings = prepare(**options)
-
-    from deconvnet_cli.images import read_photo
-    from deconvnet_cli.scoreboard import TABLE
-    from deconvnet_cli.segmenter import score_photo
-    from deconvnet_cli.systems import describe
-    from deconvnet_cli.table import label_rows, row_of
-
-    rows = TABLE if table else (row_of(nets.system, crf=settings.crf),)
-
-    def predict(name: str, truth: Labels) -> dict[str, Labels]:
-        photo = read_photo(tree.image(name))
-        scored = score_photo(photo, nets, settings)
-        return label_rows(scored, rows, photo.width, photo.height, nets.ensemble)
-
-    return predict, describe(nets, settings)
-
-
-def from_store(
-    folder: Path, table: bool, options: dict[str, Any]
-) -> tuple[Predict, dict[str, Any]]:
-    """Label maps from stored scores, without a net."""
-    from deconvnet_cli.score_store import read_scores, scored_again
-    from deconvnet_cli.scoreboard import TABLE
-    from deconvnet_cli.table import label_rows, parts_there, row_of
-
-    if table or options["crf"]:
-        from deconvnet_cli.crf import require_pydensecrf
-
-        require_pydensecrf()
-
-    def predict(name: str, truth: Labels) -> dict[str, Labels]:
-        path = folder / f"{name}.npz"
-        stored = read_scores(path)
-        system = options["system"] or parts_there(stored.maps)
-        rows = TABLE if table else (row_of(system, crf=options["crf"]),)
-        ensemble = stored.ensemble(options["ensemble"], options["share"])
-        scored = scored_again(stored)
-        return label_rows(scored, rows, stored.width, stored.height, ensemble, source=path)
-
-    return predict, {"scores": {"folder": str(folder)}}
 
 
 def run(tree: VocTree, names: list[str], predict: Predict, quiet: bool) -> Scoreboard:

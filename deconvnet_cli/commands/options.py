@@ -32,12 +32,23 @@ class Edges(click.ParamType[str]):
         self.fail(f"{value!r} is neither 'gradient' nor 'structured:FILE'")
 
 
+class Proposals(click.ParamType[int]):
+    """A number of boxes, or ``auto``, which is 0."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value == "auto":
+            return 0
+        return click.IntRange(1).convert(value, param, ctx)
+
+
 PROPOSALS = (
     click.option(
         "--proposals",
-        type=click.IntRange(1),
+        type=Proposals(),
         help="Boxes that are segmented, the whole photo among them; the weights say how many by "
-        "default (50 in the paper).",
+        "default (50 in the paper). auto: no more of them once they hardly change a label.",
     ),
     click.option(
         "--candidates",
@@ -99,7 +110,6 @@ SEGMENTING = (
     click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True),
     click.option(
         "--rule",
-        "merge",
         type=click.Choice(["max", "max-probability", "mean-probability", "context"]),
         help="How overlapping crops are merged; the weights say which by default.",
     ),
@@ -138,14 +148,18 @@ def prepare(
     device: str,
     precision: str,
     batch_size: int,
-    merge: str | None,
+    rule: str | None,
     crf: bool,
     proposals: int | None,
+    plain: bool = False,
     **boxes: Any,
 ) -> tuple[Nets, SegmentSettings]:
     """Nets on their device, and settings, from the options in ``SEGMENTING``.
 
     Whatever can be wrong with them is found here, before the first photo.
+
+    Args:
+        plain: leave the nets as they were trained, in fp32: what others are measured against.
     """
     from deconvnet_cli.devices import choose_device, choose_precision
     from deconvnet_cli.segmenter import SegmentSettings
@@ -157,15 +171,17 @@ def prepare(
         require_pydensecrf()
     chosen = choose_device(device)
     settings = SegmentSettings(
-        proposals=proposals,
+        proposals=proposals or None,
+        until_settled=proposals == 0,
         boxes=proposal_settings(**boxes),
         batch_size=batch_size,
-        merge=merge,
+        merge=rule,
         crf=crf,
-        precision=choose_precision(precision, chosen),
     )
     nets = choose_nets(system, weights, fcn_weights, ensemble, share)
-    return nets.to(chosen), settings
+    if plain:
+        return nets.plain(chosen), settings
+    return nets.ready(chosen, choose_precision(precision, chosen)), settings
 
 
 def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself") -> None:

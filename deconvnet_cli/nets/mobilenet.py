@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -165,7 +166,11 @@ class DeconvNetMobile(MobileNetEncoder):
         x, switches = self.encode(x)
         features, coarse = self.head(x)
         coarse = self.enlarge(coarse, (height, width))
-        return self.decode(features, switches) + coarse, coarse
+        scores = self.decode(features, switches)
+        if scores.is_contiguous(memory_format=torch.channels_last):
+            # A sum of two layouts takes several times as long as a change of one and a sum.
+            coarse = coarse.contiguous(memory_format=torch.channels_last)
+        return scores + coarse, coarse
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_with_coarse(x)[0]

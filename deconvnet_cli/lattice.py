@@ -1,0 +1,255 @@
+"""Gaussian filtering of many-dimensional points on the permutohedral lattice.
+
+Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice",
+Eurographics 2010, section 3. The lattice in d dimensions lies in the plane of the d + 1 integer
+coordinates that add up to 0 and leave the same remainder, divided by d + 1. Every point lies in a
+simplex of d + 1 vertices, one of each remainder: its value is spread over them (splat), the
+vertices are mixed with their neighbours along each of d + 1 directions (blur), and the point
+gathers from its vertices (slice).
+
+Only tensor operations are used, none of them on single vertices. In place of a hash table the
+vertices are sorted, once for each direction, so that neighbours stand side by side and the blur is
+a sum of shifted copies. Nothing is added up in an order that depends on threads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+KEY_BITS = 63  # that an int64 has for a vertex's coordinates
+
+
+@dataclass(frozen=True)
+class Simplices:
+    """Where each of N points lies among the vertices.
+
+    Attributes:
+        corner: int32 d + 1 x N, coordinates of the vertex of remainder 0, divided by d + 1.
+        rank: int64 d + 1 x N, place of each coordinate, the one furthest above ``corner`` first.
+        weights: d + 1 x N, share of the point in its vertex of each remainder; a column adds up
+            to 1.
+    """
+
+    corner: Tensor
+    rank: Tensor
+    weights: Tensor
+
+
+def simplices(features: Tensor) -> Simplices:
+    """Find the simplex of each point (section 3.1 of the paper).
+
+    Args:
+        features: float32 d x N, in standard deviations of the Gaussian.
+    """
+    d, count = features.shape
+    # Into the plane, so scaled that the blur and both interpolations make a deviation of 1. In
+    # units of d + 1 the vertices of remainder 0 are at whole numbers.
+    lifted = features.new_empty(d + 1, count)
+    total = features.new_zeros(count)
+    for axis in range(d, 0, -1):
+        part = features[axis - 1] * math.sqrt(2 / 3 / (axis * (axis + 1)))
+        torch.sub(total, part, alpha=axis, out=lifted[axis])
+        total += part
+    lifted[0] = total
+
+    corner = lifted.round()
+    above = lifted.sub_(corner)  # d + 1 x N, -0.5 to 0.5
+    rank = torch.zeros(d + 1, count, dtype=torch.int8, device=features.device)
+    for one in range(d):
+        for other in range(one + 1, d + 1):
+            smaller = above[one] < above[other]
+            rank[one] += smaller
+            rank[other] += ~smaller
+    # Rounded one by one, the coordinates need not add up to 0: those that were rounded furthest
+    # are moved on by one.
+    rank += corner.sum(0).to(torch.int8)
+    moved = (rank < 0).to(torch.int8) - (rank > d).to(torch.int8)
+    rank += moved * (d + 1)
+    above -= moved
+    corner += moved
+
+    order = rank.long()
+    falling = torch.empty_like(above).scatter_(0, order, above)
+    weights = torch.empty_like(above)
+    torch.sub(falling[d] + 1, falling[0], out=weights[0])
+    torch.sub(falling[:d].flip(0), falling[1:].flip(0), out=weights[1:])
+    return Simplices(corner.int(), order, weights)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Each vertex as one integer: differences of its coordinates in bit fields.
+
+    With k the coordinates, field i, for i = 0 to d - 1, holds (k_i - k_d) / (d + 1), field 0 on
+    top, and the lowest bits hold k_d. A step in direction m adds 1 to all coordinates and takes
+    d + 1 from k_m. For m < d it changes field m and the lowest bits alone.
+
+    Attributes:
+        keys: int64 d + 1 x N, the vertex of each remainder of each point.
+        shifts: lowest bit of each field.
+    """
+
+    keys: Tensor
+    shifts: tuple[int, ...]
+
+    def along(self, vertices: Tensor, direction: int) -> Tensor:
+        """Keys that are one apart for neighbours in this direction, and for no others.
+
+        Args:
+            vertices: int64 M, keys as in ``keys``.
+        """
+        d = len(self.shifts)
+        top = self.shifts[0]
+        if direction == 0:
+            return vertices & ((1 << top) - 1)
+        if direction < d:
+            field = (1 << self.shifts[direction - 1]) - (1 << self.shifts[direction])
+            return vertices & ~field
+        # In direction d it is k_0 that goes up by one, and the differences from it that stay.
+        change = (d + 1) - sum(1 << shift for shift in self.shifts[1:])
+        return (vertices & ((1 << top) - 1)) + (vertices >> top) * change
+
+
+def pack(found: Simplices) -> Keys:
+    """Keys of the vertices of all simplices.
+
+    Raises:
+        ValueError: the points are spread over more of the lattice than 63 bits can tell apart.
+    """
+    d = len(found.corner) - 1
+    fields = found.corner[:d] - found.corner[d]
+    # Of each field both what it holds and what direction d makes of it must fit. The other
+    # vertices of a simplex are up to one step away in each direction.
+    from_first = fields - fields[0]
+    lows, highs = fields.amin(1).tolist(), fields.amax(1).tolist()
+    spans = [high - low + 3 for low, high in zip(lows, highs, strict=True)]
+    spans = [
+        max(span, high - low + 3)
+        for span, low, high in zip(
+            spans, from_first.amin(1).tolist(), from_first.amax(1).tolist(), strict=True
+        )
+    ]
+    ends = found.corner[[0, d]]
+    steps = int((ends.amax(1) - ends.amin(1)).max()) + 2
+    shifts = [((d + 1) * steps).bit_length()]
+    for span in spans[:0:-1]:
+        shifts.insert(0, shifts[0] + span.bit_length())
+    if shifts[0] + spans[0].bit_length() > KEY_BITS:
+        raise ValueError("the kernel is too narrow for points that lie so far apart")
+
+    last = (found.corner[d] - found.corner[d].min() + 1).long().mul_(d + 1)
+    for field, low, shift in zip(fields, lows, shifts, strict=True):
+        last += (field.long() - (low - 1)) << shift
+    step = [1 - (1 << shift) for shift in shifts] + [sum(1 << shift for shift in shifts) - d]
+    # From one vertex of the simplex to the next: in the direction of the coordinate that is
+    # lowest above the corner first.
+    steps_by_rank = torch.tensor(step, device=last.device)[:, None].expand(found.rank.shape)
+    keys = torch.empty_like(found.rank)
+    onward = torch.empty_like(keys).scatter_(0, found.rank, steps_by_rank)
+    keys[0] = last
+    for remainder in range(d):
+        torch.add(keys[remainder], onward[d - remainder], out=keys[remainder + 1])
+    return Keys(keys, tuple(shifts))
+
+
+class Lattice:
+    """The filter for one set of points.
+
+    Attributes:
+        points: N, how many there are.
+        vertices: M, how many vertices have a point near.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        """Find the vertices and who is whose neighbour.
+
+        Args:
+            features: float32 d x N, in standard deviations of the Gaussian.
+
+        Raises:
+            ValueError: the points lie too far apart, see :func:`pack`.
+        """
+        found = simplices(features)
+        packed = pack(found)
+        self.points = features.shape[1]
+        # The points of each vertex, as bags: one after the other, with the start of each.
+        bags: list[tuple[Tensor, Tensor, Tensor]] = []
+        homes = torch.empty_like(packed.keys)  # d + 1 x N, number of the vertex
+        vertices: list[Tensor] = []
+        self.vertices = 0
+        # Two remainders have no vertex in common, and short arrays are sorted in the cache.
+        for remainder, keys in enumerate(packed.keys):
+            ordered, point = keys.sort(stable=True)
+            first = torch.ones_like(ordered, dtype=torch.bool)
+            torch.ne(ordered[1:], ordered[:-1], out=first[1:])
+            number = first.cumsum(0).add_(self.vertices - 1)
+            homes[remainder].scatter_(0, point, number)
+            starts = first.nonzero().view(-1)
+            vertices.append(ordered[starts])
+            self.vertices += len(starts)
+            bags.append(
+                (point.int(), found.weights[remainder][point], starts + remainder * self.points)
+            )
+        self._point = torch.cat([bag[0] for bag in bags])  # int32 (d + 1) N
+        self._share = torch.cat([bag[1] for bag in bags])
+        ends = starts.new_tensor([len(self._point)])
+        self._start = torch.cat([bag[2] for bag in bags] + [ends]).int()  # M + 1
+
+        # For each direction: how to bring the vertices in order, and half of what is linked.
+        self._moves: list[Tensor] = []  # int64 M, out of the order of the direction before
+        self._links: list[Tensor] = []  # M - 1, between a vertex and the next: 0.5 or 0
+        every = torch.cat(vertices)
+        for direction in range(len(packed.keys)):
+            ordered, move = packed.along(every, direction).sort(stable=True)
+            every = every[move]
+            self._moves.append(move)
+            self._links.append((ordered[1:] - ordered[:-1] == 1).float().mul_(0.5))
+        place = torch.arange(self.vertices, device=features.device)
+        for move in self._moves:
+            place = place[move]
+        back = torch.empty_like(place, dtype=torch.int32)
+        back[place] = torch.arange(self.vertices, dtype=torch.int32, device=features.device)
+        self._slot = back[homes].t().contiguous()  # int32 N x d + 1
+        self._weight = found.weights.t().contiguous()  # N x d + 1
+
+    def scale(self, factor: Tensor) -> None:
+        """Multiply what every point gives and what it gets by ``factor`` (N) from now on."""
+        self._weight *= factor[:, None]
+        self._share *= factor[self._point]
+
+    def filter(self, values: Tensor) -> Tensor:
+        """Sum the values of all points, weighted by the Gaussian of their distance.
+
+        The sums are right up to one factor, the same for all points.
+
+        Args:
+            values: float32 C x N.
+
+        Returns:
+            float32 C x N.
+        """
+        channels = len(values)
+        rows = F.embedding_bag(
+            self._point,
+            values.t().contiguous(),
+            self._start,
+            mode="sum",
+            per_sample_weights=self._share,
+            include_last_offset=True,
+        )
+        mixed = rows.t().contiguous().view(-1).view(channels, -1)  # C x M
+        moved = torch.empty_like(mixed)
+        for move, link in zip(self._moves, self._links, strict=True):
+            torch.index_select(mixed, 1, move, out=moved)
+            mixed.copy_(moved)
+            mixed[:, :-1].addcmul_(moved[:, 1:], link)
+            mixed[:, 1:].addcmul_(moved[:, :-1], link)
+        rows = F.embedding_bag(
+            self._slot, mixed.t().contiguous(), mode="sum", per_sample_weights=self._weight
+        )
+        return rows.t().contiguous().view(-1).view(channels, -1)
