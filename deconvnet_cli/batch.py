@@ -1,4 +1,4 @@
-"""Many photos: which there are, where their labels go, and doing them one after another."""
+"""Many photos: which there are, where their labels go, and doing them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import glob
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
 from deconvnet_cli.images import make_folder
+from deconvnet_cli.pipeline import in_order
+
+Line = TypeVar("Line")
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"))
 
@@ -98,19 +102,29 @@ def plan(sources: Iterable[str], output: Path) -> list[Job]:
 
 def run(
     jobs: list[Job],
-    make: Callable[[Job], None],
+    make: Callable[[Job], Line],
+    made: Callable[[Line], None],
     failed: Callable[[Job, DeconvnetError], None],
+    workers: int = 1,
 ) -> int:
-    """Do the jobs in order; one that fails is told to ``failed`` and the others go on.
+    """Do the jobs; one that fails is told to ``failed`` and the others go on.
+
+    Args:
+        make: does a job, in one of ``workers`` threads.
+        made: is told what ``make`` returned, in this thread and in the order of the jobs.
 
     Returns:
         How many failed.
     """
+
+    def begin(job: Job) -> Line:
+        make_folder(job.target.parent)
+        return make(job)
+
     count = 0
-    for job in jobs:
+    for job, result in in_order(jobs, begin, workers):
         try:
-            make_folder(job.target.parent)
-            make(job)
+            made(result())
         except DeconvnetError as error:
             count += 1
             failed(job, error)

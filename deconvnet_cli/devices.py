@@ -8,6 +8,7 @@ import torch
 
 from deconvnet_cli.errors import DeviceError
 
+MOST_WORKERS = 8  # unless more are asked for
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -75,6 +76,11 @@ def one_core_a_photo() -> None:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+def at_a_time(workers: int | None) -> int:
+    """How many photos are worked on at a time; each takes some hundred megabytes of memory."""
+    return workers or min(cores(), MOST_WORKERS)
 
 
 def cores() -> int:

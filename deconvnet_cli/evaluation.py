@@ -194,6 +194,8 @@ def _parsed(content: object) -> Tally:
     tally.boundary = _counts(content, "boundary", tally.boundary.shape)
     if (tally.boundary[0] > tally.boundary[1]).any():
         raise ValueError("in boundary an intersection is larger than its union")
+    if tally.confusion.any() and not tally.boundary[1].any():
+        raise ValueError("it has pixels and no boundary")
     tally.sums = unpacked(content.get("bootstrap"), tally.replicates, tally.classes)
     return tally
 

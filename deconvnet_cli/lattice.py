@@ -166,7 +166,7 @@ class Lattice:
     """
 
     def __init__(self, features: Tensor) -> None:
-        """Find the vertices and who is whose neighbour.
+        """Find the vertices, and which of them are neighbours.
 
         Args:
             features: float32 d x N, in standard deviations of the Gaussian.
@@ -177,50 +177,43 @@ class Lattice:
         found = simplices(features)
         packed = pack(found)
         self.points = features.shape[1]
-        # The points of each vertex, as bags: one after the other, with the start of each.
-        bags: list[tuple[Tensor, Tensor, Tensor]] = []
-        homes = torch.empty_like(packed.keys)  # d + 1 x N, number of the vertex
-        vertices: list[Tensor] = []
         self.vertices = 0
-        # Two remainders have no vertex in common, and short arrays are sorted in the cache.
-        for remainder, keys in enumerate(packed.keys):
+        # The vertices are numbered. Two remainders have none in common, so each is sorted alone:
+        # short arrays fit the cache.
+        self._splat_to = torch.empty_like(packed.keys)  # d + 1 x N
+        kept: list[Tensor] = []
+        for numbers, keys in zip(self._splat_to, packed.keys, strict=True):
             ordered, point = keys.sort(stable=True)
             first = torch.ones_like(ordered, dtype=torch.bool)
             torch.ne(ordered[1:], ordered[:-1], out=first[1:])
-            number = first.cumsum(0).add_(self.vertices - 1)
-            homes[remainder].scatter_(0, point, number)
-            starts = first.nonzero().view(-1)
-            vertices.append(ordered[starts])
-            self.vertices += len(starts)
-            bags.append(
-                (point.int(), found.weights[remainder][point], starts + remainder * self.points)
-            )
-        self._point = torch.cat([bag[0] for bag in bags])  # int32 (d + 1) N
-        self._share = torch.cat([bag[1] for bag in bags])
-        ends = starts.new_tensor([len(self._point)])
-        self._start = torch.cat([bag[2] for bag in bags] + [ends]).int()  # M + 1
+            numbers.scatter_(0, point, first.cumsum(0).add_(self.vertices - 1))
+            kept.append(ordered.index_select(0, first.nonzero().view(-1)))
+            self.vertices += len(kept[-1])
+        vertices = torch.cat(kept)
 
-        # For each direction: how to bring the vertices in order, and half of what is linked.
-        self._moves: list[Tensor] = []  # int64 M, out of the order of the direction before
-        self._links: list[Tensor] = []  # M - 1, between a vertex and the next: 0.5 or 0
-        every = torch.cat(vertices)
+        self._moves: list[Tensor] = []  # int32 M, out of the order of the direction before
+        self._links: list[Tensor] = []  # float32 M - 1: 1 if the next in order is a neighbour
+        number = torch.arange(self.vertices, device=features.device)
         for direction in range(len(packed.keys)):
-            ordered, move = packed.along(every, direction).sort(stable=True)
-            every = every[move]
-            self._moves.append(move)
-            self._links.append((ordered[1:] - ordered[:-1] == 1).float().mul_(0.5))
-        place = torch.arange(self.vertices, device=features.device)
-        for move in self._moves:
-            place = place[move]
-        back = torch.empty_like(place, dtype=torch.int32)
-        back[place] = torch.arange(self.vertices, dtype=torch.int32, device=features.device)
-        self._slot = back[homes].t().contiguous()  # int32 N x d + 1
-        self._weight = found.weights.t().contiguous()  # N x d + 1
+            ordered, move = packed.along(vertices, direction).sort(stable=True)
+            vertices = vertices.index_select(0, move)
+            number = number.index_select(0, move)
+            self._moves.append(move.int())
+            self._links.append(torch.eq(ordered[1:], ordered[:-1] + 1).float())
+        place = torch.empty_like(number, dtype=torch.int32)
+        place[number] = torch.arange(self.vertices, dtype=torch.int32, device=features.device)
+
+        self._weights = found.weights  # d + 1 x N
+        # As bags, one of d + 1 vertices in the last order for each point.
+        self._slice_from = place.index_select(0, self._splat_to.view(-1)).view_as(self._splat_to).t().reshape(-1)  # int32 N (d + 1)
+        self._slice_weights = found.weights.t().reshape(-1)
+        ends = torch.arange(self.points + 1, dtype=torch.int32, device=features.device)
+        self._slice_ends = ends.mul_(len(packed.keys))
 
     def scale(self, factor: Tensor) -> None:
         """Multiply what every point gives and what it gets by ``factor`` (N) from now on."""
-        self._weight *= factor[:, None]
-        self._share *= factor[self._point]
+        self._weights *= factor
+        self._slice_weights.view(self.points, -1).mul_(factor[:, None])
 
     def filter(self, values: Tensor) -> Tensor:
         """Sum the values of all points, weighted by the Gaussian of their distance.
@@ -233,23 +226,35 @@ class Lattice:
         Returns:
             float32 C x N.
         """
-        channels = len(values)
-        rows = F.embedding_bag(
-            self._point,
-            values.t().contiguous(),
-            self._start,
-            mode="sum",
-            per_sample_weights=self._share,
-            include_last_offset=True,
-        )
-        mixed = rows.t().contiguous().view(-1).view(channels, -1)  # C x M
-        moved = torch.empty_like(mixed)
+        # One channel at a time: transposing rows of a few channels costs more than is won.
+        return torch.stack([self._slice(self._blur(self._splat(channel))) for channel in values])
+
+    def _splat(self, values: Tensor) -> Tensor:
+        """M sums of the N values around each vertex."""
+        sums = values.new_zeros(self.vertices)
+        shares = (self._weights * values).view(-1)
+        if sums.is_cuda:  # where scatter_add_ adds in any order
+            return sums.index_put_((self._splat_to.view(-1),), shares, accumulate=True)
+        return sums.scatter_add_(0, self._splat_to.view(-1), shares)
+
+    def _blur(self, values: Tensor) -> Tensor:
+        """Add half of both neighbours along each direction; M values in the last order."""
+        blurred = values
+        moved = torch.empty_like(values)
         for move, link in zip(self._moves, self._links, strict=True):
-            torch.index_select(mixed, 1, move, out=moved)
-            mixed.copy_(moved)
-            mixed[:, :-1].addcmul_(moved[:, 1:], link)
-            mixed[:, 1:].addcmul_(moved[:, :-1], link)
-        rows = F.embedding_bag(
-            self._slot, mixed.t().contiguous(), mode="sum", per_sample_weights=self._weight
-        )
-        return rows.t().contiguous().view(-1).view(channels, -1)
+            torch.index_select(blurred, 0, move, out=moved)
+            torch.addcmul(moved[:-1], moved[1:], link, value=0.5, out=blurred[:-1])
+            blurred[-1:] = moved[-1:]
+            blurred[1:].addcmul_(moved[:-1], link, value=0.5)
+        return blurred
+
+    def _slice(self, values: Tensor) -> Tensor:
+        """N weighted sums of the vertices of each point."""
+        return F.embedding_bag(
+            self._slice_from,
+            values.view(-1, 1),
+            self._slice_ends,
+            mode="sum",
+            per_sample_weights=self._slice_weights,
+            include_last_offset=True,
+        ).view(-1)

@@ -17,6 +17,7 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation import Tally
 from deconvnet_cli.images import write_whole
 from deconvnet_cli.metrics import image_iou
+from deconvnet_cli.pipeline import in_order
 from deconvnet_cli.voc import CLASSES, VocTree, read_mask
 
 Labels = NDArray[np.uint8]
@@ -110,19 +111,26 @@ def count(
     tree: VocTree,
     names: Iterable[str],
     predict: Callable[[str, Labels], Mapping[str, Labels]],
+    workers: int = 1,
 ) -> Scoreboard:
     """Score a list.
 
     Args:
         predict: label maps of an image, by row, given its name and its mask.
+        workers: threads that call it; the counts are the same for any number.
 
     Raises:
         DatasetError: a mask or a label map that cannot be used.
     """
-    board = Scoreboard()
-    for name in names:
+
+    def look(name: str) -> tuple[Labels, Mapping[str, Labels]]:
         truth = read_mask(tree.mask(name))
-        board.add(name, truth, predict(name, truth))
+        return truth, predict(name, truth)
+
+    board = Scoreboard()
+    for name, result in in_order(names, look, workers):
+        truth, rows = result()
+        board.add(name, truth, rows)
     return board
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from deconvnet_cli import images
+from deconvnet_cli.cli import COMMANDS
 from deconvnet_cli.voc import CLASSES, palette
 
 
@@ -48,9 +49,7 @@ def test_help_imports_neither_torch_nor_cv2():
     assert {"click", "deconvnet_cli"} <= imported
 
 
-@pytest.mark.parametrize(
-    "command", ["segment", "batch", "evaluate", "proposals", "weights", "train", "doctor"]
-)
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_help(deconvnet, command):
     result = deconvnet(command, "--help")
     assert result.exit_code == 0

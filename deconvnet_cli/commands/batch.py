@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.options import JSON, QUIET, SEGMENTING, apply, prepare
+from deconvnet_cli.commands.options import JSON, QUIET, SEGMENTING, WORKERS, apply, prepare
 from deconvnet_cli.errors import DeconvnetError, OutputError, UsageError
 
 
@@ -35,12 +35,13 @@ from deconvnet_cli.errors import DeconvnetError, OutputError, UsageError
     help="Only the photos named in LIST (ImageSets/Segmentation/test.txt), in the folders that "
     "the VOC evaluation server takes.",
 )
-@apply(*SEGMENTING, QUIET, JSON)
+@apply(WORKERS, *SEGMENTING, QUIET, JSON)
 def command(
     sources: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
     save_scores: bool,
+    workers: int | None,
     listed: Path | None,
     quiet: bool,
     as_json: bool,
@@ -78,12 +79,14 @@ def command(
 
     from deconvnet_cli import report
     from deconvnet_cli.crf import CrfSettings
+    from deconvnet_cli.devices import at_a_time, one_core_a_photo
     from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
     from deconvnet_cli.score_store import write_scores
     from deconvnet_cli.segmenter import label_photo, score_photo
     from deconvnet_cli.systems import describe
 
     nets, settings = prepare(**options)
+    one_core_a_photo()
     crf = CrfSettings() if settings.crf else None
     about = describe(nets, settings) if save_scores else {}
     make_folder(output)
@@ -94,6 +97,7 @@ def command(
         raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
 
     def record(line: dict[str, Any]) -> None:
+        progress.update(task, advance=1)
         try:
             manifest.write(json.dumps(line).encode() + b"\n")
         except OSError as error:
@@ -109,8 +113,7 @@ def command(
     with manifest, report.progress(quiet) as progress:
         task = progress.add_task("batch", total=len(jobs), completed=len(jobs) - len(todo))
 
-        def make(job: Job) -> None:
-            progress.update(task, advance=1)
+        def make(job: Job) -> dict[str, Any]:
             photo = read_photo(job.photo)
             scored = score_photo(photo, nets, settings)
             result = label_photo(scored, photo.width, photo.height, nets.ensemble, crf)
@@ -118,9 +121,9 @@ def command(
                 make_folder(scores_of(job).parent)
                 write_scores(scores_of(job), scored, job.photo, photo.size, about)
             write_whole(job.target, label_png(result.labels))
-            record(report.image_line(str(job.photo), job.target, result, nets.classes))
+            return report.image_line(str(job.photo), job.target, result, nets.classes)
 
-        run(todo, make, failed)
+        run(todo, make, record, failed, at_a_time(workers))
     if not quiet:
         report.batch_summary(output, len(todo) - len(failures), len(jobs) - len(todo))
     if failures:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.label_maps import checked, from_folder, from_nets, from_store
-from deconvnet_cli.commands.options import JSON, QUIET, SEGMENTING, apply, refuse_overwriting
+from deconvnet_cli.commands.options import (
+    JSON,
+    QUIET,
+    SEGMENTING,
+    WORKERS,
+    apply,
+    refuse_overwriting,
+)
 from deconvnet_cli.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +56,7 @@ if TYPE_CHECKING:
     "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="The rows as CSV on standard output.")
-@apply(*SEGMENTING, QUIET, JSON)
+@apply(WORKERS, *SEGMENTING, QUIET, JSON)
 def command(
     files: tuple[Path, ...],
     voc_root: Path | None,
@@ -64,6 +71,7 @@ def command(
     output: Path | None,
     page: Path | None,
     as_csv: bool,
+    workers: int | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -102,6 +110,11 @@ def command(
         about = {"merged": [str(path) for path in files]}
     else:
         tree, names = listed(voc_root, split, limit)
+        if predictions is None:
+            from deconvnet_cli.devices import at_a_time, one_core_a_photo
+
+            one_core_a_photo()
+            workers = at_a_time(workers)
         if predictions is not None:
             names = checked(predictions, tree, names, allow_missing)
             predict = from_folder(predictions)
@@ -111,7 +124,7 @@ def command(
         else:
             predict, about = from_nets(tree, table, options)
         about = {"list": {"split": split, "images": len(names)}, **about}
-        board = run(tree, names, predict, quiet)
+        board = run(tree, names, predict, workers or 1, quiet)
         tallies = board.tallies
     if output is not None:
         write_tallies(output, tallies, about)
@@ -179,13 +192,13 @@ def listed(root: Path | None, split: str, limit: int | None) -> tuple[VocTree, l
     return tree, names[:limit]
 
 
-def run(tree: VocTree, names: list[str], predict: Predict, quiet: bool) -> Scoreboard:
+def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: bool) -> Scoreboard:
     """Score all, with a progress bar."""
     from deconvnet_cli import report
     from deconvnet_cli.scoreboard import count
 
     with report.progress(quiet) as progress:
-        return count(tree, progress.track(names, description="evaluate"), predict)
+        return count(tree, progress.track(names, description="evaluate"), predict, workers)
 
 
 def write_page(path: Path, tree: VocTree, board: Scoreboard, about: dict[str, Any]) -> None:

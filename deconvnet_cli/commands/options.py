@@ -115,6 +115,12 @@ SEGMENTING = (
     ),
     click.option("--crf/--no-crf", default=False, show_default=True, help="Refine by a dense CRF."),
 )
+WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Photos worked on at a time, on a CPU with one core each; results do not depend on it.  "
+    "[default: cores, at most 8]",
+)
 QUIET = click.option("--quiet", is_flag=True, help="No progress and no summary.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON line an image on stdout.")
 
