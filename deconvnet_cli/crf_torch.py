@@ -70,7 +70,7 @@ def appearance(image: NDArray[np.uint8], settings: CrfSettings, device: torch.de
     colours = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C")).to(device)
     torch.div(colours, settings.bilateral_colour_sd, out=features[2:])
     lattice = Lattice(features.flatten(1))
-    near = lattice.filter(torch.ones(1, lattice.points, device=device))[0]
+    near = lattice.filter(torch.ones(1, height * width, device=device))[0]
     lattice.scale(math.sqrt(settings.bilateral_weight) / near.sqrt())
     return lattice
 
@@ -122,7 +122,7 @@ def refine(
     if len(kept) == 1:
         refined[kept] = 1
         return refined
-    energy = torch.from_numpy(probabilities[kept]).to(device).flatten(1)
+    energy = torch.from_numpy(probabilities[kept].astype(np.float32)).to(device).flatten(1)
     energy = energy.clamp_(LEAST_PROBABILITY, 1).log_()
     kernels = (
         Smoothness(height, width, settings.gaussian_sd, settings.gaussian_weight, device),

@@ -7,9 +7,8 @@ simplex of d + 1 vertices, one of each remainder: its value is spread over them 
 vertices are mixed with their neighbours along each of d + 1 directions (blur), and the point
 gathers from its vertices (slice).
 
-Only tensor operations are used, none of them on single vertices. In place of a hash table the
-vertices are sorted, once for each direction, so that neighbours stand side by side and the blur is
-a sum of shifted copies. Nothing is added up in an order that depends on threads.
+In place of a hash table the vertices are sorted, once for each direction: neighbours then stand
+side by side, and the blur is a sum of shifted copies.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 KEY_BITS = 63  # that an int64 has for a vertex's coordinates
@@ -65,8 +63,7 @@ def simplices(features: Tensor) -> Simplices:
             smaller = above[one] < above[other]
             rank[one] += smaller
             rank[other] += ~smaller
-    # Rounded one by one, the coordinates need not add up to 0: those that were rounded furthest
-    # are moved on by one.
+    # Rounded one by one, the coordinates need not add up to 0: the worst rounded move on by one.
     rank += corner.sum(0).to(torch.int8)
     moved = (rank < 0).to(torch.int8) - (rank > d).to(torch.int8)
     rank += moved * (d + 1)
@@ -90,26 +87,20 @@ class Keys:
     d + 1 from k_m. For m < d it changes field m and the lowest bits alone.
 
     Attributes:
-        keys: int64 d + 1 x N, the vertex of each remainder of each point.
+        of_points: int64 d + 1 x N, the vertex of each remainder of each point.
         shifts: lowest bit of each field.
     """
 
-    keys: Tensor
+    of_points: Tensor
     shifts: tuple[int, ...]
 
     def along(self, vertices: Tensor, direction: int) -> Tensor:
-        """Keys that are one apart for neighbours in this direction, and for no others.
-
-        Args:
-            vertices: int64 M, keys as in ``keys``.
-        """
+        """Other keys for int64 M: one apart for neighbours in this direction, and no others."""
         d = len(self.shifts)
         top = self.shifts[0]
-        if direction == 0:
-            return vertices & ((1 << top) - 1)
         if direction < d:
-            field = (1 << self.shifts[direction - 1]) - (1 << self.shifts[direction])
-            return vertices & ~field
+            above = self.shifts[direction - 1] if direction else KEY_BITS
+            return vertices & ~((1 << above) - (1 << self.shifts[direction]))
         # In direction d it is k_0 that goes up by one, and the differences from it that stay.
         change = (d + 1) - sum(1 << shift for shift in self.shifts[1:])
         return (vertices & ((1 << top) - 1)) + (vertices >> top) * change
@@ -119,51 +110,41 @@ def pack(found: Simplices) -> Keys:
     """Keys of the vertices of all simplices.
 
     Raises:
-        ValueError: the points are spread over more of the lattice than 63 bits can tell apart.
+        ValueError: the points are spread over more vertices than 63 bits can tell apart.
     """
     d = len(found.corner) - 1
     fields = found.corner[:d] - found.corner[d]
-    # Of each field both what it holds and what direction d makes of it must fit. The other
-    # vertices of a simplex are up to one step away in each direction.
-    from_first = fields - fields[0]
-    lows, highs = fields.amin(1).tolist(), fields.amax(1).tolist()
-    spans = [high - low + 3 for low, high in zip(lows, highs, strict=True)]
-    spans = [
-        max(span, high - low + 3)
-        for span, low, high in zip(
-            spans, from_first.amin(1).tolist(), from_first.amax(1).tolist(), strict=True
-        )
-    ]
-    ends = found.corner[[0, d]]
-    steps = int((ends.amax(1) - ends.amin(1)).max()) + 2
+    # What a field holds must fit, and what direction d makes of it, one step around the corners.
+    lows = [low - 1 for low in fields.amin(1).tolist()]
+    widths = torch.maximum(_spread(fields), _spread(fields - fields[0])).add_(2).tolist()
+    steps = int(_spread(found.corner[[0, d]]).max()) + 2
     shifts = [((d + 1) * steps).bit_length()]
-    for span in spans[:0:-1]:
-        shifts.insert(0, shifts[0] + span.bit_length())
-    if shifts[0] + spans[0].bit_length() > KEY_BITS:
+    for width in widths[:0:-1]:
+        shifts.insert(0, shifts[0] + width.bit_length())
+    if shifts[0] + widths[0].bit_length() > KEY_BITS:
         raise ValueError("the kernel is too narrow for points that lie so far apart")
 
-    last = (found.corner[d] - found.corner[d].min() + 1).long().mul_(d + 1)
+    first = (found.corner[d] - found.corner[d].min() + 1).long().mul_(d + 1)
     for field, low, shift in zip(fields, lows, shifts, strict=True):
-        last += (field.long() - (low - 1)) << shift
+        first += (field.long() - low) << shift
     step = [1 - (1 << shift) for shift in shifts] + [sum(1 << shift for shift in shifts) - d]
-    # From one vertex of the simplex to the next: in the direction of the coordinate that is
-    # lowest above the corner first.
-    steps_by_rank = torch.tensor(step, device=last.device)[:, None].expand(found.rank.shape)
+    # From one vertex of the simplex to the next, in the direction of the last coordinate first.
+    by_coordinate = torch.tensor(step, device=first.device)[:, None].expand(found.rank.shape)
     keys = torch.empty_like(found.rank)
-    onward = torch.empty_like(keys).scatter_(0, found.rank, steps_by_rank)
-    keys[0] = last
+    onward = torch.empty_like(keys).scatter_(0, found.rank, by_coordinate)
+    keys[0] = first
     for remainder in range(d):
         torch.add(keys[remainder], onward[d - remainder], out=keys[remainder + 1])
     return Keys(keys, tuple(shifts))
 
 
-class Lattice:
-    """The filter for one set of points.
+def _spread(rows: Tensor) -> Tensor:
+    """The largest value of each row less the smallest."""
+    return rows.amax(1) - rows.amin(1)
 
-    Attributes:
-        points: N, how many there are.
-        vertices: M, how many vertices have a point near.
-    """
+
+class Lattice:
+    """The filter for one set of points; ``vertices``, M, is how many of them have a point near."""
 
     def __init__(self, features: Tensor) -> None:
         """Find the vertices, and which of them are neighbours.
@@ -176,13 +157,11 @@ class Lattice:
         """
         found = simplices(features)
         packed = pack(found)
-        self.points = features.shape[1]
         self.vertices = 0
-        # The vertices are numbered. Two remainders have none in common, so each is sorted alone:
-        # short arrays fit the cache.
-        self._splat_to = torch.empty_like(packed.keys)  # d + 1 x N
+        # Two remainders have no vertex in common: each is sorted alone, short enough for a cache.
+        self._splat_to = torch.empty_like(packed.of_points)  # d + 1 x N
         kept: list[Tensor] = []
-        for numbers, keys in zip(self._splat_to, packed.keys, strict=True):
+        for numbers, keys in zip(self._splat_to, packed.of_points, strict=True):
             ordered, point = keys.sort(stable=True)
             first = torch.ones_like(ordered, dtype=torch.bool)
             torch.ne(ordered[1:], ordered[:-1], out=first[1:])
@@ -194,7 +173,7 @@ class Lattice:
         self._moves: list[Tensor] = []  # int32 M, out of the order of the direction before
         self._links: list[Tensor] = []  # float32 M - 1: 1 if the next in order is a neighbour
         number = torch.arange(self.vertices, device=features.device)
-        for direction in range(len(packed.keys)):
+        for direction in range(len(packed.of_points)):
             ordered, move = packed.along(vertices, direction).sort(stable=True)
             vertices = vertices.index_select(0, move)
             number = number.index_select(0, move)
@@ -204,16 +183,12 @@ class Lattice:
         place[number] = torch.arange(self.vertices, dtype=torch.int32, device=features.device)
 
         self._weights = found.weights  # d + 1 x N
-        # As bags, one of d + 1 vertices in the last order for each point.
-        self._slice_from = place.index_select(0, self._splat_to.view(-1)).view_as(self._splat_to).t().reshape(-1)  # int32 N (d + 1)
-        self._slice_weights = found.weights.t().reshape(-1)
-        ends = torch.arange(self.points + 1, dtype=torch.int32, device=features.device)
-        self._slice_ends = ends.mul_(len(packed.keys))
+        self._slice_from = place.index_select(0, self._splat_to.view(-1))  # int32, last order
+        self._shares = torch.empty_like(found.weights)  # a value of each point for each vertex
 
     def scale(self, factor: Tensor) -> None:
         """Multiply what every point gives and what it gets by ``factor`` (N) from now on."""
         self._weights *= factor
-        self._slice_weights.view(self.points, -1).mul_(factor[:, None])
 
     def filter(self, values: Tensor) -> Tensor:
         """Sum the values of all points, weighted by the Gaussian of their distance.
@@ -226,35 +201,29 @@ class Lattice:
         Returns:
             float32 C x N.
         """
-        # One channel at a time: transposing rows of a few channels costs more than is won.
+        # One channel at a time: with a few side by side nothing is faster, but for transposing.
         return torch.stack([self._slice(self._blur(self._splat(channel))) for channel in values])
 
     def _splat(self, values: Tensor) -> Tensor:
         """M sums of the N values around each vertex."""
         sums = values.new_zeros(self.vertices)
-        shares = (self._weights * values).view(-1)
+        index = self._splat_to.view(-1)
+        shares = torch.mul(self._weights, values, out=self._shares).view(-1)
         if sums.is_cuda:  # where scatter_add_ adds in any order
-            return sums.index_put_((self._splat_to.view(-1),), shares, accumulate=True)
-        return sums.scatter_add_(0, self._splat_to.view(-1), shares)
+            return sums.index_put_((index,), shares, accumulate=True)
+        return sums.scatter_add_(0, index, shares)
 
     def _blur(self, values: Tensor) -> Tensor:
         """Add half of both neighbours along each direction; M values in the last order."""
-        blurred = values
         moved = torch.empty_like(values)
         for move, link in zip(self._moves, self._links, strict=True):
-            torch.index_select(blurred, 0, move, out=moved)
-            torch.addcmul(moved[:-1], moved[1:], link, value=0.5, out=blurred[:-1])
-            blurred[-1:] = moved[-1:]
-            blurred[1:].addcmul_(moved[:-1], link, value=0.5)
-        return blurred
+            torch.index_select(values, 0, move, out=moved)
+            torch.addcmul(moved[:-1], moved[1:], link, value=0.5, out=values[:-1])
+            values[-1:] = moved[-1:]
+            values[1:].addcmul_(moved[:-1], link, value=0.5)
+        return values
 
     def _slice(self, values: Tensor) -> Tensor:
         """N weighted sums of the vertices of each point."""
-        return F.embedding_bag(
-            self._slice_from,
-            values.view(-1, 1),
-            self._slice_ends,
-            mode="sum",
-            per_sample_weights=self._slice_weights,
-            include_last_offset=True,
-        ).view(-1)
+        torch.index_select(values, 0, self._slice_from, out=self._shares.view(-1))
+        return self._shares.mul_(self._weights).sum(0)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deconvnet_cli.crf import LEAST_PROBABILITY
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.images import read_photo, write_whole
 from deconvnet_cli.maps import Ensemble, Maps
@@ -81,17 +82,26 @@ def write_scores(
         "settings": settings,
     }
     arrays = {
-        name: half(values) for name in MAPS if (values := getattr(scored.maps, name)) is not None
+        name: half(values, raw=scored.maps.raw)
+        for name in MAPS
+        if (values := getattr(scored.maps, name)) is not None
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, about=np.array(json.dumps(about, default=str)), **arrays)  # type: ignore[arg-type]
     write_whole(path, buffer.getvalue())
 
 
-def half(values: Tensor) -> NDArray[np.float16]:
-    """Half precision; what is too large for it becomes the largest it has."""
+def half(values: Tensor, *, raw: bool) -> NDArray[np.float16]:
+    """Half precision; what is too large for it becomes the largest it has.
+
+    Probabilities that the CRF takes as ``LEAST_PROBABILITY`` anyway become 0: about half
+    of them do, which saves a quarter of the bytes and more.
+    """
     limit = torch.finfo(torch.float16).max
-    halved: NDArray[np.float16] = values.clamp(-limit, limit).half().numpy()
+    kept = values.clamp(-limit, limit)
+    if not raw:
+        kept = torch.where(kept < LEAST_PROBABILITY, 0, kept)
+    halved: NDArray[np.float16] = kept.half().numpy()
     return halved
 
 

@@ -146,3 +146,17 @@ def test_scores_are_those_before_the_crf(deconvnet, lively_weights, data, tmp_pa
     assert (one.deconvnet == other.deconvnet).all()
     labels = [(tmp_path / out / "a.png").read_bytes() for out in ("plain", "crf")]
     assert labels[0] != labels[1]
+
+
+def test_the_same_bytes_for_any_number_of_workers(deconvnet, voc, both, tmp_path):
+    made = []
+    for workers in (1, 2, 3):
+        out = tmp_path / str(workers)
+        options = ("--net", "edeconvnet", *both, "--workers", workers, "--quiet")
+        assert deconvnet("batch", voc / "JPEGImages", "-o", out, *options).exit_code == 0
+        images = (out / "manifest.jsonl").read_text().splitlines()
+        names = [Path(json.loads(line)["image"]).stem for line in images]
+        assert names == ["p0", "p1", "p2", "p3"]  # in order, whoever was first
+        made.append({path.name: path.read_bytes() for path in out.glob("*.png")})
+    assert len(made[0]) == 4
+    assert made[0] == made[1] == made[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,14 @@ import torch.nn.functional as F
 from PIL import Image
 
 from deconvnet_cli.images import read_photo
+from deconvnet_cli.proposals import ProposalSettings
 from deconvnet_cli.segmenter import (
+    CHECK_EVERY,
+    SETTLED,
     SegmentSettings,
     class_shares,
     enlarge_and_label,
+    score_photo,
     segment,
     working_copy,
 )
@@ -62,3 +68,34 @@ def test_shares_by_hand():
     labels = np.array([[0, 0, 2], [2, 2, 1]], np.uint8)
     shares = class_shares(labels, ("a", "b", "c", "d"))
     assert list(shares.items()) == [("c", 0.5), ("a", 0.3333), ("b", 0.1667)]
+
+
+def test_auto_stops_once_labels_are_settled_and_not_before(data):
+    """On a flat photo nothing ever changes; on a cat the first boxes do."""
+    nets = alone(load(DEFAULT))
+    many = SegmentSettings(40, boxes=ProposalSettings(min_side=0.0), until_settled=True)
+    flat = Image.new("RGB", (96, 96), (90, 120, 60))
+    flat.paste((200, 30, 30), (10, 10, 40, 40))
+    flat.paste((30, 30, 200), (50, 50, 90, 90))
+    stopped = score_photo(flat, nets, many)
+    everything = score_photo(flat, nets, replace(many, until_settled=False))
+    assert stopped.proposals <= everything.proposals
+    photo = read_photo(data / "chelsea.jpg").resize((150, 100))
+    stopped = segment(photo, nets, many)
+    assert stopped.proposals % CHECK_EVERY == 1  # the whole photo, then so many at a time
+    first = segment(photo, nets, replace(many, proposals=stopped.proposals, until_settled=False))
+    assert np.array_equal(stopped.labels, first.labels)  # nothing but fewer boxes
+    before = replace(many, proposals=stopped.proposals - CHECK_EVERY, until_settled=False)
+    changed = segment(photo, nets, before).labels != stopped.labels
+    assert changed[::4, ::4].mean() < SETTLED
+
+
+def test_a_prepared_net_in_half_precision_gives_nearly_the_same_labels(data):
+    nets = alone(load(DEFAULT))
+    photo = read_photo(data / "chelsea.jpg")
+    plain = segment(photo, nets, SegmentSettings(FEW)).labels
+    cpu = torch.device("cpu")
+    exact = segment(photo, nets.ready(cpu, "fp32"), SegmentSettings(FEW)).labels
+    quick = segment(photo, nets.ready(cpu, "bf16"), SegmentSettings(FEW)).labels
+    assert (plain == exact).mean() > 0.9999
+    assert (plain == quick).mean() > 0.99  # of few boxes; 0.997 on photos of val
