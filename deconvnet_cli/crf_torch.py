@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deconvnet_cli.crf import LEAST_PROBABILITY, CrfSettings
+from deconvnet_cli.crf import LEAST_PROBABILITY, CrfSettings, check_shapes
 from deconvnet_cli.lattice import Lattice
 
 REACH = 4.0  # of the smoothness kernel, standard deviations: 6e-5 of it lies further out
@@ -105,16 +105,10 @@ def refine(
         labels left out are 0. The same input gives the same output to the bit.
 
     Raises:
-        ValueError: the shapes do not fit together, or a kernel is too narrow for the photo (see
-            ``lattice.pack``).
+        ValueError: the shapes do not fit together.
+        UsageError: a kernel is too narrow for the photo (see ``lattice.pack``).
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"image must be uint8 H x W x 3, not {image.dtype} {image.shape}")
-    if probabilities.ndim != 3 or probabilities.shape[1:] != image.shape[:2]:
-        raise ValueError(
-            f"probabilities must be C x {image.shape[0]} x {image.shape[1]}, "
-            f"not {probabilities.shape}"
-        )
+    check_shapes(image, probabilities)
     device = device or torch.device("cpu")
     height, width = image.shape[:2]
     kept = winners(probabilities)

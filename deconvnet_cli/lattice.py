@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deconvnet_cli.errors import UsageError
+
 KEY_BITS = 63  # that an int64 has for a vertex's coordinates
 
 
@@ -110,7 +112,7 @@ def pack(found: Simplices) -> Keys:
     """Keys of the vertices of all simplices.
 
     Raises:
-        ValueError: the points are spread over more vertices than 63 bits can tell apart.
+        UsageError: the points are spread over more vertices than 63 bits can tell apart.
     """
     d = len(found.corner) - 1
     fields = found.corner[:d] - found.corner[d]
@@ -122,7 +124,7 @@ def pack(found: Simplices) -> Keys:
     for width in widths[:0:-1]:
         shifts.insert(0, shifts[0] + width.bit_length())
     if shifts[0] + widths[0].bit_length() > KEY_BITS:
-        raise ValueError("the kernel is too narrow for points that lie so far apart")
+        raise UsageError("the CRF's kernel is too narrow for this photo; set a larger bilateral_sd")
 
     first = (found.corner[d] - found.corner[d].min() + 1).long().mul_(d + 1)
     for field, low, shift in zip(fields, lows, shifts, strict=True):
@@ -153,7 +155,7 @@ class Lattice:
             features: float32 d x N, in standard deviations of the Gaussian.
 
         Raises:
-            ValueError: the points lie too far apart, see :func:`pack`.
+            UsageError: the points lie too far apart, see :func:`pack`.
         """
         found = simplices(features)
         packed = pack(found)

@@ -37,7 +37,7 @@ class SegmentSettings:
         boxes: how they are found.
         batch_size: crops a forward pass.
         merge: rule of merging (see ``Canvas``); None takes that of the weights.
-        crf: refine with the dense CRF.
+        crf: refine with the dense CRF, with these settings; None does not.
         max_side: a photo with a longer side than this many pixels is worked on at this size and
             its scores are enlarged at the end; it bounds memory.
     """
@@ -47,7 +47,7 @@ class SegmentSettings:
     boxes: ProposalSettings = ProposalSettings()
     batch_size: int = 8
     merge: str | None = None
-    crf: bool = False
+    crf: CrfSettings | None = None
     max_side: int = 1024
 
 
@@ -210,7 +210,7 @@ def label_photo(
     """Labels, height x width, of a photo that is scored; ``crf`` refines them first.
 
     Raises:
-        DependencyError: a CRF is wanted and pydensecrf is missing.
+        DependencyError: the CRF of pydensecrf is wanted, which is missing.
     """
     watch = Stopwatch(dict(scored.ms))
     if crf is None:
@@ -227,11 +227,10 @@ def segment(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Segmen
     """Segment one photo: :func:`score_photo`, then :func:`label_photo`.
 
     Raises:
-        DependencyError: OpenCV without ximgproc; or a CRF is wanted and pydensecrf is missing.
+        DependencyError: OpenCV without ximgproc; or the CRF of pydensecrf is wanted and missing.
     """
-    crf = CrfSettings() if settings.crf else None
     scored = score_photo(photo, nets, settings)
-    return label_photo(scored, photo.width, photo.height, nets.ensemble, crf)
+    return label_photo(scored, photo.width, photo.height, nets.ensemble, settings.crf)
 
 
 def refined(scored: Scored, ensemble: Ensemble, settings: CrfSettings = CrfSettings()) -> Tensor:

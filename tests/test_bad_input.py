@@ -329,7 +329,7 @@ def test_doctor_is_content_without_the_optional_crf(deconvnet, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     result = deconvnet("doctor")
     assert result.exit_code == 0
-    assert "missing  dense CRF (optional)" in result.output
+    assert "missing  pydensecrf (optional)" in result.output
 
 
 def test_an_opencv_that_cannot_be_loaded(monkeypatch):

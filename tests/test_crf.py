@@ -8,7 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from deconvnet_cli import crf
+from deconvnet_cli import crf_pydensecrf as crf
+from deconvnet_cli.crf import CrfSettings
 from deconvnet_cli.errors import DependencyError
 
 
@@ -28,7 +29,7 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_settings_are_the_paper_s() -> None:
-    settings = crf.CrfSettings()
+    settings = CrfSettings()
     assert (settings.gaussian_sd, settings.gaussian_weight) == (3, 3)
     assert (settings.bilateral_sd, settings.bilateral_colour_sd) == (20, 3)
     assert settings.bilateral_weight == 5

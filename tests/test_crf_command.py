@@ -25,12 +25,6 @@ from deconvnet_cli.voc import palette
 NAMES = ("p0", "p1", "p2", "p3")
 
 
-@pytest.fixture(autouse=True)
-def needs_pydensecrf(request: pytest.FixtureRequest) -> None:
-    if "without" not in request.node.name:
-        pytest.importorskip("pydensecrf")
-
-
 def labels_of(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.array(image)
@@ -319,13 +313,13 @@ def test_two_files_with_one_output(tmp_path):
 def test_without_the_package_nothing_is_read(deconvnet, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     (tmp_path / "a.npz").write_text("damaged")
-    result = deconvnet("crf", tmp_path, "-o", tmp_path / "out")
+    result = deconvnet("crf", tmp_path, "-o", tmp_path / "out", "--crf-backend", "pydensecrf")
     one_error_line(result, 1, "pip install")
     assert not (tmp_path / "out").exists()
 
 
 def test_settings_by_hand():
-    settings = settings_of(("gaussian_sd=1.5", "iterations=3", "gaussian_sd=2"))
+    settings = settings_of(("gaussian_sd=1.5", "iterations=3", "gaussian_sd=2"), CrfSettings())
     assert settings == CrfSettings(gaussian_sd=2.0, iterations=3)
     found = combinations(settings, ("bilateral_weight=0,1",))
     assert found["bilateral_weight = 0.0"] == CrfSettings(2.0, 3.0, 20.0, 3.0, 0.0, 3)

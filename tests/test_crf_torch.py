@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from deconvnet_cli import crf, crf_torch
+from deconvnet_cli import crf_pydensecrf, crf_torch
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.lattice import Lattice, pack, simplices
 
 
@@ -90,7 +91,7 @@ def test_scaled_points_give_and_get_more() -> None:
 
 
 def test_points_too_far_apart() -> None:
-    with pytest.raises(ValueError, match="too narrow"):
+    with pytest.raises(UsageError, match="too narrow"):
         Lattice(torch.tensor([[0.0, 1e6]]).expand(5, 2))
 
 
@@ -110,7 +111,10 @@ def test_smoothness_is_the_gaussian(size: tuple[int, int]) -> None:
 def test_same_labels_as_pydensecrf(data: Path) -> None:
     pytest.importorskip("pydensecrf")
     image, probabilities = photo_and_guess(data)
-    ours, theirs = crf_torch.refine(image, probabilities), crf.refine(image, probabilities)
+    ours, theirs = (
+        crf_torch.refine(image, probabilities),
+        crf_pydensecrf.refine(image, probabilities),
+    )
     assert (ours.argmax(0) == theirs.argmax(0)).mean() > 0.99
     assert np.abs(ours - theirs).sum(0).mean() < 0.01
     changed = theirs.argmax(0) != probabilities.argmax(0)

@@ -174,7 +174,6 @@ def test_the_first_few_images(evaluate, kept):
 
 
 def test_the_table_as_json_and_csv(evaluate, kept, monkeypatch):
-    pytest.importorskip("pydensecrf")
     monkeypatch.setattr(weights, "load", lambda *_: pytest.fail("a net was loaded"))
     line = line_of(evaluate("--scores", kept, "--table", *QUIET_JSON))
     result = evaluate("--scores", kept, "--table", "--csv", "--quiet")
@@ -203,13 +202,12 @@ def test_a_table_without_pydensecrf_fails_before_the_first_photo(
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     monkeypatch.setattr(segmenter, "score_photo", lambda *_: pytest.fail("a photo was scored"))
     options = both if source == "nets" else ("--scores", kept)
-    one_error_line(evaluate("--table", *options), 1, "pip install")
+    one_error_line(evaluate("--table", "--crf-backend", "pydensecrf", *options), 1, "pip install")
     if source == "scores":
-        one_error_line(evaluate("--crf", *options), 1, "pip install")
+        one_error_line(evaluate("--crf", "--crf-backend", "pydensecrf", *options), 1, "pip install")
 
 
 def test_tables_for_people_fit_80_columns(evaluate, kept, monkeypatch):
-    pytest.importorskip("pydensecrf")
     text = io.StringIO()
     monkeypatch.setattr(report, "console", Console(file=text, width=80, highlight=False))
     result = evaluate("--scores", kept, "--table", "--json")
@@ -234,7 +232,6 @@ def test_tables_for_people_fit_80_columns(evaluate, kept, monkeypatch):
 
 
 def test_a_row_that_the_paper_does_not_have(evaluate, kept):
-    pytest.importorskip("pydensecrf")
     result = evaluate("--scores", kept, "--net", "fcn8s", "--crf", "--json")
     line = line_of(result)
     assert (line["row"], line["reported"]) == ("FCN-8s + CRF", None)
@@ -330,7 +327,6 @@ def test_stored_scores_of_one_net(evaluate, kept, tmp_path):
     assert own == line_of(evaluate("--scores", kept, "--net", "deconvnet", *QUIET_JSON))
     result = evaluate("--scores", folder, "--net", "edeconvnet")
     one_error_line(result, 1, "p0.npz", "scores of deconvnet alone", "--net edeconvnet")
-    pytest.importorskip("pydensecrf")
     result = evaluate("--scores", folder, "--table")
     one_error_line(result, 1, "p0.npz", "scores of deconvnet alone", "--net edeconvnet")
 
@@ -398,7 +394,6 @@ def test_halves_add_up_to_the_whole(evaluate, deconvnet, kept, tmp_path, how):
 
 
 def test_halves_of_a_table_add_up_to_the_whole(evaluate, deconvnet, kept, tmp_path):
-    pytest.importorskip("pydensecrf")
     options = ("--scores", kept, "--table", *QUIET_JSON)
     for split in ("first", "second"):
         evaluate("--split", split, *options, "-o", tmp_path / split)
@@ -449,7 +444,6 @@ def test_runs_over_other_images_are_not_compared_nor_added(evaluate, deconvnet, 
 
 
 def test_the_page_has_all_rows_and_the_best_and_worst_images(evaluate, kept, tmp_path):
-    pytest.importorskip("pydensecrf")
     page = tmp_path / "page.html"
     result = evaluate("--scores", kept, "--table", "--report", page, *QUIET_JSON)
     lines = line_of(result)["rows"]

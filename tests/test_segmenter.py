@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from deconvnet_cli.crf import CrfSettings
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.proposals import ProposalSettings
 from deconvnet_cli.segmenter import (
@@ -55,11 +55,10 @@ def test_half_the_working_size_gives_much_the_same_labels(data):
 
 
 def test_crf_takes_its_turn(data):
-    pytest.importorskip("pydensecrf")
     nets = alone(load(DEFAULT))
     photo = read_photo(data / "chelsea.jpg").resize((150, 100))
     plain = segment(photo, nets, SegmentSettings(FEW))
-    refined = segment(photo, nets, SegmentSettings(FEW, crf=True))
+    refined = segment(photo, nets, SegmentSettings(FEW, crf=CrfSettings()))
     assert "crf" in refined.ms and "crf" not in plain.ms
     assert 0.8 < (plain.labels == refined.labels).mean() < 1
 

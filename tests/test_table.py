@@ -30,7 +30,6 @@ def labels_of(path) -> np.ndarray:
 
 @pytest.mark.parametrize("how", [(), ("--rule", "mean-probability", "--ensemble", "product")])
 def test_rows_are_what_segment_gives(deconvnet, voc, both, tmp_path, how):
-    pytest.importorskip("pydensecrf")
     source = voc / "JPEGImages" / "p1.jpg"
     _, weights, _, fcn_weights, _, count, *_ = both
     nets = choose_nets(
@@ -55,7 +54,6 @@ def test_rows_are_what_segment_gives(deconvnet, voc, both, tmp_path, how):
 def test_evaluate_gives_each_row_its_own_figures_and_runs_the_nets_once(
     deconvnet, voc, both, monkeypatch
 ):
-    pytest.importorskip("pydensecrf")
     calls = {"DeconvNet": 0, "FCN8s": 0, "photos": 0}
     for net in (DeconvNet, FCN8s):
 

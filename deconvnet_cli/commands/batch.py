@@ -78,7 +78,6 @@ def command(
     todo = [job for job in jobs if overwrite or not done(job)]
 
     from deconvnet_cli import report
-    from deconvnet_cli.crf import CrfSettings
     from deconvnet_cli.devices import at_a_time, one_core_a_photo
     from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
     from deconvnet_cli.score_store import write_scores
@@ -87,7 +86,6 @@ def command(
 
     nets, settings = prepare(**options)
     one_core_a_photo()
-    crf = CrfSettings() if settings.crf else None
     about = describe(nets, settings) if save_scores else {}
     make_folder(output)
     try:
@@ -116,7 +114,7 @@ def command(
         def make(job: Job) -> dict[str, Any]:
             photo = read_photo(job.photo)
             scored = score_photo(photo, nets, settings)
-            result = label_photo(scored, photo.width, photo.height, nets.ensemble, crf)
+            result = label_photo(scored, photo.width, photo.height, nets.ensemble, settings.crf)
             if save_scores:
                 make_folder(scores_of(job).parent)
                 write_scores(scores_of(job), scored, job.photo, photo.size, about)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from deconvnet_cli.commands.options import ENSEMBLE, JSON, QUIET, apply, refuse_overwriting
+from deconvnet_cli.commands.options import (
+    CRF_BACKEND,
+    ENSEMBLE,
+    JSON,
+    QUIET,
+    apply,
+    crf_settings,
+    refuse_overwriting,
+)
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
 
 if TYPE_CHECKING:
@@ -40,13 +48,14 @@ LEAST, MOST = 0.001, 100_000  # far below and above what is of use; pydensecrf c
     help="Score these values of a setting, with all others given; repeatable. Needs --voc-root.",
 )
 @click.option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder, for --grid.")
-@apply(*ENSEMBLE, QUIET, JSON)
+@apply(CRF_BACKEND, *ENSEMBLE, QUIET, JSON)
 def command(
     sources: tuple[Path, ...],
     output: Path | None,
     pairs: tuple[str, ...],
     grid: tuple[str, ...],
     voc_root: Path | None,
+    crf_backend: str,
     system: str | None,
     ensemble: str | None,
     share: float | None,
@@ -65,10 +74,8 @@ def command(
         raise UsageError("--grid needs the masks: --voc-root DIR")
 
     from deconvnet_cli import report
-    from deconvnet_cli.crf import require_pydensecrf
 
-    require_pydensecrf()
-    base = settings_of(pairs)
+    base = settings_of(pairs, crf_settings(crf_backend))
     files = stored_files(sources)
 
     def read(path: Path, photo: Path | None = None) -> Refinable:
@@ -215,13 +222,10 @@ def stored_files(sources: tuple[Path, ...]) -> dict[Path, Path]:
     return files
 
 
-def settings_of(pairs: tuple[str, ...]) -> CrfSettings:
-    """The paper's settings with these in their place."""
+def settings_of(pairs: tuple[str, ...], settings: CrfSettings) -> CrfSettings:
+    """The settings with these in their place."""
     from dataclasses import replace
 
-    from deconvnet_cli.crf import CrfSettings
-
-    settings = CrfSettings()
     for pair in pairs:
         (name, value), *more = parsed(pair)
         if more:
@@ -254,7 +258,11 @@ def parsed(text: str) -> Iterator[tuple[str, Any]]:
     """
     from deconvnet_cli.crf import CrfSettings
 
-    kinds: dict[str, Any] = {name: type(value) for name, value in asdict(CrfSettings()).items()}
+    kinds: dict[str, Any] = {
+        name: type(value)
+        for name, value in asdict(CrfSettings()).items()
+        if not isinstance(value, str)
+    }
     name, _, values = text.partition("=")
     name = name.strip()
     if name not in kinds:

@@ -44,7 +44,7 @@ def _weights() -> str:
 
 
 def _crf() -> str:
-    from deconvnet_cli.crf import require_pydensecrf
+    from deconvnet_cli.crf_pydensecrf import require_pydensecrf
 
     require_pydensecrf()
     return "pydensecrf is there"
@@ -55,7 +55,7 @@ CHECKS: tuple[tuple[str, Callable[[], str], bool], ...] = (
     ("OpenCV", _opencv, True),
     ("OpenCV wheels", _one_opencv, True),
     ("weights", _weights, True),
-    ("dense CRF (optional)", _crf, False),
+    ("pydensecrf (optional)", _crf, False),
 )
 
 

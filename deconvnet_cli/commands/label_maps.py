@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deconvnet_cli.commands.options import prepare
+from deconvnet_cli.commands.options import crf_settings, prepare
 from deconvnet_cli.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -57,18 +57,20 @@ def from_nets(
         options = {**options, "system": "edeconvnet", "crf": True}
     nets, settings = prepare(**options)
 
+    from deconvnet_cli.crf import CrfSettings
     from deconvnet_cli.images import read_photo
     from deconvnet_cli.scoreboard import TABLE
     from deconvnet_cli.segmenter import score_photo
     from deconvnet_cli.systems import describe
     from deconvnet_cli.table import label_rows, row_of
 
-    rows = TABLE if table else (row_of(nets.system, crf=settings.crf),)
+    rows = TABLE if table else (row_of(nets.system, crf=settings.crf is not None),)
 
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
         photo = read_photo(tree.image(name))
         scored = score_photo(photo, nets, settings)
-        return label_rows(scored, rows, photo.width, photo.height, nets.ensemble)
+        crf = settings.crf or CrfSettings()
+        return label_rows(scored, rows, photo.width, photo.height, nets.ensemble, crf=crf)
 
     return predict, describe(nets, settings)
 
@@ -81,10 +83,7 @@ def from_store(
     from deconvnet_cli.scoreboard import TABLE
     from deconvnet_cli.table import label_rows, parts_there, row_of
 
-    if table or options["crf"]:
-        from deconvnet_cli.crf import require_pydensecrf
-
-        require_pydensecrf()
+    crf = crf_settings(options["crf_backend"])
     missing = [path for name in names if not (path := folder / f"{name}.npz").is_file()]
     if missing:
         raise DatasetError(
@@ -99,6 +98,6 @@ def from_store(
         rows = TABLE if table else (row_of(system, crf=options["crf"]),)
         ensemble = stored.ensemble(options["ensemble"], options["share"])
         scored = scored_again(stored, tree.image(name))
-        return label_rows(scored, rows, stored.width, stored.height, ensemble, source=path)
+        return label_rows(scored, rows, stored.width, stored.height, ensemble, source=path, crf=crf)
 
     return predict, {"scores": {"folder": str(folder)}}

@@ -11,6 +11,7 @@ import click
 from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from deconvnet_cli.crf import CrfSettings
     from deconvnet_cli.proposals import ProposalSettings
     from deconvnet_cli.segmenter import SegmentSettings
     from deconvnet_cli.systems import Nets
@@ -83,6 +84,13 @@ ENSEMBLE = (
         help="FCN-8s' weight in the mean; by default what its weights say (0.5 in the paper).",
     ),
 )
+CRF_BACKEND = click.option(
+    "--crf-backend",
+    type=click.Choice(["torch", "pydensecrf"]),
+    default="torch",
+    show_default=True,
+    help="Who computes the CRF: this tool, or the optional package pydensecrf2.",
+)
 SEGMENTING = (
     click.option(
         "--weights",
@@ -114,6 +122,7 @@ SEGMENTING = (
         help="How overlapping crops are merged; the weights say which by default.",
     ),
     click.option("--crf/--no-crf", default=False, show_default=True, help="Refine by a dense CRF."),
+    CRF_BACKEND,
 )
 WORKERS = click.option(
     "--workers",
@@ -145,6 +154,15 @@ def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
     return ProposalSettings(candidates=candidates, structured_model=Path(model) if model else None)
 
 
+def crf_settings(backend: str) -> CrfSettings:
+    """The paper's settings of the CRF, computed by ``backend``, which is there."""
+    from deconvnet_cli.crf import CrfSettings, require
+
+    settings = CrfSettings(backend=backend)
+    require(settings)
+    return settings
+
+
 def prepare(
     system: str | None,
     weights: str,
@@ -156,6 +174,7 @@ def prepare(
     batch_size: int,
     rule: str | None,
     crf: bool,
+    crf_backend: str,
     proposals: int | None,
     plain: bool = False,
     **boxes: Any,
@@ -171,10 +190,7 @@ def prepare(
     from deconvnet_cli.segmenter import SegmentSettings
     from deconvnet_cli.systems import choose_nets
 
-    if crf:
-        from deconvnet_cli.crf import require_pydensecrf
-
-        require_pydensecrf()
+    refinement = crf_settings(crf_backend) if crf else None
     chosen = choose_device(device)
     settings = SegmentSettings(
         proposals=proposals or None,
@@ -182,7 +198,7 @@ def prepare(
         boxes=proposal_settings(**boxes),
         batch_size=batch_size,
         merge=rule,
-        crf=crf,
+        crf=refinement,
     )
     nets = choose_nets(system, weights, fcn_weights, ensemble, share)
     if plain:

@@ -52,9 +52,11 @@ def command(
             raise UsageError(f"{target.parent}: no such folder; make it, or give another output")
 
     from deconvnet_cli import report
+    from deconvnet_cli.devices import keep_freed_memory
     from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
     from deconvnet_cli.segmenter import segment
 
+    keep_freed_memory()
     nets, settings = prepare(**options)
     if output is not None and into_folder(output):
         make_folder(Path(output))
