@@ -89,3 +89,32 @@ def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
         ],
     )
     click.echo(str(imported.path))
+
+
+@command.command("average")
+@click.argument("first", metavar="FIRST")
+@click.argument("second", metavar="SECOND")
+@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+def average_(first: str, second: str, share: float, output: Path) -> None:
+    """Weights between FIRST and SECOND: a net before and after it was trained on.
+
+    SECOND may be another net on the same encoder; the encoder and head are then averaged, and the
+    rest stays that of FIRST. --share is SECOND's.
+    """
+    from dataclasses import replace
+
+    from deconvnet_cli.averaging import average
+    from deconvnet_cli.commands.options import refuse_overwriting
+    from deconvnet_cli.weights import load, sha256, store
+
+    one, other = load(first), load(second)
+    for path in (one.path, other.path):
+        refuse_overwriting(path, output, "one of the weights to average")
+    average(one.net, other.net, share)
+    provenance = (
+        f"{1 - share:g} of {one.path.name} ({one.card.provenance}), {share:g} of "
+        f"{other.path.name}, SHA-256 {sha256(other.path)} ({other.card.provenance})"
+    )
+    store(output, one.net, replace(one.card, provenance=provenance, scores={}))
+    click.echo(str(output))

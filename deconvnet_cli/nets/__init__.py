@@ -55,8 +55,7 @@ MOBILENET_INPUT = InputConvention("RGB", (128.0, 128.0, 128.0), 1 / 128, size=32
 # Caffe's VGG-16, as in the original system.
 VGG_INPUT = InputConvention("BGR", (104.00698793, 116.66876762, 122.67891434), 1.0)
 
-# At stride 32 a smaller photo does as well, and sees other things than DeconvNet does.
-FCN_MOBILENET_INPUT = replace(MOBILENET_INPUT, whole=512, cell=32)
+FCN_MOBILENET_INPUT = replace(MOBILENET_INPUT, cell=32)
 # FCN-8s is trained on photos as they are; crops of this size are what our training cuts from them.
 FCN_INPUT = replace(VGG_INPUT, size=320, cell=1)
 
