@@ -227,7 +227,15 @@ def test_a_good_photo_beside_a_bad_one_is_done(deconvnet, tiny_weights, tmp_path
 
 def test_crf_without_the_package(deconvnet, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
-    result = deconvnet("segment", photo(tmp_path / "a.jpg"), "--weights", tiny_weights, "--crf")
+    result = deconvnet(
+        "segment",
+        photo(tmp_path / "a.jpg"),
+        "--weights",
+        tiny_weights,
+        "--crf",
+        "--crf-backend",
+        "pydensecrf",
+    )
     one_error_line(result, 1, "pip install")
 
 
