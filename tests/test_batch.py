@@ -66,7 +66,8 @@ def test_a_failure_inside_the_net_does_not_stop_the_others_either(
         return real(photo, *rest)
 
     monkeypatch.setattr(segmenter, "score_photo", fail_once)
-    result = deconvnet("batch", folder, "-o", tmp_path / "out", "--weights", tiny_weights)
+    options = ("--weights", tiny_weights, "--workers", 1)  # so that the first is a.jpg
+    result = deconvnet("batch", folder, "-o", tmp_path / "out", *options)
     assert result.exit_code == 1
     assert "a.jpg: cannot be segmented (RuntimeError: out of memory)" in result.stderr
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
