@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deconvnet_cli.crops import Box
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.objects import find_objects, overlap
 from deconvnet_cli.proposals import ProposalSettings, propose
@@ -33,25 +34,38 @@ class Recall:
     ms: float
 
 
-def recall(tree: VocTree, names: Iterable[str], settings: ProposalSettings) -> Recall:
+def recall(
+    tree: VocTree,
+    names: Sequence[str],
+    settings: ProposalSettings,
+    done: Callable[[], None] = lambda: None,
+) -> Recall:
     """Recall of the boxes as EdgeBoxes gives them, neither enlarged nor left out for their size.
 
     Objects are those of ``SegmentationObject/``, or connected parts of a class.
+
+    Args:
+        done: called after each photo.
+
+    Raises:
+        DatasetError: not one object in all photos, or a mask that cannot be used.
     """
     plain = replace(settings, count=max(COUNTS), enlarge=1.0, min_side=0.0)
+    by_photo: dict[str, list[Box]] = {name: [] for name in names}
+    for found in find_objects(tree, list(by_photo)):
+        by_photo[found.name].append(found.box)
     hits = {(iou, count): 0 for iou in IOUS for count in COUNTS}
-    photos = objects = 0
     seconds = 0.0
-    for name in names:
+    for name, objects in by_photo.items():
         photo = np.asarray(read_photo(tree.image(name)))
         start = time.perf_counter()
         boxes = propose(photo, plain).boxes
         seconds += time.perf_counter() - start
-        photos += 1
-        for found in find_objects(tree, [name]):
-            objects += 1
-            overlaps = overlap(boxes, found.box)
+        for box in objects:
+            overlaps = overlap(boxes, box)
             for iou, count in hits:
                 hits[iou, count] += bool((overlaps[:count] >= iou).any())
-    shares = {key: round(value / max(1, objects), 4) for key, value in hits.items()}
-    return Recall(photos, objects, shares, 1000 * seconds / max(1, photos))
+        done()
+    total = sum(map(len, by_photo.values()))
+    shares = {key: round(value / total, 4) for key, value in hits.items()}
+    return Recall(len(by_photo), total, shares, 1000 * seconds / len(by_photo))

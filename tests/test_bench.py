@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deconvnet_cli import recall as module
 from deconvnet_cli.bench import trials
@@ -76,3 +78,14 @@ def test_the_command_for_proposals(deconvnet, voc):
     for shares in line["recall"].values():
         values = [shares[str(count)] for count in COUNTS]
         assert values == sorted(values) and values[0] >= 0 and values[-1] <= 1
+
+
+def test_a_photo_without_objects_counts_as_a_photo(voc, tmp_path):
+    root = tmp_path / "VOC2012"
+    shutil.copytree(voc, root)
+    with Image.open(root / "JPEGImages" / "p1.jpg") as photo:
+        Image.fromarray(np.zeros(photo.size[::-1], np.uint8)).save(
+            root / "SegmentationClass" / "p1.png"
+        )
+    result = recall(open_tree(root), ["p0", "p1"], ProposalSettings())
+    assert (result.photos, result.objects) == (2, 1)

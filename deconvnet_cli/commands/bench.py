@@ -94,8 +94,8 @@ def proposals(
     tree = open_tree(voc_root)
     names = tree.names(split)[:limit]
     with report.progress(quiet) as progress:
-        tracked = progress.track(names, description="proposals")
-        found = recall(tree, tracked, proposal_settings(**options))
+        task = progress.add_task("proposals", total=len(names))
+        found = recall(tree, names, proposal_settings(**options), lambda: progress.advance(task))
     if not quiet:
         rows = [
             (str(count), *(f"{found.shares[iou, count]:.3f}" for iou in IOUS)) for count in COUNTS
