@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from lively_nets import lively
 
 from deconvnet_cli.averaging import average
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.nets import build_net, net_settings
 from deconvnet_cli.weights import card_for, load, store
-
-SMALL = {
-    "deconvnet-mobilenet": {"head": 16, "bridge": (16, 64)},
-    "fcn8s-mobilenet": {"head": 16, "skip": 8},
-}
-
-
-def lively(name: str, seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    net = build_net(name, SMALL[name]).eval()
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.2)
-    return net
 
 
 def test_of_one_net_every_number_is_averaged():

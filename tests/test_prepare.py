@@ -4,30 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lively_nets import SETTINGS, lively
 from torch import nn
 
-from deconvnet_cli.nets import build_net
 from deconvnet_cli.nets.prepare import as_convolution, prepared
-
-SETTINGS = {
-    "deconvnet-vgg16": {"width": 1 / 16, "fc": 32},
-    "deconvnet-mobilenet": {"head": 16, "bridge": (16, 64)},
-    "fcn8s-mobilenet": {"head": 16, "skip": 8},
-    "fcn8s": {"width": 1 / 16, "fc": 32},
-}
-
-
-def lively(name: str) -> nn.Module:
-    """A net whose BatchNorm does something."""
-    torch.manual_seed(0)
-    net = build_net(name, SETTINGS[name]).eval()
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.2)
-    return net
 
 
 @pytest.mark.parametrize("name", SETTINGS)

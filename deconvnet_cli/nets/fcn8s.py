@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deconvnet_cli.nets.deconvnet import ENCODER
+from deconvnet_cli.nets.deconvnet import ENCODER, DeconvNetSettings
 
 PADDING = 100
 CROP_POOL4, CROP_POOL3, CROP_OUTPUT = 5, 9, 31
@@ -33,22 +33,8 @@ DROPOUT = 0.5
 
 
 @dataclass(frozen=True)
-class FCN8sSettings:
-    """Widths of the net; the defaults are the paper's.
-
-    Attributes:
-        classes: number of scores a pixel.
-        width: multiplies the channels of conv1_1 .. conv5_3; at least one channel is left.
-        fc: channels of fc6 and fc7.
-    """
-
-    classes: int = 21
-    width: float = 1.0
-    fc: int = 4096
-
-    def scaled(self, channels: int) -> int:
-        """The channels that a layer of the paper's ``channels`` has at this width."""
-        return max(1, round(channels * self.width))
+class FCN8sSettings(DeconvNetSettings):
+    """Widths of the net, as DeconvNet's: ``width`` is of conv1_1 .. conv5_3."""
 
 
 def bilinear_kernel(classes: int, size: int) -> Tensor:
