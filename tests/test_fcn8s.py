@@ -274,3 +274,25 @@ def test_a_trunk_file_starts_fcn8s(tmp_path: Path):
     net = net_at_start(settings, str(tmp_path / "trunk.safetensors"), None, list)
     assert torch.equal(net.get_parameter("conv3_1.weight"), trunk["conv3_1.weight"])
     assert torch.equal(net.get_parameter("upscore2.weight"), bilinear_kernel(21, 4))
+
+
+def test_it_learns_where_the_red_half_is():
+    """All layers together: from its initial weights the net learns four photos by heart."""
+    torch.manual_seed(0)
+    net = FCN8s(FCN8sSettings(classes=2, width=1 / 16, fc=32)).train()
+    initialise(net, 0)
+    labels = torch.zeros(4, 48, 48, dtype=torch.long)
+    labels[0, :, 24:], labels[1, 24:], labels[2, :, :24], labels[3, :24] = 1, 1, 1, 1
+    photos = torch.randn(4, 3, 48, 48) * 5
+    photos[:, 2] += 100 * labels
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        loss = F.cross_entropy(net(photos), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(np.log(2), abs=1e-4)  # scores start at 0
+    assert losses[-1] < 0.2
+    assert (net.eval()(photos).argmax(1) == labels).float().mean() > 0.93
