@@ -14,7 +14,6 @@ from deconvnet_cli.caffe import read_caffemodel
 from deconvnet_cli.caffe_fcn import import_fcn8s, infer_fcn8s_settings
 from deconvnet_cli.caffe_import import (
     NO_STATISTICS,
-    Blobs,
     LayerRow,
     detect_kind,
     import_deconvnet,
@@ -22,7 +21,7 @@ from deconvnet_cli.caffe_import import (
 )
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets import build_net
-from deconvnet_cli.nets.deconvnet import DeconvNet, initialise
+from deconvnet_cli.nets.deconvnet import DeconvNet, DeconvNetSettings, initialise
 from deconvnet_cli.voc import CLASSES
 from deconvnet_cli.weights import card_for, fit, read_tensors, sha256, store
 
@@ -87,14 +86,18 @@ def _from_caffe(
     if net_name not in ("deconvnet-vgg16", "fcn8s"):
         raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16 or fcn8s")
     blobs = read_caffemodel(source)
-    if net_name == "fcn8s":
-        return _fcn8s_from_caffe(source, blobs)
     # A result of training has no folded statistics; the authors name such files so.
     folded = "train_result" not in source.name
+    settings: DeconvNetSettings
     try:
-        settings = infer_settings(blobs)
-        check_classes(settings.classes)
-        tensors, rows = import_deconvnet(blobs, settings, folded=folded)
+        if net_name == "fcn8s":
+            settings = fcn8s = infer_fcn8s_settings(blobs)
+            check_classes(settings.classes)
+            tensors, rows = import_fcn8s(blobs, fcn8s)
+        else:
+            settings = infer_settings(blobs)
+            check_classes(settings.classes)
+            tensors, rows = import_deconvnet(blobs, settings, folded=folded)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
     remark = ""
@@ -106,18 +109,6 @@ def _from_caffe(
     elif any(row.note == NO_STATISTICS for row in rows):
         remark = "; without BatchNorm statistics: they are to be recomputed before use"
     return tensors, rows, asdict(settings), remark
-
-
-def _fcn8s_from_caffe(
-    source: Path, blobs: Blobs
-) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any], str]:
-    try:
-        settings = infer_fcn8s_settings(blobs)
-        check_classes(settings.classes)
-        tensors, rows = import_fcn8s(blobs, settings)
-    except WeightsError as error:
-        raise WeightsError(f"{source}: {error}") from error
-    return tensors, rows, asdict(settings), ""
 
 
 def check_classes(number: int) -> None:

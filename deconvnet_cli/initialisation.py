@@ -20,9 +20,7 @@ from torch import Tensor, nn
 
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile
-from deconvnet_cli.nets.mobilenet_encoder import MobileNetEncoder
-
-PUBLISHED_PARTS = ("stem.", "blocks.", "head.")  # what a folded MobileNetV2 has weights for
+from deconvnet_cli.nets.mobilenet_encoder import PUBLISHED_PARTS, MobileNetEncoder
 
 
 def convolutions(net: MobileNetEncoder) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:

@@ -28,6 +28,10 @@ class Ensemble:
     rule: str = "mean"
     share: float = 0.5
 
+    def unless(self, rule: str | None, share: float | None) -> Ensemble:
+        """This one, but for what is given."""
+        return Ensemble(rule or self.rule, self.share if share is None else share)
+
 
 @dataclass(frozen=True)
 class Maps:

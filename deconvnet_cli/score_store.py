@@ -56,8 +56,7 @@ class Stored:
 
     def ensemble(self, rule: str | None, share: float | None) -> Ensemble:
         """How both maps are put together: as given, or as it was when they were made."""
-        known = ensemble_of(self.settings.get("ensemble", {}))
-        return Ensemble(rule or known.rule, known.share if share is None else share)
+        return ensemble_of(self.settings.get("ensemble", {})).unless(rule, share)
 
 
 def write_scores(

@@ -124,8 +124,7 @@ def choose_nets(
         usual = ensemble_of(known)
     except ValueError as error:
         raise WeightsError(f"{fcn_weights}: its card's ensemble is wrong ({error})") from error
-    ensemble = Ensemble(rule or usual.rule, usual.share if share is None else share)
-    return Nets(deconvnet, fcn, ensemble)
+    return Nets(deconvnet, fcn, usual.unless(rule, share))
 
 
 def ensemble_of(known: Any) -> Ensemble:

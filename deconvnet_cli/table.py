@@ -14,7 +14,7 @@ from deconvnet_cli.crf import CrfSettings
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.maps import Ensemble, Maps
 from deconvnet_cli.scoreboard import TABLE, TableRow
-from deconvnet_cli.segmenter import Scored, enlarge_and_label, refined
+from deconvnet_cli.segmenter import Scored, label_photo
 
 
 def row_of(system: str, *, crf: bool) -> TableRow:
@@ -73,6 +73,6 @@ def label_rows(
     labels = {}
     for row in rows:
         own = replace(scored, maps=part(scored.maps, row.system, source))
-        merged = refined(own, ensemble, crf) if row.crf else own.maps.merged(ensemble)
-        labels[row.name] = enlarge_and_label(merged, width, height)
+        found = label_photo(own, width, height, ensemble, crf if row.crf else None)
+        labels[row.name] = found.labels
     return labels

@@ -22,10 +22,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from deconvnet_cli.distributed import any_of, rank, share_of, summed, synchronised, world_size
 from deconvnet_cli.losses import Objective
 from deconvnet_cli.nets import InputConvention
+from deconvnet_cli.nets.mobilenet_encoder import PUBLISHED_PARTS
 from deconvnet_cli.run_folder import append_log, load_checkpoint, rewind_log, save_checkpoint
 from deconvnet_cli.train_settings import TrainSettings
-
-PRETRAINED = ("stem.", "blocks.", "head.")  # what the default net has from a published one
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,13 @@ def begin_training(net: nn.Module, settings: TrainSettings) -> None:
     """The net in train mode, but for what the settings leave as it is."""
     net.train()
     for name, module in net.named_modules():
-        pretrained = f"{name}.".startswith(PRETRAINED)
+        pretrained = f"{name}.".startswith(PUBLISHED_PARTS)
         kept = settings.keep_statistics and isinstance(module, nn.BatchNorm2d)
         if pretrained and (settings.frozen or kept):
             module.eval()
     if settings.frozen:
         for name, parameter in net.named_parameters():
-            if name.startswith(PRETRAINED):
+            if name.startswith(PUBLISHED_PARTS):
                 parameter.requires_grad_(False)
 
 
@@ -81,7 +80,7 @@ def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, 
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            key = name.startswith(PRETRAINED), parameter.ndim > 1
+            key = name.startswith(PUBLISHED_PARTS), parameter.ndim > 1
             groups.setdefault(key, []).append(parameter)
     undecayed = 2.0 if settings.optimiser == "sgd" else 1.0
     return [

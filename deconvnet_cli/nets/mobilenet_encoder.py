@@ -37,6 +37,8 @@ BLOCKS = (
 # The blocks that halve the resolution: their stride is 2 in MobileNetV2, here a pool follows them.
 HALVING_BLOCKS = (1, 3, 6)
 LAST_HALVING_BLOCK = 13
+# Names of the parts that a published MobileNetV2 has weights for.
+PUBLISHED_PARTS = ("stem.", "blocks.", "head.")
 
 
 class InvertedResidual(nn.Module):
