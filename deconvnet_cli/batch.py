@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
-from deconvnet_cli.images import make_folder
+from deconvnet_cli.files import make_folder
 from deconvnet_cli.pipeline import in_order
 
 Line = TypeVar("Line")

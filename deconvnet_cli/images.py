@@ -1,22 +1,18 @@
-"""Photos in, label PNGs out. Files appear whole or not at all."""
+"""Photos in, label PNGs out."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import struct
-import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deconvnet_cli.errors import ImageError, OutputError
+from deconvnet_cli.errors import ImageError
 from deconvnet_cli.voc import palette
 
 MAX_PIXELS = 200_000_000  # 0.6 GB as RGB; more is a mistake or a decompression bomb
@@ -94,52 +90,3 @@ def label_png(labels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=False)
     return buffer.getvalue()
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, unless it is there.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
-
-
-def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write bytes, or what a function writes to the file given it; all of it or nothing.
-
-    Raises:
-        OutputError: the folder is missing or cannot be written to.
-    """
-    temporary: str | None = None
-    try:
-        if path.exists() and not path.is_file():
-            # A pipe or device (/dev/stdout, /dev/null) is written to; a file must not replace it.
-            with open(path, "wb") as device:
-                device.write(content) if isinstance(content, bytes) else content(device)
-            return
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                content(file)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deconvnet_cli.crops import Box
 from deconvnet_cli.errors import DatasetError, ImageError
-from deconvnet_cli.images import write_whole
+from deconvnet_cli.files import write_whole
 from deconvnet_cli.proposals import edge_boxes
 from deconvnet_cli.voc import IGNORE, VocTree, read_mask
 

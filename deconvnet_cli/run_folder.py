@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from deconvnet_cli.errors import OutputError, UsageError, WeightsError
-from deconvnet_cli.images import make_folder, write_whole
+from deconvnet_cli.files import make_folder, write_whole
 from deconvnet_cli.train_settings import TrainSettings, as_toml
 
 

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from deconvnet_cli.crf import LEAST_PROBABILITY
 from deconvnet_cli.errors import DatasetError, ImageError
-from deconvnet_cli.images import read_photo, write_whole
+from deconvnet_cli.files import write_whole
+from deconvnet_cli.images import read_photo
 from deconvnet_cli.maps import Ensemble, Maps
 from deconvnet_cli.segmenter import Scored, working_copy
 from deconvnet_cli.systems import ensemble_of

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deconvnet_cli.bootstrap import Comparison, compare
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation import Tally
-from deconvnet_cli.images import write_whole
+from deconvnet_cli.files import write_whole
 from deconvnet_cli.metrics import image_iou
 from deconvnet_cli.pipeline import in_order
 from deconvnet_cli.voc import CLASSES, VocTree, read_mask

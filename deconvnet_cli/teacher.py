@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.images import write_whole
+from deconvnet_cli.files import write_whole
 from deconvnet_cli.initialisation import load_folded
 from deconvnet_cli.nets import InputConvention
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import nn
 
 from deconvnet_cli.errors import ChecksumError, WeightsError
-from deconvnet_cli.images import write_whole
+from deconvnet_cli.files import write_whole
 from deconvnet_cli.nets import FCN_NAMES, InputConvention, build_net, default_input
 from deconvnet_cli.voc import CLASSES
 

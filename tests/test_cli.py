@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deconvnet_cli import images
+from deconvnet_cli import files
 from deconvnet_cli.cli import COMMANDS
+from deconvnet_cli.errors import OutputError
 from deconvnet_cli.voc import CLASSES, palette
 
 
@@ -205,8 +206,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(images.OutputError, match="No space left"):
-        images.write_whole(target, b"new")
+    with pytest.raises(OutputError, match="No space left"):
+        files.write_whole(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]
 

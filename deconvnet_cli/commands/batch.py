@@ -79,7 +79,8 @@ def command(
 
     from deconvnet_cli import report
     from deconvnet_cli.devices import at_a_time, one_core_a_photo
-    from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
+    from deconvnet_cli.files import make_folder, write_whole
+    from deconvnet_cli.images import label_png, read_photo
     from deconvnet_cli.score_store import write_scores
     from deconvnet_cli.segmenter import label_photo, score_photo
     from deconvnet_cli.systems import describe

@@ -152,7 +152,8 @@ def refinable(
 
 def write_labels(target: Path, found: Refinable, crf: CrfSettings) -> None:
     """Refine one photo and write its label PNG."""
-    from deconvnet_cli.images import label_png, make_folder, write_whole
+    from deconvnet_cli.files import make_folder, write_whole
+    from deconvnet_cli.images import label_png
 
     refuse_overwriting(found.stored.photo, target)
     result = found.labels(crf)

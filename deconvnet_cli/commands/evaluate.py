@@ -204,7 +204,7 @@ def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: 
 def write_page(path: Path, tree: VocTree, board: Scoreboard, about: dict[str, Any]) -> None:
     """The HTML report of a run."""
     from deconvnet_cli.evaluation_page import page_of
-    from deconvnet_cli.images import write_whole
+    from deconvnet_cli.files import write_whole
 
     write_whole(path, page_of(tree, board, about).encode())
 

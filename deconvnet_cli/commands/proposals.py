@@ -25,7 +25,8 @@ def command(image: Path, output: Path | None, **options: Any) -> None:
     from PIL import ImageDraw
 
     from deconvnet_cli import report
-    from deconvnet_cli.images import read_photo, write_whole
+    from deconvnet_cli.files import write_whole
+    from deconvnet_cli.images import read_photo
     from deconvnet_cli.proposals import propose
 
     count = options.pop("proposals")

@@ -53,7 +53,8 @@ def command(
 
     from deconvnet_cli import report
     from deconvnet_cli.devices import keep_freed_memory
-    from deconvnet_cli.images import label_png, make_folder, read_photo, write_whole
+    from deconvnet_cli.files import make_folder, write_whole
+    from deconvnet_cli.images import label_png, read_photo
     from deconvnet_cli.segmenter import segment
 
     keep_freed_memory()

@@ -37,7 +37,8 @@ def command(
         raise UsageError("give either photos, or --voc-root and at least one --list")
 
     from deconvnet_cli import report
-    from deconvnet_cli.images import make_folder, read_photo
+    from deconvnet_cli.files import make_folder
+    from deconvnet_cli.images import read_photo
     from deconvnet_cli.nets import default_input
     from deconvnet_cli.objects import list_names
     from deconvnet_cli.teacher import load_teacher, missing, soft_labels, soft_path, write_soft

@@ -150,7 +150,7 @@ def command(
         model.cpu()
 
     from deconvnet_cli.curves import curves_png
-    from deconvnet_cli.images import write_whole
+    from deconvnet_cli.files import write_whole
     from deconvnet_cli.nets import net_settings
     from deconvnet_cli.weights import card_for, store
 
@@ -198,7 +198,7 @@ def datasets(
 
     All photos, masks and soft labels are looked at: what is wrong with them is said here.
     """
-    from deconvnet_cli.images import make_folder
+    from deconvnet_cli.files import make_folder
     from deconvnet_cli.objects import find_objects, list_names, overlapping_proposals
     from deconvnet_cli.samples import CropDataset, SampleSettings
     from deconvnet_cli.teacher import missing, none_there, soft_path
