@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deconvnet_cli import files
+from deconvnet_cli import files, images
 from deconvnet_cli.cli import COMMANDS
 from deconvnet_cli.errors import OutputError
 from deconvnet_cli.voc import CLASSES, palette
