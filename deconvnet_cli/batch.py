@@ -1,4 +1,4 @@
-"""Many photos: which there are, where their labels go, and doing them."""
+"""Many photos: which there are, and where their labels go."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import glob
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
-from deconvnet_cli.files import make_folder
-from deconvnet_cli.pipeline import in_order
-
-Line = TypeVar("Line")
+from deconvnet_cli.errors import ImageError, UsageError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"))
 
@@ -23,11 +18,12 @@ class Job:
 
     photo: Path
     target: Path
+    kept: Path | None = None
 
     @property
     def scores(self) -> Path:
-        """Where the photo's scores are kept, if they are: beside its labels."""
-        return self.target.with_suffix(".npz")
+        """Where the photo's scores are kept, if they are: beside its labels unless said."""
+        return self.kept or self.target.with_suffix(".npz")
 
 
 def photos_in(folder: Path) -> list[Path]:
@@ -70,69 +66,48 @@ def find_photos(source: str) -> list[tuple[Path, Path]]:
     return [(match, Path(match.name)) for match in files]
 
 
-def plan(sources: Iterable[str], output: Path) -> list[Job]:
+def plan(
+    sources: Iterable[str], output: Path, refused: Callable[[UsageError], None] | None = None
+) -> list[Job]:
     """Where the labels of all photos go, before the first is made.
+
+    Args:
+        refused: is told of a photo that is left out for the reason below; without it the error
+            is raised.
 
     Raises:
         UsageError: two photos would get the same label PNG, a label PNG would take the place of
             a photo, or a path leads out of the output folder.
         ImageError: see :func:`find_photos`.
     """
+
+    def refuse(message: str) -> None:
+        if refused is None:
+            raise UsageError(message)
+        refused(UsageError(message))
+
     jobs: dict[Path, Job] = {}
     photos = set()
     for source in sources:
         for photo, relative in find_photos(source):
             if ".." in relative.parts:
-                raise UsageError(f"{photo}: leads out of {output}; list paths without '..'")
+                refuse(f"{photo}: leads out of {output}; list paths without '..'")
+                continue
             if _inside(output, Path(source)) and _inside(photo, output):
                 continue  # the output lies in the source folder: labels of an earlier run
             job = Job(photo, output / relative.with_suffix(".png"))
             other = jobs.setdefault(job.target, job)
             if other.photo.resolve() != photo.resolve():
-                raise UsageError(
+                refuse(
                     f"{other.photo} and {photo} would both be written to {job.target}; "
                     "rename one or give them separate -o folders"
                 )
             photos.add(photo.resolve())
-    for job in jobs.values():
+    for job in list(jobs.values()):
         if job.target.resolve() in photos:
-            raise UsageError(f"{job.target}: is one of the photos; give another -o folder")
+            refuse(f"{job.target}: is one of the photos; give another -o folder")
+            del jobs[job.target]
     return list(jobs.values())
-
-
-def run(
-    jobs: list[Job],
-    make: Callable[[Job], Line],
-    made: Callable[[Line], None],
-    failed: Callable[[Job, DeconvnetError], None],
-    workers: int = 1,
-) -> int:
-    """Do the jobs; one that fails is told to ``failed`` and the others go on.
-
-    Args:
-        make: does a job, in one of ``workers`` threads.
-        made: is told what ``make`` returned, in this thread and in the order of the jobs.
-
-    Returns:
-        How many failed.
-    """
-
-    def begin(job: Job) -> Line:
-        make_folder(job.target.parent)
-        return make(job)
-
-    count = 0
-    for job, result in in_order(jobs, begin, workers):
-        try:
-            made(result())
-        except DeconvnetError as error:
-            count += 1
-            failed(job, error)
-        except Exception as error:  # of torch, OpenCV or memory: one photo must not stop the rest
-            count += 1
-            what = f"{type(error).__name__}: {error}".splitlines()[0]
-            failed(job, DeconvnetError(f"{job.photo}: cannot be segmented ({what})"))
-    return count
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -4,6 +4,9 @@
     ├── UsageError                 exit 2   options that do not fit together
     ├── ImageError                 exit 1   a photo or label PNG that cannot be read
     ├── OutputError                exit 1   a file that cannot be written
+    │   └── DiskFullError          exit 1   there is no room for it, nor for the next one
+    ├── BusyError                  exit 1   another run is writing to the same folder
+    ├── CrashError                 exit 1   a worker process that died
     ├── DatasetError               exit 1   a VOC tree with something missing or wrong
     ├── WeightsError               exit 1   a weights file that cannot be used
     │   └── ChecksumError          exit 1   its SHA-256 is not the expected one
@@ -33,6 +36,18 @@ class ImageError(DeconvnetError):
 
 class OutputError(DeconvnetError):
     """A file or folder that cannot be written."""
+
+
+class DiskFullError(OutputError):
+    """No room is left, so that no further file can be written either."""
+
+
+class BusyError(DeconvnetError):
+    """Another run is writing to the same output folder."""
+
+
+class CrashError(DeconvnetError):
+    """A worker process that died: killed, out of memory, or crashed."""
 
 
 class DatasetError(DeconvnetError):

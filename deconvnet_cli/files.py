@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from deconvnet_cli.errors import OutputError
+from deconvnet_cli.errors import BusyError, DiskFullError, OutputError
+
+PART = ".part"  # how the names of files end that are not whole yet
+LOCK = ".deconvnet.lock"
+
+
+def full(error: OSError) -> type[OutputError]:
+    """The class of what went wrong: whether there was no room."""
+    return DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
 
 
 def make_folder(folder: Path) -> None:
@@ -20,7 +30,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
+        raise full(error)(f"{folder}: cannot be made ({error.strerror})") from error
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
@@ -28,6 +38,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
 
     Raises:
         OutputError: the folder is missing or cannot be written to.
+        DiskFullError: there is no room for it.
     """
     temporary: str | None = None
     try:
@@ -37,7 +48,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
                 device.write(content) if isinstance(content, bytes) else content(device)
             return
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
+            dir=path.parent, prefix=f".{path.name[:200]}.", suffix=PART, delete=False
         ) as file:
             temporary = file.name
             if isinstance(content, bytes):
@@ -50,7 +61,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise full(error)(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -60,3 +71,53 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def remove_parts(targets: Iterable[Path]) -> None:
+    """Remove what a killed run has left of these files: begun, and never whole."""
+    names: dict[Path, set[str]] = {}
+    for target in targets:
+        names.setdefault(target.parent, set()).add(f".{target.name[:200]}")
+    for folder, begun in names.items():
+        if not folder.is_dir():
+            continue
+        for path in folder.iterdir():
+            # .NAME.RANDOM.part
+            if path.suffix == PART and path.name.rsplit(".", 2)[0] in begun:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[None]:
+    """Keep other runs out of a folder, for as long as this process lives.
+
+    The system frees the lock when the process ends, however it ends. Without ``fcntl``
+    (Windows) nobody is kept out.
+
+    Args:
+        shared: others may share it who say so too.
+
+    Raises:
+        BusyError: another run has it.
+        OutputError: the folder cannot be written to.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path = folder / name
+    try:
+        file = open(path, "a+b")  # noqa: SIM115
+    except OSError as error:
+        raise full(error)(f"{path}: cannot be written ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX))
+        except BlockingIOError:
+            raise BusyError(
+                f"{folder}: another run is writing there; wait for it, stop it, or give another -o"
+            ) from None
+        except OSError as error:  # a file system without locks
+            raise OutputError(f"{path}: cannot be locked ({error.strerror})") from error
+        yield

@@ -242,9 +242,12 @@ def note(text: str) -> None:
     console.print(text, markup=False, soft_wrap=True)
 
 
-def batch_summary(output: Path, made: int, skipped: int) -> None:
-    """How many label PNGs were made and how many were there already."""
-    console.print(f"{output}: {made} made, {skipped} there already", markup=False, soft_wrap=True)
+def batch_summary(output: Path, made: int, skipped: int, left: int) -> None:
+    """How many label PNGs were made, were there already, and are still to be made."""
+    rest = f", {left} left" if left else ""
+    console.print(
+        f"{output}: {made} made, {skipped} there already{rest}", markup=False, soft_wrap=True
+    )
 
 
 def batch_failures(failures: list[str]) -> None:

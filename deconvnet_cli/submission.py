@@ -51,7 +51,11 @@ def plan_submission(jobs: list[Job], listed: Path, output: Path) -> list[Job]:
             f"({len(missing)} of {len(names)} are missing); give the folder JPEGImages"
         )
     folder = submission_folder(output, listed)
-    return [Job(photos[name], folder / f"{name}.png") for name in dict.fromkeys(names)]
+    scores = output / "scores"  # the server takes label PNGs and nothing else
+    return [
+        Job(photos[name], folder / f"{name}.png", scores / f"{name}.npz")
+        for name in dict.fromkeys(names)
+    ]
 
 
 def check_submission(jobs: list[Job]) -> Path:

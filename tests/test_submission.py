@@ -13,7 +13,12 @@ from test_bad_input import one_error_line
 from deconvnet_cli.batch import Job
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
 from deconvnet_cli.images import label_png
-from deconvnet_cli.submission import check_submission, plan_submission, submission_folder
+from deconvnet_cli.submission import (
+    check_label_png,
+    check_submission,
+    plan_submission,
+    submission_folder,
+)
 from deconvnet_cli.voc import palette
 
 FOLDER = Path("results/VOC2012/Segmentation/comp6_test_cls")  # as the development kit has it
@@ -47,7 +52,8 @@ def test_layout(made, voc, tmp_path):
     out = tmp_path / "out"
     files = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
     names = ("p0", "p2", "p3")
-    assert files == {Path("manifest.jsonl"), *(FOLDER / f"{name}.png" for name in names)}
+    kept = Path("manifest.jsonl"), Path(".deconvnet.lock")
+    assert files == {*kept, *(FOLDER / f"{name}.png" for name in names)}
     for name in names:
         photo = Image.open(voc / "JPEGImages" / f"{name}.jpg")
         with Image.open(out / FOLDER / f"{name}.png") as labels:
@@ -71,10 +77,11 @@ def test_what_is_done_is_skipped_and_checked(made, tmp_path):
     with Image.open(folder / "p2.png") as labels:
         small = labels.crop((0, 0, 9, 9))
     small.save(folder / "p2.png")
-    wrong = made("--quiet")
-    one_error_line(wrong, 1, "p2.png", "9x9 pixels, its photo 48x48", "remove it")
-    (folder / "p2.png").unlink()
-    assert made().exit_code == 0
+    again = made()
+    assert again.exit_code == 0 and "1 made, 2 there already" in again.stderr
+    small.save(folder / "p2.png")
+    with pytest.raises(DatasetError, match="9x9 pixels, its photo 48x48; remove it"):
+        check_label_png(folder / "p2.png", (48, 48))
 
 
 def test_scores_are_kept_elsewhere(made, tmp_path):
@@ -122,9 +129,8 @@ def test_order_and_names_are_those_of_the_list(listed: Path) -> None:
         jobs("p0.jpg", "p1.jpg", "deep/p2.jpg", "p3.b.jpg", "p3.jpg"), listed, Path("out")
     )
     assert found == [
-        Job(Path("deep/p2.jpg"), "out" / FOLDER / "p2.png"),
-        Job(Path("p0.jpg"), "out" / FOLDER / "p0.png"),
-        Job(Path("p3.jpg"), "out" / FOLDER / "p3.png"),
+        Job(Path(photo), "out" / FOLDER / f"{name}.png", Path(f"out/scores/{name}.npz"))
+        for photo, name in (("deep/p2.jpg", "p2"), ("p0.jpg", "p0"), ("p3.jpg", "p3"))
     ]
     listed.write_text("p0 p1 p0")
     assert len(plan_submission(jobs("p0.jpg", "p1.jpg"), listed, Path("out"))) == 2

@@ -12,6 +12,7 @@ from deconvnet_cli.commands.options import (
     JSON,
     QUIET,
     SEGMENTING,
+    SHARD,
     WORKERS,
     apply,
     refuse_overwriting,
@@ -56,12 +57,13 @@ if TYPE_CHECKING:
     "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="The rows as CSV on standard output.")
-@apply(WORKERS, *SEGMENTING, QUIET, JSON)
+@apply(SHARD, WORKERS, *SEGMENTING, QUIET, JSON)
 def command(
     files: tuple[Path, ...],
     voc_root: Path | None,
     split: str,
     limit: int | None,
+    shard: str | None,
     predictions: Path | None,
     allow_missing: bool,
     scores: Path | None,
@@ -91,6 +93,7 @@ def command(
             "--predictions": predictions,
             "--scores": scores,
             "--table": table,
+            "--shard": shard,
             "--report": page,
         }
         check_reading(merge, compare, output, as_csv, [name for name in sources if sources[name]])
@@ -109,7 +112,7 @@ def command(
         tallies = merged_files(files)
         about = {"merged": [str(path) for path in files]}
     else:
-        tree, names = listed(voc_root, split, limit)
+        tree, names = listed(voc_root, split, limit, shard)
         if predictions is None:
             from deconvnet_cli.devices import at_a_time, one_core_a_photo
 
@@ -123,7 +126,7 @@ def command(
             predict, about = from_store(scores, tree, names, table, options)
         else:
             predict, about = from_nets(tree, table, options)
-        about = {"list": {"split": split, "images": len(names)}, **about}
+        about = {"list": {"split": split, "images": len(names), "shard": shard or "all"}, **about}
         board = run(tree, names, predict, workers or 1, quiet)
         tallies = board.tallies
     if output is not None:
@@ -179,8 +182,11 @@ def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | Non
             refuse_overwriting(file, output, "one of the files to add up")
 
 
-def listed(root: Path | None, split: str, limit: int | None) -> tuple[VocTree, list[str]]:
+def listed(
+    root: Path | None, split: str, limit: int | None, shard: str | None
+) -> tuple[VocTree, list[str]]:
     """The tree and the names of the images to score."""
+    from deconvnet_cli.shards import parse_shard, shard_of
     from deconvnet_cli.voc import open_tree
 
     if root is None:
@@ -189,7 +195,7 @@ def listed(root: Path | None, split: str, limit: int | None) -> tuple[VocTree, l
     names = tree.names(split)
     if len(set(names)) < len(names):
         raise DatasetError(f"{split}: an image is named twice in this list; name it once")
-    return tree, names[:limit]
+    return tree, shard_of(names[:limit], None if shard is None else parse_shard(shard))
 
 
 def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: bool) -> Scoreboard:

@@ -130,6 +130,12 @@ WORKERS = click.option(
     help="Photos worked on at a time, on a CPU with one core each; results do not depend on it.  "
     "[default: cores, at most 8]",
 )
+SHARD = click.option(
+    "--shard",
+    metavar="I/N|auto",
+    help="Only every N-th image, from the I-th on; auto: as SLURM's array or RANK and WORLD_SIZE "
+    "say.",
+)
 QUIET = click.option("--quiet", is_flag=True, help="No progress and no summary.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON line an image on stdout.")
 

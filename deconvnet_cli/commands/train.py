@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +100,7 @@ def command(
     from deconvnet_cli.devices import choose_device
     from deconvnet_cli.distributed import joined, local_device, rank, world_size
     from deconvnet_cli.initialisation import recompute_statistics
+    from deconvnet_cli.interrupts import stop_signals
     from deconvnet_cli.run_folder import prepare_run, read_log
     from deconvnet_cli.start import net_at_start
     from deconvnet_cli.training import Hooks, train
@@ -243,24 +242,3 @@ def validator(tree: VocTree, settings: TrainSettings) -> Any:
     return lambda net: {
         "val_mean_iou": validate(net, settings.net, tree, chosen, convention_of(settings))
     }
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A list that is no longer empty once the run was asked to stop: Ctrl-C or SIGTERM.
-
-    The first saves and ends after the step that is running; the second one ends at once.
-    """
-    seen: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,101 @@
+"""A run of a batch: locks, manifest, workers, and what is told of each photo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from deconvnet_cli.batch import Job
+from deconvnet_cli.errors import DeconvnetError, DiskFullError
+from deconvnet_cli.files import locked, make_folder, remove_parts
+from deconvnet_cli.labelling import Labelling, begin, failure
+from deconvnet_cli.manifest import Entry, Manifest, manifest_name, read_entries
+from deconvnet_cli.resume import Recipe
+from deconvnet_cli.workers import side_by_side
+
+# From jobs (None: nothing for now) and whether to stop, to each job with what came of it.
+Engine = Callable[
+    [Iterable[Job | None], Callable[[], bool]], Iterator[tuple[Job, Entry | DeconvnetError]]
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a batch over an output folder that it has locked.
+
+    Attributes:
+        labelling: what is made of each photo, and where.
+        known: what labels depend on.
+        engine: does the jobs.
+        manifest: gets a line for each.
+    """
+
+    labelling: Labelling
+    known: Recipe
+    engine: Engine
+    manifest: Manifest
+
+    def do(
+        self,
+        jobs: Iterable[Job | None],
+        told: Callable[[Entry], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        """Do the jobs, and write the line of each before ``told`` is told of it.
+
+        Raises:
+            DiskFullError: no more room; no further job was begun, those in flight came out.
+            OutputError: the manifest cannot be written to.
+        """
+        full: list[DiskFullError] = []
+        for job, answer in self.engine(jobs, lambda: bool(full) or stop()):
+            if isinstance(answer, DiskFullError):
+                full.append(answer)  # not the photo's fault: the next run does it again
+                continue
+            if isinstance(answer, DeconvnetError):
+                answer = failure(job, answer, self.labelling.folder, self.known)
+            self.manifest.add(answer)
+            told(answer)
+        if full:
+            raise full[0]
+
+
+def local_engine(labelling: Labelling, known: Recipe, workers: int) -> Engine:
+    """Worker processes on this machine."""
+
+    def engine(
+        jobs: Iterable[Job | None], stop: Callable[[], bool]
+    ) -> Iterator[tuple[Job, Entry | DeconvnetError]]:
+        return side_by_side(jobs, partial(begin, labelling, known), workers, stop)
+
+    return engine
+
+
+@contextmanager
+def locked_run(
+    labelling: Labelling, known: Recipe, engine: Engine, shard: tuple[int, int] | None
+) -> Iterator[Run]:
+    """A run that no other one writes beside; shards of one batch may, each to its manifest.
+
+    Raises:
+        BusyError: another run, or the same shard, is writing there.
+        OutputError: the folder cannot be made or written to.
+    """
+    folder = labelling.folder
+    make_folder(folder)
+    name = manifest_name(shard)
+    with ExitStack() as stack:
+        stack.enter_context(locked(folder, shared=shard is not None))
+        if shard is not None:
+            stack.enter_context(locked(folder, f".{name}.lock"))
+        manifest = Manifest(folder / name)
+        stack.callback(manifest.close)
+        yield Run(labelling, known, engine, manifest)
+
+
+def prepare_folder(jobs: Iterable[Job], labelling: Labelling) -> dict[str, Entry]:
+    """Clear away what a killed run has begun of ``jobs``, and read what the manifests say."""
+    remove_parts(path for job in jobs for path in (job.target, *labelling.extras(job)))
+    return read_entries(labelling.folder)

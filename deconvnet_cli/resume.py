@@ -1,0 +1,170 @@
+"""What of a batch is still to be done: what manifest and files do not both say is done."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deconvnet_cli.batch import Job
+from deconvnet_cli.errors import ImageError
+from deconvnet_cli.manifest import FAILED, Entry
+
+NEW = "new"
+FAILED_BEFORE = "failed before"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What labels depend on besides the photo, as the manifest has it.
+
+    Attributes:
+        weights: SHA-256 of the weights by net.
+        settings: SHA-256 of all settings.
+        versions: of the packages; they are noted, and nothing is done again because of them.
+    """
+
+    weights: Mapping[str, str]
+    settings: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A photo's file as it was read: its bytes and what tells it from another."""
+
+    data: bytes
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+def read_source(photo: Path) -> Source:
+    """Read a photo's file once, so that what is hashed is what is segmented.
+
+    Raises:
+        ImageError: it is missing, no file, cannot be read, or was written to meanwhile.
+    """
+    try:
+        if photo.exists() and not photo.is_file():
+            raise ImageError(f"{photo}: not a file; give photos, or folders of photos")
+        with open(photo, "rb") as file:
+            before = os.fstat(file.fileno())
+            data = file.read()
+            after = os.fstat(file.fileno())
+    except FileNotFoundError:
+        raise ImageError(f"{photo}: no such file; check the path") from None
+    except OSError as error:
+        raise ImageError(f"{photo}: cannot be read ({error.strerror})") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ImageError(f"{photo}: was written to while it was read; do it again later")
+    return Source(data, len(data), before.st_mtime_ns, hashlib.sha256(data).hexdigest())
+
+
+def file_hash(path: Path) -> str | None:
+    """SHA-256 of a file; None if it is not there or cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def reason(
+    job: Job, entry: Entry | None, recipe: Recipe, folder: Path, wanted: Iterable[Path] = ()
+) -> str | None:
+    """Why a photo is to be done, in a few words; None if manifest and files say that it is.
+
+    Files beside the label PNG count as far as they are ``wanted``.
+
+    A photo of the same path, size and time of change is taken to be the same without reading it;
+    of everything else the SHA-256 counts.
+    """
+    if entry is None:
+        return NEW
+    if entry.weights != recipe.weights:
+        return "other weights"
+    if entry.settings != recipe.settings:
+        return "other settings"
+    if changed(job.photo, entry):
+        return "the photo changed"
+    if entry.status == FAILED:
+        return FAILED_BEFORE
+    known = entry.files()
+    for path in (job.target, *wanted):
+        found = file_hash(path)
+        if found is None:
+            return f"{path.name} is missing"
+        if found != known.get(path.relative_to(folder).as_posix()):
+            return f"{path.name} changed"
+    return None
+
+
+def changed(photo: Path, entry: Entry) -> bool:
+    """Whether a photo's file is not the one that an entry is about."""
+    try:
+        now = photo.stat()
+    except OSError:
+        return entry.size is not None
+    if (str(photo), now.st_size, now.st_mtime_ns) == (entry.image, entry.size, entry.mtime_ns):
+        return False
+    return now.st_size != entry.size or file_hash(photo) != entry.sha256
+
+
+def damaged(entries: Iterable[Entry], folder: Path) -> Iterator[tuple[Entry, str]]:
+    """The entries whose files are not as they were written, each with what is wrong."""
+    for entry in entries:
+        for name, sha256 in entry.files().items():
+            found = file_hash(folder / name)
+            if found != sha256:
+                wrong = "missing" if found is None else "not as it was written"
+                yield entry, f"{folder / name}: {wrong}"
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The photos of a batch sorted out.
+
+    Attributes:
+        jobs: to be done, each with the reason.
+        done: entries of those that are done.
+        failed: entries of those that have failed and have not changed since.
+    """
+
+    jobs: list[tuple[Job, str]]
+    done: list[Entry]
+    failed: list[Entry]
+
+
+def sort_out(
+    jobs: Iterable[Job],
+    entries: Mapping[str, Entry],
+    recipe: Recipe,
+    folder: Path,
+    wanted: Callable[[Job], Iterable[Path]] = lambda job: (),
+    *,
+    overwrite: bool = False,
+    retry: bool = False,
+) -> Todo:
+    """What is to be done of ``jobs``, whose label PNGs lie in ``folder``.
+
+    Args:
+        entries: what the manifests say, by output.
+        wanted: the files that are to lie beside a label PNG.
+        overwrite: do all again.
+        retry: do again what has failed.
+    """
+    todo = Todo([], [], [])
+    for job in jobs:
+        entry = entries.get(job.target.relative_to(folder).as_posix())
+        why = reason(job, entry, recipe, folder, wanted(job))
+        if overwrite and why is None:
+            why = "--overwrite"
+        if entry is None or why not in (None, FAILED_BEFORE):
+            todo.jobs.append((job, why or NEW))
+        elif why == FAILED_BEFORE and (retry or overwrite):
+            todo.jobs.append((job, FAILED_BEFORE))
+        else:
+            (todo.done if why is None else todo.failed).append(entry)
+    return todo
