@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from deconvnet_cli.devices import one_core_a_photo
+from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.images import read_photo
+from deconvnet_cli.segmenter import segment
+from deconvnet_cli.workers import CONTEXT, side_by_side
 
 SIZES = (320, 500, 1000)  # longer side of the photos, pixels
 
@@ -58,7 +66,7 @@ def measure(work: Work, workers: int) -> Iterator[dict[str, Any]]:
     """A line a trial, each in a process of its own: threads and memory are then its own.
 
     A line has the trial's name, ``photos_per_s``, ``speedup`` over the plain path, ``ms`` (median
-    a photo by stage) and ``peak_mb``, the most memory the process had.
+    a photo by stage) and ``peak_mb``, the most memory that its processes had.
     """
     plain = 0.0
     for trial in trials(workers):
@@ -70,35 +78,73 @@ def measure(work: Work, workers: int) -> Iterator[dict[str, Any]]:
 
 
 def run_trial(trial: Trial, work: Work) -> dict[str, Any]:
-    """Segment all photos in one way; the first, which warms up, is not counted."""
-    from deconvnet_cli.commands.options import prepare
-    from deconvnet_cli.devices import one_core_a_photo
-    from deconvnet_cli.images import read_photo
-    from deconvnet_cli.pipeline import in_order
-    from deconvnet_cli.segmenter import segment
-
-    nets, settings = prepare(**work.options, plain=trial.workers == 0)
-    workers = max(1, trial.workers)
+    """Segment all photos in one way; the first of each process, which warms up, is not counted."""
     if trial.workers:
-        one_core_a_photo()
-
-    def one(number: int) -> dict[str, float]:
-        photo = read_photo(work.photos[number % len(work.photos)])
-        scale = work.side / max(photo.size)
-        scaled = photo.resize((round(photo.width * scale) or 1, round(photo.height * scale) or 1))
-        return segment(scaled, nets, settings).ms
-
-    one(0)
-    start = time.perf_counter()
-    stages = [result() for _, result in in_order(range(work.count), one, workers)]
-    seconds = time.perf_counter() - start
-    # Linux counts in kilobytes, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        together = CONTEXT.Barrier(trial.workers)
+        begin = partial(begin_timing, work, together)
+        answers = side_by_side(range(work.count), begin, trial.workers)
+        timed = [worth(answer) for _, answer in answers]
+    else:
+        one = timer(work, plain=True)
+        timed = [one(number) for number in range(work.count)]
+    seconds = max(photo.end for photo in timed) - min(photo.start for photo in timed)
+    memory = {photo.process: photo.peak for photo in timed}  # of each process the last, the most
+    stages = timed[0].ms
     return {
         "trial": trial.name,
         "side": work.side,
         "photos_per_s": round(work.count / seconds, 3),
-        "ms": {name: round(statistics.median(ms[name] for ms in stages), 1) for name in stages[0]},
-        "peak_mb": round(peak / 1e6),
+        "ms": {name: round(statistics.median(t.ms[name] for t in timed), 1) for name in stages},
+        "peak_mb": round(sum(memory.values()) / 1e6),
     }
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One photo: when it was begun and done, seconds of a clock that all processes share."""
+
+    start: float
+    end: float
+    ms: Mapping[str, float]
+    process: int
+    peak: int  # bytes, the most that the process had so far
+
+
+def begin_timing(work: Work, together: Any) -> Callable[[int], Timed]:
+    """A worker process that begins to work when all others do."""
+    one_core_a_photo()
+    one = timer(work, plain=False)
+    together.wait()
+    return one
+
+
+def timer(work: Work, *, plain: bool) -> Callable[[int], Timed]:
+    """Load and warm up; what it returns segments a photo by its number."""
+    from deconvnet_cli.commands.options import prepare
+
+    nets, settings = prepare(**work.options, plain=plain)
+
+    def one(number: int) -> Timed:
+        start = time.monotonic()
+        photo = read_photo(work.photos[number % len(work.photos)])
+        scale = work.side / max(photo.size)
+        scaled = photo.resize((round(photo.width * scale) or 1, round(photo.height * scale) or 1))
+        ms = segment(scaled, nets, settings).ms
+        # Linux counts in kilobytes, macOS in bytes.
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return Timed(start, time.monotonic(), ms, os.getpid(), peak)
+
+    one(0)
+    return one
+
+
+def worth(answer: Timed | DeconvnetError) -> Timed:
+    """What was measured.
+
+    Raises:
+        DeconvnetError: the photo failed.
+    """
+    if isinstance(answer, DeconvnetError):
+        raise answer
+    return answer
