@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from deconvnet_cli import __version__
-from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.errors import DeconvnetError, printable
 
 COMMANDS = {
     "segment": "Label PNG of each photo.",
@@ -52,8 +52,16 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except DeconvnetError as error:
-            click.echo(f"deconvnet: {error}", err=True)
+            # Not click's echo, which writes UTF-8 where the terminal is ASCII: this escapes.
+            print(f"deconvnet: {error}", file=sys.stderr)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            # Of a path that nobody can look at: too long a name, or in a folder closed to us.
+            if error.filename is None or isinstance(error, BrokenPipeError):
+                raise
+            where = os.fsdecode(error.filename)
+            print(printable(f"deconvnet: {where}: {error.strerror}"), file=sys.stderr)
+            ctx.exit(DeconvnetError.exit_code)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,15 +13,39 @@
     ├── DependencyError            exit 1   an optional or wrongly installed package
     └── DeviceError                exit 1   a device that this machine does not have
 
-A message is one line: what is wrong, with which file, and what to do about it.
+A message is one line: what is wrong, with which file, and what to do about it. It stays one line
+whatever the file is called, and whatever the library says that the message quotes.
 Only ``cli.py`` turns these into text and exit codes.
 """
+
+from __future__ import annotations
+
+LONGEST = 10_000  # characters of a message: over twice the longest path
+SHOWN_END = 500  # of a longer message, where the remedy stands
+
+
+def printable(text: str) -> str:
+    """The text as one line that a terminal can show and that cannot change how it shows others.
+
+    Line breaks, control characters, marks that turn the direction of writing and bytes of names
+    that are not UTF-8 become escapes of Python: ``\\n``, ``\\x1b``, ``\\u202e``, ``\\udcff``.
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST - SHOWN_END]} ... {text[-SHOWN_END:]}"
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 class DeconvnetError(Exception):
     """Base of all errors of this package."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(DeconvnetError):

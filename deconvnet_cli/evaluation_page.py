@@ -5,27 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deconvnet_cli.decoding import MAX_PIXELS
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.page import Example, Row, page
 from deconvnet_cli.scoreboard import REPORTED, Ranked, Scoreboard
 from deconvnet_cli.voc import VocTree, read_mask
 
 
-def page_of(tree: VocTree, board: Scoreboard, about: Mapping[str, Mapping[str, Any]]) -> str:
+def page_of(
+    tree: VocTree,
+    board: Scoreboard,
+    about: Mapping[str, Mapping[str, Any]],
+    max_pixels: int = MAX_PIXELS,
+) -> str:
     """The page: all rows, and the best and worst images of the last one."""
     rows = [Row(name, tally.result(), REPORTED.get(name)) for name, tally in board.tallies.items()]
     title = f"deconvnet on {rows[0].result.images} images of {tree.root.name}"
-    best, worst = examples(tree, board.best), examples(tree, board.worst)
+    best, worst = (examples(tree, some, max_pixels) for some in (board.best, board.worst))
     return page(title, rows, best, worst, about)
 
 
-def examples(tree: VocTree, ranked: Sequence[Ranked]) -> list[Example]:
+def examples(tree: VocTree, ranked: Sequence[Ranked], max_pixels: int) -> list[Example]:
     """The images with their photos and masks, which are read again: no run keeps them all."""
     return [
         Example(
             name=image.name,
             iou=image.iou,
-            photo=read_photo(tree.image(image.name)),
+            photo=read_photo(tree.image(image.name), max_pixels=max_pixels),
             truth=read_mask(tree.mask(image.name)),
             prediction=image.labels,
         )

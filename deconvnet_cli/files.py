@@ -1,9 +1,10 @@
-"""Files appear whole or not at all, and outlive a crash."""
+"""Files are read within limits; they appear whole or not at all, and outlive a crash."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,43 @@ LOCK = ".deconvnet.lock"
 def full(error: OSError) -> type[OutputError]:
     """The class of what went wrong: whether there was no room."""
     return DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
+
+
+PIECE = 1 << 20  # bytes
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """All bytes of a regular file, if they are at most ``most``.
+
+    Raises:
+        OSError: it cannot be read, is too large, or is a pipe or device, which might never end;
+            ``strerror`` says which.
+    """
+    try:
+        found = os.stat(path)
+    except ValueError:  # a NUL, or half of a character
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "a pipe or device, not a file", str(path))
+    if found.st_size > most:
+        raise OSError(errno.EFBIG, f"over {most / 1e6:.0f} MB", str(path))
+    return path.read_bytes()
+
+
+def read_stream(stream: IO[bytes], most: int) -> bytes:
+    """All bytes up to the end of a stream, if they are at most ``most``.
+
+    Raises:
+        OSError: it cannot be read, or there are more.
+    """
+    content = bytearray()
+    while piece := stream.read(PIECE):
+        content += piece
+        if len(content) > most:
+            raise OSError(errno.EFBIG, f"over {most / 1e6:.0f} MB")
+    return bytes(content)
 
 
 def make_folder(folder: Path) -> None:

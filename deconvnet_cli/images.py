@@ -2,38 +2,69 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import struct
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from deconvnet_cli.decoding import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    Undecodable,
+    UnknownFormat,
+    identify,
+    load,
+    turn_upright,
+)
 from deconvnet_cli.errors import ImageError
+from deconvnet_cli.files import read_stream, read_whole
 from deconvnet_cli.voc import palette
 
-MAX_PIXELS = 200_000_000  # 0.6 GB as RGB; more is a mistake or a decompression bomb
+BAND_PIXELS = 1 << 20  # of a photo that are made RGB at a time
 
 
-def read_photo(source: Path | bytes, name: str | None = None) -> Image.Image:
+def read_photo(
+    source: Path | bytes | IO[bytes], name: str | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """A photo as a viewer shows it: mode RGB, EXIF orientation applied, first frame.
 
     Grey, palette, CMYK and 16-bit images become RGB; transparent parts are put on black, as
-    the original system continues a photo beyond its edge.
+    the original system continues a photo beyond its edge. What the file is called does not count.
 
     Args:
-        source: path, or the bytes of a file.
+        source: path of a regular file; the bytes of one; or a stream of them, read to its end.
         name: what errors call it; the path unless given.
+        max_pixels: width times height that it may have. Twice this times 4 bytes are taken.
 
     Raises:
-        ImageError: missing, empty, truncated, not an image, or over ``MAX_PIXELS``.
+        ImageError: missing, empty, truncated, not an image, without a pixel, over ``max_pixels``,
+            ``MAX_SIDE`` or ``MAX_BYTES``; a pipe or device.
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")
     try:
-        data = source.read_bytes() if isinstance(source, Path) else source
+        with identify(_content(source, label), max_pixels=max_pixels) as image:
+            load(image)
+            turn_upright(image)
+            return _to_rgb(image)
+    except UnknownFormat as error:
+        raise ImageError(f"{label}: {error}; give a JPEG, PNG or other photo") from error
+    except Undecodable as error:
+        raise ImageError(f"{label}: {error}; copy or download it again") from error
+    except MemoryError as error:
+        raise ImageError(f"{label}: too little memory for its pixels; scale it down") from error
+
+
+def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
+    """The bytes of a file; ImageError if they cannot be read or are none."""
+    try:
+        if isinstance(source, Path):
+            data = read_whole(source, MAX_BYTES)
+        else:
+            data = source if isinstance(source, bytes) else read_stream(source, MAX_BYTES)
     except FileNotFoundError:
         raise ImageError(f"{label}: no such file; check the path") from None
     except IsADirectoryError:
@@ -42,45 +73,44 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Image.Image:
         raise ImageError(f"{label}: cannot be read ({error.strerror})") from error
     if not data:
         raise ImageError(f"{label}: the file is empty; copy or download it again")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's size warning: the limit below is ours
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ImageError(
-                        f"{label}: {image.width}x{image.height} pixels; "
-                        f"at most {MAX_PIXELS // 1_000_000} million can be read, scale it down"
-                    )
-                image.load()
-                # Broken EXIF data say nothing; the pixels are whole all the same.
-                with contextlib.suppress(SyntaxError, ValueError, TypeError, struct.error):
-                    # In place: a copy of a large photo takes hundreds of megabytes.
-                    ImageOps.exif_transpose(image, in_place=True)
-                return _to_rgb(image)
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError(
-            f"{label}: not an image that Pillow knows; give a JPEG, PNG or other photo"
-        ) from None
-    except Exception as error:  # decoders raise many kinds for damaged files
-        what = " ".join(str(error).split())  # some messages have line breaks
-        raise ImageError(
-            f"{label}: damaged or truncated image ({what}); copy or download it again"
-        ) from error
+    return data
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """The image a few rows at a time, each with its box: copies of all of it would add up."""
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield box, image.crop(box)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    brightest = 255.0
+    if _is_deep(image):
         # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        top = max(np.nanmax(np.asarray(band), initial=0) for _, band in _bands(image))
+        brightest = 65535.0 if top > 255 else 255.0
+    photo = Image.new("RGB", image.size)
+    for box, band in _bands(image):
+        photo.paste(_band_to_rgb(band, brightest), box)
+    return photo
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _band_to_rgb(band: Image.Image, brightest: float) -> Image.Image:
+    if _is_deep(band):
+        values = np.nan_to_num(np.asarray(band, dtype=np.float64) / brightest * 255)
+        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "A" in band.getbands() or "transparency" in band.info:
+        rgba = band.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return band.convert("RGB")
 
 
 def label_png(labels: NDArray[np.uint8]) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,11 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
         rows = [LayerRow(name, (tuple(value.shape),), (name,)) for name, value in tensors.items()]
     else:
         raise WeightsError(f"{source}: give a .caffemodel, .pth, .pt or .safetensors file")
-    with torch.device("meta"):
-        net = build_net(net_name, settings)
-    tensors = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in tensors.items()
-    }
+    try:
+        with torch.device("meta"):
+            net = build_net(net_name, settings)
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from error
     fit(net, tensors, source)
     provenance = f"imported from {source.name}, SHA-256 {sha256(source)}{remark}"
     store(
@@ -118,17 +117,40 @@ def check_classes(number: int) -> None:
 
 
 def _from_pickle(source: Path) -> dict[str, torch.Tensor]:
+    check_unpacked_size(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on foreign pickles, which fail below if need be
             state = torch.load(source, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch raises many kinds for what is damaged or refused
         raise WeightsError(f"{source}: not a readable file of plain tensors") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+        isinstance(name, str) and is_plain(value) for name, value in state.items()
     ):
         raise WeightsError(f"{source}: holds something else than named tensors")
     # Trained under DataParallel, names start with "module.".
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    return {name.removeprefix("module."): value.detach() for name, value in state.items()}
+
+
+def check_unpacked_size(source: Path) -> None:
+    """Raise WeightsError for an archive that unpacks to more than it is: torch does not pack."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+        return  # older files are no archives; what is damaged is said by torch
+    if total > source.stat().st_size:
+        raise WeightsError(f"{source}: unpacks to {total} bytes, as no file of torch does")
+
+
+def is_plain(value: object) -> bool:
+    """Whether this is a tensor whose values lie in memory, one by one."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_nested
+        and not value.is_quantized
+    )

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile
 from deconvnet_cli.nets.mobilenet_encoder import PUBLISHED_PARTS, MobileNetEncoder
+from deconvnet_cli.weights import check_values, read_tensors
 
 
 def convolutions(net: MobileNetEncoder) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
@@ -46,10 +45,7 @@ def load_folded(net: MobileNetEncoder, path: Path) -> None:
     Raises:
         WeightsError: unreadable, or a tensor is missing or has another shape.
     """
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+    tensors = read_tensors(path)
 
     def take(name: str, like: Tensor) -> Tensor:
         if name not in tensors:
@@ -58,6 +54,7 @@ def load_folded(net: MobileNetEncoder, path: Path) -> None:
             raise WeightsError(
                 f"{path}: {name} is {tuple(tensors[name].shape)}, the net's {tuple(like.shape)}"
             )
+        check_values(name, tensors[name], path)
         return tensors[name].float()
 
     with torch.no_grad():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.crops import Box
+from deconvnet_cli.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
 from deconvnet_cli.errors import DatasetError, ImageError
-from deconvnet_cli.files import write_whole
+from deconvnet_cli.files import read_whole, write_whole
+from deconvnet_cli.npz import array_of
 from deconvnet_cli.proposals import edge_boxes
 from deconvnet_cli.voc import IGNORE, VocTree, read_mask
 
 SMALLEST_OBJECT = 0.005  # share of the photo; smaller components are specks of a mask
 ENOUGH_OVERLAP = 0.5  # IoU of a proposal with an object (paper section 5.1)
+MAX_BOXES_BYTES = 1 << 20  # of a file of proposals: 2000 of them take 32 kB
 # Instances of one class lie side by side in SegmentationObject; 0 and 255 are no object.
 NO_INSTANCE = (0, IGNORE)
 
@@ -45,13 +49,26 @@ def read_photo_and_mask(tree: VocTree, name: str) -> tuple[Image.Image, NDArray[
         ImageError: the photo cannot be read.
         DatasetError: the mask cannot be read, or has another size.
     """
-    path = tree.image(name)
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except OSError as error:
-        raise ImageError(f"{path}: not a readable photo ({error})") from error
+    with opened_photo(tree.image(name)) as file:
+        load(file)
+        image = file.convert("RGB")
     return image, checked_mask(tree, name, image.size)
+
+
+@contextmanager
+def opened_photo(path: Path) -> Iterator[Image.Image]:
+    """A photo whose pixels are still to be loaded.
+
+    Raises:
+        ImageError: it cannot be read, here or when it is loaded.
+    """
+    try:
+        with identify(read_whole(path, MAX_BYTES)) as image:
+            yield image
+    except OSError as error:
+        raise ImageError(f"{path}: not a readable photo ({error.strerror})") from error
+    except Undecodable as error:
+        raise ImageError(f"{path}: not a readable photo ({error})") from error
 
 
 def checked_mask(tree: VocTree, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -83,11 +100,8 @@ def find_objects(
     """
     objects: list[ObjectBox] = []
     for name in names:
-        try:
-            with Image.open(tree.image(name)) as photo:
-                size = photo.size
-        except OSError as error:
-            raise ImageError(f"{tree.image(name)}: not a readable photo ({error})") from error
+        with opened_photo(tree.image(name)) as photo:
+            size = photo.size
         mask = checked_mask(tree, name, size)
         instances = tree.root / "SegmentationObject" / f"{name}.png"
         found = of_instances(mask, instances) if instances.is_file() else of_components(mask)
@@ -114,9 +128,10 @@ def of_instances(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int, Box
         DatasetError: the instances cannot be read or have another size.
     """
     try:
-        with Image.open(path) as image:
+        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+            load(image)
             instances = np.array(image)
-    except OSError as error:
+    except (OSError, Undecodable) as error:
         raise DatasetError(f"{path}: not a readable PNG ({error})") from error
     if instances.shape != mask.shape:
         raise DatasetError(f"{path}: must be a palette or grey PNG of its photo's size")
@@ -149,15 +164,15 @@ def cached_boxes(folder: Path, tree: VocTree, name: str) -> NDArray[np.int32]:
     """
     path = folder / f"{name}.npy"
     if not path.is_file():
-        with Image.open(tree.image(name)) as photo:
-            made = edge_boxes(np.asarray(photo.convert("RGB")))[0]
+        photo, _ = read_photo_and_mask(tree, name)
+        made = edge_boxes(np.asarray(photo))[0]
         buffer = io.BytesIO()
         np.save(buffer, made)
         write_whole(path, buffer.getvalue())
         return made
     try:
-        boxes: NDArray[np.int32] = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+        boxes: NDArray[np.int32] = array_of(read_whole(path, MAX_BOXES_BYTES))
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: damaged proposals ({error}); delete the file") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype != np.int32:
         raise DatasetError(f"{path}: no proposals of this tool; delete the file")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from deconvnet_cli.decoding import (
+    LABEL_FORMATS,
+    MAX_BYTES,
+    Undecodable,
+    UnknownFormat,
+    identify,
+    load,
+)
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.files import read_whole
 from deconvnet_cli.voc import CLASSES, IGNORE, VocTree, palette, read_mask
 
 
@@ -81,20 +89,17 @@ class _Wrong(Exception):
 def _read(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The labels; _Wrong if they cannot be scored against ``truth`` (H x W)."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its size, which is compared before it is read
-            # Labels do not survive JPEG: a file that is only called PNG is refused.
-            with Image.open(path, formats=["PNG"]) as image:
-                _check_size(image, truth)
-                _check_mode(image)
-                labels: NDArray[np.uint8] = np.array(image)
-    except _Wrong:
-        raise
-    except UnidentifiedImageError:
+        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+            _check_size(image, truth)
+            load(image)
+            _check_mode(image)
+            labels: NDArray[np.uint8] = np.array(image)
+    except OSError as error:
+        raise _Wrong(f"cannot be read ({error.strerror})") from error
+    except UnknownFormat:
         raise _Wrong("not a PNG; save labels as 8-bit palette or grey PNG") from None
-    except Exception as error:  # decoders raise many kinds for damaged files
-        what = " ".join(str(error).split())
-        raise _Wrong(f"damaged PNG ({what}); write it again") from error
+    except Undecodable as error:
+        raise _Wrong(f"damaged PNG ({error}); write it again") from error
     _check_labels(labels, truth)
     return labels
 

@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from deconvnet_cli.errors import OutputError
+from deconvnet_cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
     from deconvnet_cli.bootstrap import Comparison
@@ -41,9 +40,15 @@ def progress(quiet: bool = False) -> Progress:
     )
 
 
+def say(text: str) -> None:
+    """One line on standard error, as it is: not folded, and nothing in it taken for markup."""
+    # soft_wrap: a line that a program may cut apart must not be folded at the terminal's width.
+    console.print(Text(printable(text)), soft_wrap=True)
+
+
 def failure(error: Exception) -> None:
     """One line about what went wrong with one of many."""
-    click.echo(f"deconvnet: {error}", err=True)
+    say(f"deconvnet: {error}")
 
 
 def standard_output(data: bytes) -> None:
@@ -89,12 +94,7 @@ def segmented(line: Mapping[str, Any]) -> None:
     """The summary of one photo: where its labels are, what is on it, how long it took."""
     classes = ", ".join(f"{name} {share:.0%}" for name, share in line["classes"].items())
     effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
-    # soft_wrap: a line that a program may cut apart must not be folded at the terminal's width.
-    console.print(
-        f"{line['image']} -> {line['output']}: {classes} ({effort})",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"{line['image']} -> {line['output']}: {classes} ({effort})")
 
 
 def results(
@@ -118,7 +118,7 @@ def results(
         class_table(rows, CLASSES)
         row_table(rows, REPORTED)
         for answer in answers:
-            console.print(comparison_text(*answer), markup=False, soft_wrap=True)
+            say(comparison_text(*answer))
     if as_json and len(lines) == 1:
         json_line(lines[0])
     elif as_json:
@@ -136,7 +136,7 @@ def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
         columns = {"IoU": next(iter(columns.values()))}
         columns["Boundary IoU"] = next(iter(rows.values())).boundary_iou
     for name in columns:
-        table.add_column(escape(name), justify="right", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right", overflow="fold")
     for label, name in enumerate(classes):
         values = (column[label] for column in columns.values())
         table.add_row(name, *("absent" if value is None else f"{value:.3f}" for value in values))
@@ -156,7 +156,7 @@ def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) 
         papers = reported.get(name)
         cells = ["" if papers is None else f"{papers:.1f}"] if known else []
         table.add_row(
-            escape(name),
+            Text(printable(name)),
             f"{found.mean_iou:.4f}",
             f"{low:.3f}-{high:.3f}",
             f"{found.pixel_accuracy:.4f}",
@@ -201,7 +201,7 @@ def comparison(
 ) -> None:
     """One comparison, for people and for programs."""
     if not quiet:
-        console.print(comparison_text(first, second, found, by), markup=False, soft_wrap=True)
+        say(comparison_text(first, second, found, by))
     if as_json:
         json_line(comparison_line(first, second, found, by))
 
@@ -234,27 +234,25 @@ def sweep(ious: Mapping[str, float], *, quiet: bool, as_json: bool) -> None:
 def problems(lines: Sequence[str]) -> None:
     """What is wrong with each of many files, a line each."""
     for line in lines:
-        click.echo(f"deconvnet: {line}", err=True)
+        say(f"deconvnet: {line}")
 
 
 def note(text: str) -> None:
     """Something a person should know."""
-    console.print(text, markup=False, soft_wrap=True)
+    say(text)
 
 
 def batch_summary(output: Path, made: int, skipped: int, left: int) -> None:
     """How many label PNGs were made, were there already, and are still to be made."""
     rest = f", {left} left" if left else ""
-    console.print(
-        f"{output}: {made} made, {skipped} there already{rest}", markup=False, soft_wrap=True
-    )
+    say(f"{output}: {made} made, {skipped} there already{rest}")
 
 
 def batch_failures(failures: list[str]) -> None:
     """The photos that failed, a line each."""
-    click.echo(f"deconvnet: {len(failures)} failed:", err=True)
+    say(f"deconvnet: {len(failures)} failed:")
     for line in failures:
-        click.echo(f"  {line}", err=True)
+        say(f"  {line}")
 
 
 def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -263,6 +261,6 @@ def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     for column in columns:
         grid.add_column(column, overflow="fold")  # a name that is cut off cannot be looked up
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*(Text(printable(cell)) for cell in row))
     # Rich takes 80 columns for what is no terminal, and would fold rows that a program reads.
     (console if console.is_terminal else Console(stderr=True, width=UNFOLDED)).print(grid)

@@ -40,7 +40,7 @@ def prepare_run(run: Path, settings: TrainSettings) -> None:
     text = as_toml(settings)
     path = run / "settings.toml"
     if path.is_file():
-        before = path.read_text().splitlines()
+        before = path.read_text(errors="replace").splitlines()
         other = [line for line in text.splitlines() if line not in before]
         if other:
             raise UsageError(
@@ -87,17 +87,20 @@ def load_checkpoint(
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The lines of ``log.jsonl``; a last line that was torn when the run was killed is left out."""
+    """The lines of ``log.jsonl`` up to one that is none, as one torn when the run was killed."""
     try:
-        text = (run / "log.jsonl").read_text()
+        text = (run / "log.jsonl").read_text(errors="replace")
     except FileNotFoundError:
         return []
     lines = []
     for line in text.splitlines():
         try:
-            lines.append(json.loads(line))
-        except ValueError:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(values, dict) or not isinstance(values.get("step"), int):
+            break
+        lines.append(values)
     return lines
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +20,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deconvnet_cli.crf import LEAST_PROBABILITY
+from deconvnet_cli.decoding import MAX_PIXELS
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.files import write_whole
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.maps import Ensemble, Maps
+from deconvnet_cli.npz import read_npz
 from deconvnet_cli.segmenter import Scored, working_copy
 from deconvnet_cli.systems import ensemble_of
 
 FORMAT = "deconvnet scores 1"
 MAPS = ("deconvnet", "fcn")
 MAX_CLASSES = 255  # labels are bytes
-MAX_BYTES = 1 << 30  # of one file unpacked: no stored map is nearly as large
+MAX_BYTES = 1 << 28  # of one file unpacked: three times both maps of the largest photo
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,7 @@ def read_scores(path: Path) -> Stored:
         DatasetError: missing, damaged, or not of this tool.
     """
     try:
-        data = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                raise DatasetError(f"{path}: too large to be stored scores")
-        # From bytes: numpy leaves a path's file open when it is damaged.
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_npz(path, MAX_BYTES)
         about = json.loads(str(arrays.pop("about")))
         if about["format"] != FORMAT or not set(arrays) <= set(MAPS) or not arrays:
             raise ValueError(f"its format is not {FORMAT}")
@@ -135,13 +130,13 @@ def read_scores(path: Path) -> Stored:
         )
         stored.ensemble(None, None)  # ValueError if they say something wrong of it
         return stored
-    except DatasetError:
-        raise
     except FileNotFoundError:
         raise DatasetError(
             f"{path}: no stored scores; `deconvnet batch --save-scores` writes them"
         ) from None
-    except Exception as error:  # zip files and arrays fail in many ways
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # what is said of the scores can be anything
         what = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"{path}: damaged scores ({what}); make them again") from error
 
@@ -158,20 +153,21 @@ def check_arrays(arrays: Sequence[NDArray[Any]]) -> None:
             raise ValueError("scores that are not numbers")
 
 
-def scored_again(stored: Stored, photo: Path | None = None) -> Scored:
+def scored_again(
+    stored: Stored, photo: Path | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Scored:
     """Stored scores with their photo, as a run of the nets gives them.
 
     Args:
         photo: where the photo is now; where it was when it was scored unless given.
+        max_pixels: that the photo may have.
 
     Raises:
         ImageError: the photo is missing, unreadable, or not the one that was scored.
         DatasetError: the scores do not have its shape.
     """
     path = photo or stored.photo
-    if path.exists() and not path.is_file():  # a pipe or device may never end
-        raise ImageError(f"{path}: not a file, so not the photo that was scored")
-    image = read_photo(path)
+    image = read_photo(path, max_pixels=max_pixels)
     if hashlib.sha256(path.read_bytes()).hexdigest() != stored.sha256:
         raise ImageError(f"{path}: not the photo that was scored; score it again")
     known = stored.maps.deconvnet if stored.maps.deconvnet is not None else stored.maps.fcn

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from deconvnet_cli.bootstrap import Comparison, compare
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation import Tally
-from deconvnet_cli.files import write_whole
+from deconvnet_cli.files import read_whole, write_whole
 from deconvnet_cli.metrics import image_iou
 from deconvnet_cli.pipeline import in_order
 from deconvnet_cli.voc import CLASSES, VocTree, read_mask
 
 Labels = NDArray[np.uint8]
 FORMAT = "deconvnet scoreboard 1"
+MAX_BYTES = 1 << 26  # of a file of counts; one of five rows has about a megabyte
+MAX_ROWS = 20  # a row packs a thousandfold and unpacks to 5 MB
 EXTREMES = 4  # best and worst images that a report shows
 
 
@@ -174,18 +176,24 @@ def read_tallies(path: Path) -> dict[str, Tally]:
         DatasetError: missing, or not such a file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_whole(path, MAX_BYTES).decode("utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not readable as JSON ({error})") from error
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, dict) or not rows or content.get("format") != FORMAT:
         raise DatasetError(
             f"{path}: not a file of counts; `deconvnet evaluate -o FILE` writes them"
         )
-    tallies = {name: Tally.from_json(row, f"{path}, {name}") for name, row in rows.items()}
-    for name, tally in tallies.items():
+    if len(rows) > MAX_ROWS:
+        raise DatasetError(f"{path}: {len(rows)} rows; a file of counts has at most {MAX_ROWS}")
+    tallies = {}
+    for name, row in rows.items():
+        tally = Tally.from_json(row, f"{path}, {name}")
         if tally.classes != len(CLASSES):
             raise DatasetError(f"{path}, {name}: {tally.classes} classes; VOC has {len(CLASSES)}")
+        tallies[name] = tally
     return tallies
 
 

@@ -17,7 +17,7 @@ from deconvnet_cli.nets.deconvnet import TRUNK, DeconvNet
 from deconvnet_cli.nets.fcn8s import FCN8s
 from deconvnet_cli.nets.mobilenet_encoder import MobileNetEncoder
 from deconvnet_cli.train_settings import TrainSettings
-from deconvnet_cli.weights import load, read_tensors
+from deconvnet_cli.weights import check_values, load, read_tensors
 
 TORCHVISION = "torchvision"
 
@@ -77,6 +77,7 @@ def trunk_of(path: Path) -> dict[str, Tensor]:
     for name in names:
         if name not in tensors:
             raise WeightsError(f"{path}: has no tensor {name}; is it a VGG-16 trunk?")
+        check_values(name, tensors[name], path)
     return {name: tensors[name] for name in names}
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from deconvnet_cli.batch import Job
+from deconvnet_cli.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
+from deconvnet_cli.files import read_whole
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.voc import CLASSES, palette
 
@@ -78,9 +79,10 @@ def check_submission(jobs: list[Job]) -> Path:
 def check_label_png(path: Path, size: tuple[int, int]) -> None:
     """Raise DatasetError unless this is a palette PNG of that size with labels 0 to 20."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+            load(image)
             mode, colours, labels = image.mode, image.getpalette() or [], np.array(image)
-    except Exception as error:  # decoders raise many kinds for damaged files
+    except (OSError, Undecodable) as error:
         raise DatasetError(f"{path}: not a readable PNG; remove it and start again") from error
     wrong = ""
     if mode != "P":

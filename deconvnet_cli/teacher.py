@@ -9,7 +9,6 @@ compressed file a photo (``DIR/NAME.npz``).
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +24,10 @@ from deconvnet_cli.files import write_whole
 from deconvnet_cli.initialisation import load_folded
 from deconvnet_cli.nets import InputConvention
 from deconvnet_cli.nets.mobilenet import DeconvNetMobile
+from deconvnet_cli.npz import read_npz
 
 CELL = 8
+MAX_BYTES = 1 << 26  # of one file unpacked: the soft labels of a photo of 200 million pixels
 STRIDE = 16  # of the teacher's scores
 # Longer side of the photo for each pass: the size the teacher was trained at, and above it.
 SIZES = (512, 640)
@@ -92,14 +93,14 @@ def read_soft(path: Path) -> NDArray[np.uint8]:
         DatasetError: missing or damaged.
     """
     try:
-        # From bytes: numpy leaves a path's file open when it is damaged.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            probabilities: NDArray[np.uint8] = file["probabilities"]
+        probabilities: NDArray[np.uint8] = read_npz(path, MAX_BYTES)["probabilities"].copy()
     except FileNotFoundError:
         raise none_there(path) from None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError) as error:
         raise DatasetError(f"{path}: damaged soft labels ({error}); make them again") from error
-    if probabilities.ndim != 3 or probabilities.dtype != np.uint8:
+    if probabilities.ndim != 3 or probabilities.dtype != np.uint8 or not probabilities.size:
         raise DatasetError(f"{path}: not soft labels of this tool; make them again")
     return probabilities
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.files import read_whole
 
 if sys.version_info >= (3, 11):
     from tomllib import TOMLDecodeError, loads
 else:
     from tomli import TOMLDecodeError, loads
 
+MAX_BYTES = 1 << 20  # of a file of settings
 STAGES = (0, 1, 2)
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step")
@@ -202,6 +205,16 @@ def check(settings: TrainSettings, source: str) -> None:
         if getattr(settings, name) not in choices:
             known = ", ".join(map(str, choices))
             raise UsageError(f"{source}: {name} = {getattr(settings, name)!r}; known: {known}")
+    for name, value in asdict(settings).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{source}: {name} must be a finite number")
+    if not 0 <= settings.seed < 1 << 63:
+        raise UsageError(f"{source}: seed must be 0 to 2**63 - 1")
+    try:
+        if not isinstance(json.loads(settings.net_settings), dict):
+            raise ValueError("no names and values")
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{source}: net_settings is no JSON object ({error})") from error
     for name in ("crops", "batch", "accumulate", "size", "lr", "log_every", "save_every"):
         if getattr(settings, name) <= 0:
             raise UsageError(f"{source}: {name} must be above 0")
@@ -224,7 +237,7 @@ def parse_settings(text: str, source: str) -> dict[str, Any]:
     try:
         values: dict[str, Any] = loads(text)
         return values
-    except TOMLDecodeError as error:
+    except (TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{source}: not readable as TOML ({error})") from error
 
 
@@ -235,8 +248,10 @@ def read_settings(path: Path) -> dict[str, Any]:
         UsageError: not readable as TOML.
     """
     try:
-        return parse_settings(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_settings(read_whole(path, MAX_BYTES).decode("utf-8"), str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path}: cannot be read ({error})") from error
 
 

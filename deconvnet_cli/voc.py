@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from deconvnet_cli.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.files import read_whole
 
 CLASSES = (
     "background",
@@ -34,6 +35,7 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
+MAX_LIST_BYTES = 1 << 28  # of a list of names
 IGNORE = 255  # the rim around objects, and crowds: neither trained on nor scored
 
 
@@ -76,12 +78,14 @@ class VocTree:
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
             raise DatasetError(f"{path}: no such list; there are: {', '.join(known) or 'none'}")
         try:
-            names = path.read_text().split()
+            names = read_whole(path, MAX_LIST_BYTES).decode().split()
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(f"{path}: not a readable list of names ({error})") from error
         if not names:
             raise DatasetError(f"{path}: the list is empty")
         for name in names:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise DatasetError(f"{path}: {name} leads out of the tree; list names of images")
             for file in (self.image(name), self.mask(name)):
                 if not file.is_file():
                     raise DatasetError(f"{file}: missing, but named in {path}")
@@ -111,16 +115,19 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         DatasetError: unreadable, not single-channel, or with other values.
     """
     try:
-        with Image.open(path) as image:
+        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
             if image.mode not in ("P", "L"):
                 raise DatasetError(
                     f"{path}: a label PNG in mode {image.mode}; "
                     "labels must be palette or grey PNG with values 0..20 and 255"
                 )
+            load(image)
             mask = np.array(image)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such label PNG") from None
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except Undecodable as error:
         raise DatasetError(f"{path}: not a readable label PNG ({error})") from error
     wrong = (mask >= len(CLASSES)) & (mask != IGNORE)
     if wrong.any():

@@ -14,14 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from deconvnet_cli.card_check import MERGES as MERGES
+from deconvnet_cli.card_check import check_card
 from deconvnet_cli.errors import ChecksumError, WeightsError
 from deconvnet_cli.files import write_whole
 from deconvnet_cli.nets import FCN_NAMES, InputConvention, build_net, default_input
 from deconvnet_cli.voc import CLASSES
 
 DEFAULT = "deconvnet-mobilenet"
-MERGES = ("max", "max-probability", "mean-probability", "context")
 METADATA_KEY = "deconvnet"
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,20 @@ def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
 
 
 def registry() -> dict[str, dict[str, str]]:
-    """Shipped weights: name -> {"file", "sha256"}."""
-    entries: dict[str, dict[str, str]] = json.loads(
-        (shipped_folder() / "registry.json").read_text()
-    )
-    return entries
+    """Shipped weights: name -> {"file", "sha256"}.
+
+    Raises:
+        WeightsError: not installed, or its file is damaged.
+    """
+    path = shipped_folder() / "registry.json"
+    try:
+        entries = json.loads(path.read_text())
+        return {
+            name: {"file": str(entry["file"]), "sha256": str(entry["sha256"])}
+            for name, entry in entries.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: damaged ({error}); install deconvnet again") from error
 
 
 def shipped_folder() -> Path:
@@ -165,15 +176,13 @@ def read_card(path: Path) -> Card:
         )
     try:
         values = json.loads(text)
+        check_card(values)
         values["input"]["mean"] = tuple(values["input"]["mean"])
         values["input"] = InputConvention(**values["input"])
         values["classes"] = tuple(values["classes"])
-        card = Card(**values)
-    except (ValueError, TypeError, KeyError) as error:
+        return Card(**values)
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: its card cannot be read ({error})") from error
-    if card.merge not in MERGES:
-        raise WeightsError(f"{path}: unknown merge {card.merge!r}; known: {', '.join(MERGES)}")
-    return card
 
 
 def load(name_or_path: str) -> Weights:
@@ -184,12 +193,12 @@ def load(name_or_path: str) -> Weights:
     """
     path = locate(name_or_path)
     card = read_card(path)
-    with torch.device("meta"):
-        net = build_net(card.net, card.settings)
-    tensors = read_tensors(path)
-    # Kept in half precision in the file; computed with in single precision.
-    tensors = {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
-    fit(net, tensors, path)
+    try:
+        with torch.device("meta"):  # takes no memory, whatever the card says
+            net = build_net(card.net, card.settings)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    fit(net, read_tensors(path), path)
     return Weights(net.eval(), card, path)
 
 
@@ -199,20 +208,24 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         WeightsError: not a readable safetensors file.
     """
+    if not path.is_file():  # a pipe or device may never end
+        raise WeightsError(f"{path}: no such file")
     try:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: damaged safetensors file ({error})") from error
 
 
 def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Put tensors into a net, all of them and nothing else.
+    """Put tensors into a net, all of them and nothing else, as float32.
+
+    Args:
+        net: may be on the ``meta`` device.
+        tensors: by name; of half, single or double precision.
 
     Raises:
-        WeightsError: one is missing, left over, or of another shape.
+        WeightsError: one is missing, left over or of another shape, or holds what no weights are.
     """
     expected = net.state_dict()
     # A counter of training batches that plays no part in prediction.
@@ -232,7 +245,21 @@ def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
             raise WeightsError(
                 f"{path}: {key} is {tuple(tensor.shape)}, the net's {tuple(expected[key].shape)}"
             )
-    net.load_state_dict(tensors, assign=True)
+        if key not in counters:
+            check_values(key, tensor, path)
+    # Not before: a tensor of another shape may hold far more values than its file has bytes.
+    singles = {key: t if key in counters else t.float() for key, t in tensors.items()}
+    net.load_state_dict(singles, assign=True)
+
+
+def check_values(key: str, tensor: torch.Tensor, path: Path) -> None:
+    """Raise WeightsError unless these are numbers that a net can compute with."""
+    if tensor.dtype not in PRECISIONS:
+        raise WeightsError(f"{path}: {key} is of {tensor.dtype}, not of floating-point numbers")
+    if not tensor.isfinite().all():
+        raise WeightsError(f"{path}: {key} has values that are not finite; train or get it again")
+    if key.endswith("running_var") and (tensor < 0).any():
+        raise WeightsError(f"{path}: {key} has a negative variance; train or get it again")
 
 
 def store(path: Path, net: nn.Module, card: Card, *, half: bool = True) -> None:

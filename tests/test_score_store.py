@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deconvnet_cli import score_store
+from deconvnet_cli import npz, score_store
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.maps import Ensemble, Maps
 from deconvnet_cli.score_store import read_scores, scored_again, write_scores
@@ -282,8 +282,8 @@ def test_a_bomb_is_not_unpacked(stored: Path, monkeypatch: pytest.MonkeyPatch) -
     np.savez_compressed(stored, fcn=np.zeros(2_000_000, np.uint8))
     assert stored.stat().st_size < 10_000
     monkeypatch.setattr(score_store, "MAX_BYTES", 1_000_000)
-    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("unpacked"))
-    with pytest.raises(DatasetError, match="too large to be stored scores"):
+    monkeypatch.setattr(npz, "unpacked", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(DatasetError, match="over 1 MB unpacked"):
         read_scores(stored)
 
 

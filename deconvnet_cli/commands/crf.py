@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -205,16 +206,16 @@ def stored_files(sources: tuple[Path, ...]) -> dict[Path, Path]:
         UsageError: a source is missing or has none, or two files would have the same output.
     """
     files: dict[Path, Path] = {}
-    seen: set[Path] = set()
+    seen: set[str] = set()
     outputs: set[Path] = set()
     for source in sources:
         found = sorted(source.rglob("*.npz")) if source.is_dir() else [source]
         if not found or not found[0].exists():
             raise UsageError(f"{source}: no stored scores; `batch --save-scores` makes them")
         for path in found:
-            if path.resolve() in seen:
+            if realpath(path) in seen:
                 continue
-            seen.add(path.resolve())
+            seen.add(realpath(path))
             relative = path.relative_to(source) if source.is_dir() else Path(path.name)
             if relative in outputs:
                 raise UsageError(f"{path}: another file has the output {relative} already")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from deconvnet_cli.commands.label_maps import checked, from_folder, from_nets, from_store
 from deconvnet_cli.commands.options import (
     JSON,
+    MAX_PIXELS,
     QUIET,
     SEGMENTING,
     SHARD,
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="The rows as CSV on standard output.")
-@apply(SHARD, WORKERS, *SEGMENTING, QUIET, JSON)
+@apply(SHARD, WORKERS, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
 def command(
     files: tuple[Path, ...],
     voc_root: Path | None,
@@ -74,6 +76,7 @@ def command(
     page: Path | None,
     as_csv: bool,
     workers: int | None,
+    max_pixels: int,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -123,9 +126,9 @@ def command(
             predict = from_folder(predictions)
             about = {"predictions": {"folder": str(predictions)}}
         elif scores is not None:
-            predict, about = from_store(scores, tree, names, table, options)
+            predict, about = from_store(scores, tree, names, table, max_pixels, options)
         else:
-            predict, about = from_nets(tree, table, options)
+            predict, about = from_nets(tree, table, max_pixels, options)
         about = {"list": {"split": split, "images": len(names), "shard": shard or "all"}, **about}
         board = run(tree, names, predict, workers or 1, quiet)
         tallies = board.tallies
@@ -134,7 +137,7 @@ def command(
     results = {name: tally.result() for name, tally in tallies.items()}
     report.results(results, comparisons(tallies), quiet=quiet, as_json=as_json, as_csv=as_csv)
     if page is not None:
-        write_page(page, tree, board, about)
+        write_page(page, tree, board, about, max_pixels)
 
 
 def check_reading(
@@ -176,7 +179,7 @@ def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | Non
         if target is not None and not target.absolute().parent.is_dir():
             raise UsageError(f"{target.parent}: no such folder; make it, or give another output")
     if output is not None:
-        if page is not None and output.resolve() == page.resolve():
+        if page is not None and realpath(output) == realpath(page):
             raise UsageError(f"{output}: -o and --report are two files; give them two names")
         for file in files:
             refuse_overwriting(file, output, "one of the files to add up")
@@ -207,12 +210,15 @@ def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: 
         return count(tree, progress.track(names, description="evaluate"), predict, workers)
 
 
-def write_page(path: Path, tree: VocTree, board: Scoreboard, about: dict[str, Any]) -> None:
+def write_page(
+    path: Path, tree: VocTree, board: Scoreboard, about: dict[str, Any], max_pixels: int
+) -> None:
     """The HTML report of a run."""
     from deconvnet_cli.evaluation_page import page_of
     from deconvnet_cli.files import write_whole
 
-    write_whole(path, page_of(tree, board, about).encode())
+    # Names of files may be of bytes that are not UTF-8.
+    write_whole(path, page_of(tree, board, about, max_pixels).encode("utf-8", "backslashreplace"))
 
 
 def merged_files(files: tuple[Path, ...]) -> dict[str, Tally]:
@@ -221,7 +227,7 @@ def merged_files(files: tuple[Path, ...]) -> dict[str, Tally]:
 
     if not files:
         raise UsageError("--merge needs files that `evaluate -o FILE` wrote")
-    if len({path.resolve() for path in files}) < len(files):
+    if len({realpath(path) for path in files}) < len(files):
         raise UsageError("--merge: a file is named twice; its images would count twice")
     return merged({path: read_tallies(path) for path in files})
 

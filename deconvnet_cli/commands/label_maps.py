@@ -50,7 +50,7 @@ def from_folder(folder: Path) -> Predict:
 
 
 def from_nets(
-    tree: VocTree, table: bool, options: dict[str, Any]
+    tree: VocTree, table: bool, max_pixels: int, options: dict[str, Any]
 ) -> tuple[Predict, dict[str, Any]]:
     """Label maps from running the nets, and what is to be said about them."""
     if table:
@@ -67,7 +67,7 @@ def from_nets(
     rows = TABLE if table else (row_of(nets.system, crf=settings.crf is not None),)
 
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
-        photo = read_photo(tree.image(name))
+        photo = read_photo(tree.image(name), max_pixels=max_pixels)
         scored = score_photo(photo, nets, settings)
         crf = settings.crf or CrfSettings()
         return label_rows(scored, rows, photo.width, photo.height, nets.ensemble, crf=crf)
@@ -76,7 +76,12 @@ def from_nets(
 
 
 def from_store(
-    folder: Path, tree: VocTree, names: list[str], table: bool, options: dict[str, Any]
+    folder: Path,
+    tree: VocTree,
+    names: list[str],
+    table: bool,
+    max_pixels: int,
+    options: dict[str, Any],
 ) -> tuple[Predict, dict[str, Any]]:
     """Label maps from stored scores, without a net."""
     from deconvnet_cli.score_store import read_scores, scored_again
@@ -97,7 +102,7 @@ def from_store(
         system = options["system"] or parts_there(stored.maps)
         rows = TABLE if table else (row_of(system, crf=options["crf"]),)
         ensemble = stored.ensemble(options["ensemble"], options["share"])
-        scored = scored_again(stored, tree.image(name))
+        scored = scored_again(stored, tree.image(name), max_pixels=max_pixels)
         return label_rows(scored, rows, stored.width, stored.height, ensemble, source=path, crf=crf)
 
     return predict, {"scores": {"folder": str(folder)}}

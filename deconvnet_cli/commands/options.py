@@ -124,6 +124,14 @@ SEGMENTING = (
     click.option("--crf/--no-crf", default=False, show_default=True, help="Refine by a dense CRF."),
     CRF_BACKEND,
 )
+MAX_PIXELS = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=200_000_000,
+    show_default=True,
+    metavar="N",
+    help="Width times height that a photo may have; a larger one is refused before it is decoded.",
+)
 WORKERS = click.option(
     "--workers",
     type=click.IntRange(1),

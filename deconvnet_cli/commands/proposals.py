@@ -8,14 +8,20 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.options import PROPOSALS, apply, proposal_settings, refuse_overwriting
+from deconvnet_cli.commands.options import (
+    MAX_PIXELS,
+    PROPOSALS,
+    apply,
+    proposal_settings,
+    refuse_overwriting,
+)
 
 
 @click.command("proposals")
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG with the boxes drawn.")
-@apply(*PROPOSALS)
-def command(image: Path, output: Path | None, **options: Any) -> None:
+@apply(MAX_PIXELS, *PROPOSALS)
+def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -> None:
     """Print the boxes of IMAGE that would be segmented: [x0, y0, x1, y1] in pixels, half open.
 
     The first is the whole photo; its score is 1, whatever the others have. With -o they are drawn
@@ -33,7 +39,7 @@ def command(image: Path, output: Path | None, **options: Any) -> None:
     settings = proposal_settings(**options)
     if count is not None:
         settings = replace(settings, count=count)
-    photo = read_photo(image)
+    photo = read_photo(image, max_pixels=max_pixels)
     found = propose(np.asarray(photo), settings)
     if output is None:
         scores = [round(float(score), 5) for score in found.scores]

@@ -10,6 +10,7 @@ import click
 
 from deconvnet_cli.commands.options import (
     JSON,
+    MAX_PIXELS,
     QUIET,
     SEGMENTING,
     apply,
@@ -27,9 +28,14 @@ from deconvnet_cli.errors import DeconvnetError, UsageError
     metavar="OUT",
     help="PNG to write, - for standard output, or a folder. Default: IMAGE.png beside the photo.",
 )
-@apply(*SEGMENTING, QUIET, JSON)
+@apply(MAX_PIXELS, *SEGMENTING, QUIET, JSON)
 def command(
-    images: tuple[str, ...], output: str | None, quiet: bool, as_json: bool, **options: Any
+    images: tuple[str, ...],
+    output: str | None,
+    max_pixels: int,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours.
 
@@ -64,8 +70,8 @@ def command(
     failed = 0
     for image, target in zip(images, targets, strict=True):
         try:
-            source: bytes | Path = sys.stdin.buffer.read() if image == "-" else Path(image)
-            result = segment(read_photo(source), nets, settings)
+            source = sys.stdin.buffer if image == "-" else Path(image)
+            result = segment(read_photo(source, max_pixels=max_pixels), nets, settings)
             png = label_png(result.labels)
             if target is None:
                 report.standard_output(png)
@@ -88,8 +94,10 @@ def target_of(image: str, output: str | None, *, several: bool) -> Path | None:
     """Where the label PNG of an image goes; None is standard output.
 
     Raises:
-        UsageError: standard input without -o, or several images without a folder.
+        UsageError: standard input without -o, several images without a folder, or no name at all.
     """
+    if not Path(image).name:
+        raise UsageError(f"{image or 'an empty name'}: not the name of a photo")
     if output == "-":
         if several:
             raise UsageError("-o - takes one image; give a folder for several: -o DIR/")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.options import NETS
+from deconvnet_cli.errors import printable
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +140,7 @@ def command(
         )
         if not finished:
             if rank() == 0:
-                click.echo(f"{run}: stopped; the same command goes on", err=True)
+                report.say(f"{run}: stopped; the same command goes on")
             raise SystemExit(1)
         kept = settings.frozen or settings.keep_statistics
         if settings.statistics and not kept:
@@ -162,7 +163,7 @@ def command(
     )
     write_whole(run / "curves.png", curves_png(read_log(run)))
     store(run / "weights.safetensors", model, card)
-    click.echo(str(run / "weights.safetensors"))
+    click.echo(printable(str(run / "weights.safetensors")))
 
 
 def collect(

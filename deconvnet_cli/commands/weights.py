@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.commands.options import NETS
+from deconvnet_cli.errors import UsageError, printable
 
 
 @click.group("weights")
@@ -51,7 +52,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
         path = load(name).path
         if expected is not None:
             check_sha256(path, expected)
-        click.echo(f"{name}: right, SHA-256 {sha256(path)}")
+        click.echo(f"{printable(name)}: right, SHA-256 {sha256(path)}")
 
 
 @command.command("import")
@@ -73,6 +74,8 @@ def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
     from deconvnet_cli.commands.options import refuse_overwriting
     from deconvnet_cli.importing import import_weights
 
+    if not source.name:
+        raise UsageError(f"{source}: not the name of a file")
     target = output or source.with_suffix(".safetensors")
     refuse_overwriting(source, target, "the file to import")
     imported = import_weights(source, target, net, licence=licence)
@@ -88,7 +91,7 @@ def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
             for row in imported.rows
         ],
     )
-    click.echo(str(imported.path))
+    click.echo(printable(str(imported.path)))
 
 
 @command.command("average")
@@ -117,4 +120,4 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
         f"{other.path.name}, SHA-256 {sha256(other.path)} ({other.card.provenance})"
     )
     store(output, one.net, replace(one.card, provenance=provenance, scores={}))
-    click.echo(str(output))
+    click.echo(printable(str(output)))

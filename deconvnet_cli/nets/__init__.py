@@ -59,6 +59,10 @@ FCN_MOBILENET_INPUT = replace(MOBILENET_INPUT, cell=32)
 # FCN-8s is trained on photos as they are; crops of this size are what our training cuts from them.
 FCN_INPUT = replace(VGG_INPUT, size=320, cell=1)
 
+MOST_CHANNELS = 65_536  # 16 times the paper's widest layer
+MOST_WIDTH = 16  # times the paper's channels
+MOST_LAYERS = 16  # of one stage of a decoder
+
 NET_NAMES = ("deconvnet-mobilenet", "deconvnet-vgg16", "fcn8s-mobilenet", "fcn8s")
 FCN_NAMES = ("fcn8s-mobilenet", "fcn8s")  # they look at the whole photo and take no boxes
 
@@ -91,17 +95,41 @@ def build_net(name: str, settings: dict[str, Any] | None = None) -> nn.Module:
         settings: fields of the net's settings that are not the default's.
 
     Raises:
-        WeightsError: unknown name, or a setting that this net does not have.
+        WeightsError: unknown name, a setting that this net does not have, or a value of another
+            kind or out of bounds.
     """
     settings_class, net_class, _ = _parts(name)
-    given = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in (settings or {}).items()
-    }
-    unknown = set(given) - {field.name for field in fields(settings_class)}
+    given = settings or {}
+    known = {field.name: field.default for field in fields(settings_class)}
+    unknown = set(given) - set(known)
     if unknown:
         raise WeightsError(f"{name} has no setting called {', '.join(sorted(unknown))}")
-    return net_class(settings_class(**given))
+    try:
+        checked = {key: _like(value, known[key]) for key, value in given.items()}
+        return net_class(settings_class(**checked))
+    except ValueError as error:
+        raise WeightsError(f"{name}: settings that no net has ({error})") from error
+
+
+def _like(value: Any, default: Any) -> Any:
+    """A value of a setting as the kind its default has; lists become tuples.
+
+    It is bounded, so that what a file says cannot ask for a net that no machine can hold.
+
+    Raises:
+        ValueError: another kind, or out of bounds.
+    """
+    if isinstance(default, tuple):
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_LAYERS:
+            raise ValueError(f"{value!r:.50}; 1 to {MOST_LAYERS} numbers of channels")
+        return tuple(_like(item, default[0]) for item in value)
+    kinds = {str: str, int: int, float: int | float}[type(default)]
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ValueError(f"{value!r:.50} is no {type(default).__name__}")
+    most = MOST_WIDTH if isinstance(default, float) else MOST_CHANNELS
+    if isinstance(value, int | float) and not 0 < value <= most:
+        raise ValueError(f"{value}; above 0, at most {most}")
+    return value
 
 
 def default_input(name: str) -> InputConvention:

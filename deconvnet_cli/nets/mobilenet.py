@@ -93,6 +93,13 @@ class DeconvNetMobile(MobileNetEncoder):
     ) -> None:
         if settings.pool not in POOLS:
             raise WeightsError(f"unknown pool {settings.pool!r}; known: {', '.join(POOLS)}")
+        if settings.pools not in (4, 5):
+            raise WeightsError(f"{settings.pools} pools; this net has 4 or 5")
+        to_undo = {"decode4": 32, "decode3": 24, "decode2": 32}
+        to_undo |= {"bridge": 64} if settings.pools == 4 else {"decode5": 64}
+        for stage, channels in to_undo.items():
+            if getattr(settings, stage)[-1] != channels:
+                raise WeightsError(f"{stage} must end in the {channels} channels of its pool")
         pooled = HALVING_BLOCKS + ((LAST_HALVING_BLOCK,) if settings.pools == 5 else ())
         super().__init__(settings.head, settings.classes, pooled, strided=strided)
         self.settings = settings
