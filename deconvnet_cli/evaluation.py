@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,3 +241,18 @@ def summary(result: Result, classes: Sequence[str]) -> dict[str, object]:
         "boundary_iou": dict(zip(classes, result.boundary_iou, strict=True)),
         "mean_boundary_iou": result.mean_boundary_iou,
     }
+
+
+def csv_rows(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A line a row: its means, then IoU by class; what is absent is empty."""
+    table = []
+    for line in lines:
+        values = {name: value for name, value in line.items() if not isinstance(value, dict | list)}
+        low, high = line["interval"]
+        by_class = {f"iou_{name}": value for name, value in line["iou"].items()}
+        table.append({**values, "interval_low": low, "interval_high": high, **by_class})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()

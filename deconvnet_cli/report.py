@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from deconvnet_cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from deconvnet_cli.bootstrap import Comparison
     from deconvnet_cli.evaluation import Result
     from deconvnet_cli.segmenter import Segmentation
@@ -28,13 +29,34 @@ console = Console(stderr=True, highlight=False)
 UNFOLDED = 10_000  # columns: wider than any table here
 
 
-def progress(quiet: bool = False) -> Progress:
-    """A progress bar with an estimate of the time left, on standard error."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+class PaceColumn(bars.ProgressColumn):
+    """Photos (or steps) a second in this run, and the time left; at the end the time it took.
+
+    It is the mean from the start: several photos at a time end together, and of a short while that
+    says little.
+    """
+
+    def render(self, task: bars.Task) -> Text:
+        """``1.04/s 0:03:47``; what an earlier run did, that this one goes on from, is left out."""
+        known = task.fields
+        begun = known.setdefault("begun", task.completed)
+        if task.completed != known.setdefault("seen", begun):
+            known["seen"], known["took"] = task.completed, task.elapsed
+        if not known.get("took"):
+            return Text("")
+        pace = (known["seen"] - begun) / known["took"]
+        left = (task.remaining or 0) / pace
+        seconds = round(known["took"] if task.finished else left)
+        return Text(f"{pace:.2f}/s {timedelta(seconds=seconds)}")
+
+
+def progress(quiet: bool = False) -> bars.Progress:
+    """A progress bar with photos a second and the time left, on standard error."""
+    return bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        PaceColumn(),
         console=console,
         disable=quiet or not console.is_terminal,
     )
@@ -81,20 +103,40 @@ def image_line(
     """What is said about one segmented photo."""
     from deconvnet_cli.segmenter import class_shares
 
+    shares = class_shares(result.labels, classes)
+    sure = {classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
     return {
         "image": image,
         "output": "-" if target is None else str(target),
-        "classes": class_shares(result.labels, classes),
+        "classes": shares,
+        "confidence": {name: sure[name] for name in shares if name in sure},
         "proposals": result.proposals,
         "ms": result.ms,
     }
 
 
-def segmented(line: Mapping[str, Any]) -> None:
-    """The summary of one photo: where its labels are, what is on it, how long it took."""
-    classes = ", ".join(f"{name} {share:.0%}" for name, share in line["classes"].items())
+def segmented(
+    line: Mapping[str, Any],
+    classes: Sequence[str],
+    photo: Image.Image,
+    result: Segmentation,
+    wanted: str,
+) -> None:
+    """The summary of one photo: where its labels are, what is on it, how long it took.
+
+    On a terminal a picture, if it is ``wanted`` (see ``terminal.choose``), and a table.
+    """
+    if console.file.isatty():
+        from deconvnet_cli.preview import about
+        from deconvnet_cli.terminal import screen
+
+        shown = screen(console.file, console.encoding, console.width, wanted, os.environ)
+        console.file.write(about(shown, line, classes, photo, result.labels))
+        console.file.flush()
+        return
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in line["classes"].items())
     effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
-    say(f"{line['image']} -> {line['output']}: {classes} ({effort})")
+    say(f"{line['image']} -> {line['output']}: {shares} ({effort})")
 
 
 def results(
@@ -106,7 +148,7 @@ def results(
     as_csv: bool,
 ) -> None:
     """What an evaluation says: a table for people, and JSON or CSV for programs."""
-    from deconvnet_cli.evaluation import summary
+    from deconvnet_cli.evaluation import csv_rows, summary
     from deconvnet_cli.scoreboard import REPORTED
     from deconvnet_cli.voc import CLASSES
 
@@ -204,21 +246,6 @@ def comparison(
         say(comparison_text(first, second, found, by))
     if as_json:
         json_line(comparison_line(first, second, found, by))
-
-
-def csv_rows(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A line a row: its means, then IoU by class; what is absent is empty."""
-    table = []
-    for line in lines:
-        values = {name: value for name, value in line.items() if not isinstance(value, dict | list)}
-        low, high = line["interval"]
-        by_class = {f"iou_{name}": value for name, value in line["iou"].items()}
-        table.append({**values, "interval_low": low, "interval_high": high, **by_class})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return text.getvalue()
 
 
 def sweep(ious: Mapping[str, float], *, quiet: bool, as_json: bool) -> None:

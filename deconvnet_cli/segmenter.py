@@ -59,11 +59,14 @@ class Segmentation:
         labels: uint8 H x W, the size of the photo.
         proposals: how many boxes were segmented; 0 if only FCN-8s was run.
         ms: milliseconds by stage.
+        confidence: label -> mean probability of that label over the pixels it has, in the size
+            that was worked on (``SegmentSettings.max_side``); without labels that are not there.
     """
 
     labels: NDArray[np.uint8]
     proposals: int
     ms: dict[str, float] = field(default_factory=dict)
+    confidence: dict[int, float] = field(default_factory=dict)
 
 
 def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
@@ -220,7 +223,29 @@ def label_photo(
             merged = refined(scored, ensemble, crf)
     with watch.timed("labels"):
         labels = enlarge_and_label(merged, width, height)
-    return Segmentation(labels, scored.proposals, watch.ms)
+        raw = scored.maps.raw and crf is None
+        confidence = mean_confidence(merged, labels, raw=raw)
+    return Segmentation(labels, scored.proposals, watch.ms, confidence)
+
+
+def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> dict[int, float]:
+    """Label -> mean probability of the label over the pixels it has in a map C x H x W.
+
+    Only the probability of the label that wins is computed, as ``Maps.probabilities`` would.
+
+    Args:
+        labels: of that map, to save looking for them; in another size they are looked for.
+    """
+    won = torch.from_numpy(labels) if labels.shape == merged.shape[1:] else merged.argmax(0)
+    best = merged.amax(0)
+    if raw:
+        best = 1 / (merged - best).exp_().sum(0)
+    else:
+        total = merged.sum(0)
+        best = torch.where(total > 1e-30, best / total, 1 / len(merged))
+    counts = won.flatten().bincount()
+    sums = won.flatten().bincount(best.flatten().double())
+    return {label: float(sums[label] / counts[label]) for label in counts.nonzero()[:, 0].tolist()}
 
 
 def segment(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Segmentation:

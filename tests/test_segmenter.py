@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
 from deconvnet_cli.crf import CrfSettings
 from deconvnet_cli.images import read_photo
+from deconvnet_cli.maps import Ensemble, Maps
 from deconvnet_cli.proposals import ProposalSettings
 from deconvnet_cli.segmenter import (
     CHECK_EVERY,
     SETTLED,
+    Scored,
     SegmentSettings,
     class_shares,
     enlarge_and_label,
+    label_photo,
+    refined,
     score_photo,
     segment,
     working_copy,
@@ -58,9 +63,9 @@ def test_crf_takes_its_turn(data):
     nets = alone(load(DEFAULT))
     photo = read_photo(data / "chelsea.jpg").resize((150, 100))
     plain = segment(photo, nets, SegmentSettings(FEW))
-    refined = segment(photo, nets, SegmentSettings(FEW, crf=CrfSettings()))
-    assert "crf" in refined.ms and "crf" not in plain.ms
-    assert 0.8 < (plain.labels == refined.labels).mean() < 1
+    smoothed = segment(photo, nets, SegmentSettings(FEW, crf=CrfSettings()))
+    assert "crf" in smoothed.ms and "crf" not in plain.ms
+    assert 0.8 < (plain.labels == smoothed.labels).mean() < 1
 
 
 def test_shares_by_hand():
@@ -98,3 +103,33 @@ def test_a_prepared_net_in_half_precision_gives_nearly_the_same_labels(data):
     quick = segment(photo, nets.ready(cpu, "bf16"), SegmentSettings(FEW)).labels
     assert (plain == exact).mean() > 0.9999
     assert (plain == quick).mean() > 0.99  # of few boxes; 0.997 on photos of val
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("ensemble", [Ensemble(), Ensemble("product")])
+def test_confidence_is_the_mean_probability_of_the_winner(raw, ensemble):
+    """Against probabilities of ``Maps``, pixel by pixel; a product may leave nothing of some."""
+    generator = torch.Generator().manual_seed(1)
+    deconvnet, fcn = (torch.randn(4, 6, 9, generator=generator) for _ in range(2))
+    if not raw:
+        deconvnet, fcn = deconvnet.softmax(0), fcn.softmax(0)
+        deconvnet[:, 2, 3] = 0
+    maps = Maps(deconvnet, fcn, raw)
+    scored = Scored(Image.new("RGB", (9, 6)), maps, 1, {})
+    found = label_photo(scored, 9, 6, ensemble, None)
+    probabilities = maps.probabilities(ensemble).numpy()
+    assert set(found.confidence) == set(found.labels.ravel().tolist()) and len(found.confidence) > 2
+    larger = label_photo(scored, 18, 12, ensemble, None)
+    assert larger.confidence == pytest.approx(found.confidence)  # of the size that was worked on
+    for label, mean in found.confidence.items():
+        values = [probabilities[label, y, x] for y, x in np.argwhere(found.labels == label)]
+        assert mean == pytest.approx(sum(values) / len(values), abs=1e-5)
+
+
+def test_confidence_after_the_crf_is_that_of_its_map(data):
+    photo = read_photo(data / "chelsea.jpg").resize((60, 40))
+    scored = score_photo(photo, alone(load(DEFAULT)), SegmentSettings(FEW))
+    found = label_photo(scored, 60, 40, Ensemble(), CrfSettings())
+    best = refined(scored, Ensemble()).numpy().max(0)
+    for label, mean in found.confidence.items():
+        assert mean == pytest.approx(best[found.labels == label].mean(), abs=1e-4)

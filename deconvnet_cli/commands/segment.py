@@ -28,11 +28,19 @@ from deconvnet_cli.errors import DeconvnetError, UsageError
     metavar="OUT",
     help="PNG to write, - for standard output, or a folder. Default: IMAGE.png beside the photo.",
 )
+@click.option(
+    "--preview",
+    type=click.Choice(["auto", "kitty", "iterm", "sixel", "blocks", "none"]),
+    default="auto",
+    show_default=True,
+    help="Small picture on a terminal; auto: kitty, iterm or blocks, by what the terminal can.",
+)
 @apply(MAX_PIXELS, *SEGMENTING, QUIET, JSON)
 def command(
     images: tuple[str, ...],
     output: str | None,
     max_pixels: int,
+    preview: str,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -71,7 +79,8 @@ def command(
     for image, target in zip(images, targets, strict=True):
         try:
             source = sys.stdin.buffer if image == "-" else Path(image)
-            result = segment(read_photo(source, max_pixels=max_pixels), nets, settings)
+            photo = read_photo(source, max_pixels=max_pixels)
+            result = segment(photo, nets, settings)
             png = label_png(result.labels)
             if target is None:
                 report.standard_output(png)
@@ -85,7 +94,8 @@ def command(
         if as_json:
             report.json_line(line)
         if not quiet:
-            report.segmented(line)
+            wanted = "none" if as_json else preview
+            report.segmented(line, nets.classes, photo, result, wanted)
     if failed:
         raise SystemExit(1)
 
