@@ -126,6 +126,7 @@ def sixel(image: Image.Image) -> str:
     parts = [f'\x1bP0;1;0q"1;1;{image.width};{image.height}']
     for number, (red, green, blue) in zip(used, colours.round().astype(int), strict=True):
         parts.append(f"#{number};2;{red};{green};{blue}")
+    bands = []
     for top in range(0, image.height, 6):
         band = indices[top : top + 6]
         weights = 1 << np.arange(len(band))[:, None]
@@ -133,8 +134,8 @@ def sixel(image: Image.Image) -> str:
             f"#{number}{runs(((band == number) * weights).sum(0))}"
             for number in np.unique(band[band >= 0])
         ]
-        parts.append("$".join(rows) + "-")
-    return "".join(parts) + "\x1b\\"
+        bands.append("$".join(rows))
+    return "".join(parts) + "-".join(bands) + "\x1b\\"
 
 
 def runs(sixels: NDArray[np.int64]) -> str:

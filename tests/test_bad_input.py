@@ -313,7 +313,7 @@ def test_doctor_names_what_is_missing(deconvnet, monkeypatch):
     monkeypatch.delattr(cv2, "ximgproc")
     result = deconvnet("doctor")
     assert result.exit_code == 1
-    (line,) = (line for line in result.output.splitlines() if line.startswith("MISSING"))
+    (line,) = (line for line in result.output.splitlines() if line.startswith("PROBLEM"))
     assert "pip install --force-reinstall opencv-contrib-python" in line
 
 
@@ -329,7 +329,7 @@ def test_doctor_is_content_without_the_optional_crf(deconvnet, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     result = deconvnet("doctor")
     assert result.exit_code == 0
-    assert "missing  pydensecrf (optional)" in result.output
+    assert "note     pydensecrf (optional)" in result.output
 
 
 def test_an_opencv_that_cannot_be_loaded(monkeypatch):
