@@ -27,6 +27,7 @@ COMMANDS = {
     "soft-labels": "A teacher's probabilities, for train --teacher.",
     "bench": "How fast this machine is; what its proposals find.",
     "doctor": "Say what is missing here and how to mend it.",
+    "completion": "Let bash, zsh or fish complete this command.",
 }
 
 
@@ -41,6 +42,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"deconvnet_cli.commands.{name.replace('-', '_')}")
         command: click.Command = module.command
+        command.short_help = COMMANDS[name]  # for shells that complete
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -72,6 +74,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a closed pipe ends it quietly, as with other shell tools."""
+    if "_DECONVNET_COMPLETE" in os.environ:
+        from deconvnet_cli.commands.completion import offer_files
+
+        offer_files()
     try:
         cli()
     except BrokenPipeError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +44,12 @@ class Proposals(click.ParamType[int]):
         if value == "auto":
             return 0
         return click.IntRange(1).convert(value, param, ctx)
+
+
+def weights_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of shipped weights, for a shell that completes; without torch."""
+    text = (resources.files("deconvnet_weights") / "registry.json").read_text()
+    return [name for name in json.loads(text) if name.startswith(incomplete)]
 
 
 PROPOSALS = (
@@ -97,6 +105,7 @@ SEGMENTING = (
         default="deconvnet-mobilenet",
         show_default=True,
         metavar="NAME|FILE",
+        shell_complete=weights_names,
         help="Shipped weights by name, or a safetensors file.",
     ),
     click.option(
@@ -104,6 +113,7 @@ SEGMENTING = (
         default="fcn8s-mobilenet",
         show_default=True,
         metavar="NAME|FILE",
+        shell_complete=weights_names,
         help="The same of FCN-8s, for --net edeconvnet and fcn8s.",
     ),
     *ENSEMBLE,

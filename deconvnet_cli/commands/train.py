@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.options import NETS
+from deconvnet_cli.commands.options import NETS, weights_names
 from deconvnet_cli.errors import printable
 
 if TYPE_CHECKING:
@@ -42,7 +42,13 @@ if TYPE_CHECKING:
     help="Published encoder to start from (safetensors): a folded MobileNetV2 + DeepLabv3 head, "
     "or a VGG-16 trunk, or the word torchvision.",
 )
-@click.option("--from", "start", metavar="NAME|FILE", help="Weights of ours to start from.")
+@click.option(
+    "--from",
+    "start",
+    metavar="NAME|FILE",
+    shell_complete=weights_names,
+    help="Weights of ours to start from.",
+)
 @click.option(
     "--settings",
     "file",

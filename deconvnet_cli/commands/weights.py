@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from deconvnet_cli.commands.options import NETS
+from deconvnet_cli.commands.options import NETS, weights_names
 from deconvnet_cli.errors import UsageError, printable
 
 
@@ -33,7 +33,7 @@ def list_weights() -> None:
 
 
 @command.command("show")
-@click.argument("weights", metavar="NAME|FILE")
+@click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
 def show(weights: str) -> None:
     """The card of weights, as JSON."""
     from deconvnet_cli.weights import locate, read_card
@@ -42,7 +42,7 @@ def show(weights: str) -> None:
 
 
 @command.command("verify")
-@click.argument("weights", metavar="NAME|FILE", nargs=-1)
+@click.argument("weights", metavar="NAME|FILE", nargs=-1, shell_complete=weights_names)
 @click.option("--sha256", "expected", help="Digest that a FILE must have.")
 def verify(weights: tuple[str, ...], expected: str | None) -> None:
     """Check SHA-256 and that every tensor loads. All shipped weights unless some are named."""
@@ -95,8 +95,8 @@ def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
 
 
 @command.command("average")
-@click.argument("first", metavar="FIRST")
-@click.argument("second", metavar="SECOND")
+@click.argument("first", metavar="FIRST", shell_complete=weights_names)
+@click.argument("second", metavar="SECOND", shell_complete=weights_names)
 @click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 def average_(first: str, second: str, share: float, output: Path) -> None:

@@ -1,0 +1,60 @@
+"""``deconvnet completion``: the script that lets a shell complete this command."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+)
+
+VARIABLE = "_DECONVNET_COMPLETE"  # set by the script when it asks what fits
+
+
+class Files(ShellComplete):
+    """Where nothing of ours fits, files do: photos, folders, weights."""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        """What fits after ``args``; the first of them is a command."""
+        found = super().get_completions(args, incomplete)
+        return found if found or not args else [CompletionItem(incomplete, type="file")]
+
+
+class Bash(Files, BashComplete):
+    """For bash."""
+
+
+class Zsh(Files, ZshComplete):
+    """For zsh."""
+
+
+class Fish(Files, FishComplete):
+    """For fish."""
+
+
+SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
+
+
+def offer_files() -> None:
+    """Let click answer shells by these classes; call before it reads ``VARIABLE``."""
+    for name, kind in SHELLS.items():
+        add_completion_class(kind, name)
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
+    """Print the script that completes commands, options and names of weights in SHELL.
+
+    \b
+    bash: eval "$(deconvnet completion bash)"       in ~/.bashrc
+    zsh:  eval "$(deconvnet completion zsh)"        in ~/.zshrc, after compinit
+    fish: deconvnet completion fish > ~/.config/fish/completions/deconvnet.fish
+    """
+    group = context.find_root().command
+    click.echo(SHELLS[shell](group, {}, "deconvnet", VARIABLE).source())
