@@ -46,10 +46,10 @@ def offer_files() -> None:
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.argument("shell", type=click.Choice(list(SHELLS)), metavar="|".join(SHELLS))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    """Print the script that completes commands, options and names of weights in SHELL.
+    """Print the script that completes commands, options and names of weights in a shell.
 
     \b
     bash: eval "$(deconvnet completion bash)"       in ~/.bashrc

@@ -56,6 +56,7 @@ PROPOSALS = (
     click.option(
         "--proposals",
         type=Proposals(),
+        metavar="N|auto",
         help="Boxes that are segmented, the whole photo among them; the weights say how many by "
         "default (50 in the paper). auto: no more of them once they hardly change a label.",
     ),
@@ -69,6 +70,7 @@ PROPOSALS = (
     click.option(
         "--edges",
         type=Edges(),
+        metavar="gradient|structured:FILE",
         default="gradient",
         show_default=True,
         help="Where EdgeBoxes gets its edges; structured needs OpenCV's model file.",
