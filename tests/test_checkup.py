@@ -81,14 +81,14 @@ def test_torch_that_cannot_be_loaded(deconvnet, monkeypatch):
 @pytest.mark.parametrize(
     "versions, problem",
     [
-        ({"torch": "2.4.0", "rich": "13.0"}, None),
+        ({"torch": "2.4.0", "rich": "13"}, None),
         ({"torch": "2.4+cpu", "rich": "14.1.0rc1"}, None),
         ({"torch": "2.3.1", "rich": "13"}, ("torch", 'pip install --upgrade "torch>=2.4"')),
-        ({"torch": "10.0"}, ("rich", 'pip install "rich>=13"')),
+        ({"torch": "10.0"}, ("rich", 'pip install "rich>=13.0"')),
     ],
 )
 def test_packages_that_are_missing_or_old(monkeypatch, versions, problem):
-    needed = ["torch>=2.4", "rich>=13", 'tomli>=2; python_version < "3.11"', "opencv-x>=4"]
+    needed = ["torch>=2.4", "rich>=13.0", 'tomli>=2; python_version < "3.11"', "opencv-x>=4"]
 
     def version(name: str) -> str:
         if name not in versions:

@@ -1,0 +1,84 @@
+"""Files beside the code: versions that agree, Dockerfiles without obvious errors, links."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deconvnet_cli import __version__
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILES = ("Dockerfile", "Dockerfile.cuda")
+INSTRUCTIONS = {"FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "ENTRYPOINT", "CMD"}
+
+
+def instructions(name: str) -> list[tuple[str, str]]:
+    """Instruction and the rest of each of them, lines that go on put together."""
+    lines = [line for line in (ROOT / "docker" / name).read_text().splitlines() if line]
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    whole = text.replace("\\\n", " ").splitlines()
+    return [(line.split()[0], " ".join(line.split()[1:])) for line in whole]
+
+
+def copied(name: str) -> set[str]:
+    """What comes from the repository."""
+    found = (rest.split() for kind, rest in instructions(name) if kind == "COPY")
+    return {word for words in found if not words[0].startswith("--from") for word in words[:-1]}
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_dockerfile(name):
+    parts = instructions(name)
+    assert {kind for kind, _ in parts} <= INSTRUCTIONS
+    stages: set[str] = set()
+    for kind, rest in parts:
+        if kind == "FROM":
+            image, _, stage = rest.partition(" AS ")
+            assert re.fullmatch(r"[\w./-]+:[\w.-]+", image) and not image.endswith(":latest")
+            stages.add(stage)
+        elif kind == "COPY" and rest.startswith("--from="):
+            assert rest.split()[0].removeprefix("--from=") in stages - {""}
+        elif kind == "RUN":
+            subprocess.run(["sh", "-n", "-c", rest], check=True)
+    last = dict(parts)
+    assert json.loads(last["ENTRYPOINT"]) == ["deconvnet"]
+    assert json.loads(last["CMD"]) == ["--help"]
+    assert last["USER"] not in ("root", "0")
+    kinds = [kind for kind, _ in parts]
+    assert "RUN" not in kinds[kinds.index("USER") :]  # nothing more is installed as that user
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_docker_is_given_the_files_that_it_copies(name):
+    """Each is there, gets past the ignore file, and is enough to build the wheel."""
+    files = copied(name)
+    assert {"pyproject.toml", "deconvnet_cli", "weights", "docs"} <= files
+    assert all((ROOT / file).exists() for file in files)
+    ignored = (ROOT / "docker" / f"{name}.dockerignore").read_text().splitlines()
+    assert ignored[1] == "*"
+    assert {line[1:] for line in ignored if line.startswith("!")} == files
+
+
+def test_torch_for_the_cpu_and_for_cuda():
+    for name, index in (("Dockerfile", True), ("Dockerfile.cuda", False)):
+        (install,) = (rest for kind, rest in instructions(name) if " torch " in f"{rest} ")
+        assert ("--index-url https://download.pytorch.org/whl/cpu" in install) == index
+
+
+def test_versions_agree():
+    citation = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert citation and citation[1] == __version__
+    newest = re.search(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and newest[1] == __version__
+
+
+@pytest.mark.parametrize("name", ["README.md", "NOTICE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(name):
+    text = (ROOT / name).read_text()
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)]+)\)", text)]
+    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
+    assert not missing
