@@ -248,8 +248,8 @@ def extras() -> Iterator[Finding]:
 
 def folders() -> Iterator[Finding]:
     """Whether files can be written here and in the folder for temporary ones."""
-    here, other = Path.cwd(), Path(tempfile.gettempdir())
-    for folder, remedy in ((here, "write elsewhere: -o DIR/"), (other, "set TMPDIR to another")):
+    remedies = {Path(tempfile.gettempdir()): "set TMPDIR to another"}
+    for folder, remedy in ({Path.cwd(): "write elsewhere: -o DIR/"} | remedies).items():
         try:
             with tempfile.TemporaryFile(dir=folder):
                 pass
