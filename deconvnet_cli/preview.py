@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.errors import printable
 from deconvnet_cli.terminal import HALF_BLOCK, Screen
 from deconvnet_cli.voc import palette
 
@@ -208,10 +209,3 @@ def table(show: Screen, line: Mapping[str, Any], classes: Sequence[str]) -> str:
             f"{swatch}{name:{wide}}  {part:>6}  {'-' if sure is None else f'{sure:.2f}':>10}\n"
         )
     return "".join(lines)
-
-
-def printable(text: str) -> str:
-    """Text without what a terminal would obey: control characters are written as escapes."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )
