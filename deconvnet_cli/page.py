@@ -1,15 +1,11 @@
-"""One HTML page about an evaluation: no network, no script, light and dark, wide and narrow."""
+"""One HTML page about an evaluation, with the parts that all pages share."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -17,22 +13,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.evaluation import Result
-from deconvnet_cli.voc import CLASSES, IGNORE, palette
+from deconvnet_cli.html_parts import (
+    COLOURS,
+    WIDEST,
+    cards,
+    document,
+    items,
+    label_swatch,
+    picture,
+    section,
+)
+from deconvnet_cli.voc import CLASSES, IGNORE
 
 Labels = NDArray[np.uint8]
-WIDEST = 480  # pixels of an embedded image; a page with eight examples stays below a megabyte
 WRONG = (205, 20, 35)
-COLOURS = palette()
-COLOURS[IGNORE] = (226, 228, 232)
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # uneven, so that rare mistakes show too
 REPORTED = "Mean IoU reported in the paper, its own weights, VOC 2012 test (not measured here)."
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-"""  # with this policy the browser itself loads nothing from the network and runs no script
 
 
 @dataclass(frozen=True)
@@ -69,36 +65,25 @@ def page(
     # Of equal rows the last: later ones are the fuller methods.
     top = max(reversed(rows), key=lambda row: row.result.scores.mean_iou)
     figures = _figures(top.result)
-    style = (resources.files("deconvnet_cli") / "page.css").read_text(encoding="utf-8")
-    cards = (f"<section><h3>{escape(k)}</h3>{_value(v)}</section>\n" for k, v in about.items())
     folded = (
         f"<details><summary>Classes and confusion: {escape(row.name)}</summary>\n"
         f"{_classes(row, rows)}{_confusion(row)}</details>\n"
         for row in rows
         if row is not top
     )
-    return (
-        f"{HEAD}<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f'<body>\n<main>\n<h1>{escape(title)}</h1>\n<p class="lead">{escape(top.name)}: mean IoU '
-        f"<strong>{figures['mean IoU']} %</strong> "
-        f"(95 % interval {figures['95 % interval']}) over {top.result.images} images.</p>\n"
-        + _section("Results", _summary(rows, top))
-        + _section(f"Classes: {top.name}", _classes(top, rows))
-        + _section(f"Confusion: {top.name}", _confusion(top) + "".join(folded))
-        + _section("Best images", "".join(map(_example, best)))
-        + _section("Worst images", "".join(map(_example, worst)))
-        + _section("Settings and weights", "".join(cards), "cards")
-        + "</main>\n</body>\n</html>\n"
+    lead = (
+        f"{escape(top.name)}: mean IoU <strong>{figures['mean IoU']} %</strong> "
+        f"(95 % interval {figures['95 % interval']}) over {top.result.images} images."
     )
-
-
-def _section(heading: str, content: str, kind: str = "plain") -> str:
-    block = f'<h2>{escape(heading)}</h2>\n<div class="{kind}">\n{content}</div>'
-    return f"<section>\n{block}\n</section>\n" if content else ""
-
-
-def _list(kind: str, items: Iterable[str]) -> str:
-    return f'<ul class="{kind}">{"".join(f"<li>{item}</li>" for item in items)}</ul>\n'
+    body = (
+        section("Results", _summary(rows, top))
+        + section(f"Classes: {top.name}", _classes(top, rows))
+        + section(f"Confusion: {top.name}", _confusion(top) + "".join(folded))
+        + section("Best images", "".join(map(_example, best)))
+        + section("Worst images", "".join(map(_example, worst)))
+        + section("Settings and weights", cards(about), "cards")
+    )
+    return document(title, lead, body)
 
 
 def _percent(share: float | None, digits: int = 2) -> str:
@@ -163,14 +148,14 @@ def _classes(row: Row, rows: Sequence[Row]) -> str:
     body = ""
     for number, name in enumerate(CLASSES):
         values = [each.result.scores.iou[number] for each in shown]
-        body += _line(_swatch(number) + name, _bar(values, result.boundary_iou[number]))
+        body += _line(label_swatch(number) + name, _bar(values, result.boundary_iou[number]))
     means = [each.result.scores.mean_iou for each in shown]
     mean = _line(f"mean of {result.scores.averaged}", _bar(means, result.mean_boundary_iou))
     scale = '<span class="scale"><span>0</span><span>50</span><span>100</span></span>'
     names = ("class", scale, "IoU", "Boundary IoU")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     keys = (f'<i class="m{place}"></i>{escape(each.name)}' for place, each in enumerate(shown))
-    return _list("legend keys", keys) + _table("classes", "IoU, per cent.", head, body, mean)
+    return items("legend keys", keys) + _table("classes", "IoU, per cent.", head, body, mean)
 
 
 def _bar(values: Sequence[float | None], boundary: float | None) -> str:
@@ -182,10 +167,6 @@ def _bar(values: Sequence[float | None], boundary: float | None) -> str:
     )
     iou = '<td class="absent">absent' if values[0] is None else f"<td>{_percent(values[0], 1)}"
     return f'<td class="bar"><div>{bar}</div></td>{iou}</td><td>{_percent(boundary, 1)}</td>'
-
-
-def _swatch(label: int) -> str:
-    return f'<i class="swatch" style="background:#{bytes(COLOURS[label]).hex()}"></i>'
 
 
 def _confusion(row: Row) -> str:
@@ -203,7 +184,7 @@ def _confusion(row: Row) -> str:
     keys = (f'<span class="h{step}">{start}</span>' for step, start in enumerate(starts))
     caption = "Rows: true class; columns: predicted class; per cent of the true class's pixels."
     head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in ("true class", *CLASSES))
-    return _list("steps", ("From, per cent:", *keys)) + _table("confusion", caption, head, body)
+    return items("steps", ("From, per cent:", *keys)) + _table("confusion", caption, head, body)
 
 
 def _example(example: Example) -> str:
@@ -214,8 +195,7 @@ def _example(example: Example) -> str:
     share = _percent(float(wrong.mean()) if wrong.size else 0.0, 1)
     errors = error_map(photo, np.asarray(truth), np.asarray(prediction))
     figures = "".join(
-        f'<figure><img src="{_source(image)}" alt="{alt} {name}" width="{image.width}" '
-        f'height="{image.height}"><figcaption>{caption}</figcaption></figure>\n'
+        picture(image, caption, f"{alt} {example.name}")
         for caption, alt, image in (
             ("photo", "Photo", photo),
             ("truth", "True labels of", truth),
@@ -249,31 +229,13 @@ def error_map(photo: Image.Image, truth: Labels, prediction: Labels) -> Image.Im
     return Image.fromarray(pixels)
 
 
-def _source(image: Image.Image) -> str:
-    """A PNG of labels, a JPEG of what is no labels, inside its own address."""
-    kind = "png" if image.mode == "P" else "jpeg"
-    buffer = io.BytesIO()
-    # Colour at full resolution (subsampling 0): else red bleeds over the edges of wrong pixels.
-    image.save(buffer, kind, optimize=True, quality=80, subsampling=0)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
 def _legend(example: Example) -> str:
     """The classes that occur, and where if only in one of truth and prediction."""
     true, predicted = set(np.unique(example.truth)), set(np.unique(example.prediction))
-    items = []
+    shown = []
     for label in sorted(map(int, true | predicted)):
         where = "" if label in true else " (prediction only)"
         where = where if label in predicted else " (truth only)"
         name = "void" if label == IGNORE else CLASSES[label] + where
-        items.append(_swatch(label) + name)
-    return _list("legend", items)
-
-
-def _value(value: Any) -> str:
-    """A setting: blocks as nested lists, the rest as in JSON."""
-    if isinstance(value, Mapping):
-        items = (f"<dt>{escape(str(k))}</dt><dd>{_value(v)}</dd>" for k, v in value.items())
-        return f"<dl>{''.join(items)}</dl>"
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return escape(text)
+        shown.append(label_swatch(label) + name)
+    return items("legend", shown)
