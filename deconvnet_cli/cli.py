@@ -19,6 +19,7 @@ from deconvnet_cli.errors import DeconvnetError, printable
 COMMANDS = {
     "segment": "Label PNG of each photo.",
     "batch": "Label PNGs of whole folders, globs and lists.",
+    "explain": "One page on why a photo got its labels.",
     "evaluate": "Mean IoU on a PASCAL VOC tree; the paper's table.",
     "crf": "Refine scores that batch kept, or sweep over settings.",
     "proposals": "The boxes of a photo, as JSON or drawn.",

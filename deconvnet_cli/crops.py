@@ -55,13 +55,18 @@ class Canvas:
         self.whole = torch.zeros(classes, height, width) if rule == "context" else None
         self.wholes = 0
 
-    def add(self, scores: Tensor, box: Box) -> None:
-        """Put the raw scores of one crop, float32 C x h x w, back to its box and merge them."""
+    def add(self, scores: Tensor, box: Box) -> Tensor:
+        """Put the raw scores of one crop, float32 C x h x w, back to its box and merge them.
+
+        Returns:
+            What was merged: scores, or probabilities, of the part of the box inside the photo;
+            empty if there is none.
+        """
         x0, y0, x1, y1 = box
         height, width = self.covered.shape
         left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
         if right <= left or bottom <= top:
-            return
+            return scores[:, :0, :0]
         values = scores if self.rule == "max" else scores.softmax(0)
         size = (y1 - y0, x1 - x0)
         back = F.interpolate(
@@ -71,13 +76,14 @@ class Canvas:
         if self.whole is not None and box == (0, 0, width, height):
             self.whole += inside
             self.wholes += 1
-            return
+            return inside
         view = self.merged[:, top:bottom, left:right]
         if self.rule in ("mean-probability", "context"):
             view += inside
         else:
             torch.maximum(view, inside, out=view)
         self.covered[top:bottom, left:right] += 1
+        return inside
 
     def scores(self) -> Tensor:
         """The merged map, C x H x W: raw scores (rule max) or unnormalised probabilities."""

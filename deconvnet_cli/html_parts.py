@@ -75,7 +75,8 @@ def source(image: Image.Image) -> str:
     kind = "png" if image.mode == "P" else "jpeg"
     buffer = io.BytesIO()
     # Colour at full resolution (subsampling 0): else red bleeds over the edges of wrong pixels.
-    image.save(buffer, kind, optimize=True, quality=80, subsampling=0)
+    # Not optimised as JPEG: Pillow then fails on an image of noise.
+    image.save(buffer, kind, optimize=kind == "png", quality=80, subsampling=0)
     return data_address(f"image/{kind}", buffer.getvalue())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +25,9 @@ from deconvnet_cli.weights import Weights
 CHECK_EVERY = 4  # boxes between two looks at whether further ones still change labels
 SETTLED = 0.002  # share of the labels
 BAND_PIXELS = 1 << 17  # of a large photo that are scored at full size at a time
+# Called after each crop: the number of its box from 0, the box, what ``Canvas.add`` made of it,
+# and the canvas with it. The canvas is for looking at only.
+Observer = Callable[[int, Box, Tensor, Canvas], None]
 
 
 @dataclass(frozen=True)
@@ -139,12 +142,15 @@ class Scored:
 
 
 @torch.inference_mode()
-def score_photo(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Scored:
+def score_photo(
+    photo: Image.Image, nets: Nets, settings: SegmentSettings, observe: Observer | None = None
+) -> Scored:
     """Run the nets on one photo.
 
     Args:
         photo: mode RGB, oriented as a viewer shows it.
         nets: on the device to compute on.
+        observe: is shown each crop as it is merged.
 
     Raises:
         DependencyError: OpenCV without ximgproc.
@@ -163,7 +169,7 @@ def score_photo(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Sc
             ).boxes
         with watch.timed("net"):
             canvas = Canvas(len(card.classes), work.height, work.width, rule)
-            count = merge_crops(canvas, work, boxes, nets.deconvnet, settings)
+            count = merge_crops(canvas, work, boxes, nets.deconvnet, settings, observe)
             deconvnet = canvas.scores()
     if nets.fcn is not None:
         with watch.timed("fcn"):
@@ -178,6 +184,7 @@ def merge_crops(
     boxes: NDArray[np.int32],
     weights: Weights,
     settings: SegmentSettings,
+    observe: Observer | None = None,
 ) -> int:
     """Score the crops of a photo and merge them, and return how many boxes that took.
 
@@ -189,9 +196,11 @@ def merge_crops(
     before: Tensor | None = None
     batch_size = CHECK_EVERY if settings.until_settled else settings.batch_size
     for box, scores in score_crops(photo, boxes, weights, batch_size):
-        canvas.add(scores, box)
+        merged = canvas.add(scores, box)
         count += box != last  # the mirror image of the whole photo is the same box once more
         last = box
+        if observe is not None:
+            observe(count - 1, box, merged, canvas)
         if not settings.until_settled or count % CHECK_EVERY != 1:
             continue
         labels = canvas.scores()[:, ::4, ::4].argmax(0)  # one pixel in 16 tells as much

@@ -1,0 +1,88 @@
+"""``deconvnet explain``: one page on why a photo got its labels."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deconvnet_cli.commands.options import (
+    JSON,
+    QUIET,
+    SEGMENTING,
+    apply,
+    crf_settings,
+    prepare,
+    refuse_overwriting,
+)
+from deconvnet_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from deconvnet_cli.explain import Explanation
+
+
+@click.command("explain")
+@click.argument("image", metavar="PHOTO")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the page, labels.png and the pictures.",
+)
+@click.option(
+    "--class", "class_name", metavar="NAME", help="What to explain; by default the commonest class."
+)
+@apply(*SEGMENTING, QUIET, JSON)
+def command(
+    image: str, output: Path, class_name: str | None, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Segment PHOTO, and show in DIR/index.html where its labels come from.
+
+    The page has the activations of the decoder, the map as it grows with the boxes, the box that
+    decided each pixel, scores, confidence and entropy, and the effect of the CRF. DIR/labels.png
+    is what `segment` writes with the same options. PHOTO may be - for standard input.
+    """
+    from deconvnet_cli import report
+    from deconvnet_cli.devices import keep_freed_memory
+    from deconvnet_cli.explain import explain
+    from deconvnet_cli.explain_page import rendered
+    from deconvnet_cli.files import make_folder, write_whole
+    from deconvnet_cli.images import read_photo
+    from deconvnet_cli.systems import describe
+
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: not a folder; give one with -o")
+    keep_freed_memory()
+    crf = crf_settings(options["crf_backend"])
+    nets, settings = prepare(**options)
+    source: bytes | Path = sys.stdin.buffer.read() if image == "-" else Path(image)
+    explanation = explain(read_photo(source), nets, settings, crf, class_name)
+    name = "standard input" if image == "-" else Path(image).name
+    files = rendered(explanation, name, describe(nets, settings))
+    make_folder(output)
+    for name in files:
+        refuse_overwriting(Path(image), output / name)
+    for name, content in files.items():
+        write_whole(output / name, content)
+    line = report.image_line(image, output, explanation.result, nets.classes)
+    if as_json:
+        report.json_line({**line, **explained_line(explanation), "files": list(files)})
+    if not quiet:
+        report.segmented(line)
+
+
+def explained_line(explanation: Explanation) -> dict[str, Any]:
+    """What is explained, as plain values; boxes count from 1, as on the page."""
+    explained = explanation.explained
+    return {
+        "explained": explanation.classes[explained.label],
+        "box": {
+            "number": explained.number + 1,
+            "corners": list(explanation.boxes[explained.number]),
+            "pixels": explained.pixels,
+        },
+    }

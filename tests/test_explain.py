@@ -1,0 +1,312 @@
+"""What ``explain`` says of a run, against the run done again by other means."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from lively_nets import lively
+from PIL import Image
+from test_bad_input import one_error_line
+
+from deconvnet_cli import explain as explaining
+from deconvnet_cli.crops import Canvas, cut
+from deconvnet_cli.errors import DeviceError, UsageError
+from deconvnet_cli.explain import Explanation, explain
+from deconvnet_cli.images import read_photo
+from deconvnet_cli.merge_watch import NOBODY, MergeWatch
+from deconvnet_cli.nets import MOBILENET_INPUT, net_settings
+from deconvnet_cli.proposals import ProposalSettings
+from deconvnet_cli.scoring import score, score_whole
+from deconvnet_cli.segmenter import SegmentSettings, score_photo, segment
+from deconvnet_cli.systems import Nets, choose_nets
+from deconvnet_cli.weights import card_for, load, store
+
+BOXES = 6
+# One crop at a time: among others a crop has other last digits, and equals could change places.
+SETTINGS = SegmentSettings(BOXES, boxes=ProposalSettings(min_side=60.0), batch_size=1)
+RULES = ("max", "max-probability", "mean-probability", "context")
+
+
+@pytest.fixture(scope="module")
+def lively_mobile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A deconvnet-mobilenet with random weights that looks at small crops."""
+    net = lively("deconvnet-mobilenet")
+    path = tmp_path_factory.mktemp("weights") / "mobile.safetensors"
+    small = replace(MOBILENET_INPUT, size=96, whole=160)
+    store(path, net, card_for("deconvnet-mobilenet", net_settings(net), input=small))
+    return path
+
+
+@pytest.fixture(scope="module")
+def photo(data: Path) -> Image.Image:
+    return read_photo(data / "astronaut.jpg").resize((90, 72))
+
+
+@pytest.fixture(scope="module")
+def cat(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "cat.png"
+    read_photo(data / "chelsea.jpg").resize((150, 100)).save(path)
+    return path
+
+
+def nets_of(path: Path, precision: str = "fp32") -> Nets:
+    return Nets(load(str(path))).ready(torch.device("cpu"), precision)
+
+
+def told(photo: Image.Image, nets: Nets, rule: str, boxes: list[Any]) -> list[np.ndarray]:
+    """What each box says of each pixel, C x h x w, NaN outside of it: cut, run and put back."""
+    weights = nets.deconvnet
+    assert weights is not None
+    convention, said = weights.card.input, []
+    for x0, y0, x1, y1 in boxes:
+        if convention.whole and (x0, y0, x1, y1) == (0, 0, *photo.size):
+            views = list(score_whole(photo, weights))
+        else:
+            crop = cut(photo, (x0, y0, x1, y1), convention.size, convention.size)
+            views = [score(np.stack([crop]), weights)[0]]
+        for view in views:
+            values = view if rule == "max" else view.softmax(0)
+            back = F.interpolate(values[None], (y1 - y0, x1 - x0), mode="bilinear", antialias=True)
+            canvas = np.full((21, 3 * photo.height, 3 * photo.width), np.nan, np.float32)
+            top, left = photo.height + y0, photo.width + x0
+            canvas[:, top : top + y1 - y0, left : left + x1 - x0] = back[0].numpy()
+            inside = canvas[:, photo.height : 2 * photo.height, photo.width : 2 * photo.width]
+            if len(said) and views[0] is not view:
+                said[-1] = np.fmax(said[-1], inside)  # the mirror image is the same box
+            else:
+                said.append(inside)
+    return said
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("rule", RULES)
+def test_deciding_boxes_are_those_that_say_the_most(lively_weights, photo, rule):
+    nets = nets_of(lively_weights)
+    found = explain(photo, nets, replace(SETTINGS, merge=rule))
+    said = np.stack(told(photo, nets, rule, list(found.boxes)))
+    assert len(said) == len(found.boxes) == BOXES
+    rows, columns = np.indices(found.before.shape)
+    of_label = np.nan_to_num(said[:, found.before, rows, columns], nan=-np.inf)
+    expected = of_label.argmax(0)  # the first of equals
+    expected[of_label.max(0) <= 0] = NOBODY
+    assert np.array_equal(found.decided, expected)
+    assert len(np.unique(expected)) > 2
+    if rule in ("max", "max-probability"):  # then the map is nothing but what the deciders said
+        merged = np.fmax(np.nanmax(said, axis=0), 0)
+        assert np.array_equal(found.scores.numpy(), merged)
+
+
+@torch.inference_mode()
+def test_deciding_boxes_with_a_whole_photo_looked_at_twice(lively_mobile, photo):
+    nets = nets_of(lively_mobile)
+    found = explain(photo, nets, replace(SETTINGS, proposals=3))
+    assert found.rule == "context" and len(found.boxes) == 3
+    said = np.stack(told(photo, nets, "context", list(found.boxes)))
+    rows, columns = np.indices(found.before.shape)
+    of_label = np.nan_to_num(said[:, found.before, rows, columns], nan=-1)
+    assert np.array_equal(found.decided, of_label.argmax(0))
+
+
+def test_the_map_grows_as_with_fewer_proposals(lively_weights, photo):
+    nets = nets_of(lively_weights)
+    found = explain(photo, nets, SETTINGS)
+    assert list(found.growth) == [1, 5, BOXES]
+    for count, labels in found.growth.items():
+        few = segment(photo, nets, replace(SETTINGS, proposals=count))
+        assert np.array_equal(labels, few.labels)
+    assert (found.growth[1] != found.growth[5]).any()
+
+
+def test_growth_of_a_whole_photo_has_its_mirror_image_too(lively_mobile, photo):
+    nets = nets_of(lively_mobile)
+    found = explain(photo, nets, replace(SETTINGS, proposals=2))
+    alone = segment(photo, nets, replace(SETTINGS, proposals=1))
+    assert np.array_equal(found.growth[1], alone.labels)
+
+
+@pytest.mark.parametrize("weights", ["lively_weights", "lively_mobile"])
+def test_an_observer_changes_nothing(weights, photo, request):
+    nets = nets_of(request.getfixturevalue(weights))
+    settings = replace(SETTINGS, proposals=3)
+    plain, merge = score_photo(photo, nets, settings), MergeWatch()
+    watched = score_photo(photo, nets, settings, merge)
+    assert torch.equal(plain.maps.merged(), watched.maps.merged())
+    assert len(merge.boxes) == plain.proposals == 3
+    assert np.array_equal(explain(photo, nets, settings).result.labels, segment_labels(plain))
+
+
+def segment_labels(scored: Any) -> np.ndarray:
+    return scored.maps.merged().argmax(0).numpy().astype(np.uint8)
+
+
+def watched(scores: list[torch.Tensor], boxes: list[Any], rule: str = "max") -> MergeWatch:
+    canvas, merge = Canvas(2, 4, 4, rule), MergeWatch()
+    for number, (one, box) in enumerate(zip(scores, boxes, strict=True)):
+        merge(number, box, canvas.add(one, box), canvas)
+    merge.finish()
+    return merge
+
+
+def test_the_most_telling_box_by_hand():
+    whole, left, right = (0, 0, 4, 4), (-1, 0, 1, 4), (1, 0, 5, 4)
+
+    def plane(size: tuple[int, int], first: float, second: float) -> torch.Tensor:
+        return torch.stack((torch.full(size, first), torch.full(size, second)))
+
+    # Columns 2 to 4 go to the third box, column 1 to the second; the whole photo says less.
+    said = [plane((4, 4), 0, 1), plane((4, 2), 0, 2), plane((4, 4), 0, 3)]
+    merge = watched(said, [whole, left, right])
+    labels = np.ones((4, 4), np.uint8)
+    assert merge.decided(labels).tolist() == [[1, 2, 2, 2]] * 4
+    assert merge.telling(1, labels) == 2
+    labels[:, 1:] = 0  # nobody says more than 0 of class 0
+    assert merge.decided(labels).tolist() == [[1, -1, -1, -1]] * 4
+    assert merge.telling(1, labels) == 1
+    # No pixel has class 1: the box with its greatest score.
+    assert merge.telling(1, np.zeros((4, 4), np.uint8)) == 2
+    # The whole photo alone decided.
+    strong = watched([plane((4, 4), 0, 9), said[1]], [whole, left])
+    assert strong.telling(1, np.ones((4, 4), np.uint8)) == 0
+    # It decided most, but a proposal decided some.
+    mixed = watched([plane((4, 4), 0, 1), said[1]], [whole, left])
+    assert mixed.telling(1, np.ones((4, 4), np.uint8)) == 1
+
+
+def test_what_the_observer_is_told_lies_inside_the_photo():
+    canvas = Canvas(2, 4, 4, "max")
+    assert canvas.add(torch.ones(2, 3, 3), (-1, 2, 2, 5)).shape == (2, 2, 2)
+    assert canvas.add(torch.ones(2, 3, 3), (7, 7, 10, 10)).numel() == 0
+
+
+def test_other_scores_at_the_second_look_are_an_error(lively_weights, photo, monkeypatch):
+    nets = nets_of(lively_weights)
+    assert explain(photo, nets, SETTINGS).explained.deviation == 0
+    among_others = explain(photo, nets, replace(SETTINGS, batch_size=8)).explained
+    assert among_others.deviation < 1e-4 * among_others.scores.max()
+    look_again = explaining.look_again
+
+    def off(*arguments: Any) -> Any:
+        look = look_again(*arguments)
+        return replace(look, views=look.views * 1.2)
+
+    monkeypatch.setattr(explaining, "look_again", off)
+    with pytest.raises(DeviceError, match="other scores"):
+        explain(photo, nets, SETTINGS)
+
+
+def test_half_precision_is_within_the_tolerance(lively_weights, photo):
+    found = explain(photo, nets_of(lively_weights, "bf16"), SETTINGS).explained
+    assert found.deviation <= explaining.TOLERANCE * found.scores.max()
+
+
+def test_which_class_is_explained(lively_weights, photo):
+    nets = nets_of(lively_weights)
+    found = explain(photo, nets, SETTINGS)
+    counts = np.bincount(found.before.ravel(), minlength=21)
+    assert found.explained.label == 1 + counts[1:].argmax()
+    assert found.present[0] == counts.argmax() and set(found.present) == set(np.flatnonzero(counts))
+    absent = nets.classes[int(counts.argmin())]
+    assert explain(photo, nets, SETTINGS, class_name=absent).explained.pixels == counts.min()
+    with pytest.raises(UsageError, match=r"--class hors: unknown; .*horse"):
+        explain(photo, nets, SETTINGS, class_name="hors")
+
+
+def explained_files(deconvnet: Any, photo: Path, out: Path, *options: object) -> dict[str, Any]:
+    result = deconvnet("explain", photo, "-o", out, "--json", "--quiet", *options)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    line: dict[str, Any] = json.loads(result.stdout)
+    assert sorted(line["files"]) == sorted(path.name for path in out.iterdir())
+    return line
+
+
+@pytest.mark.parametrize("crf", [(), ("--crf",)])
+@pytest.mark.parametrize("net", [(), ("--net", "edeconvnet")])
+def test_labels_are_those_of_segment(deconvnet, cat, both, tmp_path, crf, net):
+    options = (*(both if net else (*both[:2], *both[4:])), *net, *crf)
+    target = tmp_path / "segment.png"
+    assert deconvnet("segment", cat, "-o", target, *options).exit_code == 0
+    line = explained_files(deconvnet, cat, tmp_path / "out", *options)
+    assert (tmp_path / "out" / "labels.png").read_bytes() == target.read_bytes()
+    # The film of the growing map ends with these labels.
+    with Image.open(target) as labels, Image.open(tmp_path / "out" / "progress.gif") as film:
+        film.seek(film.n_frames - 1)
+        assert film.size == labels.size
+        assert np.array_equal(np.array(film.convert("RGB")), np.array(labels.convert("RGB")))
+    assert line["proposals"] == 4
+    assert 1 <= line["box"]["number"] <= 4
+
+
+def test_a_large_photo_is_labelled_in_its_own_size(deconvnet, tiny_weights, data, tmp_path):
+    source, target = tmp_path / "large.png", tmp_path / "segment.png"
+    with Image.open(data / "chelsea.jpg") as photo:
+        photo.resize((1100, 90)).save(source)
+    options = ("--weights", tiny_weights, "--proposals", 2, "--crf")
+    assert deconvnet("segment", source, "-o", target, *options).exit_code == 0
+    explained_files(deconvnet, source, tmp_path / "out", *options)
+    assert (tmp_path / "out" / "labels.png").read_bytes() == target.read_bytes()
+
+
+def test_the_crf_of_the_figure_is_there_without_its_option(lively_weights, photo):
+    found = explain(photo, nets_of(lively_weights), SETTINGS)
+    assert np.array_equal(found.result.labels, found.before)
+    assert (found.before != found.after).any()
+
+
+def test_the_shipped_net_explains_a_cat(deconvnet, data, tmp_path):
+    line = explained_files(deconvnet, data / "chelsea.jpg", tmp_path / "out", "--proposals", 3)
+    assert line["explained"] == "cat"
+    assert line["box"]["number"] in (2, 3) and line["box"]["pixels"] > 0
+
+
+def test_what_cannot_be_explained(deconvnet, data, tiny_weights, tiny_fcn, tmp_path):
+    source = data / "chelsea.jpg"
+    for options in (("--net", "fcn8s", "--fcn-weights", tiny_fcn), ("--weights", tiny_fcn)):
+        result = deconvnet("explain", source, "-o", tmp_path / "out", *options)
+        one_error_line(result, 2, "neither boxes nor unpooling", "--net deconvnet")
+    wrong = ("--weights", tiny_weights, "--class", "unicorn")
+    result = deconvnet("explain", source, "-o", tmp_path / "out", *wrong)
+    one_error_line(result, 2, "--class unicorn", "aeroplane")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("x")
+    one_error_line(deconvnet("explain", source, "-o", tmp_path / "file"), 2, "not a folder")
+
+
+def test_the_photo_is_not_overwritten(deconvnet, tiny_weights, tmp_path):
+    source = tmp_path / "labels.png"
+    Image.new("RGB", (60, 40), "red").save(source)
+    before = source.read_bytes()
+    options = ("--weights", tiny_weights, "--proposals", 1)
+    one_error_line(
+        deconvnet("explain", source, "-o", tmp_path, *options), 2, "labels.png", "the photo itself"
+    )
+    assert source.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_standard_input_and_one_pixel(deconvnet, tiny_weights, data, tmp_path):
+    result = deconvnet(
+        "explain", "-", "-o", tmp_path / "a", "--weights", tiny_weights, "--proposals", 2,
+        stdin=(data / "chelsea.jpg").read_bytes(),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "Why standard input got its labels" in (tmp_path / "a" / "index.html").read_text()
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    dot = explained_files(
+        deconvnet, tmp_path / "dot.png", tmp_path / "b", "--weights", tiny_weights
+    )
+    assert dot["proposals"] == 1
+
+
+def test_systems_are_named(both, photo):
+    nets = choose_nets("edeconvnet", str(both[1]), str(both[3]))
+    found: Explanation = explain(photo, nets, SETTINGS)
+    assert found.system == "edeconvnet"
+    # The map of both nets, not of DeconvNet alone, is what is shown and refined.
+    assert (found.before != found.growth[BOXES]).any()
