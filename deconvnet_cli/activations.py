@@ -166,11 +166,10 @@ def correlations(maps: NDArray[np.float32], target: NDArray[np.float32]) -> NDAr
     """Pearson's correlation of each of K x h x w maps with one h x w; 0 of what is constant."""
     values = maps.reshape(len(maps), -1).astype(np.float64)
     wanted = target.ravel().astype(np.float64)
-    varied = (np.ptp(values, axis=1) > 0) & (np.ptp(wanted) > 0)  # not left to rounding below
-    values -= values.mean(axis=1, keepdims=True)
+    values -= values.mean(axis=1, keepdims=True)  # exact where all are one float32
     wanted -= wanted.mean()
     lengths = np.linalg.norm(values, axis=1) * np.linalg.norm(wanted)
     found: NDArray[np.float64] = np.divide(
-        values @ wanted, lengths, out=np.zeros(len(maps)), where=varied
+        values @ wanted, lengths, out=np.zeros(len(maps)), where=lengths > 0
     )
     return found

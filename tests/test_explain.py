@@ -18,7 +18,7 @@ from test_bad_input import one_error_line
 from deconvnet_cli import explain as explaining
 from deconvnet_cli.crops import Canvas, cut
 from deconvnet_cli.errors import DeviceError, UsageError
-from deconvnet_cli.explain import Explanation, explain
+from deconvnet_cli.explain import Explanation, commonest, explain
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.merge_watch import NOBODY, MergeWatch
 from deconvnet_cli.nets import MOBILENET_INPUT, net_settings
@@ -216,6 +216,11 @@ def test_which_class_is_explained(lively_weights, photo):
     assert explain(photo, nets, SETTINGS, class_name=absent).explained.pixels == counts.min()
     with pytest.raises(UsageError, match=r"--class hors: unknown; .*horse"):
         explain(photo, nets, SETTINGS, class_name="hors")
+
+
+def test_background_is_explained_only_where_there_is_nothing_else():
+    assert commonest(np.array([[0, 0, 0, 0], [2, 3, 3, 2], [0, 3, 0, 0]], np.uint8)) == 3
+    assert commonest(np.zeros((2, 2), np.uint8)) == 0
 
 
 def explained_files(deconvnet: Any, photo: Path, out: Path, *options: object) -> dict[str, Any]:

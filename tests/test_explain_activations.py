@@ -155,7 +155,7 @@ def test_correlations_against_numpy():
     rng = np.random.default_rng(0)
     maps = rng.normal(0, 1, (6, 5, 7)).astype(np.float32)
     target = rng.normal(0, 1, (5, 7)).astype(np.float32)
-    maps[2] = 0.1  # the same everywhere, and no sum of floats is exact
+    maps[2] = 0.1  # the same everywhere
     found = correlations(maps, target)
     for number, values in enumerate(maps):
         if number != 2:

@@ -211,6 +211,9 @@ def test_heat_maps_of_any_size():
     assert large.tolist() == np.kron([[0, 85], [170, 255]], np.ones((2, 2))).tolist()
     small = np.asarray(heat(np.kron(values, np.ones((4, 4))), Scale(0, 2, ""), (2, 2)))
     assert small.tolist() == [[0, 128], [255, 255]]  # beyond the scale is its end
+    # Of the dots of an unpooling none is left out: four pixels make one.
+    dots = np.kron(np.ones((3, 3)), np.array([[0, 0], [0, 4]]))
+    assert (np.asarray(heat(dots, Scale(0, 4, ""), (3, 3))) == 64).all()
     assert (np.asarray(heat(values * 0, Scale(0, 0, ""), (2, 2))) == 0).all()
     lightness = ramp().astype(float) @ (0.2126, 0.7152, 0.0722)
     assert (np.diff(lightness) > -1.5).all() and lightness[-1] > 230 and lightness[0] < 5
