@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,8 +19,8 @@ from test_page import Outline, browser, contrast, images  # noqa: F401 (a fixtur
 from deconvnet_cli import explain_figures as figures
 from deconvnet_cli.explain import Explanation, explain
 from deconvnet_cli.explain_page import DECIDES, rendered
-from deconvnet_cli.figures import Picture, Scale, box_colours, heat, ramp, sheet
-from deconvnet_cli.html_parts import COLOURS, source
+from deconvnet_cli.figures import box_colours
+from deconvnet_cli.html_parts import COLOURS
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.proposals import ProposalSettings
 from deconvnet_cli.segmenter import SegmentSettings
@@ -153,30 +152,11 @@ def test_boxes_and_what_they_decided_have_the_same_colours(found):
     assert tuple(decided[at]) == (255, 255, 255)  # nobody
 
 
-def test_many_boxes_have_colours_of_their_own():
-    colours = box_colours(range(50))
-    assert len(set(colours.values())) == 50 and colours[0] == (150, 150, 150)
-    first = np.array([colours[number] for number in range(1, 9)], int)
-    apart = np.abs(first[:, None] - first[None]).sum(-1) + 999 * np.eye(8, dtype=int)
-    assert apart.min() > 90
-
-
 def test_nobody_decided_anything(found):
     empty = replace(found, decided=np.full((80, 100), -1, np.int16))
     assert figures.ranking(empty) == []
     boxes, decided = figures.deciders(empty)
     assert boxes.image.size == decided.image.size == (100, 80)
-
-
-def test_entropy_by_hand():
-    probabilities = np.zeros((4, 1, 5), np.float32)
-    probabilities[0, 0, 0] = 1
-    probabilities[:2, 0, 1] = 0.5
-    probabilities[:, 0, 2] = 0.25
-    probabilities[:3, 0, 3] = (0.5, 0.25, 0.25)
-    probabilities[:2, 0, 4] = (0.9, 0.1)
-    last = -(0.9 * math.log2(0.9) + 0.1 * math.log2(0.1))
-    assert figures.entropy(probabilities)[0] == pytest.approx([0, 1, 2, 1.5, last], abs=1e-6)
 
 
 def test_confidence_and_entropy_are_of_the_merged_probabilities(found):
@@ -203,37 +183,6 @@ def test_changed_pixels_are_red(found):
     assert np.array_equal(np.asarray(after), found.after)
     red = (np.asarray(changed) == (205, 20, 35)).all(-1)
     assert np.array_equal(red, found.before != found.after)
-
-
-def test_heat_maps_of_any_size():
-    values = np.array([[0, 1], [2, 3]], np.float32)
-    large = np.asarray(heat(values, Scale(0, 3, ""), (4, 4)))
-    assert large.tolist() == np.kron([[0, 85], [170, 255]], np.ones((2, 2))).tolist()
-    small = np.asarray(heat(np.kron(values, np.ones((4, 4))), Scale(0, 2, ""), (2, 2)))
-    assert small.tolist() == [[0, 128], [255, 255]]  # beyond the scale is its end
-    # Of the dots of an unpooling none is left out: four pixels make one.
-    dots = np.kron(np.ones((3, 3)), np.array([[0, 0], [0, 4]]))
-    assert (np.asarray(heat(dots, Scale(0, 4, ""), (3, 3))) == 64).all()
-    assert (np.asarray(heat(values * 0, Scale(0, 0, ""), (2, 2))) == 0).all()
-    lightness = ramp().astype(float) @ (0.2126, 0.7152, 0.0722)
-    assert (np.diff(lightness) > -1.5).all() and lightness[-1] > 230 and lightness[0] < 5
-
-
-def test_a_sheet_holds_all_its_pictures():
-    pictures = [
-        Picture(Image.new("RGB", (40, 30), colour), "a caption that is too long for its line", "x")
-        for colour in ("red", "lime", "blue")
-    ]
-    with Image.open(io.BytesIO(sheet(pictures, 2))) as image:
-        counts = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 20)}
-    for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
-        assert counts[colour] == 40 * 30
-
-
-def test_noise_can_be_embedded():
-    noise = np.random.default_rng(0).integers(0, 255, (300, 480, 3), np.uint8)
-    (found,) = images(f'src="{source(Image.fromarray(noise))}"')
-    assert found.size == (480, 300)
 
 
 def test_the_film_shows_each_frame(found, files):
@@ -294,9 +243,3 @@ def test_no_page_is_wider_than_the_screen(
     )
     title = re.search("<title>(.*?)</title>", browser(file, "--dump-dom"))
     assert title and json.loads(title[1]) == [width, 4 if width > 640 else 2, True, True]
-
-
-def test_numbers_of_boxes_can_be_read():
-    for colour in box_colours(range(9)).values():
-        ink = "#1c1e21" if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else "#ffffff"
-        assert contrast("#" + bytes(colour).hex(), ink) >= 3
