@@ -27,6 +27,7 @@ from deconvnet_cli.segmenter import (
     SegmentSettings,
     Stopwatch,
     enlarge_and_label,
+    mean_confidence,
     merge_rule,
     refined,
     score_photo,
@@ -148,14 +149,16 @@ def explain(
     with stages.timed("crf"):
         after = refined(scored, nets.ensemble, settings.crf or crf)
     with stages.timed("labels"):
-        labels = enlarge_and_label(after if settings.crf else scores, photo.width, photo.height)
+        last = after if settings.crf else scores
+        labels = enlarge_and_label(last, photo.width, photo.height)
+        sure = mean_confidence(last, labels, raw=scored.maps.raw and not settings.crf)
     before = labels_of(scores)
     with stages.timed("activations"):
         label = commonest(before) if named is None else named
         explained = explain_class(label, scored, nets.deconvnet, merge, before)
     return Explanation(
         photo=scored.photo,
-        result=Segmentation(labels, scored.proposals, stages.ms),
+        result=Segmentation(labels, scored.proposals, stages.ms, sure, scored.boxes),
         system=nets.system,
         classes=nets.classes,
         rule=merge_rule(nets, settings),

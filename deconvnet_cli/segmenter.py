@@ -54,6 +54,11 @@ class SegmentSettings:
     max_side: int = 1024
 
 
+def no_boxes() -> NDArray[np.int32]:
+    """None, N x 4 with N = 0."""
+    return np.empty((0, 4), np.int32)
+
+
 @dataclass(frozen=True)
 class Segmentation:
     """Labels of one photo.
@@ -64,12 +69,21 @@ class Segmentation:
         ms: milliseconds by stage.
         confidence: label -> mean probability of that label over the pixels it has, in the size
             that was worked on (``SegmentSettings.max_side``); without labels that are not there.
+        boxes: those that were segmented, int32 N x 4, in the size that was worked on.
+        maps: the map that the labels are of, in that size: of all nets, after the CRF.
     """
 
     labels: NDArray[np.uint8]
     proposals: int
     ms: dict[str, float] = field(default_factory=dict)
     confidence: dict[int, float] = field(default_factory=dict)
+    boxes: NDArray[np.int32] = field(default_factory=no_boxes)
+    maps: Maps = Maps(None, None, raw=False)
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Of the classes, float32 C x h x w in the size that was worked on; they add up to 1."""
+        found: NDArray[np.float32] = self.maps.probabilities().numpy()
+        return found
 
 
 def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
@@ -133,12 +147,14 @@ class Scored:
         maps: in that size as well.
         proposals: how many boxes were segmented.
         ms: milliseconds by stage.
+        boxes: those that were segmented, int32 N x 4, in that size; none if not known.
     """
 
     photo: Image.Image
     maps: Maps
     proposals: int
     ms: dict[str, float]
+    boxes: NDArray[np.int32] = field(default_factory=no_boxes)
 
 
 @torch.inference_mode()
@@ -158,7 +174,7 @@ def score_photo(
     watch = Stopwatch()
     work = working_copy(photo, settings.max_side)
     deconvnet = fcn = None
-    count = 0
+    boxes, count = no_boxes(), 0
     rule = merge_rule(nets, settings)
     if nets.deconvnet is not None:
         card = nets.deconvnet.card
@@ -175,7 +191,7 @@ def score_photo(
         with watch.timed("fcn"):
             views = score_whole(work, nets.fcn)
             fcn = whole_map(views, work.height, work.width, raw=rule == "max")
-    return Scored(work, Maps(deconvnet, fcn, rule == "max"), count, watch.ms)
+    return Scored(work, Maps(deconvnet, fcn, rule == "max"), count, watch.ms, boxes[:count])
 
 
 def merge_crops(
@@ -234,7 +250,8 @@ def label_photo(
         labels = enlarge_and_label(merged, width, height)
         raw = scored.maps.raw and crf is None
         confidence = mean_confidence(merged, labels, raw=raw)
-    return Segmentation(labels, scored.proposals, watch.ms, confidence)
+    maps = Maps(merged, None, raw=raw)
+    return Segmentation(labels, scored.proposals, watch.ms, confidence, scored.boxes, maps)
 
 
 def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> dict[int, float]:

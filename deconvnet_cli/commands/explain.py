@@ -10,6 +10,7 @@ import click
 
 from deconvnet_cli.commands.options import (
     JSON,
+    MAX_PIXELS,
     QUIET,
     SEGMENTING,
     apply,
@@ -17,7 +18,7 @@ from deconvnet_cli.commands.options import (
     prepare,
     refuse_overwriting,
 )
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from deconvnet_cli.explain import Explanation
@@ -36,9 +37,15 @@ if TYPE_CHECKING:
 @click.option(
     "--class", "class_name", metavar="NAME", help="What to explain; by default the commonest class."
 )
-@apply(*SEGMENTING, QUIET, JSON)
+@apply(MAX_PIXELS, *SEGMENTING, QUIET, JSON)
 def command(
-    image: str, output: Path, class_name: str | None, quiet: bool, as_json: bool, **options: Any
+    image: str,
+    output: Path,
+    class_name: str | None,
+    max_pixels: int,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Segment PHOTO, and show in DIR/index.html where its labels come from.
 
@@ -59,10 +66,11 @@ def command(
     keep_freed_memory()
     crf = crf_settings(options["crf_backend"])
     nets, settings = prepare(**options)
-    source: bytes | Path = sys.stdin.buffer.read() if image == "-" else Path(image)
-    explanation = explain(read_photo(source), nets, settings, crf, class_name)
-    name = "standard input" if image == "-" else Path(image).name
-    files = rendered(explanation, name, describe(nets, settings))
+    source = sys.stdin.buffer if image == "-" else Path(image)
+    photo = read_photo(source, max_pixels=max_pixels)
+    explanation = explain(photo, nets, settings, crf, class_name)
+    title = "standard input" if image == "-" else printable(Path(image).name)
+    files = rendered(explanation, title, describe(nets, settings))
     make_folder(output)
     for name in files:
         refuse_overwriting(Path(image), output / name)
@@ -72,7 +80,7 @@ def command(
     if as_json:
         report.json_line({**line, **explained_line(explanation), "files": list(files)})
     if not quiet:
-        report.segmented(line)
+        report.segmented(line, nets.classes, photo, explanation.result, "none")
 
 
 def explained_line(explanation: Explanation) -> dict[str, Any]:

@@ -11,13 +11,17 @@ import click
 from deconvnet_cli.commands.options import (
     JSON,
     MAX_PIXELS,
+    OUTPUTS,
     QUIET,
+    SAVE_SCORES,
     SEGMENTING,
     apply,
+    outputs_of,
     prepare,
     refuse_overwriting,
 )
 from deconvnet_cli.errors import DeconvnetError, UsageError
+from deconvnet_cli.outputs import Outputs
 
 
 @click.command("segment")
@@ -26,7 +30,7 @@ from deconvnet_cli.errors import DeconvnetError, UsageError
     "-o",
     "--output",
     metavar="OUT",
-    help="PNG to write, - for standard output, or a folder. Default: IMAGE.png beside the photo.",
+    help="File to write, - for standard output, or a folder. Default: IMAGE.png beside the photo.",
 )
 @click.option(
     "--preview",
@@ -35,10 +39,11 @@ from deconvnet_cli.errors import DeconvnetError, UsageError
     show_default=True,
     help="Small picture on a terminal; auto: kitty, iterm or blocks, by what the terminal can.",
 )
-@apply(MAX_PIXELS, *SEGMENTING, QUIET, JSON)
+@apply(*OUTPUTS, SAVE_SCORES, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
 def command(
     images: tuple[str, ...],
     output: str | None,
+    save_scores: bool,
     max_pixels: int,
     preview: str,
     quiet: bool,
@@ -47,32 +52,39 @@ def command(
 ) -> None:
     """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours.
 
-    IMAGE may be - for standard input. Several images need a folder: -o DIR/.
+    IMAGE may be - for standard input. Several images need a folder: -o DIR/. --overlay, --cutout,
+    --polygons and --save-scores write further files beside each label PNG, under its name.
     """
-    targets = [target_of(image, output, several=len(images) > 1) for image in images]
+    outputs = outputs_of(options, None if into_folder(output) else output)
+    several = len(images) > 1
+    targets = [target_of(image, output, outputs.format, several=several) for image in images]
     if output == "-" and as_json:
         raise UsageError("--json and -o - both want standard output; use one of them")
-    if len(set(targets)) < len(targets):
-        raise UsageError("two images would be written to the same file; use `deconvnet batch`")
-    for target in targets:
-        if target is not None:
-            # Of any photo: labels of a.jpg must not take the place of a.png, to be done next.
-            for image in images:
-                if image != "-":
-                    refuse_overwriting(Path(image), target)
-        if target is not None and target.is_dir():
-            raise UsageError(f"{target}: is a folder; give the name of a file")
-        if target is not None and not into_folder(output) and not target.parent.is_dir():
-            raise UsageError(f"{target.parent}: no such folder; make it, or give another output")
+    if output == "-" and (outputs.suffixes or save_scores):
+        raise UsageError("-o - takes labels alone; give -o FILE for what is written beside them")
+    if save_scores and "-" in images:
+        raise UsageError("--save-scores keeps where the photo is; give its file, not -")
+    check_files(images, [files_of(target, outputs, save_scores) for target in targets if target])
+    if output != "-" and not into_folder(output):
+        for target in targets:
+            if target is not None and not target.parent.is_dir():
+                raise UsageError(
+                    f"{target.parent}: no such folder; make it, or give another output"
+                )
 
     from deconvnet_cli import report
     from deconvnet_cli.devices import keep_freed_memory
-    from deconvnet_cli.files import make_folder, write_whole
-    from deconvnet_cli.images import label_png, read_photo
-    from deconvnet_cli.segmenter import segment
+    from deconvnet_cli.files import make_folder
+    from deconvnet_cli.images import read_photo
+    from deconvnet_cli.outputs import label_file, write_outputs
+    from deconvnet_cli.score_store import write_scores
+    from deconvnet_cli.segmenter import label_photo, score_photo
+    from deconvnet_cli.systems import describe
 
     keep_freed_memory()
     nets, settings = prepare(**options)
+    outputs.check(nets.classes)
+    about = describe(nets, settings) if save_scores else {}
     if output is not None and into_folder(output):
         make_folder(Path(output))
     failed = 0
@@ -80,17 +92,29 @@ def command(
         try:
             source = sys.stdin.buffer if image == "-" else Path(image)
             photo = read_photo(source, max_pixels=max_pixels)
-            result = segment(photo, nets, settings)
-            png = label_png(result.labels)
+            scored = score_photo(photo, nets, settings)
+            result = label_photo(scored, photo.width, photo.height, nets.ensemble, settings.crf)
             if target is None:
-                report.standard_output(png)
+                report.standard_output(label_file(result.labels, outputs.format))
             else:
-                write_whole(target, png)
+                if save_scores:
+                    write_scores(scores_beside(target), scored, Path(image), photo.size, about)
+                write_outputs(
+                    photo,
+                    result.labels,
+                    target,
+                    outputs,
+                    nets.classes,
+                    probabilities=result.probabilities,
+                    name=Path(image).name,
+                )
         except DeconvnetError as error:
             failed += 1
             report.failure(error)
             continue
         line = report.image_line(image, target, result, nets.classes)
+        if target is not None and (beside_it := files_of(target, outputs, save_scores)[1:]):
+            line["beside"] = [str(path) for path in beside_it]
         if as_json:
             report.json_line(line)
         if not quiet:
@@ -100,8 +124,32 @@ def command(
         raise SystemExit(1)
 
 
-def target_of(image: str, output: str | None, *, several: bool) -> Path | None:
-    """Where the label PNG of an image goes; None is standard output.
+def files_of(target: Path, outputs: Outputs, save_scores: bool) -> list[Path]:
+    """All files of a photo whose labels go to ``target``: these first."""
+    return [target, *outputs.beside(target), *([scores_beside(target)] if save_scores else [])]
+
+
+def scores_beside(target: Path) -> Path:
+    """Where scores are kept, beside the labels."""
+    return target.with_suffix(".npz")
+
+
+def check_files(images: tuple[str, ...], files: list[list[Path]]) -> None:
+    """Raise UsageError if the files of the images would take the place of each other or of one."""
+    paths = [path for of_image in files for path in of_image]
+    if len(set(paths)) < len(paths):
+        raise UsageError("two images would be written to the same file; use `deconvnet batch`")
+    for path in paths:
+        # Of any photo: labels of a.jpg must not take the place of a.png, to be done next.
+        for image in images:
+            if image != "-":
+                refuse_overwriting(Path(image), path)
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; give the name of a file")
+
+
+def target_of(image: str, output: str | None, file_format: str, *, several: bool) -> Path | None:
+    """Where the labels of an image go; None is standard output.
 
     Raises:
         UsageError: standard input without -o, several images without a folder, or no name at all.
@@ -116,9 +164,9 @@ def target_of(image: str, output: str | None, *, several: bool) -> Path | None:
     if output is None:
         if image == "-":
             raise UsageError("standard input needs -o FILE, or -o - for standard output")
-        return beside(Path(image))
+        return beside(Path(image), file_format)
     if into_folder(output):
-        return Path(output) / f"{stem}.png"
+        return Path(output) / f"{stem}.{file_format}"
     if several:
         raise UsageError(f"{output}: several images need a folder; write -o {output}/")
     return Path(output)
@@ -129,9 +177,9 @@ def into_folder(output: str | None) -> bool:
     return output is not None and (output.endswith("/") or Path(output).is_dir())
 
 
-def beside(photo: Path) -> Path:
+def beside(photo: Path, file_format: str) -> Path:
     """``photo.png`` beside ``photo.jpg``; ``photo-labels.png`` if the photo is a PNG itself."""
-    target = photo.with_suffix(".png")
+    target = photo.with_suffix(f".{file_format}")
     if target.name.lower() == photo.name.lower():
-        return photo.with_name(f"{photo.stem}-labels.png")
+        return photo.with_name(f"{photo.stem}-labels.{file_format}")
     return target
