@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,7 @@ from deconvnet_cli.files import read_stream, read_whole
 from deconvnet_cli.voc import palette
 
 BAND_PIXELS = 1 << 20  # of a photo that are made RGB at a time
+Photo = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
 
 def read_photo(
@@ -48,8 +50,7 @@ def read_photo(
     try:
         with identify(_content(source, label), max_pixels=max_pixels) as image:
             load(image)
-            turn_upright(image)
-            return _to_rgb(image)
+            return as_shown(image)
     except UnknownFormat as error:
         raise ImageError(f"{label}: {error}; give a JPEG, PNG or other photo") from error
     except Undecodable as error:
@@ -84,6 +85,12 @@ def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Imag
         yield box, image.crop(box)
 
 
+def as_shown(image: Image.Image) -> Image.Image:
+    """An image, loaded, as :func:`read_photo` gives it; it is turned upright in place."""
+    turn_upright(image)
+    return _to_rgb(image)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
@@ -111,6 +118,57 @@ def _band_to_rgb(band: Image.Image, brightest: float) -> Image.Image:
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, rgba).convert("RGB")
     return band.convert("RGB")
+
+
+def photo_of(source: Photo) -> Image.Image:
+    """A photo from a file, bytes, a PIL image or an array, as ``images.read_photo`` gives it.
+
+    Raises:
+        ImageError: it is none of these, or damaged.
+    """
+    if isinstance(source, bytes):
+        return read_photo(source, "bytes")
+    if isinstance(source, str | os.PathLike):
+        return read_photo(Path(source))
+    if isinstance(source, Image.Image):
+        check_size(*source.size, "PIL image")
+        try:
+            return as_shown(source.copy())  # a copy: it is turned in place
+        except OSError as error:  # a file that Pillow reads only now
+            what = " ".join(str(error).split())
+            raise ImageError(f"PIL image: damaged or truncated ({what}); load it again") from error
+    if not isinstance(source, np.ndarray):
+        kind = type(source).__name__
+        raise ImageError(f"{kind}: not a photo; give a path, bytes, a PIL image or a NumPy array")
+    return photo_of_array(source)
+
+
+def photo_of_array(array: NDArray[np.uint8]) -> Image.Image:
+    """A uint8 array H x W x 3, RGB, as a photo.
+
+    Raises:
+        ImageError: it has another type or shape, or is empty.
+    """
+    what = f"array {array.dtype} {' x '.join(map(str, array.shape))}"
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"{what}: must be uint8, 0 to 255; for floats from 0 to 1: "
+            "(array * 255).round().astype('uint8')"
+        )
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            f"{what}: must be H x W x 3, RGB; of other kinds give PIL's Image.fromarray(array)"
+        )
+    check_size(array.shape[1], array.shape[0], "array")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def check_size(width: int, height: int, what: str) -> None:
+    """Raise ImageError if an image has no pixel, or too many."""
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ImageError(
+            f"{what}: {width} x {height} pixels; 1 to {MAX_PIXELS // 1_000_000} million are taken"
+        )
 
 
 def label_png(labels: NDArray[np.uint8]) -> bytes:

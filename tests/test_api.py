@@ -1,0 +1,244 @@
+"""From Python: the same labels as the command line, photos of many kinds, and the page in docs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import deconvnet_cli
+from deconvnet_cli import SegmentationResult, Segmenter
+from deconvnet_cli.crf import CrfSettings, refine
+from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
+from deconvnet_cli.images import read_photo
+from deconvnet_cli.overlay import overlay
+from deconvnet_cli.palettes import colours_of
+from deconvnet_cli.voc import CLASSES
+
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+
+
+@pytest.fixture(scope="module")
+def cat(data, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "cat.png"
+    with Image.open(data / "chelsea.jpg") as photo:
+        photo.resize((90, 60)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def segmenter(lively_weights) -> Segmenter:
+    return Segmenter.load(lively_weights, proposals=4, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def result(segmenter, cat) -> SegmentationResult:
+    return segmenter.segment(cat)
+
+
+@pytest.mark.parametrize(
+    "arguments, options",
+    [
+        ({"net": "deconvnet"}, ("--net", "deconvnet")),
+        ({"rule": "mean-probability", "batch_size": 2}, ("--rule", "mean-probability")),
+        ({"crf": True, "candidates": 500}, ("--crf", "--candidates", 500)),
+        (
+            {"net": "edeconvnet", "ensemble": "product"},
+            ("--net", "edeconvnet", "--ensemble", "product"),
+        ),
+        ({"net": "edeconvnet", "share": 0.8}, ("--net", "edeconvnet", "--share", 0.8)),
+        ({"net": "fcn8s"}, ("--net", "fcn8s")),
+    ],
+)
+def test_the_label_png_is_that_of_the_command_line(
+    deconvnet, cat, lively_weights, tiny_fcn, tmp_path, arguments, options
+):
+    theirs = tmp_path / "theirs.png"
+    nets = ("--weights", lively_weights, "--proposals", 4, "--precision", "fp32")
+    if "edeconvnet" in options or "fcn8s" in options:
+        nets += ("--fcn-weights", tiny_fcn)
+    done = deconvnet("segment", cat, "-o", theirs, *nets, *options)
+    assert done.exit_code == 0, done.output
+    given = {"proposals": 4, "precision": "fp32", **arguments}
+    if "edeconvnet" in options or "fcn8s" in options:
+        given["fcn_weights"] = tiny_fcn
+    ours = Segmenter.load(lively_weights, **given).segment(cat)
+    assert ours.save(tmp_path / "ours.png") == [tmp_path / "ours.png"]
+    assert (tmp_path / "ours.png").read_bytes() == theirs.read_bytes()
+    assert np.array_equal(ours.scores.argmax(0), ours.labels)
+
+
+def test_what_a_result_holds(result, segmenter):
+    assert result.labels.shape == (60, 90) and result.labels.dtype == np.uint8
+    assert result.scores.shape == (21, 60, 90) and result.scores.dtype == np.float32
+    assert np.abs(result.scores.sum(0) - 1).max() < 1e-5 and result.scores.min() >= 0
+    assert result.boxes.shape == (4, 4) and result.boxes.dtype == np.int32
+    assert result.boxes[0].tolist() == [0, 0, 90, 60]
+    assert result.classes == segmenter.classes == CLASSES
+    assert set(result.timings) == {"proposals", "net", "labels"}
+    assert result.name == "cat.png" and result.photo.size == (90, 60)
+    counts = np.bincount(result.labels.ravel(), minlength=21) / result.labels.size
+    assert result.shares() == pytest.approx(
+        {name: share for name, share in zip(CLASSES, counts, strict=True) if share}, abs=1e-4
+    )
+    assert len(result.shares()) > 2  # else this file says little
+
+
+def test_scores_after_the_crf_are_those_it_gives(result, lively_weights, cat):
+    load = {"proposals": 4, "precision": "fp32", "crf": True, "batch_size": 2}
+    segmenter = Segmenter.load(lively_weights, **load)
+    assert (segmenter.settings.proposals, segmenter.settings.batch_size) == (4, 2)
+    expected = refine(np.asarray(result.photo), result.scores, CrfSettings())
+    found = segmenter.segment(cat)
+    assert np.abs(found.scores - expected).max() < 1e-3
+    assert np.abs(found.scores - result.scores).max() > 0.1
+    assert "crf" in found.timings
+
+
+def test_boxes_are_those_that_were_segmented(tiny_weights, cat):
+    """As many as the command line says; ``auto`` stops before all have been."""
+    every = Segmenter.load(tiny_weights, precision="fp32").segment(cat)
+    some = Segmenter.load(tiny_weights, precision="fp32", proposals="auto").segment(cat)
+    assert 1 < len(some.boxes) < len(every.boxes) <= 50
+    assert np.array_equal(some.boxes, every.boxes[: len(some.boxes)])
+
+
+def test_boxes_are_in_pixels_of_the_photo_and_scores_in_those_worked_on(segmenter, data):
+    with Image.open(data / "chelsea.jpg") as photo:
+        wide = photo.resize((1536, 96))
+    found = segmenter.segment(wide)
+    assert found.labels.shape == (96, 1536) and found.scores.shape == (21, 64, 1024)
+    assert found.boxes[0].tolist() == [0, 0, 1536, 96]
+    small = segmenter.segment(wide.resize((1024, 64), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    assert np.array_equal(found.boxes, np.rint(small.boxes * 1.5).astype(np.int32))
+
+
+def test_any_kind_of_photo_gives_the_same(result, segmenter, cat):
+    array = np.array(read_photo(cat))
+    with Image.open(cat) as image:
+        kinds = [str(cat), cat.read_bytes(), array, image, array[..., ::-1][..., ::-1]]
+        for kind in kinds:
+            assert np.array_equal(segmenter.segment(kind).labels, result.labels)
+    turned = cv2.imread(str(cat))[..., ::-1]
+    assert np.array_equal(segmenter.segment(turned).scores, result.scores)
+
+
+def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    with Image.open(cat) as image:
+        image.save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as image:
+        found = segmenter.segment(image)
+        assert image.size == (90, 60)
+    assert found.photo.size == (60, 90)
+    assert np.array_equal(found.labels, segmenter.segment(tmp_path / "turned.png").labels)
+
+
+@pytest.mark.parametrize(
+    "photo, words",
+    [
+        (np.zeros((4, 4, 3)), r"float64 4 x 4 x 3: must be uint8.*array \* 255"),
+        (np.zeros((4, 4), np.uint8), "H x W x 3.*fromarray"),
+        (np.zeros((4, 4, 4), np.uint8), "H x W x 3"),
+        (np.zeros((3, 4, 5), np.uint8), "uint8 3 x 4 x 5: must be H x W x 3"),
+        (np.zeros((0, 4, 3), np.uint8), "4 x 0 pixels"),
+        (np.zeros((4, 4, 3), np.int64), "int64"),
+        ([[1, 2, 3]], "list: not a photo; give a path"),
+        (b"no photo", "bytes: not an image"),
+        ("nowhere.jpg", "nowhere.jpg: no such file"),
+        (Image.new("RGB", (0, 5)), "0 x 5 pixels"),
+    ],
+)
+def test_what_is_no_photo(segmenter, photo, words):
+    with pytest.raises(ImageError, match=words) as caught:
+        segmenter.segment(photo)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_pil_image(segmenter, data, tmp_path):
+    path = tmp_path / "half.jpg"
+    path.write_bytes((data / "chelsea.jpg").read_bytes()[:9000])
+    with Image.open(path) as image, pytest.raises(ImageError, match="PIL image: damaged"):
+        segmenter.segment(image)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"net": "unet"}, "net='unet': there is none; known: deconvnet, fcn8s, edeconvnet"),
+        ({"rule": "sum"}, "known: max, max-probability"),
+        ({"precision": "fp8"}, "known: auto, fp32, bf16, fp16"),
+        ({"net": "edeconvnet", "ensemble": "sum"}, "known: mean, product"),
+        ({"net": "edeconvnet", "share": 2}, "share=2: must be from 0 to 1"),
+        ({"crf": True, "crf_backend": "cuda"}, "known: torch, pydensecrf"),
+        ({"proposals": 0}, "proposals=0: must be a whole number above 0"),
+        ({"proposals": "many"}, "proposals='many'"),
+        ({"batch_size": 1.5}, "batch_size=1.5"),
+        ({"candidates": True}, "candidates=True"),
+        ({"edges": "sobel"}, "edges='sobel'"),
+        ({"share": 0.5}, "put two nets together"),
+    ],
+)
+def test_arguments_that_there_are_not(arguments, words):
+    with pytest.raises(UsageError, match=words):
+        Segmenter.load(**arguments)
+
+
+def test_pictures_and_files_are_those_of_the_modules(result, tmp_path):
+    expected = overlay(
+        result.photo, result.labels, colours=colours_of("safe"), classes=CLASSES, only=["cat"]
+    )
+    shown = result.overlay(only=["cat"], palette="safe")
+    assert np.array_equal(np.array(shown), np.array(expected))
+    files = result.save(tmp_path / "a.npy", cutout=True, polygons="geojson")
+    assert [path.name for path in files] == ["a.npy", "a.cutout.png", "a.geojson"]
+    assert np.array_equal(np.load(files[0]), result.labels)
+    with Image.open(files[1]) as image:
+        assert np.array_equal(np.array(image), np.array(result.cutout()))
+    assert json.loads(files[2].read_text()) == result.geojson()
+    (coco,) = result.save(tmp_path / "b.png", polygons="coco")[1:]
+    assert json.loads(coco.read_text()) == result.coco()
+    with pytest.raises(UsageError, match="--palette pink"):
+        result.overlay(palette="pink")
+
+
+def test_what_the_package_exports():
+    assert deconvnet_cli.__all__ == ["SegmentationResult", "Segmenter", "__version__"]
+    assert set(deconvnet_cli.__all__) <= set(dir(deconvnet_cli))
+    with pytest.raises(AttributeError, match="no attribute 'Segmentor'"):
+        deconvnet_cli.Segmentor  # noqa: B018
+    assert (resources.files("deconvnet_cli") / "py.typed").is_file()
+    assert issubclass(ImageError, DeconvnetError)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import sys, deconvnet_cli\n"
+        "heavy = {'torch', 'cv2', 'numpy', 'PIL', 'click', 'rich'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "deconvnet_cli.Segmenter\nassert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_in_docs_runs(data, tmp_path, monkeypatch, capsys):
+    shutil.copy(data / "chelsea.jpg", tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    assert len(blocks) > 5
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
+    said = capsys.readouterr().out
+    assert "(300, 451) uint8" in said and "of the photo is cat" in said
+    assert "float64 300 x 451 x 3: must be uint8" in said
