@@ -26,6 +26,7 @@ COMMANDS = {
     "weights": "Show, check and import weights.",
     "train": "Train a net on a PASCAL VOC tree.",
     "soft-labels": "A teacher's probabilities, for train --teacher.",
+    "serve": "Photos in and labels out by HTTP, with a page.",
     "bench": "How fast this machine is; what its proposals find.",
     "doctor": "Say what is missing here and how to mend it.",
     "completion": "Let bash, zsh or fish complete this command.",

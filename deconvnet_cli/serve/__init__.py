@@ -1,0 +1,24 @@
+"""The server: a photo comes in by HTTP, its labels go out. Packages of the extra ``serve``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from deconvnet_cli.errors import DependencyError
+
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+
+
+def require_packages() -> None:
+    """See that the packages of the extra are there, before weights are loaded.
+
+    Raises:
+        DependencyError: one of them is missing, or cannot be loaded.
+    """
+    for name in PACKAGES:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise DependencyError(
+                f'the server needs the optional package {name}: pip install "deconvnet[serve]"'
+            ) from error
