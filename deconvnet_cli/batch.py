@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deconvnet_cli.errors import ImageError, UsageError
+from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"))
 
@@ -26,20 +27,35 @@ class Job:
         return self.kept or self.target.with_suffix(".npz")
 
 
-def photos_in(folder: Path) -> list[Path]:
+def photos_in(folder: Path, unreadable: Callable[[ImageError], None]) -> list[Path]:
     """All photos under a folder, by suffix, sorted by path; hidden files are left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # removed while it was walked through
+            unreadable(ImageError(f"{error.filename}: cannot be read ({error.strerror})"))
+
+    found = (
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=note)
+        for name in names
+        if not name.startswith(".")
     )
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def find_photos(source: str) -> list[tuple[Path, Path]]:
+def raised(error: DeconvnetError) -> None:
+    """What is done about an error unless something else is said."""
+    raise error
+
+
+def find_photos(
+    source: str, unreadable: Callable[[ImageError], None] = raised
+) -> list[tuple[Path, Path]]:
     """The photos of one source, each with its path relative to the output folder.
 
     Args:
         source: a folder (its tree is kept), ``@list.txt`` (a path a line), a glob, or a file.
+        unreadable: is told of each folder in it that cannot be looked into.
 
     Raises:
         ImageError: nothing is there.
@@ -53,7 +69,7 @@ def find_photos(source: str) -> list[tuple[Path, Path]]:
         return [(Path(line), Path(line).relative_to(Path(line).anchor)) for line in lines if line]
     path = Path(source)
     if path.is_dir():
-        found = photos_in(path)
+        found = photos_in(path, unreadable)
         if not found:
             raise ImageError(f"{path}: no photos in this folder")
         return [(photo, photo.relative_to(path)) for photo in found]
@@ -67,29 +83,38 @@ def find_photos(source: str) -> list[tuple[Path, Path]]:
 
 
 def plan(
-    sources: Iterable[str], output: Path, refused: Callable[[UsageError], None] | None = None
+    sources: Iterable[str],
+    output: Path,
+    refused: Callable[[UsageError], None] = raised,
+    unreadable: Callable[[ImageError], None] = raised,
+    missing_ok: bool = False,
 ) -> list[Job]:
     """Where the labels of all photos go, before the first is made.
 
     Args:
-        refused: is told of a photo that is left out for the reason below; without it the error
-            is raised.
+        refused: is told of a photo that is left out for the reason below.
+        unreadable: is told of each folder that cannot be looked into.
+        missing_ok: pass over a source in which nothing is.
 
     Raises:
         UsageError: two photos would get the same label PNG, a label PNG would take the place of
-            a photo, or a path leads out of the output folder.
+            a photo, or a path leads out of the output folder; unless ``refused`` is told.
         ImageError: see :func:`find_photos`.
     """
 
     def refuse(message: str) -> None:
-        if refused is None:
-            raise UsageError(message)
         refused(UsageError(message))
 
     jobs: dict[Path, Job] = {}
     photos = set()
     for source in sources:
-        for photo, relative in find_photos(source):
+        try:
+            found = find_photos(source, unreadable)
+        except ImageError:
+            if missing_ok:
+                continue
+            raise
+        for photo, relative in found:
             if ".." in relative.parts:
                 refuse(f"{photo}: leads out of {output}; list paths without '..'")
                 continue

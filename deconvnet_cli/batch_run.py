@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from deconvnet_cli.batch import Job
 from deconvnet_cli.errors import DeconvnetError, DiskFullError
 from deconvnet_cli.files import locked, make_folder, remove_parts
 from deconvnet_cli.labelling import Labelling, begin, failure
-from deconvnet_cli.manifest import Entry, Manifest, manifest_name, read_entries
+from deconvnet_cli.manifest import NAME, Entry, Manifest, manifest_name, read_entries
 from deconvnet_cli.resume import Recipe
 from deconvnet_cli.workers import side_by_side
 
@@ -30,12 +30,14 @@ class Run:
         known: what labels depend on.
         engine: does the jobs.
         manifest: gets a line for each.
+        locked: whether other runs are kept out of the folder; not on a file system without locks.
     """
 
     labelling: Labelling
     known: Recipe
     engine: Engine
     manifest: Manifest
+    locked: bool = True
 
     def do(
         self,
@@ -50,14 +52,19 @@ class Run:
             OutputError: the manifest cannot be written to.
         """
         full: list[DiskFullError] = []
-        for job, answer in self.engine(jobs, lambda: bool(full) or stop()):
-            if isinstance(answer, DiskFullError):
-                full.append(answer)  # not the photo's fault: the next run does it again
-                continue
-            if isinstance(answer, DeconvnetError):
-                answer = failure(job, answer, self.labelling.folder, self.known)
-            self.manifest.add(answer)
-            told(answer)
+        answers = self.engine(jobs, lambda: bool(full) or stop())
+        try:
+            for job, answer in answers:
+                if isinstance(answer, DiskFullError):
+                    full.append(answer)  # not the photo's fault: the next run does it again
+                    continue
+                if isinstance(answer, DeconvnetError):
+                    answer = failure(job, answer, self.labelling.folder, self.known)
+                self.manifest.add(answer)
+                told(answer)
+        finally:
+            if isinstance(answers, Generator):  # if it was left halfway, its workers end now
+                answers.close()
         if full:
             raise full[0]
 
@@ -87,15 +94,16 @@ def locked_run(
     make_folder(folder)
     name = manifest_name(shard)
     with ExitStack() as stack:
-        stack.enter_context(locked(folder, shared=shard is not None))
+        kept_out = stack.enter_context(locked(folder, shared=shard is not None))
         if shard is not None:
             stack.enter_context(locked(folder, f".{name}.lock"))
         manifest = Manifest(folder / name)
         stack.callback(manifest.close)
-        yield Run(labelling, known, engine, manifest)
+        yield Run(labelling, known, engine, manifest, kept_out)
 
 
 def prepare_folder(jobs: Iterable[Job], labelling: Labelling) -> dict[str, Entry]:
     """Clear away what a killed run has begun of ``jobs``, and read what the manifests say."""
-    remove_parts(path for job in jobs for path in (job.target, *labelling.extras(job)))
+    made = (path for job in jobs for path in (job.target, *labelling.extras(job)))
+    remove_parts((labelling.folder / NAME, *made))
     return read_entries(labelling.folder)

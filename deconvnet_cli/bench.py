@@ -19,7 +19,8 @@ from deconvnet_cli.devices import one_core_a_photo
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.segmenter import segment
-from deconvnet_cli.workers import CONTEXT, side_by_side
+from deconvnet_cli.worker_process import CONTEXT
+from deconvnet_cli.workers import side_by_side
 
 SIZES = (320, 500, 1000)  # longer side of the photos, pixels
 

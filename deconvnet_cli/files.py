@@ -15,6 +15,8 @@ from deconvnet_cli.errors import BusyError, DiskFullError, OutputError
 
 PART = ".part"  # how the names of files end that are not whole yet
 LOCK = ".deconvnet.lock"
+NAME_BYTES = 200  # of a name that are kept in that of its part: a name has at most 255
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def full(error: OSError) -> type[OutputError]:
@@ -86,7 +88,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
                 device.write(content) if isinstance(content, bytes) else content(device)
             return
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name[:200]}.", suffix=PART, delete=False
+            dir=path.parent, prefix=f"{_begun(path)}.", suffix=PART, delete=False
         ) as file:
             temporary = file.name
             if isinstance(content, bytes):
@@ -105,6 +107,11 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
             Path(temporary).unlink(missing_ok=True)
 
 
+def _begun(path: Path) -> str:
+    """How the name of a file begins that is to become ``path``; a letter may be cut in two."""
+    return f".{os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])}"
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -115,7 +122,7 @@ def remove_parts(targets: Iterable[Path]) -> None:
     """Remove what a killed run has left of these files: begun, and never whole."""
     names: dict[Path, set[str]] = {}
     for target in targets:
-        names.setdefault(target.parent, set()).add(f".{target.name[:200]}")
+        names.setdefault(target.parent, set()).add(_begun(target))
     for folder, begun in names.items():
         if not folder.is_dir():
             continue
@@ -126,11 +133,11 @@ def remove_parts(targets: Iterable[Path]) -> None:
 
 
 @contextmanager
-def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[bool]:
     """Keep other runs out of a folder, for as long as this process lives.
 
     The system frees the lock when the process ends, however it ends. Without ``fcntl``
-    (Windows) nobody is kept out.
+    (Windows) nobody is kept out, nor on a file system without locks: then False comes out.
 
     Args:
         shared: others may share it who say so too.
@@ -142,7 +149,7 @@ def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[
     try:
         import fcntl
     except ImportError:
-        yield
+        yield False
         return
     path = folder / name
     try:
@@ -156,6 +163,9 @@ def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[
             raise BusyError(
                 f"{folder}: another run is writing there; wait for it, stop it, or give another -o"
             ) from None
-        except OSError as error:  # a file system without locks
-            raise OutputError(f"{path}: cannot be locked ({error.strerror})") from error
-        yield
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise OutputError(f"{path}: cannot be locked ({error.strerror})") from error
+            yield False
+            return
+        yield True

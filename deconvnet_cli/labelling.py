@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from typing import Any
 from deconvnet_cli import __version__
 from deconvnet_cli.batch import Job
 from deconvnet_cli.devices import one_core_a_photo
-from deconvnet_cli.errors import CrashError, DeconvnetError
+from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
 from deconvnet_cli.files import make_folder, write_whole
 from deconvnet_cli.images import label_png, read_photo
 from deconvnet_cli.manifest import DONE, FAILED, Entry
-from deconvnet_cli.resume import Recipe, file_hash, read_source
+from deconvnet_cli.resume import Recipe, Source, file_hash, read_source
 from deconvnet_cli.score_store import write_scores
 from deconvnet_cli.segmenter import SegmentSettings, class_shares, label_photo, score_photo
 from deconvnet_cli.systems import Nets, describe
@@ -26,6 +27,8 @@ from deconvnet_cli.systems import Nets, describe
 PACKAGES = ("torch", "opencv-contrib-python", "numpy", "Pillow")
 # Settings that only say how quickly labels are made.
 NO_MATTER = ("batch_size",)
+# In the words of torch, of C++, of OpenCV and of the system, in lower case.
+NO_MEMORY = ("out of memory", "bad_alloc", "insufficient memory", "allocate memory")
 
 
 @dataclass(frozen=True)
@@ -69,25 +72,51 @@ def versions() -> dict[str, str]:
 
 
 def begin(labelling: Labelling, known: Recipe) -> Callable[[Job], Entry]:
-    """Load the nets in this process, for one photo at a time on one core."""
+    """Load the nets in this process, for one photo at a time on one core.
+
+    What it returns raises DeconvnetError for a photo that could not be read or written, to be
+    tried again by the next run, and MemoryError; of one that cannot be segmented it returns the
+    entry.
+
+    Raises:
+        WeightsError: the weights are no longer those that are ``known``.
+    """
     one_core_a_photo()
     nets, settings = labelling.load()
+    if recipe(nets, settings).weights != known.weights:
+        raise WeightsError("the weights were changed while the batch ran; start it again")
     about = describe(nets, settings) if labelling.save_scores else {}
 
     def work(job: Job) -> Entry:
+        source = read_source(job.photo)
         try:
-            return label(job, labelling, nets, settings, known, about)
-        except DeconvnetError:
-            raise
+            return label(job, source, labelling, nets, settings, known, about)
         except Exception as error:  # of torch, OpenCV or memory: one photo must not stop the rest
-            what = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise DeconvnetError(f"{job.photo}: cannot be segmented ({what})") from error
+            if out_of_memory(error):
+                raise MemoryError from error
+            if isinstance(error, DeconvnetError) and not isinstance(error, ImageError):
+                raise
+            if not isinstance(error, ImageError):
+                what = f"{type(error).__name__}: {error}".splitlines()[0]
+                error = DeconvnetError(f"{job.photo}: cannot be segmented ({what})")
+            return failure(job, error, labelling.folder, known, source)
 
     return work
 
 
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether this, or what it came from, says that there was no memory."""
+    while error is not None:
+        text = "" if isinstance(error, DeconvnetError) else str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False
+
+
 def label(
     job: Job,
+    source: Source,
     labelling: Labelling,
     nets: Nets,
     settings: SegmentSettings,
@@ -97,17 +126,16 @@ def label(
     """Segment one photo and write all that is wanted of it; the label PNG last.
 
     Raises:
-        ImageError: the photo cannot be read.
+        ImageError: it is no photo.
         OutputError: something cannot be written.
         DependencyError: see :func:`deconvnet_cli.segmenter.segment`.
     """
-    source = read_source(job.photo)
     photo = read_photo(source.data, str(job.photo))
     scored = score_photo(photo, nets, settings)
     result = label_photo(scored, photo.width, photo.height, nets.ensemble, settings.crf)
     if labelling.save_scores:
         make_folder(job.scores.parent)
-        write_scores(job.scores, scored, job.photo, photo.size, about)
+        write_scores(job.scores, scored, job.photo, photo.size, about, source.sha256)
     png = label_png(result.labels)
     make_folder(job.target.parent)
     write_whole(job.target, png)
@@ -131,25 +159,36 @@ def label(
     )
 
 
-def failure(job: Job, error: DeconvnetError, folder: Path, known: Recipe) -> Entry:
-    """The entry of a photo that has failed."""
-    # Of a worker that died only the fact is known, not at which photo.
-    text = f"{job.photo}: {error}" if isinstance(error, CrashError) else str(error)
-    entry = Entry(
+def failure(
+    job: Job, error: DeconvnetError, folder: Path, known: Recipe, source: Source | None = None
+) -> Entry:
+    """The entry of a photo that has failed.
+
+    Args:
+        source: the photo as it was read, if it is to blame: it is not tried again until it
+            changes. Without it only one that killed its worker is not.
+    """
+    text, size, mtime_ns, sha256 = str(error), None, None, None
+    if source is not None:
+        size, mtime_ns, sha256 = source.size, source.mtime_ns, source.sha256
+    elif isinstance(error, CrashError):
+        text = f"{job.photo}: {error}"  # of a worker that died only the fact is known
+        sha256 = file_hash(job.photo)
+        with contextlib.suppress(OSError):  # gone meanwhile
+            found = job.photo.stat()
+            size, mtime_ns = found.st_size, found.st_mtime_ns
+    return Entry(
         image=str(job.photo),
         output=inside(job.target, folder),
         status=FAILED,
+        size=size,
+        mtime_ns=mtime_ns,
+        sha256=sha256,
         error=text,
         weights=known.weights,
         settings=known.settings,
         versions=known.versions,
     )
-    try:
-        found = job.photo.stat()
-    except OSError:
-        return entry
-    sha256 = file_hash(job.photo) if job.photo.is_file() else None
-    return replace(entry, size=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)
 
 
 def inside(path: Path, folder: Path) -> str:

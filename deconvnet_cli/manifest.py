@@ -6,9 +6,12 @@ that machines that share a folder never write to one file. The last line about a
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +21,7 @@ from deconvnet_cli.files import full, write_whole
 
 DONE, FAILED = "done", "failed"
 NAME = "manifest.jsonl"
+MANIFESTS = "manifest*.jsonl"  # those of a folder, shards' too
 LONGEST = 1 << 20  # bytes; no line is longer
 
 
@@ -80,6 +84,7 @@ def entry_of(line: bytes) -> Entry | None:
         entry = Entry(**{name: value for name, value in values.items() if name in KNOWN})
         usable = all(isinstance(text, str) for text in (entry.image, entry.output, entry.status))
         usable &= all(isinstance(part, dict) for part in (entry.extras, entry.weights))
+        usable &= isinstance(entry.time, int | float)
         return entry if usable else None
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
@@ -93,15 +98,17 @@ def manifest_name(shard: tuple[int, int] | None) -> str:
 def read_entries(folder: Path) -> dict[str, Entry]:
     """What the manifests in an output folder say, by ``output``: the latest of each.
 
+    In one manifest that is the last line, whatever the clock was set to; among several it goes by
+    the time.
+
     Raises:
         DatasetError: a manifest cannot be read.
     """
     entries: dict[str, Entry] = {}
-    for path in sorted(folder.glob("manifest*.jsonl")):
-        for entry in entries_in(path):
-            known = entries.get(entry.output)
-            if known is None or known.time <= entry.time:
-                entries[entry.output] = entry
+    for path in sorted(folder.glob(MANIFESTS)):
+        for output, entry in {entry.output: entry for entry in entries_in(path)}.items():
+            if output not in entries or entries[output].time <= entry.time:
+                entries[output] = entry
     return entries
 
 
@@ -129,23 +136,25 @@ class Manifest:
     """A manifest that is open to be written to. Each entry is in the file when ``add`` returns.
 
     Raises:
-        OutputError: it cannot be written to.
+        OutputError: it cannot be written to, or is no longer where it was.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.file: BinaryIO = open(path, "a+b", buffering=0)  # noqa: SIM115
-            self._mend()
+            with ExitStack() as stack:
+                self.file: BinaryIO = stack.enter_context(open(path, "a+b", buffering=0))
+                self._mend()
+                stack.pop_all()
         except OSError as error:
             raise self._failure(error) from error
 
     def _mend(self) -> None:
         """End or cut off a last line that a crash has torn."""
         end = self.file.seek(0, 2)
-        self.file.seek(max(0, end - LONGEST))
-        torn = self.file.read().rpartition(b"\n")[2]
-        if torn and entry_of(torn):
+        start = self.file.seek(max(0, end - LONGEST))
+        _, before, torn = self.file.read().rpartition(b"\n")
+        if torn and (entry_of(torn) or (start and not before)):  # whole, or no line of ours
             self.file.write(b"\n")
         else:
             self.file.truncate(end - len(torn))
@@ -157,6 +166,9 @@ class Manifest:
             written = self.file.write(line)
             if written != len(line):  # the disk took a part: this fails with the reason
                 self.file.write(line[written:])
+            # If its folder is removed or renamed, lines would go where no run looks for them.
+            if not os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno())):
+                raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
         except OSError as error:
             raise self._failure(error) from error
 

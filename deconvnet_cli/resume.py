@@ -14,6 +14,8 @@ from deconvnet_cli.manifest import FAILED, Entry
 
 NEW = "new"
 FAILED_BEFORE = "failed before"
+NOT_TRIED = "could not be read or written before"
+BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,14 @@ def read_source(photo: Path) -> Source:
 
 def file_hash(path: Path) -> str | None:
     """SHA-256 of a file; None if it is not there or cannot be read."""
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        with open(path, "rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except (OSError, ValueError):  # ValueError: no name that a file can have
         return None
+    return digest.hexdigest()
 
 
 def reason(
@@ -79,7 +85,8 @@ def reason(
     Files beside the label PNG count as far as they are ``wanted``.
 
     A photo of the same path, size and time of change is taken to be the same without reading it;
-    of everything else the SHA-256 counts.
+    of everything else the SHA-256 counts. One that failed although nothing is wrong with what is
+    in it has no SHA-256, and is done again.
     """
     if entry is None:
         return NEW
@@ -87,6 +94,8 @@ def reason(
         return "other weights"
     if entry.settings != recipe.settings:
         return "other settings"
+    if entry.status == FAILED and entry.sha256 is None:
+        return NOT_TRIED
     if changed(job.photo, entry):
         return "the photo changed"
     if entry.status == FAILED:
@@ -106,7 +115,7 @@ def changed(photo: Path, entry: Entry) -> bool:
     try:
         now = photo.stat()
     except OSError:
-        return entry.size is not None
+        return True
     if (str(photo), now.st_size, now.st_mtime_ns) == (entry.image, entry.size, entry.mtime_ns):
         return False
     return now.st_size != entry.size or file_hash(photo) != entry.sha256

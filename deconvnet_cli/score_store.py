@@ -62,12 +62,18 @@ class Stored:
 
 
 def write_scores(
-    path: Path, scored: Scored, photo: Path, size: tuple[int, int], settings: Mapping[str, Any]
+    path: Path,
+    scored: Scored,
+    photo: Path,
+    size: tuple[int, int],
+    settings: Mapping[str, Any],
+    sha256: str | None = None,
 ) -> None:
     """Write one file, whole or not at all.
 
     Args:
         size: width and height of the photo, which may be larger than the maps.
+        sha256: of the photo's file as it was scored; by default as it is now.
 
     Raises:
         OutputError: it cannot be written.
@@ -77,7 +83,7 @@ def write_scores(
         "photo": str(photo.resolve()),
         "width": size[0],
         "height": size[1],
-        "sha256": hashlib.sha256(photo.read_bytes()).hexdigest(),
+        "sha256": sha256 or hashlib.sha256(photo.read_bytes()).hexdigest(),
         "raw": scored.maps.raw,
         "proposals": scored.proposals,
         "settings": settings,

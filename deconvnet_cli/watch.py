@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from deconvnet_cli.batch import Job
@@ -15,6 +15,7 @@ Seen = tuple[int, int]  # size and time of change
 def arriving(
     look: Callable[[], list[Job]],
     stop: Callable[[], bool],
+    at_work: Container[Path] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Job | None]:
     """Each photo once it has not changed between two looks, and again whenever it changes.
@@ -24,6 +25,7 @@ def arriving(
 
     Args:
         look: gives all photos that are there.
+        at_work: photos that are being worked on; one that changes meanwhile has to wait.
         clock: seconds.
     """
     before: dict[Path, Seen | None] = {}
@@ -36,9 +38,11 @@ def arriving(
         due = clock() + INTERVAL
         jobs = look()
         now = {job.photo: state(job.photo) for job in jobs}
+        given = {photo: then for photo, then in given.items() if photo in now}
         for job in jobs:
             found = now[job.photo]
-            if found is not None and found == before.get(job.photo) != given.get(job.photo):
+            steady = found is not None and found == before.get(job.photo)
+            if steady and found != given.get(job.photo) and job.photo not in at_work:
                 given[job.photo] = found
                 yield job
         before = now

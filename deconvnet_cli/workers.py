@@ -1,51 +1,30 @@
-"""Worker processes: items side by side, and one that dies costs at most the item it had.
-
-Processes and not threads, since a decoder that crashes or a machine that runs out of memory ends
-a whole process: here one worker, which is started again while the others go on.
-"""
+"""Worker processes: items side by side, and one that dies costs at most the item it had."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar
+from multiprocessing.connection import wait
+from typing import Any, Generic
 
 from deconvnet_cli.errors import CrashError, DeconvnetError
+from deconvnet_cli.worker_process import (
+    BROKEN,
+    DIED,
+    PATIENCE,
+    READY,
+    Item,
+    Result,
+    Task,
+    Work,
+    Worker,
+    kill,
+)
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Work = Callable[[Item], Result]
 TRIES = 2  # workers that an item may kill before it has failed
-FALSE_STARTS = 3  # workers that may die before they take an item
+FALSE_STARTS = 3  # workers in a row that may die before they are ready
 POLL = 0.2  # seconds between two looks at whether to stop
-PATIENCE = 5.0  # seconds for an idle worker to end by itself
-READY, DONE, ERROR, BROKEN, DIED = range(5)  # what is heard of a worker
-# Forked from a server that has imported torch already, and nothing else: a worker starts at once,
-# and no thread of this process is forked in the middle of something.
-METHOD = "spawn" if sys.platform in ("win32", "darwin") else "forkserver"
-CONTEXT: Any = multiprocessing.get_context(METHOD)
-
-
-def prepare_workers(module: str) -> None:
-    """Begin to import ``module``, once for all workers to come, while this process goes on."""
-    if METHOD == "forkserver":
-        from multiprocessing import forkserver
-
-        CONTEXT.set_forkserver_preload([module])
-        forkserver.ensure_running()
-
-
-@dataclass
-class _Task(Generic[Item]):
-    item: Item
-    deaths: int = 0  # of workers that had it
 
 
 class _Source(Generic[Item]):
@@ -53,15 +32,15 @@ class _Source(Generic[Item]):
 
     def __init__(self, items: Iterable[Item | None]) -> None:
         self.items = iter(items)
-        self.again: deque[_Task[Item]] = deque()
+        self.again: deque[Task[Item]] = deque()
         self.more = True
 
-    def take(self) -> _Task[Item] | None:
+    def take(self) -> Task[Item] | None:
         """The next task; None if there is none, for now or (``empty``) for good."""
         if self.again:
             return self.again.popleft()
         for item in self.items:
-            return None if item is None else _Task(item)
+            return None if item is None else Task(item)
         self.more = False
         return None
 
@@ -70,46 +49,79 @@ class _Source(Generic[Item]):
         return not (self.more or self.again)
 
 
-class _Worker(Generic[Item, Result]):
-    """A process that works on one item at a time."""
+class _Team(Generic[Item, Result]):
+    """Workers that are begun as they are needed."""
 
     def __init__(self, begin: Callable[[], Work[Item, Result]]) -> None:
-        self.task: _Task[Item] | None = None
-        self.ready = False
-        self.pipe, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_serve, args=(theirs, begin), daemon=True)
-        self.process.start()
-        theirs.close()  # so that the pipe ends when the process does
+        self.begin = begin
+        self.workers: list[Worker[Item, Result]] = []
+        self.false_starts = 0
 
-    def give(self, task: _Task[Item]) -> bool:
-        """Whether the worker was alive to take it."""
-        try:
-            self.pipe.send(task.item)
-        except OSError:
+    @property
+    def busy(self) -> list[Worker[Item, Result]]:
+        return [worker for worker in self.workers if worker.task]
+
+    def give(self, task: Task[Item]) -> bool:
+        """Whether a worker took the task. If not, it was dead; another one may take it.
+
+        Raises:
+            CrashError: several workers in a row were not even ready.
+        """
+        worker = next((worker for worker in self.workers if not worker.task), None)
+        if worker is None:
+            try:
+                worker = Worker(self.begin)
+            except (OSError, EOFError) as error:
+                self._false_start(f"could not be made ({error or 'no answer'})")
+                return False
+            self.workers.append(worker)
+        if not worker.give(task):
+            self._lose(worker, "did not take what it was given")
             return False
-        self.task = task
         return True
 
-    def answer(self) -> tuple[int, Any]:
-        """What it says; ``DIED`` and how, if it no longer does."""
-        try:
-            said, value = self.pipe.recv()
-        except (EOFError, OSError):
-            self.process.join()
-            return DIED, how_it_ended(self.process.exitcode)
-        if said in (DONE, ERROR):
-            self.task = None
-        self.ready = True
-        return said, value
+    def answers(self) -> Iterator[tuple[Task[Item], int, Any]]:
+        """Tasks of which something is heard within ``POLL`` seconds, and that.
+
+        Raises:
+            DeconvnetError: a worker cannot begin, or several in a row were not even ready.
+        """
+        pipes = {worker.pipe: worker for worker in self.busy}
+        if not pipes:
+            time.sleep(POLL)
+            return
+        for pipe in wait(list(pipes), POLL):
+            worker = pipes[pipe]
+            task = worker.task
+            said, value = worker.answer()
+            if said == READY or task is None:
+                self.false_starts = 0
+                continue
+            if said == BROKEN:
+                raise value
+            if said == DIED:
+                self._lose(worker, value)
+                task.deaths += worker.ready
+            yield task, said, value
 
     def end(self) -> None:
-        """End the process: by itself if it is idle, else at once."""
-        self.pipe.close()
-        if self.task is None:
-            self.process.join(PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
+        """End all workers; what busy ones were working on is lost."""
+        for worker in self.workers:
+            worker.dismiss()
+        for worker in self.workers:
+            worker.process.join(PATIENCE)
+            kill(worker.process)
+
+    def _lose(self, worker: Worker[Item, Result], how: str) -> None:
+        self.workers.remove(worker)
+        worker.dismiss()
+        if not worker.ready:
+            self._false_start(how)
+
+    def _false_start(self, how: str) -> None:
+        self.false_starts += 1
+        if self.false_starts == FALSE_STARTS:
+            raise CrashError(f"worker processes die as they start: the last one {how}")
 
 
 def side_by_side(
@@ -120,8 +132,9 @@ def side_by_side(
 ) -> Iterator[tuple[Item, Result | DeconvnetError]]:
     """Each item with its result, or with the error that it failed with, as they are done.
 
-    An item is taken when a worker is free for it and no sooner. If its worker dies it is tried
-    once more in another, and has then failed with a CrashError.
+    An item is taken when a worker is free for it and no sooner. If its worker dies, or has run
+    out of memory (MemoryError), it is tried once more in another, and has then failed with a
+    CrashError.
 
     Args:
         items: None among them says that there is nothing to do for now.
@@ -130,86 +143,23 @@ def side_by_side(
         stop: asked all the while; once true no further item is begun, and those that are come out.
 
     Raises:
-        DeconvnetError: of ``begin``; or workers die before they work at all.
+        DeconvnetError: of ``begin``; a CrashError if workers die before they work at all.
     """
     source = _Source(items)
-    team: list[_Worker[Item, Result]] = []
-    false_starts = 0
+    team: _Team[Item, Result] = _Team(begin)
     try:
         while True:
-            busy = [worker for worker in team if worker.task]
-            while len(busy) < workers and not stop() and (next_task := source.take()):
-                idle = [worker for worker in team if not worker.task]
-                worker = idle[0] if idle else _Worker(begin)
-                if worker.give(next_task):
-                    busy.append(worker)
-                else:
+            while len(team.busy) < workers and not stop() and (next_task := source.take()):
+                if not team.give(next_task):
                     source.again.append(next_task)
-                    worker.end()
-                team = [*busy, *(other for other in idle if other is not worker)]
-            if not busy and (stop() or source.empty):
+            if not team.busy and (stop() or source.empty):
                 return
-            heard = wait([worker.pipe for worker in busy], POLL)
-            for worker in [worker for worker in busy if worker.pipe in heard]:
-                task, was_ready = worker.task, worker.ready
-                said, value = worker.answer()
-                if task is None or said == READY:
-                    continue
-                if said == BROKEN:
-                    raise value
+            for task, said, value in team.answers():
                 if said != DIED:
                     yield task.item, value
-                    continue
-                team.remove(worker)
-                worker.end()
-                false_starts += not was_ready
-                if false_starts == FALSE_STARTS:
-                    raise CrashError(f"workers die as they start: the last one {value}")
-                task.deaths += was_ready
-                if task.deaths == TRIES:
-                    yield task.item, CrashError(f"its worker process {value}, twice")
-                else:
+                elif task.deaths < TRIES:
                     source.again.append(task)
+                else:
+                    yield task.item, CrashError(f"its worker process {value}, twice")
     finally:
-        for worker in team:
-            worker.end()
-
-
-def how_it_ended(code: int | None) -> str:
-    """The exit code of a process in words."""
-    if code is None or code >= 0:
-        return f"ended with exit code {code}"
-    name = signal.Signals(-code).name
-    return f"was killed by {name}" + (" (too little memory?)" if name == "SIGKILL" else "")
-
-
-def _serve(pipe: Connection, begin: Callable[[], Work[Any, Any]]) -> None:
-    """What a worker process does: work on one item after another until the pipe is closed."""
-    # A terminal sends Ctrl-C to all processes, a cluster SIGTERM: the parent says when to end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        work = begin()
-    except DeconvnetError as error:
-        pipe.send((BROKEN, error))
-        return
-    pipe.send((READY, None))
-    while True:
-        try:
-            item = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer = DONE, work(item)
-        except DeconvnetError as error:
-            answer = ERROR, error
-        pipe.send(answer)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed must not go on by itself."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        team.end()

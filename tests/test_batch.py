@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deconvnet_cli.batch import Job, plan
-from deconvnet_cli.errors import DeconvnetError, UsageError
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.labelling import Labelling, begin, recipe
 from deconvnet_cli.score_store import read_scores
 from deconvnet_cli.segmenter import SegmentSettings
@@ -60,17 +60,17 @@ def test_a_failure_inside_the_net_does_not_stop_the_others_either(
     tiny_weights, folder, tmp_path, monkeypatch
 ):
     def fail(*_: object) -> None:
-        raise RuntimeError("out of memory\nand a long story")
+        raise RuntimeError("shapes do not match\nand a long story")
 
     labelling = Labelling(partial(tiny, tiny_weights), tmp_path)
     work = begin(labelling, recipe(*labelling.load()))
     job = Job(folder / "a.jpg", tmp_path / "a.png")
     with monkeypatch.context() as patch:
         patch.setattr("deconvnet_cli.labelling.score_photo", fail)
-        with pytest.raises(DeconvnetError) as caught:
-            work(job)
-    assert str(caught.value) == (
-        f"{folder}/a.jpg: cannot be segmented (RuntimeError: out of memory)"
+        entry = work(job)
+    assert (entry.status, entry.error) == (
+        "failed",
+        f"{folder}/a.jpg: cannot be segmented (RuntimeError: shapes do not match)",
     )
     assert work(job).status == "done"
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deconvnet_cli.commands.batch_progress import do_all, keep_watching
 from deconvnet_cli.commands.manifests import merge_shards, verify_outputs
 from deconvnet_cli.commands.options import JSON, QUIET, SEGMENTING, SHARD, WORKERS, apply, prepare
-from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
+from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from deconvnet_cli.batch import Job
-    from deconvnet_cli.batch_run import Run
-    from deconvnet_cli.manifest import Entry
     from deconvnet_cli.resume import Todo
 
 
@@ -90,10 +88,11 @@ def command(
     if not sources:
         raise UsageError("give photos: a folder, a glob, or @list.txt")
 
-    from deconvnet_cli.workers import prepare_workers
+    from deconvnet_cli.worker_process import prepare_workers
 
     if not dry_run:
-        prepare_workers("deconvnet_cli.labelling")
+        prepare_workers("deconvnet_cli.preload")
+    from deconvnet_cli import report
     from deconvnet_cli.batch_run import local_engine, locked_run
     from deconvnet_cli.devices import at_a_time
     from deconvnet_cli.labelling import Labelling, recipe
@@ -102,7 +101,8 @@ def command(
     from deconvnet_cli.shards import parse_shard
 
     part = None if shard is None else parse_shard(shard)
-    jobs = [] if watch else jobs_of(sources, output, listed, part)
+    failures: list[str] = []
+    jobs = [] if watch else jobs_of(sources, output, listed, part, failures)
     labelling = Labelling(partial(prepare, **options), output, save_scores)
     known = recipe(*labelling.load())
     choose = partial(
@@ -113,20 +113,22 @@ def command(
         overwrite=overwrite,
         retry=retry_failed,
     )
-    if dry_run:
-        return say_what(choose(jobs, read_entries(output)), output, quiet, as_json)
-    engine = local_engine(labelling, known, at_a_time(workers))
-    with locked_run(labelling, known, engine, part) as run:
-        if watch:
-            failures = keep_watching(run, sources, choose, quiet, as_json)
+    try:
+        if dry_run:
+            say_what(choose(jobs, read_entries(output)), output, quiet, as_json)
         else:
-            failures = do_all(run, jobs, choose, quiet, as_json)
+            engine = local_engine(labelling, known, at_a_time(workers))
+            with locked_run(labelling, known, engine, part) as run:
+                if watch:
+                    keep_watching(run, sources, choose, failures, quiet, as_json)
+                else:
+                    do_all(run, jobs, choose, failures, quiet, as_json)
+    finally:
+        if failures:
+            report.batch_failures(failures)
     if failures:
-        from deconvnet_cli import report
-
-        report.batch_failures(failures)
         raise SystemExit(1)
-    if listed is not None and part is None:
+    if listed is not None and part is None and not dry_run:
         check_all(jobs, output, quiet)
 
 
@@ -141,13 +143,17 @@ def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
 
 
 def jobs_of(
-    sources: tuple[str, ...], output: Path, listed: Path | None, shard: tuple[int, int] | None
+    sources: tuple[str, ...],
+    output: Path,
+    listed: Path | None,
+    shard: tuple[int, int] | None,
+    failures: list[str],
 ) -> list[Job]:
-    """All photos, those of a list, or a shard of either."""
+    """All photos, those of a list, or a shard of either; what cannot be read to ``failures``."""
     from deconvnet_cli.batch import plan
     from deconvnet_cli.shards import shard_of
 
-    jobs = plan(sources, output)
+    jobs = plan(sources, output, unreadable=lambda error: failures.append(str(error)))
     if listed is not None:
         from deconvnet_cli.submission import plan_submission
 
@@ -170,101 +176,6 @@ def say_what(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
             f"{output}: {len(todo.jobs)} to do, {len(todo.done)} done, "
             f"{len(todo.failed)} failed before (--retry-failed)"
         )
-
-
-def do_all(
-    run: Run, jobs: list[Job], choose: Callable[..., Todo], quiet: bool, as_json: bool
-) -> list[str]:
-    """Do what is not done of a list of photos; what failed, a line each."""
-    from deconvnet_cli import report
-    from deconvnet_cli.batch_run import prepare_folder
-    from deconvnet_cli.interrupts import stop_signals
-
-    folder = run.labelling.folder
-    todo = choose(jobs, prepare_folder(jobs, run.labelling))
-    failures = [f"{entry.error} (before; --retry-failed)" for entry in todo.failed]
-    for entry in todo.done if as_json else ():
-        report.json_line({**line_of(entry, folder), "status": "skipped"})
-    made = 0
-    with report.progress(quiet) as progress, stop_signals() as stopped:
-        known = len(todo.done) + len(todo.failed)
-        task = progress.add_task("batch", total=len(jobs), completed=known)
-
-        def told(entry: Entry) -> None:
-            nonlocal made
-            progress.update(task, advance=1)
-            if entry.error is None:
-                made += 1
-            else:
-                failures.append(entry.error)
-            if as_json:
-                report.json_line(line_of(entry, folder))
-
-        try:
-            run.do((job for job, _ in todo.jobs), told, lambda: bool(stopped))
-        finally:
-            left = len(jobs) - known - made - (len(failures) - len(todo.failed))
-            if not quiet:
-                report.batch_summary(folder, made, len(todo.done), left)
-    if left:
-        raise DeconvnetError(f"{folder}: stopped, {left} left; the same command goes on with them")
-    return failures
-
-
-def keep_watching(
-    run: Run, sources: tuple[str, ...], choose: Callable[..., Todo], quiet: bool, as_json: bool
-) -> list[str]:
-    """Do photos as they come in, until Ctrl-C; what failed, a line each."""
-    from deconvnet_cli import report
-    from deconvnet_cli.batch_run import prepare_folder
-    from deconvnet_cli.interrupts import stop_signals
-    from deconvnet_cli.watch import arriving
-
-    folder = run.labelling.folder
-    failures: list[str] = []
-    entries = prepare_folder(look_for(sources, folder, failures), run.labelling)
-
-    def told(entry: Entry) -> None:
-        entries[entry.output] = entry
-        if entry.error is not None:
-            failures.append(entry.error)
-            report.failure(DeconvnetError(entry.error))
-        elif not quiet:
-            report.note(f"{entry.image} -> {folder / entry.output}")
-        if as_json:
-            report.json_line(line_of(entry, folder))
-
-    with stop_signals() as stopped:
-        if not quiet:
-            report.note(f"watching {', '.join(sources)}; Ctrl-C ends it")
-        coming = arriving(lambda: look_for(sources, folder, failures), lambda: bool(stopped))
-        run.do(
-            (job if job and choose([job], entries).jobs else None for job in coming),
-            told,
-            lambda: bool(stopped),
-        )
-    return failures
-
-
-def look_for(sources: tuple[str, ...], output: Path, failures: list[str]) -> list[Job]:
-    """The photos that are there now; those that cannot be done are added to ``failures`` once."""
-    from deconvnet_cli import report
-    from deconvnet_cli.batch import plan
-
-    def refused(error: UsageError) -> None:
-        if str(error) not in failures:
-            failures.append(str(error))
-            report.failure(error)
-
-    try:
-        return plan(sources, output, refused)
-    except ImageError:  # nothing there yet
-        return []
-
-
-def line_of(entry: Entry, folder: Path) -> dict[str, Any]:
-    """What standard output says of a photo: its line of the manifest, with paths from here."""
-    return {**entry.line(), "output": str(folder / entry.output)}
 
 
 def check_all(jobs: list[Job], output: Path, quiet: bool) -> None:

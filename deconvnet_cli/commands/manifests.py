@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deconvnet_cli.errors import DatasetError, UsageError
-
-if TYPE_CHECKING:
-    from deconvnet_cli.manifest import Entry
 
 
 def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
     """Check that every file of an output folder is as it was written."""
     from deconvnet_cli import report
-    from deconvnet_cli.manifest import FAILED
+    from deconvnet_cli.manifest import FAILED, read_entries
     from deconvnet_cli.resume import damaged
 
-    entries = known_entries(folder)
+    require_manifest(folder)
+    entries = read_entries(folder)
     wrong = []
     for entry, what in damaged(entries.values(), folder):
         wrong.append(what)
@@ -38,23 +37,26 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
     """Make one manifest of those of all shards, and bring files of other folders over."""
     from deconvnet_cli import report
     from deconvnet_cli.files import locked, make_folder
-    from deconvnet_cli.manifest import FAILED, NAME, write_entries
+    from deconvnet_cli.manifest import FAILED, NAME, read_entries, write_entries
     from deconvnet_cli.merging import check_shards, fetch
 
     if output is None:
         if len(sources) != 1:
             raise UsageError("--merge puts the shards of several folders into one: -o DIR")
         output = Path(sources[0])
-    folders = [Path(source) for source in sources] or [output]
+    home = output.resolve()
+    others = [folder for folder in map(Path, sources) if folder.resolve() != home]
+    if not others:
+        require_manifest(output)
     make_folder(output)
-    with locked(output):
-        entries: dict[str, Entry] = known_entries(output) if any(output.glob("manifest*")) else {}
-        for folder in folders:
-            if folder.resolve() != output.resolve():
-                fetch(folder, output, entries)
-        if not entries:
-            raise DatasetError(f"{output}: no manifest there; `deconvnet batch` writes one")
-        shards = check_shards(folders)
+    with ExitStack() as stack:
+        for folder in (output, *others):
+            if os.access(folder, os.W_OK):  # where none can write, no shard is running either
+                stack.enter_context(locked(folder))
+        shards = check_shards([output, *others])
+        entries = read_entries(output)
+        for folder in others:
+            fetch(folder, output, entries)
         write_entries(output / NAME, entries.values())
         for path in output.glob("manifest.*-of-*.jsonl"):
             path.unlink()
@@ -69,15 +71,9 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
         raise SystemExit(1)
 
 
-def known_entries(folder: Path) -> dict[str, Entry]:
-    """What the manifests of a folder say.
+def require_manifest(folder: Path) -> None:
+    """Raise DatasetError unless a batch has written to this folder."""
+    from deconvnet_cli.manifest import MANIFESTS
 
-    Raises:
-        DatasetError: there is none.
-    """
-    from deconvnet_cli.manifest import read_entries
-
-    entries = read_entries(folder)
-    if not entries:
+    if not any(folder.glob(MANIFESTS)):
         raise DatasetError(f"{folder}: no manifest there; `deconvnet batch` writes one")
-    return entries
