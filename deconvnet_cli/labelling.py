@@ -14,11 +14,13 @@ from typing import Any
 
 from deconvnet_cli import __version__
 from deconvnet_cli.batch import Job
+from deconvnet_cli.decoding import MAX_PIXELS
 from deconvnet_cli.devices import one_core_a_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
-from deconvnet_cli.files import make_folder, write_whole
-from deconvnet_cli.images import label_png, read_photo
+from deconvnet_cli.files import make_folder
+from deconvnet_cli.images import read_photo
 from deconvnet_cli.manifest import DONE, FAILED, Entry
+from deconvnet_cli.outputs import Outputs, write_outputs
 from deconvnet_cli.resume import Recipe, Source, file_hash, read_source
 from deconvnet_cli.score_store import write_scores
 from deconvnet_cli.segmenter import SegmentSettings, class_shares, label_photo, score_photo
@@ -39,23 +41,30 @@ class Labelling:
         load: gives the nets on their device, and the settings; picklable.
         folder: the output folder.
         save_scores: keep the merged scores as well.
+        outputs: what is written beside a label PNG.
+        max_pixels: width times height that a photo may have.
     """
 
     load: Callable[[], tuple[Nets, SegmentSettings]]
     folder: Path
     save_scores: bool = False
+    outputs: Outputs = Outputs()
+    max_pixels: int = MAX_PIXELS
 
     def extras(self, job: Job) -> list[Path]:
         """The files that are made beside a label PNG."""
-        return [job.scores] if self.save_scores else []
+        scores = [job.scores] if self.save_scores else []
+        return [*self.outputs.beside(job.target), *scores]
 
 
-def recipe(nets: Nets, settings: SegmentSettings) -> Recipe:
-    """What the labels depend on, as the manifest has it."""
+def recipe(nets: Nets, settings: SegmentSettings, outputs: Outputs = Outputs()) -> Recipe:
+    """What the labels, and the files beside them, depend on, as the manifest has it."""
     about = describe(nets, settings)
     weights = {name: part["sha256"] for name, part in about.items() if "sha256" in part}
     rest: dict[str, Any] = {name: part for name, part in about.items() if name not in weights}
     rest["settings"] = {k: v for k, v in rest["settings"].items() if k not in NO_MATTER}
+    if outputs.only is not None or outputs.palette != Outputs.palette:
+        rest["outputs"] = [outputs.only, outputs.palette]
     text = json.dumps(rest, sort_keys=True, default=str)
     return Recipe(weights, hashlib.sha256(text.encode()).hexdigest(), versions())
 
@@ -130,15 +139,22 @@ def label(
         OutputError: something cannot be written.
         DependencyError: see :func:`deconvnet_cli.segmenter.segment`.
     """
-    photo = read_photo(source.data, str(job.photo))
+    photo = read_photo(source.data, str(job.photo), max_pixels=labelling.max_pixels)
     scored = score_photo(photo, nets, settings)
     result = label_photo(scored, photo.width, photo.height, nets.ensemble, settings.crf)
     if labelling.save_scores:
         make_folder(job.scores.parent)
         write_scores(job.scores, scored, job.photo, photo.size, about, source.sha256)
-    png = label_png(result.labels)
     make_folder(job.target.parent)
-    write_whole(job.target, png)
+    write_outputs(
+        photo,
+        result.labels,
+        job.target,
+        labelling.outputs,
+        nets.classes,
+        probabilities=result.probabilities,
+        name=job.photo.name,
+    )
     return Entry(
         image=str(job.photo),
         output=inside(job.target, labelling.folder),
@@ -146,7 +162,7 @@ def label(
         size=source.size,
         mtime_ns=source.mtime_ns,
         sha256=source.sha256,
-        output_sha256=hashlib.sha256(png).hexdigest(),
+        output_sha256=file_hash(job.target),
         extras={
             inside(path, labelling.folder): file_hash(path) or "" for path in labelling.extras(job)
         },

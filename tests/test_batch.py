@@ -164,3 +164,29 @@ def test_the_same_bytes_for_any_number_of_workers(deconvnet, voc, both, tmp_path
         made.append({path.name: path.read_bytes() for path in out.glob("*.png")})
     assert len(made[0]) == 4
     assert made[0] == made[1] == made[2]
+
+
+def test_files_beside_the_labels_are_those_of_segment(deconvnet, lively_weights, data, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with Image.open(data / "chelsea.jpg") as photo:
+        photo.resize((60, 40)).save(photos / "a.jpg")
+    wanted = ("--overlay", "--cutout", "--polygons", "geojson", "--weights", lively_weights)
+    options = (*wanted, "--proposals", 2, "--precision", "fp32")
+    result = deconvnet("batch", photos, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    assert deconvnet("segment", photos / "a.jpg", "-o", tmp_path / "a.png", *options).exit_code == 0
+    for name in ("a.png", "a.overlay.png", "a.cutout.png", "a.geojson"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / name).read_bytes(), name
+    (tmp_path / "out" / "a.cutout.png").unlink()
+    assert "1 made" in deconvnet("batch", photos, "-o", tmp_path / "out", *options).stderr
+    other = (*options, "--only", "cat")
+    assert "1 made" in deconvnet("batch", photos, "-o", tmp_path / "out", *other).stderr
+    assert "0 made" in deconvnet("batch", photos, "-o", tmp_path / "out", *other).stderr
+
+
+def test_a_photo_over_the_limit_fails(deconvnet, tiny_weights, folder, tmp_path):
+    options = ("-o", tmp_path / "out", "--weights", tiny_weights, "--max-pixels", 1000)
+    result = deconvnet("batch", folder, *options)
+    assert result.exit_code == 1 and "3 failed" in result.stderr
+    assert not list((tmp_path / "out").rglob("*.png"))

@@ -144,9 +144,9 @@ def test_one_pixel(deconvnet, tiny_weights, tmp_path):
     assert size_of(tmp_path / "dot.png") == (1, 1)
 
 
-def test_a_bomb_is_refused(deconvnet, tiny_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
-    result = deconvnet("segment", photo(tmp_path / "a.png"), "--weights", tiny_weights)
+def test_a_bomb_is_refused(deconvnet, tiny_weights, tmp_path):
+    options = ("--weights", tiny_weights, "--max-pixels", 1000)
+    result = deconvnet("segment", photo(tmp_path / "a.png"), *options)
     one_error_line(result, 1, "a.png", "scale it down")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shlex
@@ -51,7 +52,9 @@ def parse(arguments: list[str]) -> None:
         command, arguments = found, arguments[1:]
         context = click.Context(command, parent=context)
     if not {"--help", "-h", "--version"} & set(arguments):
-        for parameter in command.params:  # files are not there: only names count
+        command = copy.copy(command)  # files are not there: only names count
+        command.params = [copy.copy(parameter) for parameter in command.params]
+        for parameter in command.params:
             if isinstance(parameter.type, click.Path):
                 parameter.type = click.Path()
         command.make_parser(context).parse_args(args=list(arguments))

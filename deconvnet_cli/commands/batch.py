@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,22 @@ import click
 
 from deconvnet_cli.commands.batch_progress import do_all, keep_watching
 from deconvnet_cli.commands.manifests import merge_shards, verify_outputs
-from deconvnet_cli.commands.options import JSON, QUIET, SEGMENTING, SHARD, WORKERS, apply, prepare
+from deconvnet_cli.commands.options import (
+    JSON,
+    MAX_PIXELS,
+    QUIET,
+    SEGMENTING,
+    SHARD,
+    WORKERS,
+    apply,
+    prepare,
+)
+from deconvnet_cli.commands.output_options import OUTPUTS, SAVE_SCORES, outputs_of
 from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from deconvnet_cli.batch import Job
+    from deconvnet_cli.labelling import Labelling
     from deconvnet_cli.resume import Todo
 
 
@@ -35,12 +47,6 @@ if TYPE_CHECKING:
 )
 @click.option("--watch", is_flag=True, help="Go on with photos that come in, until Ctrl-C.")
 @click.option(
-    "--save-scores",
-    is_flag=True,
-    help="Keep merged scores as NAME.npz beside NAME.png, for `crf` and `evaluate --scores`; "
-    "with --voc-submission in OUTPUT/scores/.",
-)
-@click.option(
     "--voc-submission",
     "listed",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
     help="Only the photos named in LIST (ImageSets/Segmentation/test.txt), in the folders that "
     "the VOC evaluation server takes.",
 )
-@apply(SHARD, WORKERS, *SEGMENTING, QUIET, JSON)
+@apply(*OUTPUTS, SAVE_SCORES, SHARD, WORKERS, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
 def command(
     sources: tuple[str, ...],
     output: Path | None,
@@ -62,6 +68,7 @@ def command(
     listed: Path | None,
     shard: str | None,
     workers: int | None,
+    max_pixels: int,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -80,6 +87,9 @@ def command(
         raise UsageError("--verify, --merge, --dry-run and --watch are four things; give one")
     if watch and (listed is not None or shard is not None):
         raise UsageError("--watch takes all that comes in; leave out --shard and --voc-submission")
+    outputs = outputs_of(options)
+    if outputs.format != "png" and (watch or listed is not None):
+        raise UsageError("--watch and --voc-submission write label PNGs; leave out --format")
     if verify:
         return verify_outputs(output_of(sources, output), quiet, as_json)
     if merge:
@@ -103,8 +113,12 @@ def command(
     part = None if shard is None else parse_shard(shard)
     failures: list[str] = []
     jobs = [] if watch else jobs_of(sources, output, listed, part, failures)
-    labelling = Labelling(partial(prepare, **options), output, save_scores)
-    known = recipe(*labelling.load())
+    jobs = [replace(job, target=job.target.with_suffix(f".{outputs.format}")) for job in jobs]
+    labelling = Labelling(partial(prepare, **options), output, save_scores, outputs, max_pixels)
+    check_files(jobs, labelling)
+    nets, settings = labelling.load()
+    outputs.check(nets.classes)
+    known = recipe(nets, settings, outputs)
     choose = partial(
         sort_out,
         recipe=known,
@@ -159,6 +173,16 @@ def jobs_of(
 
         jobs = plan_submission(jobs, listed, output)
     return shard_of(jobs, shard)
+
+
+def check_files(jobs: list[Job], labelling: Labelling) -> None:
+    """Raise UsageError if two photos would write to one file, as a.overlay.jpg and a.jpg may."""
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for path in (job.target, *labelling.extras(job)):
+            other = taken.setdefault(path, job.photo)
+            if other != job.photo:
+                raise UsageError(f"{other} and {job.photo} would both be written to {path}")
 
 
 def say_what(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:

@@ -11,15 +11,13 @@ import click
 from deconvnet_cli.commands.options import (
     JSON,
     MAX_PIXELS,
-    OUTPUTS,
     QUIET,
-    SAVE_SCORES,
     SEGMENTING,
     apply,
-    outputs_of,
     prepare,
     refuse_overwriting,
 )
+from deconvnet_cli.commands.output_options import OUTPUTS, SAVE_SCORES, outputs_of
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.outputs import Outputs
 
