@@ -114,6 +114,8 @@ def read_entries(folder: Path) -> dict[str, Entry]:
 
 def entries_in(path: Path) -> Iterable[Entry]:
     """The entries of one manifest, in order; lines that are none are passed over."""
+    if path.exists() and not path.is_file():  # a pipe or device may never end
+        raise DatasetError(f"{path}: a pipe or device, not a manifest; remove it")
     try:
         with open(path, "rb") as file:
             yield from filter(None, map(entry_of, file))
@@ -141,6 +143,8 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: a pipe or device, not a manifest; remove it")
         try:
             with ExitStack() as stack:
                 self.file: BinaryIO = stack.enter_context(open(path, "a+b", buffering=0))

@@ -196,16 +196,18 @@ def test_a_file_on_a_full_disk(deconvnet, tiny_weights, tmp_path):
     one_error_line(result, 1, "labels.png", "No space left")
 
 
-def test_a_manifest_on_a_full_disk(deconvnet, tiny_weights, tmp_path):
-    if not Path("/dev/full").exists():
-        pytest.skip("no device that is always full")
+def test_a_manifest_that_is_a_device_is_not_read_for_ever(deconvnet, tiny_weights, tmp_path):
+    if not Path("/dev/zero").exists():
+        pytest.skip("no such device")
     photo(tmp_path / "a.jpg")
     out = tmp_path / "out"
     out.mkdir()
-    (out / "manifest.jsonl").symlink_to("/dev/full")
-    result = deconvnet("batch", tmp_path / "*.jpg", "-o", out, "--weights", tiny_weights, "--quiet")
-    assert result.exit_code == 1 and result.exception.__class__ is SystemExit
-    assert "manifest.jsonl: cannot be written" in result.stderr
+    (out / "manifest.jsonl").symlink_to("/dev/zero")
+    options = ("-o", out, "--weights", tiny_weights, "--quiet")
+    for more in ((), ("--dry-run",)):
+        result = deconvnet("batch", tmp_path / "*.jpg", *options, *more)
+        one_error_line(result, 1, "manifest.jsonl", "a pipe or device")
+    one_error_line(deconvnet("batch", "-o", out, "--verify"), 1, "a pipe or device")
 
 
 # Standard input and batches.
