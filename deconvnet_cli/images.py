@@ -111,7 +111,8 @@ def _is_deep(image: Image.Image) -> bool:
 
 def _band_to_rgb(band: Image.Image, brightest: float) -> Image.Image:
     if _is_deep(band):
-        values = np.nan_to_num(np.asarray(band, dtype=np.float64) / brightest * 255)
+        with np.errstate(invalid="ignore"):  # a damaged file may hold NaNs of any kind
+            values = np.nan_to_num(np.asarray(band, dtype=np.float64) / brightest * 255)
         return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
     if "A" in band.getbands() or "transparency" in band.info:
         rgba = band.convert("RGBA")

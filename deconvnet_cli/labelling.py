@@ -155,6 +155,8 @@ def label(
         probabilities=result.probabilities,
         name=job.photo.name,
     )
+    shares = class_shares(result.labels, nets.classes)
+    sure = {nets.classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
     return Entry(
         image=str(job.photo),
         output=inside(job.target, labelling.folder),
@@ -166,7 +168,8 @@ def label(
         extras={
             inside(path, labelling.folder): file_hash(path) or "" for path in labelling.extras(job)
         },
-        classes=class_shares(result.labels, nets.classes),
+        classes=shares,
+        confidence={name: sure[name] for name in shares if name in sure},
         proposals=result.proposals,
         ms=result.ms,
         weights=known.weights,

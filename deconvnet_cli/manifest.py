@@ -39,6 +39,7 @@ class Entry:
         extras: other files that were made of the photo, relative as ``output``, and their SHA-256.
         error: why it failed.
         classes: share of the pixels by class.
+        confidence: mean probability of the label over the pixels it has, by class.
         proposals: boxes that were segmented.
         ms: milliseconds by stage.
         weights: SHA-256 of the weights by net.
@@ -57,6 +58,7 @@ class Entry:
     extras: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
     classes: Mapping[str, float] = field(default_factory=dict)
+    confidence: Mapping[str, float] = field(default_factory=dict)
     proposals: int | None = None
     ms: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +116,7 @@ def read_entries(folder: Path) -> dict[str, Entry]:
 
 def entries_in(path: Path) -> Iterable[Entry]:
     """The entries of one manifest, in order; lines that are none are passed over."""
-    if path.exists() and not path.is_file():  # a pipe or device may never end
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or device may never end
         raise DatasetError(f"{path}: a pipe or device, not a manifest; remove it")
     try:
         with open(path, "rb") as file:
@@ -143,7 +145,7 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists() and not path.is_file():
+        if path.exists() and not (path.is_file() or path.is_dir()):
             raise OutputError(f"{path}: a pipe or device, not a manifest; remove it")
         try:
             with ExitStack() as stack:

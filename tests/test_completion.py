@@ -50,7 +50,7 @@ def test_names_of_weights_without_torch(words):
 
 
 def test_commands_options_and_choices():
-    assert ask("se") == [("plain", "segment")]
+    assert ask("seg") == [("plain", "segment")]
     assert ask("segment", "--prev") == [("plain", "--preview")]
     assert ask("segment", "--preview", "ki") == [("plain", "kitty")]
     assert ("plain", "verify") in ask("weights", "v")

@@ -461,9 +461,9 @@ def test_a_photo_that_fails_is_noted_as_it_was_read(labelling, job, tmp_path, mo
     known = recipe(*labelling.load())
     real = begin.__globals__["read_photo"]
 
-    def read_and_write_on(*arguments):
+    def read_and_write_on(*arguments, **named):
         photo.write_bytes(whole)
-        return real(*arguments)
+        return real(*arguments, **named)
 
     monkeypatch.setattr("deconvnet_cli.labelling.read_photo", read_and_write_on)
     entry = begin(labelling, known)(slow)

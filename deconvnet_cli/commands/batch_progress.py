@@ -39,25 +39,25 @@ def do_all(
     for entry in todo.done if as_json else ():
         report.json_line({**line_of(entry, folder), "status": "skipped"})
     made, left = 0, len(todo.jobs)
-    with report.progress(quiet) as progress, stop_signals() as stopped:
-        task = progress.add_task("batch", total=len(jobs), completed=len(jobs) - left)
+    try:
+        with report.progress(quiet) as progress, stop_signals() as stopped:
+            task = progress.add_task("batch", total=len(jobs), completed=len(jobs) - left)
 
-        def told(entry: Entry) -> None:
-            nonlocal made, left
-            progress.update(task, advance=1)
-            left -= 1
-            if entry.error is None:
-                made += 1
-            else:
-                failures.append(entry.error)
-            if as_json:
-                report.json_line(line_of(entry, folder))
+            def told(entry: Entry) -> None:
+                nonlocal made, left
+                progress.update(task, advance=1)
+                left -= 1
+                if entry.error is None:
+                    made += 1
+                else:
+                    failures.append(entry.error)
+                if as_json:
+                    report.json_line(line_of(entry, folder))
 
-        try:
             run.do((job for job, _ in todo.jobs), told, lambda: bool(stopped))
-        finally:
-            if not quiet:
-                report.batch_summary(folder, made, len(todo.done), left)
+    finally:
+        if not quiet:
+            report.batch_summary(folder, made, len(todo.done), left)
     if left:
         raise DeconvnetError(f"{folder}: stopped, {left} left; the same command goes on with them")
 
