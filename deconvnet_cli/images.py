@@ -94,6 +94,9 @@ def as_shown(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    alphas = image.info.get("transparency")
+    if isinstance(alphas, bytes):  # one for each colour of a palette; a damaged file has more
+        image.info["transparency"] = alphas[:256]
     brightest = 255.0
     if _is_deep(image):
         # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -68,6 +69,21 @@ def test_pixels_of_grey_photos(tmp_path, mode):
     read = np.asarray(read_photo(tmp_path / "grey.png"))
     for channel in range(3):
         assert np.abs(read[..., channel].astype(int) - expected).max() <= 1
+
+
+def test_more_transparencies_than_a_palette_has_colours(tmp_path):
+    grid = np.arange(8, dtype=np.uint8).reshape(2, 4)
+    image = Image.fromarray(grid).convert("P")
+    image.putpalette([value for shade in range(8) for value in (30 * shade,) * 3])
+    opaque = bytes([255]) * 8
+    image.save(tmp_path / "right.png", transparency=opaque)
+    data = (tmp_path / "right.png").read_bytes()
+    at = data.index(b"tRNS")
+    chunk = b"tRNS" + bytes([255]) * 300
+    longer = (300).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    (tmp_path / "odd.png").write_bytes(data[: at - 4] + longer + data[at + 4 + 8 + 4 :])
+    shown = np.asarray(read_photo(tmp_path / "odd.png"))
+    np.testing.assert_array_equal(shown[..., 0], grid * 30)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])

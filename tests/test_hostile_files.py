@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 from base64 import b64encode
@@ -134,6 +135,14 @@ def test_an_archive_that_says_its_size(tmp_path: Path) -> None:
             file.write(bytes(1_000_000))
     assert "over 268 MB unpacked" in refused(lambda: read_scores(path))
     assert "over 67 MB unpacked" in refused(lambda: read_soft(path))
+
+
+def test_odd_text_in_a_header_is_refused_without_a_warning_of_pythons() -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="no header"):
+            array_of(npy(r"'\.'", b""))
+    assert not warned
 
 
 def test_array_of_takes_no_more_than_its_bytes() -> None:
