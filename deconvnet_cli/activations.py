@@ -142,7 +142,7 @@ def look_again(photo: Image.Image, box: Box, weights: Weights) -> Look:
     """
     with listening(weights.net) as heard:
         crops = score_crops(photo, np.array([box], np.int32), weights, batch_size=1)
-        views = torch.stack([scores for _, scores in crops])
+        views = torch.stack([scores.cpu() for _, scores in crops])
     decoder = heard.pop(score_layer(weights.net))
     return Look(views, {stage: heard[stage] for stage in decoder_stages(weights.net)}, decoder)
 

@@ -19,11 +19,12 @@ from deconvnet_cli.crf import BACKENDS
 from deconvnet_cli.devices import PRECISIONS
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.images import Photo, photo_of
+from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.maps import ENSEMBLES
 from deconvnet_cli.outputs import FORMATS, Outputs, write_outputs
 from deconvnet_cli.palettes import colours_of
 from deconvnet_cli.polygons import geojson
-from deconvnet_cli.segmenter import SegmentSettings, class_shares, label_photo, score_photo
+from deconvnet_cli.segmenter import SegmentSettings, label_photo, score_photo
 from deconvnet_cli.systems import FCN_DEFAULT, SYSTEMS, Nets
 from deconvnet_cli.weights import DEFAULT, MERGES
 

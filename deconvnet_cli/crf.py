@@ -8,9 +8,13 @@ Potentials", NIPS 2011: our own in torch (``crf_torch.py``), or the one of the o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 # Below this a probability counts as this: -log 0 would rule a label out for good.
 LEAST_PROBABILITY = 1e-5
@@ -44,6 +48,7 @@ def refine(
     image: NDArray[np.uint8],
     probabilities: NDArray[np.float32],
     settings: CrfSettings = CrfSettings(),
+    device: torch.device | None = None,
 ) -> NDArray[np.float32]:
     """Move the borders between labels to the borders in the photo.
 
@@ -52,6 +57,7 @@ def refine(
         probabilities: C x H x W, 0 to 1, the softmax of the scores. The unary energy is -log of
             them, with probabilities under 1e-5 taken as 1e-5.
         settings: kernels, number of steps, and who computes it.
+        device: where; pydensecrf knows the CPU alone, which is also what None means.
 
     Returns:
         C x H x W, the probabilities after the last mean-field step; each pixel adds up to 1. The
@@ -67,7 +73,7 @@ def refine(
         return crf_pydensecrf.refine(image, probabilities, settings)
     from deconvnet_cli import crf_torch
 
-    return crf_torch.refine(image, probabilities, settings)
+    return crf_torch.refine(image, probabilities, settings, device)
 
 
 def require(settings: CrfSettings) -> None:

@@ -27,6 +27,28 @@ def cut(image: Image.Image, box: Box, width: int, height: int) -> NDArray[np.uin
     return np.asarray(image.crop(box).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def cut_on_device(photo: Tensor, box: Box, width: int, height: int) -> Tensor:
+    """What :func:`cut` returns, of a photo that is on a GPU already, float32 3 x height x width.
+
+    Rounded to whole steps as Pillow's is, though not always to the same: Pillow also rounds
+    between scaling one way and the other.
+
+    Args:
+        photo: float32 3 x H x W, 0 to 255.
+    """
+    x0, y0, x1, y1 = box
+    rows, columns = photo.shape[1:]
+    left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, columns), min(y1, rows)
+    inside = photo[:, top : max(top, bottom), left : max(left, right)]
+    if inside.numel() == 0:
+        return photo.new_zeros(3, height, width)
+    padded = F.pad(inside, (left - x0, x1 - right, top - y0, y1 - bottom))
+    scaled = F.interpolate(
+        padded[None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    return scaled[0].round_()
+
+
 def cut_mask(mask: NDArray[np.uint8], box: Box, size: int, outside: int) -> NDArray[np.uint8]:
     """The box of a label map, uint8 size x size, nearest label; ``outside`` beyond the edge."""
     shifted = Image.fromarray(mask ^ np.uint8(outside))  # Pillow's fill, 0, becomes `outside`
@@ -38,6 +60,8 @@ def cut_mask(mask: NDArray[np.uint8], box: Box, size: int, outside: int) -> NDAr
 class Canvas:
     """The merged map of one photo, C x H x W float32, to which crops are added one at a time.
 
+    It is on one device, where the crops' scores must be as well.
+
     Rules of merging:
         max: the greatest raw score of any crop and of 0 (original system: the canvas starts at
             zero, so a crop that says less than zero leaves no trace).
@@ -48,11 +72,18 @@ class Canvas:
             crop does, all of it is the whole photo's.
     """
 
-    def __init__(self, classes: int, height: int, width: int, rule: str) -> None:
+    def __init__(
+        self,
+        classes: int,
+        height: int,
+        width: int,
+        rule: str,
+        device: torch.device | None = None,  # the CPU
+    ) -> None:
         self.rule = rule
-        self.merged = torch.zeros(classes, height, width)
-        self.covered = torch.zeros(height, width)
-        self.whole = torch.zeros(classes, height, width) if rule == "context" else None
+        self.merged = torch.zeros(classes, height, width, device=device)
+        self.covered = torch.zeros(height, width, device=device)
+        self.whole = torch.zeros_like(self.merged) if rule == "context" else None
         self.wholes = 0
 
     def add(self, scores: Tensor, box: Box) -> Tensor:

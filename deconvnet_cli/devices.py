@@ -14,6 +14,7 @@ from deconvnet_cli.errors import DeviceError
 # share one heap (in those of their own, large blocks would be mapped by themselves after all).
 MALLOC = {-3: 1 << 30, -1: (1 << 31) - 1, -8: 1}
 MOST_WORKERS = 8  # unless more are asked for
+CPU = torch.device("cpu")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -69,6 +70,14 @@ def has_bf16(device: torch.device) -> bool:
     # Older versions of torch do not say; they then compute in fp32, which is right anywhere.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def merge_device(device: torch.device) -> torch.device:
+    """Where the scores of a net on ``device`` are worked on: there, if torch can do all of it.
+
+    On MPS it cannot scale with antialiasing.
+    """
+    return device if device.type == "cuda" else CPU
 
 
 def one_core_a_photo() -> None:

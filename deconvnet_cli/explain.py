@@ -20,14 +20,13 @@ from deconvnet_cli.activations import Activation, Look, choose_channels, look_ag
 from deconvnet_cli.crf import CrfSettings
 from deconvnet_cli.crops import Box, Canvas, cut
 from deconvnet_cli.errors import DeviceError, UsageError
+from deconvnet_cli.label_map import enlarge_and_label, mean_confidence
 from deconvnet_cli.merge_watch import MergeWatch, labels_of
 from deconvnet_cli.segmenter import (
     Scored,
     Segmentation,
     SegmentSettings,
     Stopwatch,
-    enlarge_and_label,
-    mean_confidence,
     merge_rule,
     refined,
     score_photo,
@@ -162,8 +161,8 @@ def explain(
         system=nets.system,
         classes=nets.classes,
         rule=merge_rule(nets, settings),
-        scores=scores,
-        probabilities=scored.maps.probabilities(nets.ensemble),
+        scores=scores.cpu(),
+        probabilities=scored.maps.probabilities(nets.ensemble).cpu(),
         before=before,
         after=labels_of(after),
         refined=settings.crf is not None,

@@ -25,7 +25,7 @@ from deconvnet_cli.html_parts import (
     swatch,
 )
 from deconvnet_cli.images import label_png
-from deconvnet_cli.segmenter import class_shares
+from deconvnet_cli.label_map import class_shares
 
 LABELS, FILM, PAGE = "labels.png", "progress.gif", "index.html"
 COLUMNS = {2: "two", 3: "three", 4: "four"}  # classes of page.css

@@ -19,11 +19,12 @@ from deconvnet_cli.devices import one_core_a_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
 from deconvnet_cli.files import make_folder
 from deconvnet_cli.images import read_photo
+from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.manifest import DONE, FAILED, Entry
 from deconvnet_cli.outputs import Outputs, write_outputs
 from deconvnet_cli.resume import Recipe, Source, file_hash, read_source
 from deconvnet_cli.score_store import write_scores
-from deconvnet_cli.segmenter import SegmentSettings, class_shares, label_photo, score_photo
+from deconvnet_cli.segmenter import SegmentSettings, label_photo, score_photo
 from deconvnet_cli.systems import Nets, describe
 
 PACKAGES = ("torch", "opencv-contrib-python", "numpy", "Pillow")

@@ -35,7 +35,7 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Maps:
-    """Merged maps of one photo, float32 C x H x W each, on the CPU.
+    """Merged maps of one photo, float32 C x H x W each, on the device where they were merged.
 
     Attributes:
         deconvnet: crops merged; None if only FCN-8s was run.

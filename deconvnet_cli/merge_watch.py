@@ -38,7 +38,7 @@ class MergeWatch:
         if self._canvas is None:
             self._canvas = canvas
             self.best = torch.zeros_like(canvas.merged)
-            self.by = torch.full(self.best.shape, NOBODY, dtype=torch.int16)
+            self.by = torch.full_like(self.best, NOBODY, dtype=torch.int16)
         if number == len(self.boxes):
             self.boxes.append(box)
         left, top = max(box[0], 0), max(box[1], 0)
@@ -51,9 +51,10 @@ class MergeWatch:
             self.growth[number + 1] = labels_of(canvas.scores())
 
     def finish(self) -> None:
-        """Take down the labels after the last box too."""
+        """Take down the labels after the last box too; what was seen moves to the CPU."""
         if self._canvas is not None:
             self.growth[len(self.boxes)] = labels_of(self._canvas.scores())
+        self.best, self.by = self.best.cpu(), self.by.cpu()
 
     def decided(self, labels: NDArray[np.uint8]) -> NDArray[np.int16]:
         """The box that decided each pixel, int16 H x W: the one that gave its label the most."""
@@ -79,4 +80,4 @@ class MergeWatch:
 
 def labels_of(scores: Tensor) -> NDArray[np.uint8]:
     """Labels uint8 H x W of C x H x W scores."""
-    return scores.argmax(0).to(torch.uint8).numpy()
+    return scores.argmax(0).to(torch.uint8).cpu().numpy()

@@ -101,7 +101,7 @@ def image_line(
     image: str, target: Path | None, result: Segmentation, classes: tuple[str, ...]
 ) -> dict[str, Any]:
     """What is said about one segmented photo."""
-    from deconvnet_cli.segmenter import class_shares
+    from deconvnet_cli.label_map import class_shares
 
     shares = class_shares(result.labels, classes)
     sure = {classes[label]: round(mean, 4) for label, mean in result.confidence.items()}

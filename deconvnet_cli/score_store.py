@@ -105,7 +105,7 @@ def half(values: Tensor, *, raw: bool) -> NDArray[np.float16]:
     of them do, which saves a quarter of the bytes and more.
     """
     limit = torch.finfo(torch.float16).max
-    kept = values.clamp(-limit, limit)
+    kept = values.cpu().clamp(-limit, limit)
     if not raw:
         kept = torch.where(kept < LEAST_PROBABILITY, 0, kept)
     halved: NDArray[np.float16] = kept.half().numpy()

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.crf import CrfSettings, refine
 from deconvnet_cli.crops import Box, Canvas
+from deconvnet_cli.label_map import enlarge_and_label, mean_confidence
 from deconvnet_cli.maps import Ensemble, Maps, whole_map
 from deconvnet_cli.proposals import ProposalSettings, propose
 from deconvnet_cli.scoring import score_crops, score_whole
@@ -24,7 +24,6 @@ from deconvnet_cli.weights import Weights
 
 CHECK_EVERY = 4  # boxes between two looks at whether further ones still change labels
 SETTLED = 0.002  # share of the labels
-BAND_PIXELS = 1 << 17  # of a large photo that are scored at full size at a time
 # Called after each crop: the number of its box from 0, the box, what ``Canvas.add`` made of it,
 # and the canvas with it. The canvas is for looking at only.
 Observer = Callable[[int, Box, Tensor, Canvas], None]
@@ -82,7 +81,7 @@ class Segmentation:
 
     def probabilities(self) -> NDArray[np.float32]:
         """Of the classes, float32 C x h x w in the size that was worked on; they add up to 1."""
-        found: NDArray[np.float32] = self.maps.probabilities().numpy()
+        found: NDArray[np.float32] = self.maps.probabilities().cpu().numpy()
         return found
 
 
@@ -95,35 +94,6 @@ def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
     return photo.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-    """Labels at height x width from C x H x W scores, a band of rows at a time.
-
-    The full-size scores of a large photo would take gigabytes; only one band of them exists.
-    """
-    rows, columns = merged.shape[1:]
-    if (rows, columns) == (height, width):
-        return merged.argmax(0).to(torch.uint8).numpy()
-    labels = np.empty((height, width), np.uint8)
-    band_rows = max(1, BAND_PIXELS // width)
-    for top in range(0, height, band_rows):
-        bottom = min(top + band_rows, height)
-        # Where the centres of these rows lie among the rows of the scores.
-        at = ((torch.arange(top, bottom) + 0.5) * rows / height - 0.5).clamp(0, rows - 1)
-        above = at.floor().long()
-        first, last = int(above[0]), min(int(above[-1]) + 2, rows)
-        wide = F.interpolate(
-            merged[None, :, first:last],
-            size=(last - first, width),
-            mode="bilinear",
-            align_corners=False,
-        )[0]
-        below = (above + 1).clamp_max(rows - 1)
-        part = (at - above)[None, :, None]
-        band = torch.lerp(wide[:, above - first], wide[:, below - first], part)
-        labels[top:bottom] = band.argmax(0).to(torch.uint8).numpy()
-    return labels
-
-
 @dataclass
 class Stopwatch:
     """Milliseconds by stage."""
@@ -132,9 +102,11 @@ class Stopwatch:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Count what happens inside towards ``stage``."""
+        """Count what happens inside towards ``stage``, on a GPU that it leaves busy as well."""
         start = time.perf_counter()
         yield
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()
         self.ms[stage] = round((time.perf_counter() - start) * 1000, 1)
 
 
@@ -184,7 +156,8 @@ def score_photo(
                 replace(settings.boxes, count=settings.proposals or card.proposals),
             ).boxes
         with watch.timed("net"):
-            canvas = Canvas(len(card.classes), work.height, work.width, rule)
+            size = (len(card.classes), work.height, work.width)
+            canvas = Canvas(*size, rule, nets.merge_device)
             count = merge_crops(canvas, work, boxes, nets.deconvnet, settings, observe)
             deconvnet = canvas.scores()
     if nets.fcn is not None:
@@ -254,26 +227,6 @@ def label_photo(
     return Segmentation(labels, scored.proposals, watch.ms, confidence, scored.boxes, maps)
 
 
-def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> dict[int, float]:
-    """Label -> mean probability of the label over the pixels it has in a map C x H x W.
-
-    Only the probability of the label that wins is computed, as ``Maps.probabilities`` would.
-
-    Args:
-        labels: of that map, to save looking for them; in another size they are looked for.
-    """
-    won = torch.from_numpy(labels) if labels.shape == merged.shape[1:] else merged.argmax(0)
-    best = merged.amax(0)
-    if raw:
-        best = 1 / (merged - best).exp_().sum(0)
-    else:
-        total = merged.sum(0)
-        best = torch.where(total > 1e-30, best / total, 1 / len(merged))
-    counts = won.flatten().bincount()
-    sums = won.flatten().bincount(best.flatten().double())
-    return {label: float(sums[label] / counts[label]) for label in counts.nonzero()[:, 0].tolist()}
-
-
 def segment(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Segmentation:
     """Segment one photo: :func:`score_photo`, then :func:`label_photo`.
 
@@ -286,13 +239,6 @@ def segment(photo: Image.Image, nets: Nets, settings: SegmentSettings) -> Segmen
 
 def refined(scored: Scored, ensemble: Ensemble, settings: CrfSettings = CrfSettings()) -> Tensor:
     """The map of all there is after the dense CRF, float32 C x H x W probabilities."""
-    probabilities = scored.maps.probabilities(ensemble).numpy()
-    return torch.from_numpy(refine(np.asarray(scored.photo), probabilities, settings))
-
-
-def class_shares(labels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, float]:
-    """Share of the pixels of each class that is there, the largest first."""
-    # Pillow counts bytes as they are; numpy's bincount would make them 8 bytes each first.
-    counts = np.array(Image.fromarray(labels).histogram()[: len(names)])
-    order = sorted(np.flatnonzero(counts), key=lambda label: (-counts[label], label))
-    return {names[label]: round(float(counts[label] / labels.size), 4) for label in order}
+    maps = scored.maps.probabilities(ensemble)
+    found = refine(np.asarray(scored.photo), maps.cpu().numpy(), settings, maps.device)
+    return torch.from_numpy(found).to(maps.device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deconvnet_cli.devices import PRECISIONS
+from deconvnet_cli.devices import CPU, PRECISIONS, merge_device
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.maps import ENSEMBLES, Ensemble
 from deconvnet_cli.nets import FCN_NAMES
@@ -43,6 +43,12 @@ class Nets:
         if weights is None:
             raise ValueError("no net at all")
         return weights.card.classes
+
+    @property
+    def merge_device(self) -> torch.device:
+        """Where crops are merged and the dense CRF is computed: a GPU that has CUDA, or the CPU."""
+        weights = self.deconvnet or self.fcn
+        return merge_device(weights.device if weights else CPU)
 
     @property
     def system(self) -> str:

@@ -65,6 +65,11 @@ class Weights:
     card: Card
     path: Path
 
+    @property
+    def device(self) -> torch.device:
+        """Where the net is."""
+        return next(self.net.parameters()).device
+
 
 def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
     """A card for a net of this name with its usual input convention and rule of merging."""

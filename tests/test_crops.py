@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deconvnet_cli.crops import CROPS_SHARE, Canvas, cut, cut_mask
+from deconvnet_cli.crops import CROPS_SHARE, Canvas, cut, cut_mask, cut_on_device
 
 SIZE = 6
 
@@ -94,6 +94,17 @@ def test_shrinking_is_antialiased():
     stripes[:, ::2] = 255  # one in two: any honest shrinking by 8 gives an even grey
     crop = cut(Image.fromarray(stripes), (0, 0, 64, 64), 8, 8)
     assert abs(crop[:, 1:-1].astype(int) - 127).max() <= 3
+
+
+@pytest.mark.parametrize(
+    "box", [(3, 5, 61, 48), (-20, -8, 50, 40), (10, 10, 97, 90), (0, 0, 64, 50), (70, 5, 80, 9)]
+)
+def test_what_a_gpu_cuts_is_what_pillow_cuts_but_for_rounding(box):
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 64, 3), dtype=np.uint8)
+    of_pillow = cut(Image.fromarray(pixels), box, 40, 32).astype(int)
+    found = cut_on_device(torch.from_numpy(pixels).permute(2, 0, 1).float(), box, 40, 32)
+    assert found.dtype == torch.float32 and found.shape == (3, 32, 40)
+    assert abs(found.permute(1, 2, 0).numpy() - of_pillow).max() <= 1
 
 
 def test_mask_crops_hold_nothing_but_its_labels():

@@ -61,7 +61,7 @@ def told(photo: Image.Image, nets: Nets, rule: str, boxes: list[Any]) -> list[np
             views = list(score_whole(photo, weights))
         else:
             crop = cut(photo, (x0, y0, x1, y1), convention.size, convention.size)
-            views = [score(np.stack([crop]), weights)[0]]
+            views = [score(torch.tensor(crop).permute(2, 0, 1)[None], weights)[0]]
         for view in views:
             values = view if rule == "max" else view.softmax(0)
             back = F.interpolate(values[None], (y1 - y0, x1 - x0), mode="bilinear", antialias=True)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from deconvnet_cli.crf import CrfSettings
 from deconvnet_cli.images import read_photo
+from deconvnet_cli.label_map import class_shares, enlarge_and_label
 from deconvnet_cli.maps import Ensemble, Maps
 from deconvnet_cli.proposals import ProposalSettings
 from deconvnet_cli.segmenter import (
@@ -19,8 +20,6 @@ from deconvnet_cli.segmenter import (
     SETTLED,
     Scored,
     SegmentSettings,
-    class_shares,
-    enlarge_and_label,
     label_photo,
     refined,
     score_photo,

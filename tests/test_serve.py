@@ -30,7 +30,7 @@ from serving import (
 
 from deconvnet_cli.crf import CrfSettings
 from deconvnet_cli.images import label_png, read_photo
-from deconvnet_cli.segmenter import class_shares
+from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.serve import app as module
 from deconvnet_cli.serve.outputs import SegmentQuery, wanted
 

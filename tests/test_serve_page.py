@@ -15,7 +15,7 @@ from PIL import Image
 from serving import FIRST, encoded, expected, ready_nets, servers, until
 
 from deconvnet_cli.images import label_png
-from deconvnet_cli.segmenter import class_shares
+from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.voc import palette
 
 TOKEN = "0123456789abcdef"

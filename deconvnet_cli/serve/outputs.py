@@ -13,8 +13,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from deconvnet_cli.images import label_png
+from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.overlay import overlay
-from deconvnet_cli.segmenter import Segmentation, class_shares
+from deconvnet_cli.segmenter import Segmentation
 from deconvnet_cli.voc import palette
 
 Output = Literal["labels", "overlay", "json"]
