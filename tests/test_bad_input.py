@@ -86,6 +86,15 @@ def test_more_transparencies_than_a_palette_has_colours(tmp_path):
     np.testing.assert_array_equal(shown[..., 0], grid * 30)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers(tmp_path, value):
+    values = np.array([[value, value], [value, 0]], np.float32)
+    for name, part in (("some", values), ("all", values[:1])):
+        Image.fromarray(part).save(tmp_path / f"{name}.tif")
+        shown = np.asarray(read_photo(tmp_path / f"{name}.tif"))
+        assert set(shown.flatten().tolist()) <= {0, 255}
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_broken_exif_does_not_make_a_photo_unreadable(tmp_path, suffix):
     source = photo(tmp_path / f"a.{suffix}", exif=b"Exif\0\0garbage garbage")
