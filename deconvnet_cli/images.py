@@ -100,8 +100,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     brightest = 255.0
     if _is_deep(image):
         # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
-        # A damaged file may hold NaNs, and nothing else.
-        top = max(np.fmax.reduce(np.asarray(band), None, initial=0) for _, band in _bands(image))
+        top = max(np.nan_to_num(np.asarray(band)).max(initial=0) for _, band in _bands(image))
         brightest = 65535.0 if top > 255 else 255.0
     photo = Image.new("RGB", image.size)
     for box, band in _bands(image):
