@@ -1,13 +1,16 @@
-"""Files beside the code: versions that agree, Dockerfiles without obvious errors, links."""
+"""Files beside the code: versions that agree, Dockerfiles, links, pictures."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from deconvnet_cli import __version__
 
@@ -82,3 +85,44 @@ def test_links_lead_somewhere(name):
     targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)]+)\)", text)]
     missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
     assert not missing
+
+
+def pictures_of(page: Path) -> list[Path]:
+    """The files that a page shows; none comes from the network."""
+    targets = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text())
+    assert not [target for target in targets if "://" in target]
+    return [(page.parent / target).resolve() for target in targets]
+
+
+def test_pictures_are_there_and_are_those_that_the_script_makes():
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made = {script.FOLDER / name for name in script.NAMES}
+    assert set(script.FOLDER.iterdir()) == made
+    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    shown = {picture for page in pages for picture in pictures_of(page)}
+    assert shown == {*made, script.PHOTO}
+    assert sum(file.stat().st_size for file in made) < 1_500_000
+    for file in made:
+        with Image.open(file) as picture:
+            picture.load()
+            assert picture.width <= 1100  # a page is no wider
+
+
+def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
+    """MkDocs itself says that links and pictures lead somewhere; no page needs a network."""
+    pytest.importorskip("material")
+    site = tmp_path / "site"
+    # Not --quiet: with it, MkDocs does not count warnings, and --strict has no effect.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(site)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(list((ROOT / "docs").glob("*.md")))  # and one for what is not there
+    loaded = re.compile(r"""<(?:script|link|img|iframe)[^>]*\s(?:src|href)=["']?(https?:)?//""")
+    assert not [page for page in pages if loaded.search(page.read_text())]
+    styles = "".join(style.read_text() for style in site.rglob("*.css"))
+    assert "url(http" not in styles and "url(//" not in styles
+    assert not list(site.rglob("*.py"))
