@@ -143,11 +143,11 @@ def markdown(commands: list[Entry]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which Markdown sees no marks; what is in backquotes stays code."""
-    parts = re.split(r"(`[^`]*`)", text)
-    return "".join(
-        part if part.startswith("`") else re.sub(r"([\\*_<>\[\]])", r"\\\1", part) for part in parts
-    )
+    """Text in which Markdown sees no marks; options, and what is in backquotes, are code."""
+    parts = re.split(r"(`[^`]*`|(?<![\w-])--?[a-z][a-z-]*\b)", text)
+    parts[0::2] = (re.sub(r"([\\*_<>\[\]])", r"\\\1", part) for part in parts[0::2])
+    parts[1::2] = (f"`{part.strip('`')}`" for part in parts[1::2])
+    return "".join(parts)
 
 
 def man(commands: list[Entry]) -> str:

@@ -91,6 +91,10 @@ def test_markdown_says_what_was_meant(nasty):
         if token.type == "inline"
     ]
     assert NASTY.replace("`", "") in texts
+    assert {child.content for child in inner if child.type == "code_inline"} >= {
+        "code_with_marks*",
+        "--dashes",  # an option is not broken after a hyphen
+    }
     assert ".TH begins with a dot" in texts
     assert f"-o, --out A|B: {NASTY.replace('`', '')}" in texts
     kept = [token.content for token in tokens if token.type in ("fence", "code_block")]
