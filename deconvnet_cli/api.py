@@ -13,20 +13,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli import overlay as drawing
+from deconvnet_cli.choices import (
+    BACKENDS,
+    DEFAULT,
+    ENSEMBLES,
+    FCN_DEFAULT,
+    MERGES,
+    PRECISIONS,
+    SYSTEMS,
+)
 from deconvnet_cli.coco import coco
 from deconvnet_cli.commands.options import prepare
-from deconvnet_cli.crf import BACKENDS
-from deconvnet_cli.devices import PRECISIONS
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.images import Photo, photo_of
 from deconvnet_cli.label_map import class_shares
-from deconvnet_cli.maps import ENSEMBLES
 from deconvnet_cli.outputs import FORMATS, Outputs, write_outputs
 from deconvnet_cli.palettes import colours_of
 from deconvnet_cli.polygons import geojson
 from deconvnet_cli.segmenter import SegmentSettings, label_photo, score_photo
-from deconvnet_cli.systems import FCN_DEFAULT, SYSTEMS, Nets
-from deconvnet_cli.weights import DEFAULT, MERGES
+from deconvnet_cli.systems import Nets
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +193,7 @@ class Segmenter:
         """
         check_choice("net", net, SYSTEMS)
         check_choice("ensemble", ensemble, ENSEMBLES)
-        check_choice("precision", precision, ("auto", *PRECISIONS))
+        check_choice("precision", precision, PRECISIONS)
         check_choice("rule", rule, MERGES)
         check_choice("crf_backend", crf_backend, BACKENDS)
         if edges != "gradient" and not edges.startswith("structured:"):

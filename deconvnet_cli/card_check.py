@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from deconvnet_cli.nets import FCN_NAMES, NET_NAMES
+from deconvnet_cli.choices import FCN_NAMES, MERGES, NET_NAMES
 from deconvnet_cli.voc import CLASSES
 
-MERGES = ("max", "max-probability", "mean-probability", "context")
 KINDS: dict[str, type] = {
     "net": str,
     "settings": dict,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # Below this a probability counts as this: -log 0 would rule a label out for good.
 LEAST_PROBABILITY = 1e-5
-BACKENDS = ("torch", "pydensecrf")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class CrfSettings:
         bilateral_colour_sd: its reach in colour, steps of 0 to 255.
         bilateral_weight: its weight.
         iterations: mean-field steps.
-        backend: "torch", or "pydensecrf", which is slower and optional.
+        backend: one of ``choices.BACKENDS``; "pydensecrf" is slower and optional.
     """
 
     gaussian_sd: float = 3.0

@@ -15,7 +15,7 @@ from deconvnet_cli.errors import DeviceError
 MALLOC = {-3: 1 << 30, -1: (1 << 31) - 1, -8: 1}
 MOST_WORKERS = 8  # unless more are asked for
 CPU = torch.device("cpu")
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:

@@ -72,7 +72,7 @@ class Explanation:
     Attributes:
         photo: in that size.
         result: labels in the photo's own size, as ``deconvnet segment`` gives them.
-        system: one of ``systems.SYSTEMS``.
+        system: one of ``choices.SYSTEMS``.
         classes: their names.
         rule: of merging.
         scores: float32 C x h x w, merged scores (rule "max") or probabilities before the CRF.

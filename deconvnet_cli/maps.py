@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ENSEMBLES = ("mean", "product")
-
 
 @dataclass(frozen=True)
 class Ensemble:

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deconvnet_cli.devices import CPU, PRECISIONS, merge_device
+from deconvnet_cli.choices import DEFAULT, ENSEMBLES, FCN_DEFAULT, FCN_NAMES
+from deconvnet_cli.devices import CPU, DTYPES, merge_device
 from deconvnet_cli.errors import UsageError, WeightsError
-from deconvnet_cli.maps import ENSEMBLES, Ensemble
-from deconvnet_cli.nets import FCN_NAMES
+from deconvnet_cli.maps import Ensemble
 from deconvnet_cli.nets.prepare import prepared
-from deconvnet_cli.weights import DEFAULT, Weights, load, sha256
+from deconvnet_cli.weights import Weights, load, sha256
 
 if TYPE_CHECKING:
     from deconvnet_cli.segmenter import SegmentSettings
-
-SYSTEMS = ("deconvnet", "fcn8s", "edeconvnet")
-FCN_DEFAULT = "fcn8s-mobilenet"
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Nets:
 
     @property
     def system(self) -> str:
-        """One of ``SYSTEMS``."""
+        """One of ``choices.SYSTEMS``."""
         if self.deconvnet is None:
             return "fcn8s"
         return "deconvnet" if self.fcn is None else "edeconvnet"
@@ -77,7 +74,7 @@ def ready(weights: Weights | None, device: torch.device, precision: str) -> Weig
     """One net prepared to predict, if there is one."""
     if weights is None:
         return None
-    net = prepared(weights.net).to(device, PRECISIONS[precision])
+    net = prepared(weights.net).to(device, DTYPES[precision])
     return replace(weights, net=net.to(memory_format=torch.channels_last))
 
 
@@ -98,7 +95,7 @@ def choose_nets(
     """The nets of a system, loaded.
 
     Args:
-        system: one of ``SYSTEMS``; None takes the one net that ``weights`` are of.
+        system: one of ``choices.SYSTEMS``; None takes the one net that ``weights`` are of.
         weights: of DeconvNet, by name or file; with no system, of either. For FCN-8s alone they
             may be its own, unless ``fcn_weights`` are given.
         fcn_weights: of FCN-8s.

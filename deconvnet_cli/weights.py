@@ -14,16 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from deconvnet_cli.card_check import MERGES as MERGES
 from deconvnet_cli.card_check import check_card
+from deconvnet_cli.choices import DEFAULT as DEFAULT
+from deconvnet_cli.choices import FCN_NAMES
 from deconvnet_cli.errors import ChecksumError, WeightsError
 from deconvnet_cli.files import write_whole
-from deconvnet_cli.nets import FCN_NAMES, InputConvention, build_net, default_input
+from deconvnet_cli.nets import InputConvention, build_net, default_input
 from deconvnet_cli.voc import CLASSES
 
-DEFAULT = "deconvnet-mobilenet"
 METADATA_KEY = "deconvnet"
-PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Card:
         net: name of the net.
         settings: settings the net was built with.
         input: what the net takes in.
-        merge: how the scores of overlapping crops are merged, one of ``MERGES``.
+        merge: how the scores of overlapping crops are merged, one of ``choices.MERGES``.
         proposals: how many boxes of a photo are segmented unless it is told otherwise; 0 for an
             FCN, which is shown the whole photo.
         classes: names of the scores, in order.
@@ -259,7 +259,7 @@ def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 def check_values(key: str, tensor: torch.Tensor, path: Path) -> None:
     """Raise WeightsError unless these are numbers that a net can compute with."""
-    if tensor.dtype not in PRECISIONS:
+    if tensor.dtype not in STORED:
         raise WeightsError(f"{path}: {key} is of {tensor.dtype}, not of floating-point numbers")
     if not tensor.isfinite().all():
         raise WeightsError(f"{path}: {key} has values that are not finite; train or get it again")

@@ -17,6 +17,7 @@ from PIL import Image
 from test_page import Outline, browser, contrast, images  # noqa: F401 (a fixture among them)
 
 from deconvnet_cli import explain_figures as figures
+from deconvnet_cli.choices import MERGES
 from deconvnet_cli.explain import Explanation, explain
 from deconvnet_cli.explain_page import DECIDES, rendered
 from deconvnet_cli.figures import box_colours
@@ -25,7 +26,7 @@ from deconvnet_cli.images import read_photo
 from deconvnet_cli.proposals import ProposalSettings
 from deconvnet_cli.segmenter import SegmentSettings
 from deconvnet_cli.systems import Nets, describe
-from deconvnet_cli.weights import MERGES, load
+from deconvnet_cli.weights import load
 
 ODD = "<b>&x\"'.jpg"  # must never be seen as HTML
 SETTINGS = SegmentSettings(12, boxes=ProposalSettings(min_side=50.0))

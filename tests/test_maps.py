@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deconvnet_cli.choices import MERGES
 from deconvnet_cli.crops import Canvas
 from deconvnet_cli.maps import Ensemble, Maps, whole_map
-from deconvnet_cli.weights import MERGES
 
 SIZE = 6
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from test_bad_input import one_error_line
 
+from deconvnet_cli.choices import FCN_DEFAULT
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.maps import Ensemble
-from deconvnet_cli.systems import FCN_DEFAULT, alone, choose_nets, describe, ensemble_of
+from deconvnet_cli.systems import alone, choose_nets, describe, ensemble_of
 from deconvnet_cli.weights import DEFAULT, load, read_card, sha256, store
 
 

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deconvnet_cli.choices import (
+    BACKENDS,
+    DEFAULT,
+    ENSEMBLES,
+    FCN_DEFAULT,
+    MERGES,
+    PRECISIONS,
+    SYSTEMS,
+)
 from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +27,6 @@ if TYPE_CHECKING:
     from deconvnet_cli.segmenter import SegmentSettings
     from deconvnet_cli.systems import Nets
 
-# Names that choices need here, where torch must not be imported; a test holds them to the nets'.
-NETS = ("deconvnet-mobilenet", "deconvnet-vgg16", "fcn8s-mobilenet", "fcn8s")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -80,12 +87,12 @@ ENSEMBLE = (
     click.option(
         "--net",
         "system",
-        type=click.Choice(["deconvnet", "fcn8s", "edeconvnet"]),
+        type=click.Choice(SYSTEMS),
         help="DeconvNet, FCN-8s, or both together; by default what the weights are of.",
     ),
     click.option(
         "--ensemble",
-        type=click.Choice(["mean", "product"]),
+        type=click.Choice(ENSEMBLES),
         help="How both are put together; the weights of FCN-8s say how by default.",
     ),
     click.option(
@@ -96,15 +103,15 @@ ENSEMBLE = (
 )
 CRF_BACKEND = click.option(
     "--crf-backend",
-    type=click.Choice(["torch", "pydensecrf"]),
-    default="torch",
+    type=click.Choice(BACKENDS),
+    default=BACKENDS[0],
     show_default=True,
     help="Who computes the CRF: this tool, or the optional package pydensecrf2.",
 )
 SEGMENTING = (
     click.option(
         "--weights",
-        default="deconvnet-mobilenet",
+        default=DEFAULT,
         show_default=True,
         metavar="NAME|FILE",
         shell_complete=weights_names,
@@ -112,7 +119,7 @@ SEGMENTING = (
     ),
     click.option(
         "--fcn-weights",
-        default="fcn8s-mobilenet",
+        default=FCN_DEFAULT,
         show_default=True,
         metavar="NAME|FILE",
         shell_complete=weights_names,
@@ -122,15 +129,15 @@ SEGMENTING = (
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps"),
     click.option(
         "--precision",
-        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-        default="auto",
+        type=click.Choice(PRECISIONS),
+        default=PRECISIONS[0],
         show_default=True,
     ),
     *PROPOSALS,
     click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True),
     click.option(
         "--rule",
-        type=click.Choice(["max", "max-probability", "mean-probability", "context"]),
+        type=click.Choice(MERGES),
         help="How overlapping crops are merged; the weights say which by default.",
     ),
     click.option("--crf/--no-crf", default=False, show_default=True, help="Refine by a dense CRF."),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.options import NETS, weights_names
+from deconvnet_cli.choices import NET_NAMES
+from deconvnet_cli.commands.options import weights_names
 from deconvnet_cli.errors import printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--out", "run", required=True, type=click.Path(path_type=Path), help="Run folder.")
 @click.option(
     "--net",
-    type=click.Choice(NETS),
+    type=click.Choice(NET_NAMES),
     default="deconvnet-mobilenet",
     show_default=True,
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from deconvnet_cli.commands.options import NETS, weights_names
+from deconvnet_cli.choices import NET_NAMES
+from deconvnet_cli.commands.options import weights_names
 from deconvnet_cli.errors import UsageError, printable
 
 
@@ -60,7 +61,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: SOURCE.safetensors")
 @click.option(
     "--net",
-    type=click.Choice(NETS),
+    type=click.Choice(NET_NAMES),
     default="deconvnet-vgg16",
     show_default=True,
 )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.errors import WeightsError
 
 
@@ -63,9 +64,6 @@ MOST_CHANNELS = 65_536  # 16 times the paper's widest layer
 MOST_WIDTH = 16  # times the paper's channels
 MOST_LAYERS = 16  # of one stage of a decoder
 
-NET_NAMES = ("deconvnet-mobilenet", "deconvnet-vgg16", "fcn8s-mobilenet", "fcn8s")
-FCN_NAMES = ("fcn8s-mobilenet", "fcn8s")  # they look at the whole photo and take no boxes
-
 
 def _parts(name: str) -> tuple[type[Any], type[nn.Module], InputConvention]:
     if name == "deconvnet-mobilenet":
@@ -91,7 +89,7 @@ def build_net(name: str, settings: dict[str, Any] | None = None) -> nn.Module:
     """A net with fresh weights (on the current default device; use ``meta`` to load into it).
 
     Args:
-        name: one of ``NET_NAMES``.
+        name: one of ``choices.NET_NAMES``.
         settings: fields of the net's settings that are not the default's.
 
     Raises:
