@@ -18,11 +18,11 @@ from deconvnet_cli.figures import (
     deciders_drawn,
     frame_for,
     heat,
-    label_image,
-    overlay,
-    shown_size,
 )
-from deconvnet_cli.page import error_map
+from deconvnet_cli.label_pictures import error_map, label_image, shown_size
+from deconvnet_cli.overlay import painted
+from deconvnet_cli.selection import chosen_labels
+from deconvnet_cli.voc import palette
 
 CROP_WIDTH = 320  # pixels of a picture of an activation; the crops of both nets are no wider
 NAMED_BOXES = 8  # that are drawn broad, with their numbers, and listed first
@@ -38,10 +38,13 @@ def photo_and_labels(explanation: Explanation) -> list[Picture]:
     size = size_of(explanation)
     labels = explanation.after if explanation.refined else explanation.before
     photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
+    shown = label_image(labels, size)
+    chosen = chosen_labels(None, explanation.classes)
+    both = painted(photo, np.asarray(shown), palette(), chosen)
     return [
         Picture(photo, "the photo", "The photo"),
-        Picture(label_image(labels, size), "its labels", "The label of each pixel as a colour"),
-        Picture(overlay(explanation.photo, labels, size), "both", "The labels laid over the photo"),
+        Picture(shown, "its labels", "The label of each pixel as a colour"),
+        Picture(both, "both", "The labels laid over the photo"),
     ]
 
 

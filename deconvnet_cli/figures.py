@@ -1,4 +1,4 @@
-"""Pictures of maps: heat maps, labels, boxes, and sheets that hold several with their captions."""
+"""Pictures of maps: heat maps, boxes, and sheets that hold several with their captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deconvnet_cli.crops import Box
-from deconvnet_cli.html_parts import COLOURS, WIDEST
+from deconvnet_cli.label_pictures import shown_size
 
 Colours = dict[int, tuple[int, int, int]]  # of boxes by their numbers from 0
 INK, PAPER = (28, 30, 33), (255, 255, 255)
@@ -63,11 +63,6 @@ def ramp() -> NDArray[np.uint8]:
     return np.ascontiguousarray(cv2.applyColorMap(steps, cv2.COLORMAP_INFERNO)[0, :, ::-1])
 
 
-def shown_size(width: int, height: int, widest: int = WIDEST) -> tuple[int, int]:
-    """Width and height of a picture that is no wider than ``widest``."""
-    return min(width, widest), max(1, round(height * min(1.0, widest / width)))
-
-
 def heat(values: NDArray[np.float32], scale: Scale, size: tuple[int, int]) -> Image.Image:
     """A heat map, mode P, of h x w values in this size (width, height).
 
@@ -81,22 +76,6 @@ def heat(values: NDArray[np.float32], scale: Scale, size: tuple[int, int]) -> Im
     image = Image.fromarray(steps)
     image.putpalette(ramp().tobytes())
     return image
-
-
-def label_image(labels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """Labels in VOC's colours, mode P, in this size."""
-    image = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)
-    image.putpalette(COLOURS.tobytes())
-    return image
-
-
-def overlay(photo: Image.Image, labels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """The photo with its labels laid over it; background stays as it is."""
-    small = photo.resize(size, Image.Resampling.LANCZOS)
-    colours = label_image(labels, size)
-    objects = Image.fromarray((np.asarray(colours) > 0).astype(np.uint8) * 150)
-    small.paste(colours.convert("RGB"), mask=objects)
-    return small
 
 
 def box_colours(ranked: Sequence[int]) -> Colours:

@@ -14,8 +14,6 @@ from PIL import Image
 
 from deconvnet_cli.evaluation import Result
 from deconvnet_cli.html_parts import (
-    COLOURS,
-    WIDEST,
     cards,
     document,
     items,
@@ -23,10 +21,10 @@ from deconvnet_cli.html_parts import (
     picture,
     section,
 )
+from deconvnet_cli.label_pictures import error_map, label_image, shown_size
 from deconvnet_cli.voc import CLASSES, IGNORE
 
 Labels = NDArray[np.uint8]
-WRONG = (205, 20, 35)
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # uneven, so that rare mistakes show too
 REPORTED = "Mean IoU reported in the paper, its own weights, VOC 2012 test (not measured here)."
 
@@ -210,23 +208,11 @@ def _example(example: Example) -> str:
 
 
 def _small(example: Example) -> list[Image.Image]:
-    """Photo, truth and prediction in one size, no wider than ``WIDEST``; labels with colours."""
+    """Photo, truth and prediction in one size, as wide as a page has them."""
     height, width = example.truth.shape
-    size = (min(width, WIDEST), max(1, round(height * min(1.0, WIDEST / width))))
-    images = [example.photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)]
-    for labels in (example.truth, example.prediction):
-        image = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)
-        image.putpalette(COLOURS.tobytes())
-        images.append(image)
-    return images
-
-
-def error_map(photo: Image.Image, truth: Labels, prediction: Labels) -> Image.Image:
-    """The photo faded in grey with the wrong pixels in red; void is never wrong."""
-    faded = Image.blend(photo.convert("L"), Image.new("L", photo.size, 255), 0.5)
-    pixels = np.array(faded.convert("RGB"))
-    pixels[(truth != prediction) & (truth != IGNORE)] = WRONG
-    return Image.fromarray(pixels)
+    size = shown_size(width, height)
+    photo = example.photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return [photo, label_image(example.truth, size), label_image(example.prediction, size)]
 
 
 def _legend(example: Example) -> str:

@@ -103,6 +103,16 @@ def test_the_page_has_each_part_and_states_its_rules(text):
     assert re.findall(r"(\w+): [\d.]+ % of pixels", said) == ["background", "person", "cat"]
 
 
+def test_the_labels_are_laid_over_the_photo(found):
+    photo, labels, both = (
+        np.asarray(each.image, np.int64) for each in figures.photo_and_labels(found)
+    )
+    assert np.array_equal(labels, found.before)  # this photo is small, and shown as it is
+    changed = (both != photo).any(axis=2)
+    assert not changed[labels == 0].any()
+    assert changed[labels > 0].mean() > 0.9
+
+
 def test_the_crop_of_the_explained_box_is_shown(found):
     crop = figures.activations(found)[0].image
     assert crop.size == (224, 224) == found.explained.crop.size
