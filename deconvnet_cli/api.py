@@ -23,7 +23,7 @@ from deconvnet_cli.choices import (
     SYSTEMS,
 )
 from deconvnet_cli.coco import coco
-from deconvnet_cli.commands.options import prepare
+from deconvnet_cli.configure import prepare
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.images import Photo, photo_of
 from deconvnet_cli.label_map import class_shares

@@ -16,9 +16,9 @@ from deconvnet_cli.commands.options import (
     JSON,
     QUIET,
     apply,
-    crf_settings,
     refuse_overwriting,
 )
+from deconvnet_cli.configure import crf_settings
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
 
 if TYPE_CHECKING:

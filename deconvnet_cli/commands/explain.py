@@ -14,10 +14,9 @@ from deconvnet_cli.commands.options import (
     QUIET,
     SEGMENTING,
     apply,
-    crf_settings,
-    prepare,
     refuse_overwriting,
 )
+from deconvnet_cli.configure import crf_settings, prepare
 from deconvnet_cli.errors import UsageError, printable
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deconvnet_cli.commands.options import crf_settings, prepare
+from deconvnet_cli.configure import crf_settings, prepare
 from deconvnet_cli.errors import DatasetError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The options that several commands share, and what they stand for."""
+"""The options that several commands share; ``configure`` says what they stand for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -19,13 +19,9 @@ from deconvnet_cli.choices import (
     PRECISIONS,
     SYSTEMS,
 )
+from deconvnet_cli.configure import prepare as prepare
+from deconvnet_cli.configure import proposal_settings as proposal_settings
 from deconvnet_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from deconvnet_cli.crf import CrfSettings
-    from deconvnet_cli.proposals import ProposalSettings
-    from deconvnet_cli.segmenter import SegmentSettings
-    from deconvnet_cli.systems import Nets
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -176,67 +172,6 @@ def apply(*options: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
-
-
-def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
-    """How boxes are found, from the options in ``PROPOSALS``."""
-    from deconvnet_cli.proposals import ProposalSettings, require_ximgproc
-
-    require_ximgproc()
-    _, _, model = edges.partition(":")
-    return ProposalSettings(candidates=candidates, structured_model=Path(model) if model else None)
-
-
-def crf_settings(backend: str) -> CrfSettings:
-    """The paper's settings of the CRF, computed by ``backend``, which is there."""
-    from deconvnet_cli.crf import CrfSettings, require
-
-    settings = CrfSettings(backend=backend)
-    require(settings)
-    return settings
-
-
-def prepare(
-    system: str | None,
-    weights: str,
-    fcn_weights: str,
-    ensemble: str | None,
-    share: float | None,
-    device: str,
-    precision: str,
-    batch_size: int,
-    rule: str | None,
-    crf: bool,
-    crf_backend: str,
-    proposals: int | None,
-    plain: bool = False,
-    **boxes: Any,
-) -> tuple[Nets, SegmentSettings]:
-    """Nets on their device, and settings, from the options in ``SEGMENTING``.
-
-    Whatever can be wrong with them is found here, before the first photo.
-
-    Args:
-        plain: leave the nets as they were trained, in fp32: what others are measured against.
-    """
-    from deconvnet_cli.devices import choose_device, choose_precision
-    from deconvnet_cli.segmenter import SegmentSettings
-    from deconvnet_cli.systems import choose_nets
-
-    refinement = crf_settings(crf_backend) if crf else None
-    chosen = choose_device(device)
-    settings = SegmentSettings(
-        proposals=proposals or None,
-        until_settled=proposals == 0,
-        boxes=proposal_settings(**boxes),
-        batch_size=batch_size,
-        merge=rule,
-        crf=refinement,
-    )
-    nets = choose_nets(system, weights, fcn_weights, ensemble, share)
-    if plain:
-        return nets.plain(chosen), settings
-    return nets.ready(chosen, choose_precision(precision, chosen)), settings
 
 
 def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself") -> None:

@@ -8,13 +8,8 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.options import (
-    MAX_PIXELS,
-    PROPOSALS,
-    apply,
-    proposal_settings,
-    refuse_overwriting,
-)
+from deconvnet_cli.commands.options import MAX_PIXELS, PROPOSALS, apply, refuse_overwriting
+from deconvnet_cli.configure import proposal_settings
 
 
 @click.command("proposals")

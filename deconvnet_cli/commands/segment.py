@@ -14,10 +14,10 @@ from deconvnet_cli.commands.options import (
     QUIET,
     SEGMENTING,
     apply,
-    prepare,
     refuse_overwriting,
 )
 from deconvnet_cli.commands.output_options import OUTPUTS, SAVE_SCORES, outputs_of
+from deconvnet_cli.configure import prepare
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.outputs import Outputs
 

@@ -6,14 +6,8 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.options import (
-    QUIET,
-    SEGMENTING,
-    WORKERS,
-    apply,
-    crf_settings,
-    prepare,
-)
+from deconvnet_cli.commands.options import QUIET, SEGMENTING, WORKERS, apply
+from deconvnet_cli.configure import crf_settings, prepare
 
 
 @click.command("serve")
