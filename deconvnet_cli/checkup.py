@@ -9,13 +9,14 @@ from __future__ import annotations
 import platform
 import re
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 from deconvnet_cli import __version__
+from deconvnet_cli.checkup_gpu import gpu
 from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.findings import Check, Finding, findings
 
 PACKAGE = "deconvnet"
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -31,31 +32,8 @@ MEMORY_LIMITS = (
 ENOUGH_MEMORY = 2e9
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
-
-    Attributes:
-        name: of what was looked at.
-        state: "ok"; "note" if all works, but something could be better; "PROBLEM" if something
-            that is needed does not work.
-        text: what there is, on one line.
-        remedy: what to do about it, on one line; empty if nothing is to be done.
-    """
-
-    name: str
-    state: str
-    text: str
-    remedy: str = ""
-
-
-Check = Callable[[], Iterator[Finding]]
-
-
 def checkup() -> list[Finding]:
     """All findings, in a fixed order."""
-    from deconvnet_cli.checkup_gpu import gpu
-
     checks: tuple[tuple[str, Check], ...] = (
         ("deconvnet", tool),
         ("packages", packages),
@@ -70,18 +48,6 @@ def checkup() -> list[Finding]:
         ("folders", folders),
     )
     return [finding for name, check in checks for finding in findings(name, check)]
-
-
-def findings(name: str, check: Check) -> list[Finding]:
-    """What one check finds; a package that cannot be imported is a finding too."""
-    found: list[Finding] = []
-    try:
-        found.extend(check())
-    except (DeconvnetError, ImportError, OSError) as error:
-        # Errors of this package end with what to do.
-        remedy = "" if isinstance(error, DeconvnetError) else "install deconvnet again"
-        found.append(Finding(name, "PROBLEM", " ".join(str(error).split()), remedy))
-    return found
 
 
 def tool() -> Iterator[Finding]:

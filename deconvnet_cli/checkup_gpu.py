@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deconvnet_cli.checkup import Finding
+from deconvnet_cli.findings import Finding
 
 DEVICE = Path("/dev/nvidia0")
 BUILDS = "https://pytorch.org/get-started/locally"

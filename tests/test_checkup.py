@@ -16,6 +16,7 @@ import torch
 
 from deconvnet_cli import checkup, checkup_gpu, weights
 from deconvnet_cli.errors import ChecksumError
+from deconvnet_cli.findings import Check, Finding, findings
 
 SMI = """+-----------------------------------------------------------------------------+
 | NVIDIA-SMI {version}      Driver Version: {version}   CUDA Version: {cuda}     |
@@ -23,9 +24,9 @@ SMI = """+----------------------------------------------------------------------
 """
 
 
-def only(check: checkup.Check, name: str = "") -> checkup.Finding:
+def only(check: Check, name: str = "") -> Finding:
     """The one finding of a check."""
-    (found,) = checkup.findings(name, check)
+    (found,) = findings(name, check)
     assert "\n" not in found.text + found.remedy
     return found
 
