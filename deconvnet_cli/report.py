@@ -21,8 +21,6 @@ from deconvnet_cli.errors import OutputError, printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from deconvnet_cli.bootstrap import Comparison
-    from deconvnet_cli.evaluation import Result
     from deconvnet_cli.segmenter import Segmentation
 
 console = Console(stderr=True, highlight=False)
@@ -101,18 +99,10 @@ def image_line(
     image: str, target: Path | None, result: Segmentation, classes: tuple[str, ...]
 ) -> dict[str, Any]:
     """What is said about one segmented photo."""
-    from deconvnet_cli.label_map import class_shares
+    from deconvnet_cli.facts import facts
 
-    shares = class_shares(result.labels, classes)
-    sure = {classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
-    return {
-        "image": image,
-        "output": "-" if target is None else str(target),
-        "classes": shares,
-        "confidence": {name: sure[name] for name in shares if name in sure},
-        "proposals": result.proposals,
-        "ms": result.ms,
-    }
+    named = {"image": image, "output": "-" if target is None else str(target)}
+    return {**named, **facts(result, classes)}
 
 
 def segmented(
@@ -137,125 +127,6 @@ def segmented(
     shares = ", ".join(f"{name} {share:.0%}" for name, share in line["classes"].items())
     effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
     say(f"{line['image']} -> {line['output']}: {shares} ({effort})")
-
-
-def results(
-    rows: Mapping[str, Result],
-    answers: Sequence[tuple[str, str, float, Comparison]],
-    *,
-    quiet: bool,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
-    """What an evaluation says: a table for people, and JSON or CSV for programs."""
-    from deconvnet_cli.evaluation import csv_rows, summary
-    from deconvnet_cli.scoreboard import REPORTED
-    from deconvnet_cli.voc import CLASSES
-
-    lines = [
-        {"row": name, **summary(result, CLASSES), "reported": REPORTED.get(name)}
-        for name, result in rows.items()
-    ]
-    if not quiet:
-        class_table(rows, CLASSES)
-        row_table(rows, REPORTED)
-        for answer in answers:
-            say(comparison_text(*answer))
-    if as_json and len(lines) == 1:
-        json_line(lines[0])
-    elif as_json:
-        json_line({"rows": lines, "comparisons": [comparison_line(*found) for found in answers]})
-    if as_csv:
-        standard_output(csv_rows(lines).encode())
-
-
-def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
-    """IoU by class, a column a row of the table; of a single row Boundary IoU as well."""
-    table = Table(box=None)
-    table.add_column("class")
-    columns = {name: result.scores.iou for name, result in rows.items()}
-    if len(columns) == 1:
-        columns = {"IoU": next(iter(columns.values()))}
-        columns["Boundary IoU"] = next(iter(rows.values())).boundary_iou
-    for name in columns:
-        table.add_column(Text(printable(name)), justify="right", overflow="fold")
-    for label, name in enumerate(classes):
-        values = (column[label] for column in columns.values())
-        table.add_row(name, *("absent" if value is None else f"{value:.3f}" for value in values))
-    console.print(table)
-
-
-def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) -> None:
-    """A line a row: mean IoU with its interval and the other means."""
-    table = Table(box=None)
-    table.add_column("", no_wrap=True)
-    known = any(reported.get(name) is not None for name in rows)
-    for name in ("mIoU", "95 %", "pixel", "mean", "fwIoU", "bIoU", *(["paper*"] if known else [])):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, result in rows.items():
-        found = result.scores
-        low, high = result.interval
-        papers = reported.get(name)
-        cells = ["" if papers is None else f"{papers:.1f}"] if known else []
-        table.add_row(
-            Text(printable(name)),
-            f"{found.mean_iou:.4f}",
-            f"{low:.3f}-{high:.3f}",
-            f"{found.pixel_accuracy:.4f}",
-            f"{found.mean_accuracy:.4f}",
-            f"{found.frequency_weighted_iou:.4f}",
-            f"{result.mean_boundary_iou:.4f}",
-            *cells,
-        )
-    console.print(table)
-    last = list(rows.values())[-1]
-    text = (
-        f"{last.images} images; means over {last.scores.averaged} of {len(last.scores.iou)} "
-        "classes (absent ones left out)"
-    )
-    text += "\npixel, mean: accuracy; fwIoU: frequency-weighted IoU; bIoU: Boundary IoU"
-    if known:
-        text += "\n* per cent, reported for the paper's own weights on VOC 2012 test: not ours"
-    console.print(text)
-
-
-def comparison_line(first: str, second: str, found: float, by: Comparison) -> dict[str, Any]:
-    """A comparison of two runs as plain values."""
-    return {
-        "first": first,
-        "second": second,
-        "difference": found,
-        "interval": [by.low, by.high],
-        "better": by.above,
-    }
-
-
-def comparison_text(first: str, second: str, found: float, by: Comparison) -> str:
-    """A comparison of two runs as a sentence."""
-    return (
-        f"{first} - {second}: {found:+.4f} mean IoU, 95 % interval {by.low:+.4f} to "
-        f"{by.high:+.4f}; better in {by.above:.0%} of the paired resamples"
-    )
-
-
-def comparison(
-    first: str, second: str, found: float, by: Comparison, *, quiet: bool, as_json: bool
-) -> None:
-    """One comparison, for people and for programs."""
-    if not quiet:
-        say(comparison_text(first, second, found, by))
-    if as_json:
-        json_line(comparison_line(first, second, found, by))
-
-
-def sweep(ious: Mapping[str, float], *, quiet: bool, as_json: bool) -> None:
-    """Mean IoU by settings of the CRF, the best first."""
-    order = sorted(ious, key=lambda name: -ious[name])
-    if not quiet:
-        table(("CRF", "mean IoU"), [(name, f"{ious[name]:.4f}") for name in order])
-    if as_json:
-        for name in order:
-            json_line({"crf": name, "mean_iou": ious[name]})
 
 
 def problems(lines: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 from test_bad_input import one_error_line
 
-from deconvnet_cli import report, segmenter, weights
+from deconvnet_cli import report, report_scores, segmenter, weights
 from deconvnet_cli.images import label_png, read_photo
 from deconvnet_cli.maps import Ensemble
 from deconvnet_cli.metrics import Scores
@@ -256,7 +256,7 @@ def test_what_is_absent_is_said_in_every_way(monkeypatch):
     printed: list[bytes] = []
     monkeypatch.setattr(report, "standard_output", printed.append)
     rows = {"[/red]": found, "[b]": found}
-    report.results(rows, [], quiet=False, as_json=True, as_csv=True)
+    report_scores.results(rows, [], quiet=False, as_json=True, as_csv=True)
     line, table = (data.decode() for data in printed)
     assert json.loads(line)["rows"][0]["iou"]["tvmonitor"] is None
     assert "NaN" not in line

@@ -91,9 +91,12 @@ def test_json(server, nets):
     response = server.post("/segment?output=json", content=FIRST)
     assert response.headers["content-type"] == "application/json"
     found = response.json()
-    assert found.keys() == {"size", "classes", "proposals", "ms"}
+    assert found.keys() == {"size", "classes", "confidence", "proposals", "ms"}
     assert found["size"] == {"width": 60, "height": 40}
     assert found["classes"] == class_shares(right.labels, nets.classes)
+    sure = {nets.classes[label]: mean for label, mean in right.confidence.items()}
+    assert list(found["confidence"]) == list(found["classes"])
+    assert found["confidence"] == pytest.approx(sure, abs=1e-4)
     assert found["proposals"] == right.proposals
     assert found["ms"].keys() == {"proposals", "net", "labels"} == right.ms.keys()
     timing = ", ".join(f"{stage};dur={ms}" for stage, ms in found["ms"].items())

@@ -124,7 +124,7 @@ def test_what_is_downloaded(browser, serve, nets, tmp_path):
     assert (tmp_path / names[0]).read_bytes() == label_png(right.labels)
     found = json.loads((tmp_path / names[2]).read_text())
     assert found["classes"] == class_shares(right.labels, nets.classes)
-    assert found.keys() == {"size", "classes", "proposals", "ms"}
+    assert found.keys() == {"size", "classes", "confidence", "proposals", "ms"}
     over = np.asarray(Image.open(tmp_path / names[1]).convert("RGB")).astype(float)
     photo = np.asarray(PHOTO).astype(float)
     mixed = 0.4 * photo + 0.6 * palette()[right.labels]

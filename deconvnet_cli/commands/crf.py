@@ -83,6 +83,7 @@ def command(
         return refinable(path, photo, system, ensemble, share)
 
     if grid:
+        from deconvnet_cli import report_scores
         from deconvnet_cli.voc import open_tree
 
         tree = open_tree(voc_root)  # type: ignore[arg-type]
@@ -90,7 +91,7 @@ def command(
         with report.progress(quiet) as progress:
             tracked = progress.track(list(files.items()), description="crf")
             ious = sweep(tracked, choices, read, tree)
-        report.sweep(ious, quiet=quiet, as_json=as_json)
+        report_scores.sweep(ious, quiet=quiet, as_json=as_json)
         return
     failed = 0
     with report.progress(quiet) as progress:

@@ -104,11 +104,11 @@ def command(
         check_running(files, predictions, allow_missing, scores, table, options["system"])
     check_outputs(files, output, page)
 
-    from deconvnet_cli import report
+    from deconvnet_cli import report_scores
     from deconvnet_cli.scoreboard import comparisons, write_tallies
 
     if compare:
-        report.comparison(*compared(files), quiet=quiet, as_json=as_json)
+        report_scores.comparison(*compared(files), quiet=quiet, as_json=as_json)
         return
     about: dict[str, Any] = {}
     if merge:
@@ -135,7 +135,8 @@ def command(
     if output is not None:
         write_tallies(output, tallies, about)
     results = {name: tally.result() for name, tally in tallies.items()}
-    report.results(results, comparisons(tallies), quiet=quiet, as_json=as_json, as_csv=as_csv)
+    answers = comparisons(tallies)
+    report_scores.results(results, answers, quiet=quiet, as_json=as_json, as_csv=as_csv)
     if page is not None:
         write_page(page, tree, board, about, max_pixels)
 

@@ -6,12 +6,12 @@ import base64
 import io
 import json
 import re
-from collections.abc import Mapping
 from typing import Literal
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from deconvnet_cli.facts import facts
 from deconvnet_cli.images import label_png
 from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.overlay import overlay
@@ -73,20 +73,8 @@ def content(
         buffer = io.BytesIO()
         shown.save(buffer, "PNG", compress_level=1)  # of a photo more takes seconds for little
         return buffer.getvalue(), "image/png"
-    return json.dumps(facts(result, classes, embed=embed)).encode(), "application/json"
-
-
-def facts(
-    result: Segmentation, classes: tuple[str, ...], *, embed: bool = False
-) -> Mapping[str, object]:
-    """What is known of a segmented photo, as plain values."""
     height, width = result.labels.shape
-    known = {
-        "size": {"width": width, "height": height},
-        "classes": class_shares(result.labels, classes),
-        "proposals": result.proposals,
-        "ms": result.ms,
-    }
+    said = {"size": {"width": width, "height": height}, **facts(result, classes)}
     if embed:
-        known["labels_png"] = base64.b64encode(label_png(result.labels)).decode()
-    return known
+        said["labels_png"] = base64.b64encode(label_png(result.labels)).decode()
+    return json.dumps(said).encode(), "application/json"
