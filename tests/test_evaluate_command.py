@@ -484,6 +484,22 @@ USAGE = {
     "missing of a net": (("--voc-root", "VOC", "--allow-missing"), "--predictions"),
     "a table of pngs": (("--voc-root", "VOC", "--predictions", "OUT", "--table"), "--scores"),
     "a table of one net": (("--voc-root", "VOC", "--table", "--net", "fcn8s"), "leave out --net"),
+    "merge and weights": (("--merge", "FILE", "--weights", "w"), "leave out --weights"),
+    "merge and a limit": (("--merge", "FILE", "--limit", "3"), "leave out --limit"),
+    "compare and a list": (("--compare", "FILE", "FILE", "--split", "val"), "leave out --split"),
+    "weights of scores": (
+        ("--voc-root", "VOC", "--scores", "OUT", "--weights", "deconvnet-mobilenet"),
+        "leave out --weights",
+    ),
+    "boxes of scores": (
+        ("--voc-root", "VOC", "--scores", "OUT", "--proposals", "5"),
+        "leave out --proposals",
+    ),
+    "a net of pngs": (
+        ("--voc-root", "VOC", "--predictions", "OUT", "--net", "fcn8s"),
+        "leave out --net",
+    ),
+    "pngs refined": (("--voc-root", "VOC", "--predictions", "OUT", "--crf"), "leave out --crf"),
     "no folder": (("--voc-root", "VOC", "-o", "none/x.json"), "no such folder"),
     "no folder of a page": (("--voc-root", "VOC", "--report", "none/x.html"), "no such folder"),
     "one file for two": (("--voc-root", "VOC", "-o", "x", "--report", "./x"), "two names"),

@@ -17,6 +17,7 @@ from deconvnet_cli.commands.options import (
     SHARD,
     WORKERS,
     apply,
+    refuse_given,
     refuse_overwriting,
 )
 from deconvnet_cli.errors import DatasetError, UsageError
@@ -26,6 +27,24 @@ if TYPE_CHECKING:
     from deconvnet_cli.evaluation import Tally
     from deconvnet_cli.scoreboard import Scoreboard
     from deconvnet_cli.voc import VocTree
+
+# Parameters that mean something with --merge and --compare; those of running nets; and those of
+# what is made of their maps.
+READING = frozenset(["files", "merge", "compare", "output", "as_csv", "quiet", "as_json"])
+OF_MAPS = frozenset(["system", "ensemble", "share", "crf", "crf_backend"])
+OF_A_RUN = frozenset(
+    [
+        "weights",
+        "fcn_weights",
+        "device",
+        "precision",
+        "batch_size",
+        "rule",
+        "proposals",
+        "candidates",
+        "edges",
+    ]
+)
 
 
 @click.command("evaluate")
@@ -60,7 +79,10 @@ if TYPE_CHECKING:
 )
 @click.option("--csv", "as_csv", is_flag=True, help="The rows as CSV on standard output.")
 @apply(SHARD, WORKERS, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     files: tuple[Path, ...],
     voc_root: Path | None,
     split: str,
@@ -91,17 +113,9 @@ def command(
     if as_json and as_csv:
         raise UsageError("--json and --csv both want standard output; give one of them")
     if merge or compare:
-        sources = {
-            "--voc-root": voc_root,
-            "--predictions": predictions,
-            "--scores": scores,
-            "--table": table,
-            "--shard": shard,
-            "--report": page,
-        }
-        check_reading(merge, compare, output, as_csv, [name for name in sources if sources[name]])
+        check_reading(context, merge, compare, output, as_csv)
     else:
-        check_running(files, predictions, allow_missing, scores, table, options["system"])
+        check_running(context, files, predictions, allow_missing, scores, table, options["system"])
     check_outputs(files, output, page)
 
     from deconvnet_cli import report_scores
@@ -142,18 +156,19 @@ def command(
 
 
 def check_reading(
-    merge: bool, compare: bool, output: Path | None, as_csv: bool, sources: list[str]
+    context: click.Context, merge: bool, compare: bool, output: Path | None, as_csv: bool
 ) -> None:
     """Raise UsageError unless the options fit a command that reads FILEs."""
     if merge and compare:
         raise UsageError("--merge and --compare are two things to do; give one of them")
-    if sources:
-        raise UsageError(f"--merge and --compare read files of counts; leave out {sources[0]}")
+    others = context.params.keys() - READING
+    refuse_given(context, others, "--merge and --compare read files of counts")
     if compare and (output is not None or as_csv):
         raise UsageError("--compare writes no counts; leave out -o and --csv")
 
 
 def check_running(
+    context: click.Context,
     files: tuple[Path, ...],
     predictions: Path | None,
     allow_missing: bool,
@@ -170,6 +185,10 @@ def check_running(
         raise UsageError("--allow-missing goes with --predictions")
     if table and predictions is not None:
         raise UsageError("--table needs scores, which label PNGs are not; see --scores")
+    if scores is not None:
+        refuse_given(context, OF_A_RUN, "--scores are of nets that were run before")
+    if predictions is not None:
+        refuse_given(context, OF_A_RUN | OF_MAPS, "--predictions are scored as they are")
     if table and system not in (None, "edeconvnet"):
         raise UsageError(f"--table has rows of all nets; leave out --net {system}")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from deconvnet_cli.choices import (
     BACKENDS,
@@ -172,6 +173,18 @@ def apply(*options: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+def refuse_given(context: click.Context, names: Collection[str], why: str) -> None:
+    """Raise UsageError if one of these options, by its parameter's name, was given all the same.
+
+    Args:
+        why: nothing would come of it, as a sentence to which "leave out --it" is added.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{why}; leave out {parameter.opts[-1]}")
 
 
 def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself") -> None:
