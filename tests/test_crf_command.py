@@ -289,6 +289,7 @@ def test_wrong_usage(deconvnet, stored, voc, tmp_path):
         ((), "either -o DIR"),
         (("-o", tmp_path / "out", *grid, "--voc-root", voc), "either -o DIR"),
         (grid, "--voc-root"),
+        (("-o", tmp_path / "out", "--voc-root", voc), "for --grid; leave it out"),
     ):
         one_error_line(deconvnet("crf", stored, *options), 2, words)
     assert deconvnet("crf", "-o", tmp_path / "out").exit_code == 2
@@ -296,6 +297,11 @@ def test_wrong_usage(deconvnet, stored, voc, tmp_path):
     for source in (tmp_path / "empty", tmp_path / "none", tmp_path / "none.npz"):
         result = deconvnet("crf", source, "-o", tmp_path / "out")
         one_error_line(result, 2, str(source), "no stored scores", "--save-scores")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "manifest.1-of-2.jsonl").write_text("")
+    result = deconvnet("crf", stored, "-o", tmp_path / "made")
+    one_error_line(result, 2, "made: has the labels of a batch", "give another folder")
+    assert len(list((tmp_path / "made").iterdir())) == 1
     result = deconvnet("crf", tmp_path / "photos" / "a.png", "-o", tmp_path / "out")
     one_error_line(result, 1, "a.png: damaged scores")
     one_error_line(deconvnet("crf", stored, *grid, "--voc-root", tmp_path), 1, "not a VOC tree")

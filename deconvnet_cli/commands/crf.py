@@ -20,6 +20,7 @@ from deconvnet_cli.commands.options import (
 )
 from deconvnet_cli.configure import crf_settings
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
+from deconvnet_cli.manifest import MANIFESTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +74,12 @@ def command(
         raise UsageError("give either -o DIR, for labels, or --grid, for scores")
     if grid and voc_root is None:
         raise UsageError("--grid needs the masks: --voc-root DIR")
+    if output and voc_root is not None:
+        raise UsageError("--voc-root has the masks for --grid; leave it out")
+    if output and any(output.glob(MANIFESTS)):
+        raise UsageError(
+            f"{output}: has the labels of a batch, which would be replaced; give another folder"
+        )
 
     from deconvnet_cli import report
 
