@@ -7,11 +7,19 @@ import torch
 from lively_nets import SETTINGS, lively
 from torch import nn
 
-from deconvnet_cli.nets.prepare import as_convolution, prepared
+from deconvnet_cli.nets import fused, prepare
+from deconvnet_cli.nets.fused import FusedConvolution, fuse
+from deconvnet_cli.nets.prepare import PointDeconvolution, as_convolution, prepared
+
+needs_fused = pytest.mark.skipif(not fused.has_fused_kernels(), reason="no such kernels here")
 
 
+@pytest.mark.parametrize(
+    "kernels", [pytest.param(True, marks=needs_fused), False], ids=["fused", "one by one"]
+)
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_same_scores_with_nothing_left_to_fold(name):
+def test_the_same_scores_with_nothing_left_to_fold(name, kernels, monkeypatch):
+    monkeypatch.setattr(prepare, "has_fused_kernels", lambda: kernels)
     net = lively(name)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     ready = prepared(net)
@@ -24,6 +32,9 @@ def test_the_same_scores_with_nothing_left_to_fold(name):
     assert not left
     strided = {m.stride for m in ready.modules() if isinstance(m, nn.ConvTranspose2d)}
     assert (1, 1) not in strided
+    if kernels:
+        rows = [module for module in ready.modules() if isinstance(module, nn.Sequential)]
+        assert not any(isinstance(child, nn.ReLU | nn.ReLU6) for row in rows for child in row)
     assert not any(parameter.requires_grad for parameter in ready.parameters())
     assert all(torch.equal(net.float().state_dict()[key], value) for key, value in before.items())
 
@@ -34,3 +45,36 @@ def test_a_deconvolution_of_stride_1_is_a_convolution(kernel, padding):
     layer = nn.ConvTranspose2d(4, 6, kernel, padding=padding)
     x = torch.randn(2, 4, 9, 8)
     torch.testing.assert_close(as_convolution(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 2)])
+def test_a_deconvolution_of_a_pixel_is_a_product_and_of_more_pixels_right_too(height, width):
+    torch.manual_seed(0)
+    layer = nn.ConvTranspose2d(4, 6, (7, 5))
+    x = torch.randn(2, 4, height, width)
+    torch.testing.assert_close(PointDeconvolution(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@needs_fused
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU6()])
+def test_a_convolution_that_activates_itself(activation):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8).requires_grad_(False)
+    separate = nn.Sequential(layer, nn.Identity(), activation, nn.Conv2d(8, 4, 1))
+    x = torch.randn(2, 8, 9, 7) * 20
+    expected = separate(x)
+    assert layer(x).max() > 6 and layer(x).min() < 0
+    fuse(separate)
+    assert isinstance(separate[0], FusedConvolution)
+    assert isinstance(separate[2], nn.Identity)
+    assert type(separate[3]) is nn.Conv2d, "no activation follows it"
+    torch.testing.assert_close(separate(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@needs_fused
+def test_elsewhere_than_on_a_cpu_the_activation_comes_after_the_convolution():
+    layer = FusedConvolution(nn.Conv2d(3, 5, 3), nn.ReLU6()).to("meta")
+    seen = []
+    layer.activation.register_forward_hook(lambda *_: seen.append(True))
+    assert layer(torch.empty(1, 3, 8, 8, device="meta")).shape == (1, 5, 6, 6)
+    assert seen

@@ -21,7 +21,9 @@ BatchNorm and ReLU. Names are those of the released definition with ``_`` in the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -130,11 +132,12 @@ class DeconvNet(nn.Module):
             self.add_module(layer.norm, BatchNorm(outputs))
             inputs = outputs
         self.add_module(SCORE, nn.Conv2d(inputs, settings.classes, 1))
+        # Set to nothing by prepare.py, whose layers activate themselves.
+        self.activate: Callable[[Tensor], Tensor] = partial(F.relu, inplace=True)
 
     def _block(self, layers: tuple[Layer, ...], x: Tensor) -> Tensor:
         for layer in layers:
-            x = getattr(self, layer.norm)(getattr(self, layer.name)(x))
-            x = F.relu(x, inplace=True)
+            x = self.activate(getattr(self, layer.norm)(getattr(self, layer.name)(x)))
         return x
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -1,7 +1,8 @@
 """A net made ready to predict: the same function with less to do.
 
 BatchNorm is folded into the convolution before it, and a deconvolution of stride 1 becomes the
-convolution it is, for which CPUs and GPUs have better kernels. A prepared net cannot be trained.
+convolution it is, for which CPUs and GPUs have better kernels. Where a CPU can, a convolution does
+the activation after it as well. A prepared net cannot be trained.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import copy
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from deconvnet_cli.nets.deconvnet import LAYERS, DeconvNet
+from deconvnet_cli.nets.deconvnet import FULLY_CONNECTED, LAYERS, DeconvNet
+from deconvnet_cli.nets.fused import FusedConvolution, fuse, has_fused_kernels
 
 
 @torch.no_grad()
@@ -31,10 +34,14 @@ def prepared(net: nn.Module) -> nn.Module:
         if isinstance(module, nn.Sequential):
             for index in range(len(module) - 1):
                 fold(module, str(index), str(index + 1))
+    if isinstance(net, DeconvNet):
+        net.fc6_deconv = PointDeconvolution(cast(nn.ConvTranspose2d, net.fc6_deconv))
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.ConvTranspose2d) and child.stride == (1, 1):
                 setattr(module, name, as_convolution(child))
+    if has_fused_kernels():
+        fuse_activations(net)
     return net.requires_grad_(False)
 
 
@@ -56,6 +63,46 @@ def fold(parent: nn.Module, layer: str, norm: str) -> None:
     )
     convolution.weight, convolution.bias = weight, bias
     setattr(parent, norm, nn.Identity())
+
+
+def fuse_activations(net: nn.Module) -> None:
+    """Let convolutions activate what they put out themselves (``fused.py``)."""
+    if isinstance(net, DeconvNet):
+        for layer in LAYERS:
+            if layer in FULLY_CONNECTED:  # on one pixel, where fused kernels are the slower ones
+                setattr(net, layer.norm, nn.ReLU(inplace=True))
+            else:
+                setattr(net, layer.name, FusedConvolution(getattr(net, layer.name), nn.ReLU()))
+        net.activate = nn.Identity()
+    for module in list(net.modules()):
+        if isinstance(module, nn.Sequential):
+            fuse(module)
+
+
+class PointDeconvolution(nn.Module):
+    """A deconvolution of stride 1 without padding, quick where its input is a single pixel.
+
+    Its output is then its kernels, weighted by the pixel's channels: one matrix product. As a
+    convolution it would mostly multiply by padding.
+    """
+
+    def __init__(self, layer: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.kernel = cast(tuple[int, int], layer.kernel_size)
+        # One row for each pixel of the kernel and channel of the output, the channels together.
+        self.weight = nn.Parameter(layer.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous())
+        self.bias = layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, _, height, width = x.shape
+        down, across = self.kernel
+        kernels = F.linear(x.permute(0, 2, 3, 1).flatten(1, 2), self.weight)
+        if (height, width) == (1, 1):
+            y = kernels.view(count, down, across, -1).permute(0, 3, 1, 2)
+        else:
+            columns = kernels.view(count, height * width, down * across, -1).transpose(2, 3)
+            y = F.fold(columns.flatten(2).mT, (height + down - 1, width + across - 1), self.kernel)
+        return y if self.bias is None else y + self.bias[:, None, None]
 
 
 def as_convolution(layer: nn.ConvTranspose2d) -> nn.Conv2d:
