@@ -30,7 +30,7 @@ def score(crops: Tensor, weights: Weights) -> Tensor:
     layout = torch.channels_last if rows else torch.contiguous_format
     inputs = weights.card.input.prepare(crops.to(like.device))
     scores: Tensor = weights.net(inputs.to(like.dtype).contiguous(memory_format=layout))
-    return scores.float().to(merge_device(like.device)).contiguous()
+    return scores.contiguous().float().to(merge_device(like.device))
 
 
 def cutter(photo: Image.Image, device: torch.device) -> Cutter:

@@ -209,3 +209,13 @@ def test_loss_by_hand():
     assert loss.item() == pytest.approx(((log_sum - 2) + log_sum) / 2)
     nothing = torch.full_like(labels, IGNORE)
     assert objective(torch.zeros(1, 3, 2, 2), nothing).item() == 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_predicted_scores_are_the_trained_ones_as_planes(layout):
+    net = DeconvNetMobile(MobileNetSettings(head=8)).eval().to(memory_format=layout)
+    x = torch.randn(2, 3, 32, 48).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        scores = net(x)
+        torch.testing.assert_close(scores, net.forward_with_coarse(x)[0])
+    assert scores.is_contiguous()

@@ -163,21 +163,25 @@ class DeconvNetMobile(MobileNetEncoder):
         """A fresh net of these widths whose encoder computes what the published one does."""
         return DeconvNetMobile(self.settings, strided=True)
 
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The decoder's scores and the coarse ones, both N x 21 x H x W."""
+        height, width = x.shape[2:]
+        x, switches = self.encode(x)
+        features, coarse = self.head(x)
+        return self.decode(features, switches), self.enlarge(coarse, (height, width))
+
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores, and the coarse scores that are a part of them (both N x 21 x H x W).
 
         In training the coarse scores have a loss of their own, so that the head keeps telling
         classes apart while the decoder learns shapes.
         """
-        height, width = x.shape[2:]
-        x, switches = self.encode(x)
-        features, coarse = self.head(x)
-        coarse = self.enlarge(coarse, (height, width))
-        scores = self.decode(features, switches)
+        scores, coarse = self._parts(x)
         if scores.is_contiguous(memory_format=torch.channels_last):
             # A sum of two layouts takes several times as long as a change of one and a sum.
             coarse = coarse.contiguous(memory_format=torch.channels_last)
         return scores + coarse, coarse
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.forward_with_coarse(x)[0]
+        scores, coarse = self._parts(x)
+        return scores.contiguous() + coarse  # planes: what is done with scores is done by class
