@@ -20,8 +20,8 @@ from deconvnet_cli.activations import Activation, Look, choose_channels, look_ag
 from deconvnet_cli.crf import CrfSettings
 from deconvnet_cli.crops import Box, Canvas, cut
 from deconvnet_cli.errors import DeviceError, UsageError
-from deconvnet_cli.label_map import enlarge_and_label, mean_confidence
-from deconvnet_cli.merge_watch import MergeWatch, labels_of
+from deconvnet_cli.label_map import enlarge_and_label, labels_of, mean_confidence
+from deconvnet_cli.merge_watch import MergeWatch
 from deconvnet_cli.segmenter import (
     Scored,
     Segmentation,

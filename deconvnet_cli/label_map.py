@@ -12,6 +12,23 @@ from torch import Tensor
 BAND_PIXELS = 1 << 17  # of a large photo that are scored at full size at a time
 
 
+def winners(scores: Tensor) -> Tensor:
+    """The greatest of C x H x W scores, uint8 H x W where they are; the first of equals.
+
+    Of a pixel that has a score of NaN it is 0. An eighth of the time of ``argmax``, which torch
+    does not do several pixels at a time on a CPU.
+    """
+    labels = torch.arange(len(scores), dtype=torch.uint8, device=scores.device)[:, None, None]
+    beaten = (scores < scores.amax(0)).view(torch.uint8).neg_()  # 255 where it is
+    return beaten.bitwise_or_(labels).amin(0)
+
+
+def labels_of(scores: Tensor) -> NDArray[np.uint8]:
+    """Labels uint8 H x W of C x H x W scores, see :func:`winners`."""
+    labels: NDArray[np.uint8] = winners(scores).cpu().numpy()
+    return labels
+
+
 def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uint8]:
     """Labels at height x width from C x H x W scores, a band of rows at a time.
 
@@ -19,7 +36,7 @@ def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uin
     """
     rows, columns = merged.shape[1:]
     if (rows, columns) == (height, width):
-        return merged.argmax(0).to(torch.uint8).cpu().numpy()
+        return labels_of(merged)
     labels = np.empty((height, width), np.uint8)
     band_rows = max(1, BAND_PIXELS // width)
     for top in range(0, height, band_rows):
@@ -38,7 +55,7 @@ def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uin
         below = (above + 1).clamp_max(rows - 1)
         part = (at - above)[None, :, None]
         band = torch.lerp(wide[:, above - first], wide[:, below - first], part)
-        labels[top:bottom] = band.argmax(0).to(torch.uint8).cpu().numpy()
+        labels[top:bottom] = labels_of(band)
     return labels
 
 
@@ -51,7 +68,7 @@ def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> 
         labels: of that map, to save looking for them; in another size they are looked for.
     """
     known = labels.shape == merged.shape[1:]
-    won = torch.from_numpy(labels).to(merged.device) if known else merged.argmax(0)
+    won = torch.from_numpy(labels).to(merged.device) if known else winners(merged)
     best = merged.amax(0)
     if raw:
         best = 1 / (merged - best).exp_().sum(0)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deconvnet_cli.crops import Box, Canvas
+from deconvnet_cli.label_map import labels_of
 
 COUNTS = (1, 5, 10, 20, 50)  # boxes, of the paper's figure 6 and beyond
 NOBODY = -1
@@ -76,8 +77,3 @@ class MergeWatch:
         if counts[0]:
             return 0
         return max(0, int(self.by[label].flatten()[self.best[label].argmax()]))
-
-
-def labels_of(scores: Tensor) -> NDArray[np.uint8]:
-    """Labels uint8 H x W of C x H x W scores."""
-    return scores.argmax(0).to(torch.uint8).cpu().numpy()
