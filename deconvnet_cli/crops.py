@@ -100,8 +100,10 @@ class Canvas:
             return scores[:, :0, :0]
         values = scores if self.rule == "max" else scores.softmax(0)
         size = (y1 - y0, x1 - x0)
+        # The same where nothing shrinks, but slower.
+        antialias = size[0] < scores.shape[1] or size[1] < scores.shape[2]
         back = F.interpolate(
-            values[None], size=size, mode="bilinear", align_corners=False, antialias=True
+            values[None], size=size, mode="bilinear", align_corners=False, antialias=antialias
         )[0]
         inside = back[:, top - y0 : bottom - y0, left - x0 : right - x0]
         if self.whole is not None and box == (0, 0, width, height):
@@ -116,12 +118,17 @@ class Canvas:
         self.covered[top:bottom, left:right] += 1
         return inside
 
-    def scores(self) -> Tensor:
-        """The merged map, C x H x W: raw scores (rule max) or unnormalised probabilities."""
+    def scores(self, step: int = 1) -> Tensor:
+        """The merged map, C x H x W: raw scores (rule max) or unnormalised probabilities.
+
+        Args:
+            step: of every so many rows and columns only one, the first.
+        """
+        merged, covered = self.merged[:, ::step, ::step], self.covered[::step, ::step]
         if self.rule in ("mean-probability", "context"):
-            mean = self.merged / self.covered.clamp_min(1)
+            mean = merged / covered.clamp_min(1)
             if self.whole is None:
                 return mean
-            whole = self.whole / max(1, self.wholes)
-            return torch.where(self.covered > 0, torch.lerp(whole, mean, CROPS_SHARE), whole)
-        return self.merged
+            whole = self.whole[:, ::step, ::step] / max(1, self.wholes)
+            return torch.where(covered > 0, torch.lerp(whole, mean, CROPS_SHARE), whole)
+        return merged

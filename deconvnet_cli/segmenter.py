@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deconvnet_cli.crf import CrfSettings, refine
 from deconvnet_cli.crops import Box, Canvas
-from deconvnet_cli.label_map import enlarge_and_label, mean_confidence
+from deconvnet_cli.label_map import enlarge_and_label, mean_confidence, winners
 from deconvnet_cli.maps import Ensemble, Maps, whole_map
 from deconvnet_cli.proposals import ProposalSettings, propose
 from deconvnet_cli.scoring import score_crops, score_whole
@@ -192,7 +192,7 @@ def merge_crops(
             observe(count - 1, box, merged, canvas)
         if not settings.until_settled or count % CHECK_EVERY != 1:
             continue
-        labels = canvas.scores()[:, ::4, ::4].argmax(0)  # one pixel in 16 tells as much
+        labels = winners(canvas.scores(step=4))  # one pixel in 16 tells as much
         if before is not None and count > 1 and (labels != before).float().mean() < SETTLED:
             break
         before = labels

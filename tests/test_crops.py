@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from deconvnet_cli.crops import CROPS_SHARE, Canvas, cut, cut_mask, cut_on_device
@@ -81,6 +82,25 @@ def test_scores_go_back_to_the_size_of_their_box():
     expected = [min(max((x + 0.5) / 2 - 0.5, 0), 3) for x in range(8)]
     assert canvas.scores()[0, 3, 4:12].tolist() == pytest.approx(expected)
     assert canvas.scores()[0, :, :4].abs().sum() == 0
+
+
+@pytest.mark.parametrize("size", [(40, 50), (16, 16), (40, 9), (9, 40), (9, 9)])
+def test_crops_go_back_as_an_antialiased_photo_would(size):
+    torch.manual_seed(0)
+    scores = torch.randn(3, 16, 16)
+    canvas = Canvas(3, *size, "max")
+    merged = canvas.add(scores, (0, 0, size[1], size[0]))
+    expected = F.interpolate(scores[None], size=size, mode="bilinear", antialias=True)[0]
+    torch.testing.assert_close(merged, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rule", ["max", "max-probability", "mean-probability", "context"])
+def test_every_third_row_and_column_of_the_map(rule):
+    torch.manual_seed(0)
+    canvas = Canvas(3, 20, 30, rule)
+    for box in ((0, 0, 30, 20), (3, 2, 17, 11), (-5, 8, 12, 25)):
+        canvas.add(torch.randn(3, 8, 8), box)
+    assert torch.equal(canvas.scores(step=3), canvas.scores()[:, ::3, ::3])
 
 
 def test_a_crop_over_the_edge_is_black_there():

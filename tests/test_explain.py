@@ -149,7 +149,7 @@ def test_the_most_telling_box_by_hand():
     whole, left, right = (0, 0, 4, 4), (-1, 0, 1, 4), (1, 0, 5, 4)
 
     def plane(size: tuple[int, int], first: float, second: float) -> torch.Tensor:
-        return torch.stack((torch.full(size, first), torch.full(size, second)))
+        return torch.stack([torch.full(size, float(value)) for value in (first, second)])
 
     # Columns 2 to 4 go to the third box, column 1 to the second; the whole photo says less.
     said = [plane((4, 4), 0, 1), plane((4, 2), 0, 2), plane((4, 4), 0, 3)]
