@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 
 from deconvnet_cli.facts import facts
 from deconvnet_cli.images import label_png
-from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.overlay import overlay
 from deconvnet_cli.segmenter import Segmentation
 from deconvnet_cli.voc import palette
