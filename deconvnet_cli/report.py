@@ -9,10 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import progress as bars
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 console = Console(stderr=True, highlight=False)
 UNFOLDED = 10_000  # columns: wider than any table here
+FOLDED = 20  # columns: the last column of a table is never folded to less
 
 
 class PaceColumn(bars.ProgressColumn):
@@ -153,12 +156,33 @@ def batch_failures(failures: list[str]) -> None:
         say(f"  {line}")
 
 
-def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A plain table on standard error, a line a row where that is no terminal."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> None:
+    """A plain table on standard error, a line a row where that is no terminal.
+
+    A terminal that is too narrow for it gets a paragraph a row. The last column may be folded.
+
+    Args:
+        numbers: all but the first column have numbers, which stand on the right.
+    """
+    columns = [printable(column) for column in columns]
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+    least = sum(widths[:-1]) + min(widths[-1], FOLDED) + 2 * len(widths)
+    if console.is_terminal and least > console.width:
+        for first, *others in rows:
+            pairs = zip(columns[1:], others, strict=True)
+            parts = "; ".join(f"{name} {cell}" for name, cell in pairs if cell)
+            console.print(Text(first))
+            console.print(Padding(Text(parts), (0, 0, 0, 2)))
+        return
     grid = Table(box=None)
-    for column in columns:
-        grid.add_column(column, overflow="fold")  # a name that is cut off cannot be looked up
+    for number, column in enumerate(columns):
+        # A name that is cut off cannot be looked up.
+        side: Literal["left", "right"] = "right" if numbers and number else "left"
+        last = number == len(columns) - 1
+        grid.add_column(Text(column), justify=side, overflow="fold", no_wrap=not last)
     for row in rows:
-        grid.add_row(*(Text(printable(cell)) for cell in row))
+        grid.add_row(*map(Text, row))
     # Rich takes 80 columns for what is no terminal, and would fold rows that a program reads.
-    (console if console.is_terminal else Console(stderr=True, width=UNFOLDED)).print(grid)
+    wide = Console(file=console.file, width=UNFOLDED, highlight=False)
+    (console if console.is_terminal else wide).print(grid)

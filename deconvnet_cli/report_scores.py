@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
 from deconvnet_cli import report
-from deconvnet_cli.errors import printable
 
 if TYPE_CHECKING:
     from deconvnet_cli.bootstrap import Comparison
@@ -50,43 +46,40 @@ def results(
 
 def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
     """IoU by class, a column a row of the table; of a single row Boundary IoU as well."""
-    table = Table(box=None)
-    table.add_column("class")
     columns = {name: result.scores.iou for name, result in rows.items()}
     if len(columns) == 1:
         columns = {"IoU": next(iter(columns.values()))}
         columns["Boundary IoU"] = next(iter(rows.values())).boundary_iou
-    for name in columns:
-        table.add_column(Text(printable(name)), justify="right", overflow="fold")
+    lines = []
     for label, name in enumerate(classes):
-        values = (column[label] for column in columns.values())
-        table.add_row(name, *("absent" if value is None else f"{value:.3f}" for value in values))
-    report.console.print(table)
+        values = [column[label] for column in columns.values()]
+        lines.append([name, *("absent" if iou is None else f"{iou:.3f}" for iou in values)])
+    report.table(["class", *columns], lines, numbers=True)
 
 
 def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) -> None:
     """A line a row: mean IoU with its interval and the other means."""
-    table = Table(box=None)
-    table.add_column("", no_wrap=True)
     known = any(reported.get(name) is not None for name in rows)
-    for name in ("mIoU", "95 %", "pixel", "mean", "fwIoU", "bIoU", *(["paper*"] if known else [])):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = ["", "mIoU", "95 %", "pixel", "mean", "fwIoU", "bIoU", *(["paper*"] if known else [])]
+    lines = []
     for name, result in rows.items():
         found = result.scores
         low, high = result.interval
         papers = reported.get(name)
         cells = ["" if papers is None else f"{papers:.1f}"] if known else []
-        table.add_row(
-            Text(printable(name)),
-            f"{found.mean_iou:.4f}",
-            f"{low:.3f}-{high:.3f}",
-            f"{found.pixel_accuracy:.4f}",
-            f"{found.mean_accuracy:.4f}",
-            f"{found.frequency_weighted_iou:.4f}",
-            f"{result.mean_boundary_iou:.4f}",
-            *cells,
+        lines.append(
+            [
+                name,
+                f"{found.mean_iou:.4f}",
+                f"{low:.3f}-{high:.3f}",
+                f"{found.pixel_accuracy:.4f}",
+                f"{found.mean_accuracy:.4f}",
+                f"{found.frequency_weighted_iou:.4f}",
+                f"{result.mean_boundary_iou:.4f}",
+                *cells,
+            ]
         )
-    report.console.print(table)
+    report.table(columns, lines, numbers=True)
     last = list(rows.values())[-1]
     text = (
         f"{last.images} images; means over {last.scores.averaged} of {len(last.scores.iou)} "
