@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deconvnet_cli import places
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
+from deconvnet_cli.places import RemotePath, place, real
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"))
 
@@ -54,7 +56,8 @@ def find_photos(
     """The photos of one source, each with its path relative to the output folder.
 
     Args:
-        source: a folder (its tree is kept), ``@list.txt`` (a path a line), a glob, or a file.
+        source: a folder (its tree is kept), ``@list.txt`` (a path or URL a line), a glob, or a
+            file; the URL of one of these but a list.
         unreadable: is told of each folder in it that cannot be looked into.
 
     Raises:
@@ -66,8 +69,10 @@ def find_photos(
             lines = Path(source[1:]).read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{source[1:]}: the list cannot be read ({error})") from error
-        return [(Path(line), Path(line).relative_to(Path(line).anchor)) for line in lines if line]
-    path = Path(source)
+        return [(path, below_anchor(path)) for path in map(place, filter(None, lines))]
+    path = place(source)
+    if isinstance(path, RemotePath):
+        return find_remote(path, unreadable)
     if path.is_dir():
         found = photos_in(path, unreadable)
         if not found:
@@ -80,6 +85,40 @@ def find_photos(
     if not files:
         raise ImageError(f"{source}: no such file or folder, and no photo matches it")
     return [(match, Path(match.name)) for match in files]
+
+
+def find_remote(
+    path: RemotePath, unreadable: Callable[[ImageError], None]
+) -> list[tuple[Path, Path]]:
+    """The same of a URL: of a file, a glob, or a folder.
+
+    Raises:
+        ImageError: nothing is there, or it cannot be listed.
+    """
+    if any(mark in path.name for mark in "*?["):
+        files = places.matches(path)
+    elif places.found(path) is not None:
+        files = [path]
+    else:
+        below = ((photo, photo.relative_to(path)) for photo in places.files_below(path, unreadable))
+        kept: list[tuple[Path, Path]] = [
+            (photo, Path(*relative.parts))
+            for photo, relative in below
+            if photo.suffix.lower() in SUFFIXES and not photo.name.startswith(".")
+        ]
+        if not kept:
+            raise ImageError(f"{path}: no photos there, or no such place")
+        return kept
+    if not files:
+        raise ImageError(f"{path}: no photo matches it")
+    return [(photo, Path(photo.name)) for photo in files]
+
+
+def below_anchor(path: Path) -> Path:
+    """A path without the root, or the scheme, that it begins with."""
+    if isinstance(path, RemotePath):
+        return Path(*path.parts[1:])
+    return path.relative_to(path.anchor)
 
 
 def plan(
@@ -118,22 +157,22 @@ def plan(
             if ".." in relative.parts:
                 refuse(f"{photo}: leads out of {output}; list paths without '..'")
                 continue
-            if _inside(output, Path(source)) and _inside(photo, output):
+            if _inside(output, place(source)) and _inside(photo, output):
                 continue  # the output lies in the source folder: labels of an earlier run
             job = Job(photo, output / relative.with_suffix(".png"))
             other = jobs.setdefault(job.target, job)
-            if other.photo.resolve() != photo.resolve():
+            if real(other.photo) != real(photo):
                 refuse(
                     f"{other.photo} and {photo} would both be written to {job.target}; "
                     "rename one or give them separate -o folders"
                 )
-            photos.add(photo.resolve())
+            photos.add(real(photo))
     for job in list(jobs.values()):
-        if job.target.resolve() in photos:
+        if real(job.target) in photos:
             refuse(f"{job.target}: is one of the photos; give another -o folder")
             del jobs[job.target]
     return list(jobs.values())
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
+    return real(folder) in real(path).parents

@@ -6,12 +6,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from deconvnet_cli.batch import Job
 from deconvnet_cli.errors import DeconvnetError, DiskFullError
 from deconvnet_cli.files import locked, make_folder, remove_parts
 from deconvnet_cli.labelling import Labelling, begin, failure
 from deconvnet_cli.manifest import NAME, Entry, Manifest, manifest_name, read_entries
+from deconvnet_cli.places import RemotePath
+from deconvnet_cli.remote_manifest import RemoteManifest
 from deconvnet_cli.resume import Recipe
 from deconvnet_cli.workers import side_by_side
 
@@ -30,13 +33,14 @@ class Run:
         known: what labels depend on.
         engine: does the jobs.
         manifest: gets a line for each.
-        locked: whether other runs are kept out of the folder; not on a file system without locks.
+        locked: whether other runs are kept out of the folder; not on a file system without locks,
+            nor of a remote folder.
     """
 
     labelling: Labelling
     known: Recipe
     engine: Engine
-    manifest: Manifest
+    manifest: Manifest | RemoteManifest
     locked: bool = True
 
     def do(
@@ -97,9 +101,14 @@ def locked_run(
         kept_out = stack.enter_context(locked(folder, shared=shard is not None))
         if shard is not None:
             stack.enter_context(locked(folder, f".{name}.lock"))
-        manifest = Manifest(folder / name)
+        manifest = open_manifest(folder / name)
         stack.callback(manifest.close)
         yield Run(labelling, known, engine, manifest, kept_out)
+
+
+def open_manifest(path: Path) -> Manifest | RemoteManifest:
+    """The manifest of a run, to be written to."""
+    return RemoteManifest(path) if isinstance(path, RemotePath) else Manifest(path)
 
 
 def prepare_folder(jobs: Iterable[Job], labelling: Labelling) -> dict[str, Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import tempfile
@@ -11,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from deconvnet_cli import places
 from deconvnet_cli.errors import BusyError, DiskFullError, OutputError
+from deconvnet_cli.places import RemotePath
 
 PART = ".part"  # how the names of files end that are not whole yet
 LOCK = ".deconvnet.lock"
@@ -62,11 +65,13 @@ def read_stream(stream: IO[bytes], most: int) -> bytes:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, unless it is there.
+    """Make a folder, and those above it, unless it is there. A remote one needs no making.
 
     Raises:
         OutputError: it cannot be made.
     """
+    if isinstance(folder, RemotePath):
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,6 +85,9 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
         OutputError: the folder is missing or cannot be written to.
         DiskFullError: there is no room for it.
     """
+    if isinstance(path, RemotePath):
+        places.write(path, content if isinstance(content, bytes) else _written(content))
+        return
     temporary: str | None = None
     try:
         if path.exists() and not path.is_file():
@@ -107,6 +115,12 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
             Path(temporary).unlink(missing_ok=True)
 
 
+def _written(write: Callable[[IO[bytes]], object]) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()
+
+
 def _begun(path: Path) -> str:
     """How the name of a file begins that is to become ``path``; a letter may be cut in two."""
     return f".{os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])}"
@@ -122,6 +136,8 @@ def remove_parts(targets: Iterable[Path]) -> None:
     """Remove what a killed run has left of these files: begun, and never whole."""
     names: dict[Path, set[str]] = {}
     for target in targets:
+        if isinstance(target, RemotePath):  # nothing is begun there
+            continue
         names.setdefault(target.parent, set()).add(_begun(target))
     for folder, begun in names.items():
         if not folder.is_dir():
@@ -137,7 +153,8 @@ def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[
     """Keep other runs out of a folder, for as long as this process lives.
 
     The system frees the lock when the process ends, however it ends. Without ``fcntl``
-    (Windows) nobody is kept out, nor on a file system without locks: then False comes out.
+    (Windows) nobody is kept out, nor on a file system without locks, nor in a remote folder: then
+    False comes out.
 
     Args:
         shared: others may share it who say so too.
@@ -146,6 +163,9 @@ def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[
         BusyError: another run has it.
         OutputError: the folder cannot be written to.
     """
+    if isinstance(folder, RemotePath):
+        yield False
+        return
     try:
         import fcntl
     except ImportError:

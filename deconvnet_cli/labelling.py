@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import platform
@@ -22,7 +21,7 @@ from deconvnet_cli.images import read_photo
 from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.manifest import DONE, FAILED, Entry
 from deconvnet_cli.outputs import Outputs, write_outputs
-from deconvnet_cli.resume import Recipe, Source, file_hash, read_source
+from deconvnet_cli.resume import Recipe, Source, file_hash, read_source, state
 from deconvnet_cli.score_store import write_scores
 from deconvnet_cli.segmenter import SegmentSettings, label_photo, score_photo
 from deconvnet_cli.systems import Nets, describe
@@ -194,9 +193,8 @@ def failure(
     elif isinstance(error, CrashError):
         text = f"{job.photo}: {error}"  # of a worker that died only the fact is known
         sha256 = file_hash(job.photo)
-        with contextlib.suppress(OSError):  # gone meanwhile
-            found = job.photo.stat()
-            size, mtime_ns = found.st_size, found.st_mtime_ns
+        if found := state(job.photo):
+            size, mtime_ns = found.size, found.mtime_ns
     return Entry(
         image=str(job.photo),
         output=inside(job.target, folder),

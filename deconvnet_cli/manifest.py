@@ -13,11 +13,14 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from deconvnet_cli.errors import DatasetError, OutputError
+from deconvnet_cli import places
+from deconvnet_cli.errors import DatasetError, ImageError, OutputError
 from deconvnet_cli.files import full, write_whole
+from deconvnet_cli.places import RemotePath
 
 DONE, FAILED = "done", "failed"
 NAME = "manifest.jsonl"
@@ -107,15 +110,28 @@ def read_entries(folder: Path) -> dict[str, Entry]:
         DatasetError: a manifest cannot be read.
     """
     entries: dict[str, Entry] = {}
-    for path in sorted(folder.glob(MANIFESTS)):
+    for path in manifests_in(folder):
         for output, entry in {entry.output: entry for entry in entries_in(path)}.items():
             if output not in entries or entries[output].time <= entry.time:
                 entries[output] = entry
     return entries
 
 
+def manifests_in(folder: Path) -> list[Path]:
+    """The manifests in a folder, those of shards and parts of them too, in order."""
+    if isinstance(folder, RemotePath):
+        return sorted(path for path in places.listed(folder) if fnmatch(path.name, MANIFESTS))
+    return sorted(folder.glob(MANIFESTS))
+
+
 def entries_in(path: Path) -> Iterable[Entry]:
     """The entries of one manifest, in order; lines that are none are passed over."""
+    if isinstance(path, RemotePath):
+        try:
+            yield from filter(None, map(entry_of, places.read(path).splitlines()))
+        except (FileNotFoundError, ImageError) as error:
+            raise DatasetError(f"{path}: cannot be read ({error})") from error
+        return
     if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or device may never end
         raise DatasetError(f"{path}: a pipe or device, not a manifest; remove it")
     try:

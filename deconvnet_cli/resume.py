@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deconvnet_cli import places
 from deconvnet_cli.batch import Job
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.manifest import FAILED, Entry
+from deconvnet_cli.pipeline import in_order
+from deconvnet_cli.places import RemotePath
 
 NEW = "new"
 FAILED_BEFORE = "failed before"
 NOT_TRIED = "could not be read or written before"
 BLOCK = 1 << 20  # bytes
+REMOTE_READERS = 32  # requests at a time: one by one they take most of their time on the way
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Source:
 
     data: bytes
     size: int
-    mtime_ns: int
+    mtime_ns: int | None
     sha256: str
 
 
@@ -49,6 +53,8 @@ def read_source(photo: Path) -> Source:
     Raises:
         ImageError: it is missing, no file, cannot be read, or was written to meanwhile.
     """
+    if isinstance(photo, RemotePath):
+        return read_remote(photo)
     try:
         if photo.exists() and not photo.is_file():
             raise ImageError(f"{photo}: not a file; give photos, or folders of photos")
@@ -65,8 +71,22 @@ def read_source(photo: Path) -> Source:
     return Source(data, len(data), before.st_mtime_ns, hashlib.sha256(data).hexdigest())
 
 
+def read_remote(photo: RemotePath) -> Source:
+    """The same of a URL."""
+    before = places.found(photo)
+    try:
+        data = places.read(photo)
+    except FileNotFoundError:
+        raise ImageError(f"{photo}: no such file; check the path") from None
+    if before is None or before.size != len(data):
+        raise ImageError(f"{photo}: was written to while it was read; do it again later")
+    return Source(data, len(data), before.mtime_ns, hashlib.sha256(data).hexdigest())
+
+
 def file_hash(path: Path) -> str | None:
     """SHA-256 of a file; None if it is not there or cannot be read."""
+    if isinstance(path, RemotePath):
+        return places.sha256(path)
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -112,13 +132,24 @@ def reason(
 
 def changed(photo: Path, entry: Entry) -> bool:
     """Whether a photo's file is not the one that an entry is about."""
-    try:
-        now = photo.stat()
-    except OSError:
+    now = state(photo)
+    if now is None:
         return True
-    if (str(photo), now.st_size, now.st_mtime_ns) == (entry.image, entry.size, entry.mtime_ns):
+    same = (str(photo), now.size, now.mtime_ns) == (entry.image, entry.size, entry.mtime_ns)
+    if same and now.mtime_ns is not None:
         return False
-    return now.st_size != entry.size or file_hash(photo) != entry.sha256
+    return now.size != entry.size or file_hash(photo) != entry.sha256
+
+
+def state(photo: Path) -> places.Found | None:
+    """Size and time of change of a file; None if it is not there or cannot be asked."""
+    try:
+        if isinstance(photo, RemotePath):
+            return places.found(photo)
+        now = photo.stat()
+    except (OSError, ImageError):
+        return None
+    return places.Found(now.st_size, now.st_mtime_ns)
 
 
 def damaged(entries: Iterable[Entry], folder: Path) -> Iterator[tuple[Entry, str]]:
@@ -164,10 +195,17 @@ def sort_out(
         overwrite: do all again.
         retry: do again what has failed.
     """
+
+    def known(job: Job) -> Entry | None:
+        return entries.get(job.target.relative_to(folder).as_posix())
+
+    def why_of(job: Job) -> str | None:
+        return reason(job, known(job), recipe, folder, wanted(job))
+
     todo = Todo([], [], [])
-    for job in jobs:
-        entry = entries.get(job.target.relative_to(folder).as_posix())
-        why = reason(job, entry, recipe, folder, wanted(job))
+    remote = isinstance(folder, RemotePath)
+    for job, found in in_order(jobs, why_of, REMOTE_READERS if remote else 1):
+        entry, why = known(job), found()
         if overwrite and why is None:
             why = "--overwrite"
         if entry is None or why not in (None, FAILED_BEFORE):

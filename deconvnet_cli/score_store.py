@@ -26,6 +26,7 @@ from deconvnet_cli.files import write_whole
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.maps import Ensemble, Maps
 from deconvnet_cli.npz import read_npz
+from deconvnet_cli.places import real
 from deconvnet_cli.segmenter import Scored, working_copy
 from deconvnet_cli.systems import ensemble_of
 
@@ -80,7 +81,7 @@ def write_scores(
     """
     about = {
         "format": FORMAT,
-        "photo": str(photo.resolve()),
+        "photo": str(real(photo)),
         "width": size[0],
         "height": size[1],
         "sha256": sha256 or hashlib.sha256(photo.read_bytes()).hexdigest(),

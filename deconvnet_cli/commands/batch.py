@@ -18,11 +18,13 @@ from deconvnet_cli.commands.options import (
     SEGMENTING,
     SHARD,
     WORKERS,
+    FolderOrUrl,
     apply,
     prepare,
 )
 from deconvnet_cli.commands.output_options import OUTPUTS, SAVE_SCORES, outputs_of
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.places import is_url
 
 if TYPE_CHECKING:
     from deconvnet_cli.batch import Job
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderOrUrl(),
+    metavar="DIR|URL",
     help="Folder for the label PNGs. Default for one folder DIR: DIR-labels beside it.",
 )
 @click.option("--overwrite", is_flag=True, help="Make again what is done already.")
@@ -74,6 +77,7 @@ def command(
     **options: Any,
 ) -> None:
     """Segment every photo of each SOURCE: a folder (with its tree), a glob, or @list.txt.
+    Folders and globs, and OUTPUT, may be URLs as well: s3://bucket/photos.
 
     OUTPUT/manifest.jsonl gets a line for each photo, when it is done or has failed. Started
     again, a batch does what is not done yet: photos whose line, files, weights, settings and
@@ -87,6 +91,8 @@ def command(
         raise UsageError("--verify, --merge, --dry-run and --watch are four things; give one")
     if watch and (listed is not None or shard is not None):
         raise UsageError("--watch takes all that comes in; leave out --shard and --voc-submission")
+    if (watch or merge or listed is not None) and any(map(is_url, (*sources, str(output or "")))):
+        raise UsageError("--watch, --merge and --voc-submission are for folders, not for URLs")
     outputs = outputs_of(options)
     if outputs.format != "png" and (watch or listed is not None):
         raise UsageError("--watch and --voc-submission write label PNGs; leave out --format")

@@ -73,7 +73,7 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
 
 def require_manifest(folder: Path) -> None:
     """Raise DatasetError unless a batch has written to this folder."""
-    from deconvnet_cli.manifest import MANIFESTS
+    from deconvnet_cli.manifest import manifests_in
 
-    if not any(folder.glob(MANIFESTS)):
+    if not manifests_in(folder):
         raise DatasetError(f"{folder}: no manifest there; `deconvnet batch` writes one")

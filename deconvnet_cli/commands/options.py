@@ -23,6 +23,7 @@ from deconvnet_cli.choices import (
 from deconvnet_cli.configure import prepare as prepare
 from deconvnet_cli.configure import proposal_settings as proposal_settings
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.places import RemotePath, place
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +38,17 @@ class Edges(click.ParamType[str]):
         if value == "gradient" or (kind == "structured" and file):
             return value
         self.fail(f"{value!r} is neither 'gradient' nor 'structured:FILE'")
+
+
+class FolderOrUrl(click.Path):
+    """A folder, or a URL such as ``s3://bucket/labels``."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = place(value) if isinstance(value, str) else value
+        return path if isinstance(path, RemotePath) else super().convert(str(path), param, ctx)
 
 
 class Proposals(click.ParamType[int]):
