@@ -26,11 +26,11 @@ from deconvnet_cli.segmenter import (
     Scored,
     Segmentation,
     SegmentSettings,
-    Stopwatch,
     merge_rule,
     refined,
     score_photo,
 )
+from deconvnet_cli.stopwatch import Stopwatch
 from deconvnet_cli.systems import Nets
 from deconvnet_cli.weights import Weights
 

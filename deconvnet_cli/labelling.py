@@ -6,10 +6,12 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from PIL import Image
 
 from deconvnet_cli import __version__
 from deconvnet_cli.batch import Job
@@ -20,12 +22,14 @@ from deconvnet_cli.files import make_folder
 from deconvnet_cli.images import read_photo
 from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.manifest import DONE, FAILED, Entry
+from deconvnet_cli.maps import Ensemble
 from deconvnet_cli.outputs import Outputs, write_outputs
 from deconvnet_cli.resume import Recipe, Source, file_hash, read_source, state
 from deconvnet_cli.score_store import write_scores
-from deconvnet_cli.segmenter import SegmentSettings, label_photo, score_photo
+from deconvnet_cli.segmenter import Scored, SegmentSettings, label_photo, score_photo
 from deconvnet_cli.systems import Nets, describe
 
+Made = TypeVar("Made")
 PACKAGES = ("torch", "opencv-contrib-python", "numpy", "Pillow")
 # Settings that only say how quickly labels are made.
 NO_MATTER = ("batch_size",)
@@ -55,6 +59,44 @@ class Labelling:
         """The files that are made beside a label PNG."""
         scores = [job.scores] if self.save_scores else []
         return [*self.outputs.beside(job.target), *scores]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to know of nets and settings where no net is run.
+
+    Attributes:
+        settings: how photos are segmented.
+        recipe: what labels depend on.
+        classes: names of the labels.
+        ensemble: how the maps of two nets are put together.
+        boxes: how many are looked for in a photo; None if no net takes boxes.
+        about: what stored scores say of the nets; nothing unless scores are kept.
+    """
+
+    settings: SegmentSettings
+    recipe: Recipe
+    classes: tuple[str, ...]
+    ensemble: Ensemble
+    boxes: int | None
+    about: Mapping[str, Any]
+
+
+def facts_of(labelling: Labelling, nets: Nets, settings: SegmentSettings) -> Facts:
+    """Of nets that are loaded.
+
+    Raises:
+        UsageError: the outputs name a class that there is not.
+    """
+    labelling.outputs.check(nets.classes)
+    return Facts(
+        settings,
+        recipe(nets, settings, labelling.outputs),
+        nets.classes,
+        nets.ensemble,
+        (settings.proposals or nets.deconvnet.card.proposals) if nets.deconvnet else None,
+        describe(nets, settings) if labelling.save_scores else {},
+    )
 
 
 def recipe(nets: Nets, settings: SegmentSettings, outputs: Outputs = Outputs()) -> Recipe:
@@ -92,25 +134,44 @@ def begin(labelling: Labelling, known: Recipe) -> Callable[[Job], Entry]:
     """
     one_core_a_photo()
     nets, settings = labelling.load()
-    if recipe(nets, settings).weights != known.weights:
+    facts = facts_of(labelling, nets, settings)
+    if facts.recipe.weights != known.weights:
         raise WeightsError("the weights were changed while the batch ran; start it again")
-    about = describe(nets, settings) if labelling.save_scores else {}
+    facts = replace(facts, recipe=known)
 
     def work(job: Job) -> Entry:
         source = read_source(job.photo)
-        try:
-            return label(job, source, labelling, nets, settings, known, about)
-        except Exception as error:  # of torch, OpenCV or memory: one photo must not stop the rest
-            if out_of_memory(error):
-                raise MemoryError from error
-            if isinstance(error, DeconvnetError) and not isinstance(error, ImageError):
-                raise
-            if not isinstance(error, ImageError):
-                what = f"{type(error).__name__}: {error}".splitlines()[0]
-                error = DeconvnetError(f"{job.photo}: cannot be segmented ({what})")
-            return failure(job, error, labelling.folder, known, source)
+
+        def label() -> Entry:
+            photo = read_photo(source.data, str(job.photo), max_pixels=labelling.max_pixels)
+            scored = score_photo(photo, nets, settings)
+            return finish(job, source, photo, scored, labelling, facts)
+
+        return attempt(label, job, source, labelling.folder, known)
 
     return work
+
+
+def attempt(
+    work: Callable[[], Made], job: Job, source: Source, folder: Path, known: Recipe
+) -> Made | Entry:
+    """What comes of work on a photo; its entry, if it cannot be segmented.
+
+    Raises:
+        DeconvnetError: it could not be read or written.
+        MemoryError: there was none.
+    """
+    try:
+        return work()
+    except Exception as error:  # of torch, OpenCV or memory: one photo must not stop the rest
+        if out_of_memory(error):
+            raise MemoryError from error
+        if isinstance(error, DeconvnetError) and not isinstance(error, ImageError):
+            raise
+        if not isinstance(error, ImageError):
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            error = DeconvnetError(f"{job.photo}: cannot be segmented ({what})")
+        return failure(job, error, folder, known, source)
 
 
 def out_of_memory(error: BaseException | None) -> bool:
@@ -123,40 +184,37 @@ def out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def label(
+def finish(
     job: Job,
     source: Source,
+    photo: Image.Image,
+    scored: Scored,
     labelling: Labelling,
-    nets: Nets,
-    settings: SegmentSettings,
-    known: Recipe,
-    about: Mapping[str, Any],
+    facts: Facts,
 ) -> Entry:
-    """Segment one photo and write all that is wanted of it; the label PNG last.
+    """Label a photo that is scored, and write all that is wanted of it; the label PNG last.
 
     Raises:
-        ImageError: it is no photo.
         OutputError: something cannot be written.
-        DependencyError: see :func:`deconvnet_cli.segmenter.segment`.
+        DependencyError: see :func:`deconvnet_cli.segmenter.label_photo`.
     """
-    photo = read_photo(source.data, str(job.photo), max_pixels=labelling.max_pixels)
-    scored = score_photo(photo, nets, settings)
-    result = label_photo(scored, photo.width, photo.height, nets.ensemble, settings.crf)
+    classes, crf = facts.classes, facts.settings.crf
+    result = label_photo(scored, photo.width, photo.height, facts.ensemble, crf)
     if labelling.save_scores:
         make_folder(job.scores.parent)
-        write_scores(job.scores, scored, job.photo, photo.size, about, source.sha256)
+        write_scores(job.scores, scored, job.photo, photo.size, facts.about, source.sha256)
     make_folder(job.target.parent)
     write_outputs(
         photo,
         result.labels,
         job.target,
         labelling.outputs,
-        nets.classes,
+        classes,
         probabilities=result.probabilities,
         name=job.photo.name,
     )
-    shares = class_shares(result.labels, nets.classes)
-    sure = {nets.classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
+    shares = class_shares(result.labels, classes)
+    sure = {classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
     return Entry(
         image=str(job.photo),
         output=inside(job.target, labelling.folder),
@@ -172,9 +230,9 @@ def label(
         confidence={name: sure[name] for name in shares if name in sure},
         proposals=result.proposals,
         ms=result.ms,
-        weights=known.weights,
-        settings=known.settings,
-        versions=known.versions,
+        weights=facts.recipe.weights,
+        settings=facts.recipe.settings,
+        versions=facts.recipe.versions,
     )
 
 

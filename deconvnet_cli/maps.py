@@ -45,6 +45,11 @@ class Maps:
     fcn: Tensor | None
     raw: bool
 
+    def cpu(self) -> Maps:
+        """The same on the CPU."""
+        deconvnet = None if self.deconvnet is None else self.deconvnet.cpu()
+        return Maps(deconvnet, None if self.fcn is None else self.fcn.cpu(), self.raw)
+
     def merged(self, ensemble: Ensemble = Ensemble()) -> Tensor:
         """One map of all there is, C x H x W; the label of a pixel is its greatest score."""
         if self.deconvnet is None or self.fcn is None:

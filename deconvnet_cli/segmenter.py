@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,6 +17,7 @@ from deconvnet_cli.label_map import enlarge_and_label, mean_confidence, winners
 from deconvnet_cli.maps import Ensemble, Maps, whole_map
 from deconvnet_cli.proposals import ProposalSettings, propose
 from deconvnet_cli.scoring import score_crops, score_whole
+from deconvnet_cli.stopwatch import Stopwatch
 from deconvnet_cli.systems import Nets
 from deconvnet_cli.weights import Weights
 
@@ -94,22 +93,6 @@ def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
     return photo.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-@dataclass
-class Stopwatch:
-    """Milliseconds by stage."""
-
-    ms: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Count what happens inside towards ``stage``, on a GPU that it leaves busy as well."""
-        start = time.perf_counter()
-        yield
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.synchronize()
-        self.ms[stage] = round((time.perf_counter() - start) * 1000, 1)
-
-
 @dataclass(frozen=True)
 class Scored:
     """A photo with what the nets say of it, before it is labelled.
@@ -131,7 +114,11 @@ class Scored:
 
 @torch.inference_mode()
 def score_photo(
-    photo: Image.Image, nets: Nets, settings: SegmentSettings, observe: Observer | None = None
+    photo: Image.Image,
+    nets: Nets,
+    settings: SegmentSettings,
+    observe: Observer | None = None,
+    boxes: NDArray[np.int32] | None = None,
 ) -> Scored:
     """Run the nets on one photo.
 
@@ -139,6 +126,7 @@ def score_photo(
         photo: mode RGB, oriented as a viewer shows it.
         nets: on the device to compute on.
         observe: is shown each crop as it is merged.
+        boxes: int32 N x 4, to take instead of looking for them.
 
     Raises:
         DependencyError: OpenCV without ximgproc.
@@ -146,25 +134,23 @@ def score_photo(
     watch = Stopwatch()
     work = working_copy(photo, settings.max_side)
     deconvnet = fcn = None
-    boxes, count = no_boxes(), 0
+    found, count = no_boxes(), 0
     rule = merge_rule(nets, settings)
     if nets.deconvnet is not None:
         card = nets.deconvnet.card
         with watch.timed("proposals"):
-            boxes = propose(
-                np.asarray(work),
-                replace(settings.boxes, count=settings.proposals or card.proposals),
-            ).boxes
+            wanted = replace(settings.boxes, count=settings.proposals or card.proposals)
+            found = propose(np.asarray(work), wanted).boxes if boxes is None else boxes
         with watch.timed("net"):
             size = (len(card.classes), work.height, work.width)
             canvas = Canvas(*size, rule, nets.merge_device)
-            count = merge_crops(canvas, work, boxes, nets.deconvnet, settings, observe)
+            count = merge_crops(canvas, work, found, nets.deconvnet, settings, observe)
             deconvnet = canvas.scores()
     if nets.fcn is not None:
         with watch.timed("fcn"):
             views = score_whole(work, nets.fcn)
             fcn = whole_map(views, work.height, work.width, raw=rule == "max")
-    return Scored(work, Maps(deconvnet, fcn, rule == "max"), count, watch.ms, boxes[:count])
+    return Scored(work, Maps(deconvnet, fcn, rule == "max"), count, watch.ms, found[:count])
 
 
 def merge_crops(

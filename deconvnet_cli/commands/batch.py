@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.batch_progress import do_all, keep_watching
+from deconvnet_cli.commands.engines import ENGINE, LOCAL, check_engine, engine_of
 from deconvnet_cli.commands.manifests import merge_shards, verify_outputs
 from deconvnet_cli.commands.options import (
     JSON,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     help="Only the photos named in LIST (ImageSets/Segmentation/test.txt), in the folders that "
     "the VOC evaluation server takes.",
 )
-@apply(*OUTPUTS, SAVE_SCORES, SHARD, WORKERS, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
+@apply(*OUTPUTS, SAVE_SCORES, SHARD, WORKERS, *ENGINE, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
 def command(
     sources: tuple[str, ...],
     output: Path | None,
@@ -71,6 +72,9 @@ def command(
     listed: Path | None,
     shard: str | None,
     workers: int | None,
+    engine: str,
+    ray_address: str | None,
+    nets_per_gpu: int | None,
     max_pixels: int,
     quiet: bool,
     as_json: bool,
@@ -93,6 +97,7 @@ def command(
         raise UsageError("--watch takes all that comes in; leave out --shard and --voc-submission")
     if (watch or merge or listed is not None) and any(map(is_url, (*sources, str(output or "")))):
         raise UsageError("--watch, --merge and --voc-submission are for folders, not for URLs")
+    check_engine(engine, ray_address, nets_per_gpu, workers, watch)
     outputs = outputs_of(options)
     if outputs.format != "png" and (watch or listed is not None):
         raise UsageError("--watch and --voc-submission write label PNGs; leave out --format")
@@ -106,12 +111,11 @@ def command(
 
     from deconvnet_cli.worker_process import prepare_workers
 
-    if not dry_run:
+    if not dry_run and engine == LOCAL:
         prepare_workers("deconvnet_cli.preload")
     from deconvnet_cli import report
-    from deconvnet_cli.batch_run import local_engine, locked_run
-    from deconvnet_cli.devices import at_a_time
-    from deconvnet_cli.labelling import Labelling, recipe
+    from deconvnet_cli.batch_run import locked_run
+    from deconvnet_cli.labelling import Labelling
     from deconvnet_cli.manifest import read_entries
     from deconvnet_cli.resume import sort_out
     from deconvnet_cli.shards import parse_shard
@@ -122,30 +126,28 @@ def command(
     jobs = [replace(job, target=job.target.with_suffix(f".{outputs.format}")) for job in jobs]
     labelling = Labelling(partial(prepare, **options), output, save_scores, outputs, max_pixels)
     check_files(jobs, labelling)
-    nets, settings = labelling.load()
-    outputs.check(nets.classes)
-    known = recipe(nets, settings, outputs)
-    choose = partial(
-        sort_out,
-        recipe=known,
-        folder=output,
-        wanted=labelling.extras,
-        overwrite=overwrite,
-        retry=retry_failed,
-    )
-    try:
-        if dry_run:
-            say_what(choose(jobs, read_entries(output)), output, quiet, as_json)
-        else:
-            engine = local_engine(labelling, known, at_a_time(workers))
-            with locked_run(labelling, known, engine, part) as run:
-                if watch:
-                    keep_watching(run, sources, choose, failures, quiet, as_json)
-                else:
-                    do_all(run, jobs, choose, failures, quiet, as_json)
-    finally:
-        if failures:
-            report.batch_failures(failures)
+    place_of_work = (engine, ray_address, nets_per_gpu)
+    with engine_of(*place_of_work, labelling, workers, options["device"]) as (facts, works):
+        choose = partial(
+            sort_out,
+            recipe=facts.recipe,
+            folder=output,
+            wanted=labelling.extras,
+            overwrite=overwrite,
+            retry=retry_failed,
+        )
+        try:
+            if dry_run:
+                say_what(choose(jobs, read_entries(output)), output, quiet, as_json)
+            else:
+                with locked_run(labelling, facts.recipe, works, part) as run:
+                    if watch:
+                        keep_watching(run, sources, choose, failures, quiet, as_json)
+                    else:
+                        do_all(run, jobs, choose, failures, quiet, as_json)
+        finally:
+            if failures:
+                report.batch_failures(failures)
     if failures:
         raise SystemExit(1)
     if listed is not None and part is None and not dry_run:
