@@ -65,7 +65,7 @@ def requirements() -> list[tuple[str, str, str]]:
         lines = metadata.requires(PACKAGE) or []
     except metadata.PackageNotFoundError:
         return []
-    pattern = re.compile(r"([\w.-]+)>=([\d.]+)(?:; *extra *== *['\"](.*)['\"])?")
+    pattern = re.compile(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)(?:; *extra *== *['\"](.*)['\"])?")
     found = (pattern.fullmatch(line) for line in lines)
     return [(one[1], one[2], one[3] or "") for one in found if one]
 

@@ -116,7 +116,7 @@ def test_run_without_being_installed(monkeypatch):
 def test_extras_by_what_the_package_says(monkeypatch):
     needed = [
         "torch>=2.4",
-        'ray>=2; extra == "ray"',
+        'ray[data]>=2; extra == "ray"',
         "click>=8; extra == 'serve'",
         'none>=1; extra == "test"',
     ]
