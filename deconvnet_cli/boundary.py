@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.metrics import check_sizes
+from deconvnet_cli.opencv import cv2
 
 
 def boundary_areas(

@@ -118,11 +118,9 @@ def opencv_wheels() -> Iterator[Finding]:
 
 def opencv() -> Iterator[Finding]:
     """Whether OpenCV can be loaded and has EdgeBoxes."""
-    from deconvnet_cli.proposals import require_ximgproc
+    from deconvnet_cli.opencv import cv2, require_ximgproc
 
     require_ximgproc()
-    import cv2
-
     yield Finding("OpenCV", "ok", f"{cv2.__version__} with ximgproc")
 
 

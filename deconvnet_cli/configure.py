@@ -25,7 +25,8 @@ def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
     Raises:
         DependencyError: OpenCV without ximgproc.
     """
-    from deconvnet_cli.proposals import ProposalSettings, require_ximgproc
+    from deconvnet_cli.opencv import require_ximgproc
+    from deconvnet_cli.proposals import ProposalSettings
 
     require_ximgproc()
     _, _, model = edges.partition(":")

@@ -86,7 +86,7 @@ def one_core_a_photo() -> None:
     That is quicker than to share each of them out, and its results do not depend on how many are
     worked on: sums are rounded in another order on another number of threads.
     """
-    import cv2
+    from deconvnet_cli.opencv import cv2
 
     keep_freed_memory()
     torch.set_num_threads(1)

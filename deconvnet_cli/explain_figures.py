@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,9 +215,3 @@ def refinement(explanation: Explanation) -> list[Picture]:
 def share(where: NDArray[np.bool_]) -> str:
     """How much of the pixels, as a person reads it."""
     return f"{100 * float(where.mean()):.1f} %"
-
-
-def class_list(explanation: Explanation, labels: Sequence[int]) -> str:
-    """Names of classes in a sentence."""
-    names = [explanation.classes[label] for label in labels]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deconvnet_cli.crops import Box
 from deconvnet_cli.label_pictures import shown_size
+from deconvnet_cli.opencv import cv2
 
 Colours = dict[int, tuple[int, int, int]]  # of boxes by their numbers from 0
 INK, PAPER = (28, 30, 33), (255, 255, 255)

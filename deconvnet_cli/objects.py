@@ -1,14 +1,12 @@
-"""The annotated objects of a VOC tree, and the proposals that overlap them."""
+"""The annotated objects of a VOC tree, and its photos with their masks."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -16,14 +14,11 @@ from PIL import Image
 from deconvnet_cli.crops import Box
 from deconvnet_cli.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
 from deconvnet_cli.errors import DatasetError, ImageError
-from deconvnet_cli.files import read_whole, write_whole
-from deconvnet_cli.npz import array_of
-from deconvnet_cli.proposals import edge_boxes
+from deconvnet_cli.files import read_whole
+from deconvnet_cli.opencv import cv2
 from deconvnet_cli.voc import IGNORE, VocTree, read_mask
 
 SMALLEST_OBJECT = 0.005  # share of the photo; smaller components are specks of a mask
-ENOUGH_OVERLAP = 0.5  # IoU of a proposal with an object (paper section 5.1)
-MAX_BOXES_BYTES = 1 << 20  # of a file of proposals: 2000 of them take 32 kB
 # Instances of one class lie side by side in SegmentationObject; 0 and 255 are no object.
 NO_INSTANCE = (0, IGNORE)
 
@@ -143,67 +138,3 @@ def of_instances(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int, Box
             left, top = int(columns.min()), int(rows.min())
             box = left, top, int(columns.max()) + 1, int(rows.max()) + 1
             yield int(np.bincount(labels).argmax()), box, rows.size
-
-
-def overlap(boxes: NDArray[np.int32], box: Box) -> NDArray[np.float64]:
-    """IoU of N x 4 boxes with one, N values 0 to 1."""
-    inner = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
-    common = np.prod(np.maximum(inner, 0), axis=1, dtype=np.float64)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1, dtype=np.float64)
-    union = areas + (box[2] - box[0]) * (box[3] - box[1]) - common
-    iou: NDArray[np.float64] = common / union
-    return iou
-
-
-def cached_boxes(folder: Path, tree: VocTree, name: str) -> NDArray[np.int32]:
-    """The 2000 proposals of a photo, N x 4, from ``folder/NAME.npy``; made there if missing.
-
-    Raises:
-        DatasetError: the file is damaged.
-        OutputError: it cannot be written.
-    """
-    path = folder / f"{name}.npy"
-    if not path.is_file():
-        photo, _ = read_photo_and_mask(tree, name)
-        made = edge_boxes(np.asarray(photo))[0]
-        buffer = io.BytesIO()
-        np.save(buffer, made)
-        write_whole(path, buffer.getvalue())
-        return made
-    try:
-        boxes: NDArray[np.int32] = array_of(read_whole(path, MAX_BOXES_BYTES))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: damaged proposals ({error}); delete the file") from error
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype != np.int32:
-        raise DatasetError(f"{path}: no proposals of this tool; delete the file")
-    return boxes
-
-
-def overlapping_proposals(
-    folder: Path,
-    tree: VocTree,
-    objects: list[ObjectBox],
-    on_photo: Callable[[], None] = lambda: None,
-) -> list[ObjectBox]:
-    """Every proposal with an IoU of 0.5 or more with an object, as an object of its class.
-
-    The samples of stage 2. An object that no proposal overlaps enough is left out, as it is at
-    prediction time.
-
-    Raises:
-        DatasetError: no proposal overlaps any object.
-    """
-    by_name: dict[str, list[ObjectBox]] = {}
-    for item in objects:
-        by_name.setdefault(item.name, []).append(item)
-    found = []
-    for name, items in by_name.items():
-        boxes = cached_boxes(folder, tree, name)
-        for item in items:
-            near = boxes[overlap(boxes, item.box) >= ENOUGH_OVERLAP]
-            for x0, y0, x1, y1 in near.tolist():
-                found.append(ObjectBox(name, item.label, (x0, y0, x1, y1)))
-        on_photo()
-    if not found:
-        raise DatasetError(f"{tree.root}: no proposal overlaps an object by {ENOUGH_OVERLAP}")
-    return found

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.legend import Entry, with_legend
+from deconvnet_cli.opencv import cv2
 from deconvnet_cli.selection import chosen_labels, mask_of
 
 FILL = 0.45  # of the colour in the inside of a region; the rest is the photo

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.crops import Box
+from deconvnet_cli.opencv import cv2
 from deconvnet_cli.selection import chosen_labels
 
 Ring = list[list[int]]

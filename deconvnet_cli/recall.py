@@ -10,7 +10,8 @@ import numpy as np
 
 from deconvnet_cli.crops import Box
 from deconvnet_cli.images import read_photo
-from deconvnet_cli.objects import find_objects, overlap
+from deconvnet_cli.object_proposals import overlap
+from deconvnet_cli.objects import find_objects
 from deconvnet_cli.proposals import ProposalSettings, propose
 from deconvnet_cli.voc import VocTree
 

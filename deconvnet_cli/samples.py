@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from torch.utils.data import Dataset
 
 from deconvnet_cli.crops import Box, cut, cut_mask
 from deconvnet_cli.objects import ObjectBox, read_photo_and_mask
+from deconvnet_cli.opencv import cv2
 from deconvnet_cli.teacher import cut_soft, read_soft, soft_path
 from deconvnet_cli.voc import CLASSES, IGNORE, VocTree
 

@@ -363,6 +363,6 @@ def test_doctor_is_content_without_the_optional_crf(deconvnet, monkeypatch):
 def test_an_opencv_that_cannot_be_loaded(monkeypatch):
     """As without libGL: an error that says what to do, not the traceback of an import."""
     monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.delitem(sys.modules, "deconvnet_cli.proposals")
+    monkeypatch.delitem(sys.modules, "deconvnet_cli.opencv")
     with pytest.raises(DependencyError, match="opencv-contrib-python"):
-        importlib.import_module("deconvnet_cli.proposals")
+        importlib.import_module("deconvnet_cli.opencv")

@@ -64,7 +64,7 @@ def test_two_opencv_wheels(monkeypatch):
 
 def test_opencv_that_cannot_be_loaded(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.delitem(sys.modules, "deconvnet_cli.proposals")
+    monkeypatch.delitem(sys.modules, "deconvnet_cli.opencv")
     found = only(checkup.opencv, "OpenCV")
     assert (found.name, found.state) == ("OpenCV", "PROBLEM")
     assert "pip install" in found.text and "libGL" in found.text

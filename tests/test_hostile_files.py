@@ -27,7 +27,7 @@ from deconvnet_cli import scoreboard
 from deconvnet_cli.batch import photos_in, plan
 from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError, UsageError, printable
 from deconvnet_cli.npz import array_of, read_npz
-from deconvnet_cli.objects import cached_boxes
+from deconvnet_cli.object_proposals import cached_boxes
 from deconvnet_cli.run_folder import read_log
 from deconvnet_cli.score_store import read_scores
 from deconvnet_cli.scoreboard import read_tallies

@@ -9,13 +9,8 @@ import pytest
 from PIL import Image
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.objects import (
-    ObjectBox,
-    cached_boxes,
-    find_objects,
-    overlap,
-    overlapping_proposals,
-)
+from deconvnet_cli.object_proposals import cached_boxes, overlap, overlapping_proposals
+from deconvnet_cli.objects import ObjectBox, find_objects
 from deconvnet_cli.voc import IGNORE, VocTree
 
 CAT = 8

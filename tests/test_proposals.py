@@ -7,16 +7,10 @@ import numpy as np
 import pytest
 
 from deconvnet_cli import proposals
+from deconvnet_cli.edges import gradient_edges, structured_edges
 from deconvnet_cli.errors import DependencyError, WeightsError
 from deconvnet_cli.images import read_photo
-from deconvnet_cli.proposals import (
-    ProposalSettings,
-    edge_boxes,
-    enlarged,
-    gradient_edges,
-    propose,
-    structured_edges,
-)
+from deconvnet_cli.proposals import ProposalSettings, edge_boxes, enlarged, propose
 
 
 def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:

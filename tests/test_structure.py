@@ -53,6 +53,11 @@ def test_rich_is_for_what_people_read():
     assert used <= {"report.py", "report_scores.py"}
 
 
+def test_opencv_comes_from_where_its_errors_are_explained():
+    used = {file.name for file in MODULES if "cv2" in set(imports(file))}
+    assert used == {"opencv.py"}
+
+
 def test_modules_import_each_other_in_no_circle_but_known_ones():
     names = {
         ".".join(("deconvnet_cli", *file.relative_to(PACKAGE).with_suffix("").parts)): file

@@ -206,7 +206,8 @@ def datasets(
     All photos, masks and soft labels are looked at: what is wrong with them is said here.
     """
     from deconvnet_cli.files import make_folder
-    from deconvnet_cli.objects import find_objects, list_names, overlapping_proposals
+    from deconvnet_cli.object_proposals import overlapping_proposals
+    from deconvnet_cli.objects import find_objects, list_names
     from deconvnet_cli.samples import CropDataset, SampleSettings
     from deconvnet_cli.teacher import missing, none_there, soft_path
 

@@ -31,8 +31,6 @@ from torch import Tensor, nn
 
 from deconvnet_cli.nets.layers import BatchNorm, pool_with_switches, unpool
 
-INPUT_SIZE = 224
-
 
 @dataclass(frozen=True)
 class DeconvNetSettings:

@@ -1,0 +1,31 @@
+"""OpenCV, or an error that says how to get it: every other module takes ``cv2`` from here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deconvnet_cli.errors import DependencyError
+
+try:
+    import cv2 as cv2
+except ImportError as error:
+    raise DependencyError(
+        f"OpenCV cannot be loaded ({error}): pip install --force-reinstall opencv-contrib-python; "
+        "where it is libGL that is missing, install that (Debian, Ubuntu: apt-get install libgl1)"
+    ) from error
+
+
+def require_ximgproc() -> Any:
+    """The module ``cv2.ximgproc``.
+
+    Raises:
+        DependencyError: a plain ``opencv-python`` took the place of ``opencv-contrib-python``.
+    """
+    module = getattr(cv2, "ximgproc", None)
+    if not hasattr(module, "createEdgeBoxes"):
+        raise DependencyError(
+            "cv2.ximgproc is missing, another OpenCV package shadows opencv-contrib-python: "
+            "pip uninstall opencv-python opencv-python-headless && "
+            "pip install --force-reinstall opencv-contrib-python"
+        )
+    return module
