@@ -69,3 +69,14 @@ def test_a_mirrored_photo_has_mirrored_soft_labels(data: Path):
     assert here.shape == (21, 14, 20)
     assert np.abs(here.sum(0).astype(int) - 255).max() <= 11  # 21 values, each rounded
     assert np.abs(here.astype(int) - there[:, :, ::-1]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "sources", [(), ("a.jpg", "--list", "val"), ("a.jpg", "--voc-root", "x"), ("--list", "val")]
+)
+def test_photos_or_lists_and_not_some_of_both(deconvnet, tmp_path: Path, sources):
+    weights = tmp_path / "w"
+    weights.touch()
+    result = deconvnet("soft-labels", *sources, "--weights", weights, "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "give either photos, or --voc-root" in result.stderr
+    assert not (tmp_path / "out").exists()

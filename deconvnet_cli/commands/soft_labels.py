@@ -33,7 +33,8 @@ def command(
 
     Photos that have their file in OUT already are passed over.
     """
-    if bool(photos) == bool(voc_root and lists):
+    in_tree = bool(voc_root) + bool(lists)
+    if in_tree != (0 if photos else 2):
         raise UsageError("give either photos, or --voc-root and at least one --list")
 
     from deconvnet_cli import report
