@@ -76,7 +76,7 @@ def appearance(image: NDArray[np.uint8], settings: CrfSettings, device: torch.de
 
 
 def winners(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Labels that are the most probable one of some pixel, ties included."""
+    """Labels that are the most probable of some pixel of C x H x W, ties included; in order."""
     best = probabilities.max(axis=0)
     return np.flatnonzero((probabilities == best).any(axis=(1, 2)))
 

@@ -185,7 +185,7 @@ def class_number(name: str, classes: tuple[str, ...]) -> int:
 
 
 def commonest(labels: NDArray[np.uint8]) -> int:
-    """The label of most pixels but for background (0), if there is any other."""
+    """The label of most of H x W pixels but for background (0), if there is any other."""
     counts = np.bincount(labels.ravel())
     counts[0] = 0
     return int(counts.argmax())
@@ -231,7 +231,7 @@ def deviation(
 ) -> float:
     """How far a second look at a box is from what the run merged of it, at most.
 
-    Compared where the box decided, since there the run's greatest value is this box's.
+    Compared where the box decided (bool h x w), since there the run's greatest value is this box's.
 
     Raises:
         DeviceError: too far: the activations would not be those of the run.

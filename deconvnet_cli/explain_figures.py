@@ -94,6 +94,9 @@ def brightest(values: NDArray[np.float32]) -> float:
     """What is shown as the brightest of an activation: 99 % of all that is above 0 is no more.
 
     Single values, at the rim of the crop above all, would leave the rest in the dark.
+
+    Args:
+        values: h x w.
     """
     above = values[values > 0]
     return float(np.percentile(above, 99)) if above.size else 1.0
@@ -213,5 +216,5 @@ def refinement(explanation: Explanation) -> list[Picture]:
 
 
 def share(where: NDArray[np.bool_]) -> str:
-    """How much of the pixels, as a person reads it."""
+    """How many of the pixels, bool h x w, as a person reads it: per cent."""
     return f"{100 * float(where.mean()):.1f} %"

@@ -70,7 +70,7 @@ def load_folded(net: MobileNetEncoder, path: Path) -> None:
 
 
 def set_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Set the running mean and variance (one value a channel, or one for all)."""
+    """Set the running mean and variance: C values, or one for all channels."""
     cast(Tensor, norm.running_mean).copy_(mean)
     cast(Tensor, norm.running_var).copy_(variance)
 

@@ -69,6 +69,9 @@ class MergeWatch:
         The whole photo, which is the first box, is set aside unless no other decided any: the
         paper's figure 4 shows a proposal. If nobody decided such a pixel, the box whose score of
         the label is the greatest anywhere.
+
+        Args:
+            labels: uint8 H x W, of the merged map.
         """
         deciders = self.decided(labels)[labels == label]
         counts = np.bincount(deciders[deciders >= 0], minlength=1)

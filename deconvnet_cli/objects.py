@@ -109,7 +109,7 @@ def find_objects(
 
 
 def of_components(mask: NDArray[np.uint8]) -> Iterable[tuple[int, Box, int]]:
-    """Class, box and area of each connected component of one class."""
+    """Class, box and area (pixels) of each connected component of one class in a mask H x W."""
     for label in np.unique(mask[(mask != 0) & (mask != IGNORE)]):
         _, _, stats, _ = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8))
         for x, y, width, height, area in stats[1:].tolist():
@@ -118,6 +118,10 @@ def of_components(mask: NDArray[np.uint8]) -> Iterable[tuple[int, Box, int]]:
 
 def of_instances(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int, Box, int]]:
     """Class, box and area of each instance; its class is the commonest label on its pixels.
+
+    Args:
+        mask: labels H x W.
+        path: of the PNG of instances, of the same size.
 
     Raises:
         DatasetError: the instances cannot be read or have another size.

@@ -143,7 +143,7 @@ def picture_file(
     *,
     cut: bool,
 ) -> bytes:
-    """The bytes of the PNG of an overlay or, with ``cut``, of a cut-out."""
+    """The bytes of the PNG of an overlay or, with ``cut``, of a cut-out; labels are uint8 H x W."""
     import io
 
     from deconvnet_cli.overlay import cutout, overlay
@@ -166,7 +166,7 @@ def polygon_file(
     probabilities: NDArray[np.float32] | None,
     name: str,
 ) -> bytes:
-    """The bytes of a JSON file of polygons or masks."""
+    """The bytes of a JSON file of polygons or masks; arguments as of ``polygons.geojson``."""
     import json
 
     from deconvnet_cli.coco import coco

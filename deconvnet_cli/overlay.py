@@ -64,7 +64,7 @@ def painted(
     """The photo with fill and contours, in its own size.
 
     From its edge inwards a region has a light rim, which any photo sets off, then a line of its
-    colour, then the fill.
+    colour, then the fill. Arguments as of :func:`overlay`, but that classes are labels.
     """
     line = contour_width(*photo.size)
     rim = max(1.0, line / 3)

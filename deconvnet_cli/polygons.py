@@ -81,7 +81,7 @@ def corners(points: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def closed(points: NDArray[np.int32], outline: bool) -> Ring:
-    """A ring with its first point at the end as well, in the direction of an outline or a hole."""
+    """A ring of N x 2 points, the first at the end as well, in the direction of outline or hole."""
     following = np.roll(points, -1, axis=0).astype(np.int64)
     doubled_area = (points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum()
     if (doubled_area > 0) != outline:

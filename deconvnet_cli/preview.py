@@ -50,7 +50,7 @@ def about(
 
 
 def picture(show: Screen, photo: Image.Image, labels: NDArray[np.uint8]) -> str:
-    """The photo beside its labels for this terminal, with a line's end; empty for "none"."""
+    """The photo beside its labels H x W for this terminal, with a line's end; empty for "none"."""
     if show.kind == "none":
         return ""
     cell = (1, 2) if show.kind == "blocks" else show.cell
@@ -82,7 +82,10 @@ def fit(size: tuple[int, int], columns: int, cell: tuple[int, int]) -> tuple[int
 def side_by_side(
     photo: Image.Image, labels: NDArray[np.uint8], size: tuple[int, int], gap: int
 ) -> Image.Image:
-    """The photo and its labels in VOC's colours, RGBA, each of ``size``; the gap is transparent."""
+    """The photo and its labels H x W in VOC's colours, RGBA, each of ``size`` (width, height).
+
+    The ``gap`` between them, pixels, is transparent.
+    """
     width, height = size
     image = Image.new("RGBA", (2 * width + gap, height))
     image.paste(photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), (0, 0))

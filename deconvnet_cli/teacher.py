@@ -80,7 +80,7 @@ def soft_path(folder: Path, name: str) -> Path:
 
 
 def write_soft(path: Path, probabilities: NDArray[np.uint8]) -> None:
-    """Write one file, whole or not at all."""
+    """Write one file of soft labels, uint8 C x h x w, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, probabilities=probabilities)
     write_whole(path, buffer.getvalue())

@@ -75,7 +75,7 @@ class FCN8s(nn.Module):
         self.upscore8 = nn.ConvTranspose2d(classes, classes, 16, 8, bias=False)
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """The maps after pool1 .. pool5."""
+        """The maps after pool1 .. pool5, N x channels x h x w each, of N x 3 x H x W."""
         pools = []
         for block in ENCODER:
             for layer in block:
@@ -97,7 +97,7 @@ class FCN8s(nn.Module):
 
 
 def cropped(x: Tensor, offset: int, like: Tensor) -> Tensor:
-    """The part of a map that starts ``offset`` from its corner and has the size of ``like``."""
+    """The part of N x C x h x w that starts ``offset`` from its corner, as large as ``like``."""
     height, width = like.shape[2:]
     return x[:, :, offset : offset + height, offset : offset + width]
 

@@ -66,7 +66,7 @@ class FCN8sMobile(MobileNetEncoder):
         self.skip8 = skip(BLOCKS[HALVING_BLOCKS[-1]][0], settings.skip, settings.classes)
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map at stride 32, and the last ones at strides 8 and 16."""
+        """The map N x 320 x H/32 x W/32, and the last ones at strides 8 and 16."""
         finer = []
         x = self.stem(x)
         for index, block in enumerate(self.blocks):

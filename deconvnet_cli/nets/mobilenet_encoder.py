@@ -67,7 +67,10 @@ class InvertedResidual(nn.Module):
 
 
 class Head(nn.Module):
-    """A 1x1 convolution joined with image-level pooling, then projected; and coarse scores."""
+    """A 1x1 convolution joined with image-level pooling, then projected; and coarse scores.
+
+    Of a map N x inputs x h x w it makes N x width x h x w and scores N x classes x h x w.
+    """
 
     def __init__(self, inputs: int, width: int, classes: int) -> None:
         super().__init__()
