@@ -247,6 +247,8 @@ def test_unknown_device(deconvnet, tiny_weights, tmp_path):
 
 
 def test_proposals_as_json_and_drawn(deconvnet, data, tmp_path):
+    result = deconvnet("proposals", data / "chelsea.jpg", "--proposals", "auto")
+    one_error_line(result, 2, "--proposals auto", "give a number")
     result = deconvnet("proposals", data / "chelsea.jpg", "--proposals", 4)
     line = json.loads(result.stdout)
     assert line["boxes"][0] == [0, 0, 451, 300]

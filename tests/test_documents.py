@@ -126,3 +126,10 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
     styles = "".join(style.read_text() for style in site.rglob("*.css"))
     assert "url(http" not in styles and "url(//" not in styles
     assert not list(site.rglob("*.py"))
+
+
+def test_messages_that_are_explained_are_those_that_are_said():
+    quoted = re.findall(r"\*\*`([^`]+)`\.\*\*", (ROOT / "docs" / "troubleshooting.md").read_text())
+    assert len(quoted) >= 2
+    code = "".join(file.read_text() for file in (ROOT / "deconvnet_cli").rglob("*.py"))
+    assert [message for message in quoted if message not in code] == []

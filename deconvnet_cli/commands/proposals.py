@@ -10,6 +10,7 @@ import click
 
 from deconvnet_cli.commands.options import MAX_PIXELS, PROPOSALS, apply, refuse_overwriting
 from deconvnet_cli.configure import proposal_settings
+from deconvnet_cli.errors import UsageError
 
 
 @click.command("proposals")
@@ -17,10 +18,11 @@ from deconvnet_cli.configure import proposal_settings
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG with the boxes drawn.")
 @apply(MAX_PIXELS, *PROPOSALS)
 def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -> None:
-    """Print the boxes of IMAGE that would be segmented: [x0, y0, x1, y1] in pixels, half open.
+    """Print the boxes of IMAGE that a net is shown: [x0, y0, x1, y1] in pixels, half open.
 
-    The first is the whole photo; its score is 1, whatever the others have. With -o they are drawn
-    on the photo instead, the best in the brightest red.
+    They are 50, as in the paper, unless --proposals says how many; a net is shown the first of
+    them, as many as its weights say. The first of all is the whole photo; its score is 1, whatever
+    the others have. With -o they are drawn on the photo instead, the best in the brightest red.
     """
     import numpy as np
     from PIL import ImageDraw
@@ -31,6 +33,8 @@ def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -
     from deconvnet_cli.proposals import propose
 
     count = options.pop("proposals")
+    if count == 0:
+        raise UsageError("--proposals auto looks at labels, which are not made here; give a number")
     settings = proposal_settings(**options)
     if count is not None:
         settings = replace(settings, count=count)
