@@ -1,4 +1,4 @@
-"""The HTML page about one run of ``deconvnet evaluate``."""
+"""The page about one run of ``deconvnet evaluate``: its best and worst photos are read again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deconvnet_cli.decoding import MAX_PIXELS
+from deconvnet_cli.evaluation_html import Example, Row, page
 from deconvnet_cli.images import read_photo
-from deconvnet_cli.page import Example, Row, page
 from deconvnet_cli.scoreboard import REPORTED, Ranked, Scoreboard
 from deconvnet_cli.voc import VocTree, read_mask
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 from deconvnet_cli import metrics
 from deconvnet_cli.evaluation import Result
+from deconvnet_cli.evaluation_html import Example, Row, page
 from deconvnet_cli.label_pictures import error_map
-from deconvnet_cli.page import Example, Row, page
 
 VOID_ELEMENTS = {"meta", "img", "br", "hr", "link", "input"}
 ODD = "<b>&x\"'"  # must never be seen as HTML

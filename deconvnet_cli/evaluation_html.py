@@ -1,4 +1,4 @@
-"""One HTML page about an evaluation, with the parts that all pages share."""
+"""The HTML of the page about an evaluation: tables, bars, examples; no file is read here."""
 
 from __future__ import annotations
 
