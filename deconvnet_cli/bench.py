@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deconvnet_cli.configure import prepare
 from deconvnet_cli.devices import one_core_a_photo
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.images import read_photo
@@ -121,8 +122,6 @@ def begin_timing(work: Work, together: Any) -> Callable[[int], Timed]:
 
 def timer(work: Work, *, plain: bool) -> Callable[[int], Timed]:
     """Load and warm up; what it returns segments a photo by its number."""
-    from deconvnet_cli.commands.options import prepare
-
     nets, settings = prepare(**work.options, plain=plain)
 
     def one(number: int) -> Timed:

@@ -18,9 +18,9 @@ from deconvnet_cli.batch import Job
 from deconvnet_cli.decoding import MAX_PIXELS
 from deconvnet_cli.devices import one_core_a_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
+from deconvnet_cli.facts import facts as values_of
 from deconvnet_cli.files import make_folder
 from deconvnet_cli.images import read_photo
-from deconvnet_cli.label_map import class_shares
 from deconvnet_cli.manifest import DONE, FAILED, Entry
 from deconvnet_cli.maps import Ensemble
 from deconvnet_cli.outputs import Outputs, write_outputs
@@ -213,8 +213,6 @@ def finish(
         probabilities=result.probabilities,
         name=job.photo.name,
     )
-    shares = class_shares(result.labels, classes)
-    sure = {classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
     return Entry(
         image=str(job.photo),
         output=inside(job.target, labelling.folder),
@@ -226,10 +224,7 @@ def finish(
         extras={
             inside(path, labelling.folder): file_hash(path) or "" for path in labelling.extras(job)
         },
-        classes=shares,
-        confidence={name: sure[name] for name in shares if name in sure},
-        proposals=result.proposals,
-        ms=result.ms,
+        **values_of(result, classes),
         weights=facts.recipe.weights,
         settings=facts.recipe.settings,
         versions=facts.recipe.versions,

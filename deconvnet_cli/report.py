@@ -138,11 +138,6 @@ def problems(lines: Sequence[str]) -> None:
         say(f"deconvnet: {line}")
 
 
-def note(text: str) -> None:
-    """Something a person should know."""
-    say(text)
-
-
 def batch_summary(output: Path, made: int, skipped: int, left: int) -> None:
     """How many label PNGs were made, were there already, and are still to be made."""
     rest = f", {left} left" if left else ""

@@ -9,8 +9,6 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "deconvnet_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 COMMAND_LINE = ("cli.py", "manual.py", "__main__.py")  # besides commands/
-# Benchmarks run the options of the command line, which is what they measure.
-MEASURE_THE_COMMAND_LINE = ("bench.py",)
 # Settings beside what chooses who computes; and two that name each other's types.
 CIRCLES = ("crf", "crf_torch", "crf_pydensecrf", "segmenter", "systems")
 
@@ -45,7 +43,7 @@ def test_the_library_does_not_stand_on_commands():
         for name in imports(file)
         if name == "click" or name.startswith("deconvnet_cli.commands")
     }
-    assert used <= {*MEASURE_THE_COMMAND_LINE}
+    assert not used
 
 
 def test_rich_is_for_what_people_read():

@@ -21,9 +21,9 @@ from deconvnet_cli.commands.options import (
     WORKERS,
     FolderOrUrl,
     apply,
-    prepare,
 )
 from deconvnet_cli.commands.output_options import OUTPUTS, SAVE_SCORES, outputs_of
+from deconvnet_cli.configure import prepare
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.places import is_url
 
@@ -202,9 +202,9 @@ def say_what(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
             line = {"image": str(job.photo), "output": str(job.target), "status": "to do"}
             report.json_line({**line, "reason": why})
         if not quiet:
-            report.note(f"{job.photo} -> {job.target}: {why}")
+            report.say(f"{job.photo} -> {job.target}: {why}")
     if not quiet:
-        report.note(
+        report.say(
             f"{output}: {len(todo.jobs)} to do, {len(todo.done)} done, "
             f"{len(todo.failed)} failed before (--retry-failed)"
         )
@@ -217,4 +217,4 @@ def check_all(jobs: list[Job], output: Path, quiet: bool) -> None:
 
     folder = check_submission(jobs)
     if not quiet:
-        report.note(f"{folder}: complete; pack {output / 'results'} and submit it")
+        report.say(f"{folder}: complete; pack {output / 'results'} and submit it")

@@ -88,7 +88,7 @@ def keep_watching(
             failures.append(entry.error)
             report.failure(DeconvnetError(entry.error))
         elif not quiet:
-            report.note(f"{entry.image} -> {folder / entry.output}")
+            report.say(f"{entry.image} -> {folder / entry.output}")
         if as_json:
             report.json_line(line_of(entry, folder))
 
@@ -102,7 +102,7 @@ def keep_watching(
 
     with stop_signals() as stopped:
         if not quiet:
-            report.note(f"watching {', '.join(sources)}; Ctrl-C ends it")
+            report.say(f"watching {', '.join(sources)}; Ctrl-C ends it")
         coming = arriving(
             lambda: look_for(sources, folder, failures), lambda: bool(stopped), at_work
         )
@@ -127,7 +127,7 @@ def warn(run: Run, quiet: bool) -> None:
     from deconvnet_cli import report
 
     if not (run.locked or quiet):
-        report.note(f"{run.labelling.folder}: no locks there; take care that no other run writes")
+        report.say(f"{run.labelling.folder}: no locks there; take care that no other run writes")
 
 
 def line_of(entry: Entry, folder: Path) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def proposals(
     An object counts as found if one of the first N boxes has an IoU of 0.5 (0.7) with its box.
     """
     from deconvnet_cli import report
-    from deconvnet_cli.commands.options import proposal_settings
+    from deconvnet_cli.configure import proposal_settings
     from deconvnet_cli.recall import COUNTS, IOUS, recall
     from deconvnet_cli.voc import open_tree
 
@@ -101,7 +101,7 @@ def proposals(
             (str(count), *(f"{found.shares[iou, count]:.3f}" for iou in IOUS)) for count in COUNTS
         ]
         report.table(("boxes", *(f"IoU {iou}" for iou in IOUS)), rows)
-        report.note(f"{found.objects} objects in {found.photos} photos, {found.ms:.0f} ms a photo")
+        report.say(f"{found.objects} objects in {found.photos} photos, {found.ms:.0f} ms a photo")
     if as_json:
         recalls = {
             str(iou): {str(count): found.shares[iou, count] for count in COUNTS} for iou in IOUS

@@ -38,7 +38,7 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
     if not left:
         raise DatasetError(f"{folder}: has no label PNG of this list; they are called NAME.png")
     if problems.missing:
-        report.note(f"{len(problems.missing)} of {len(names)} images are missing and left out")
+        report.say(f"{len(problems.missing)} of {len(names)} images are missing and left out")
     return left
 
 

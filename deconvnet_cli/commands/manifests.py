@@ -24,7 +24,7 @@ def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
             report.json_line({"image": entry.image, "output": entry.output, "error": what})
     if not quiet:
         failed = sum(entry.status == FAILED for entry in entries.values())
-        report.note(
+        report.say(
             f"{folder}: {len(entries) - failed} photos done, {failed} failed, "
             f"{len(wrong)} files missing or changed"
         )
@@ -62,7 +62,7 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
             path.unlink()
     failed = [entry.error or "" for entry in entries.values() if entry.status == FAILED]
     if not quiet:
-        report.note(
+        report.say(
             f"{output / NAME}: {len(entries) - len(failed)} photos done, {len(failed)} failed, "
             f"of {shards} shards"
         )

@@ -20,8 +20,6 @@ from deconvnet_cli.choices import (
     PRECISIONS,
     SYSTEMS,
 )
-from deconvnet_cli.configure import prepare as prepare
-from deconvnet_cli.configure import proposal_settings as proposal_settings
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.places import RemotePath, place
 

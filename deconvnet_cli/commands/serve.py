@@ -115,5 +115,5 @@ def command(
     one_core_a_photo()
     with listen(host, port) as sock:
         if not quiet:
-            report.note(f"{address_of(sock)} (Ctrl-C ends it)")
+            report.say(f"{address_of(sock)} (Ctrl-C ends it)")
         run(build_app(nets, segmenting, settings), settings, sock, quiet=quiet)
