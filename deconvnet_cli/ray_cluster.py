@@ -56,7 +56,8 @@ def require_packages() -> None:
             ) from error
     # What is lost with a worker is said by the batch; tracebacks are in the files of Ray's logs.
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        of_ray = type(handler).__module__.startswith("ray.")  # somebody else may listen as well
+        if of_ray and isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.CRITICAL + 1)
 
 
