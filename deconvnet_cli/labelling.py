@@ -26,7 +26,13 @@ from deconvnet_cli.maps import Ensemble
 from deconvnet_cli.outputs import Outputs, write_outputs
 from deconvnet_cli.resume import Recipe, Source, file_hash, read_source, state
 from deconvnet_cli.score_store import write_scores
-from deconvnet_cli.segmenter import Scored, SegmentSettings, label_photo, score_photo
+from deconvnet_cli.segmenter import (
+    Scored,
+    SegmentSettings,
+    box_settings,
+    label_photo,
+    score_photo,
+)
 from deconvnet_cli.systems import Nets, describe
 
 Made = TypeVar("Made")
@@ -94,7 +100,7 @@ def facts_of(labelling: Labelling, nets: Nets, settings: SegmentSettings) -> Fac
         recipe(nets, settings, labelling.outputs),
         nets.classes,
         nets.ensemble,
-        (settings.proposals or nets.deconvnet.card.proposals) if nets.deconvnet else None,
+        box_settings(nets.deconvnet, settings).count if nets.deconvnet else None,
         describe(nets, settings) if labelling.save_scores else {},
     )
 

@@ -139,7 +139,7 @@ def score_photo(
     if nets.deconvnet is not None:
         card = nets.deconvnet.card
         with watch.timed("proposals"):
-            wanted = replace(settings.boxes, count=settings.proposals or card.proposals)
+            wanted = box_settings(nets.deconvnet, settings)
             found = propose(np.asarray(work), wanted).boxes if boxes is None else boxes
         with watch.timed("net"):
             size = (len(card.classes), work.height, work.width)
@@ -183,6 +183,11 @@ def merge_crops(
             break
         before = labels
     return count
+
+
+def box_settings(weights: Weights, settings: SegmentSettings) -> ProposalSettings:
+    """How the boxes are found that a net is shown; its weights say how many by default."""
+    return replace(settings.boxes, count=settings.proposals or weights.card.proposals)
 
 
 def merge_rule(nets: Nets, settings: SegmentSettings) -> str:

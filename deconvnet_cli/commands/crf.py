@@ -20,7 +20,7 @@ from deconvnet_cli.commands.options import (
 )
 from deconvnet_cli.configure import crf_settings
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
-from deconvnet_cli.manifest import MANIFESTS
+from deconvnet_cli.manifest import manifests_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,7 @@ def command(
         raise UsageError("--grid needs the masks: --voc-root DIR")
     if output and voc_root is not None:
         raise UsageError("--voc-root has the masks for --grid; leave it out")
-    if output and any(output.glob(MANIFESTS)):
+    if output and manifests_in(output):
         raise UsageError(
             f"{output}: has the labels of a batch, which would be replaced; give another folder"
         )
