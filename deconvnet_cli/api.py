@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli import overlay as drawing
 from deconvnet_cli.choices import (
     BACKENDS,
     DEFAULT,
@@ -22,16 +21,18 @@ from deconvnet_cli.choices import (
     PRECISIONS,
     SYSTEMS,
 )
-from deconvnet_cli.coco import coco
-from deconvnet_cli.configure import prepare
+from deconvnet_cli.data.images import Photo, photo_of
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.images import Photo, photo_of
-from deconvnet_cli.label_map import class_shares
-from deconvnet_cli.outputs import FORMATS, Outputs, write_outputs
-from deconvnet_cli.palettes import colours_of
-from deconvnet_cli.polygons import geojson
-from deconvnet_cli.segmenter import SegmentSettings, label_photo, score_photo
-from deconvnet_cli.systems import Nets
+from deconvnet_cli.outputs import overlay as drawing
+from deconvnet_cli.outputs.coco import coco
+from deconvnet_cli.outputs.files import FORMATS, Outputs, write_outputs
+from deconvnet_cli.outputs.palettes import colours_of
+from deconvnet_cli.outputs.polygons import geojson
+from deconvnet_cli.segmentation.labels import class_shares
+from deconvnet_cli.segmentation.loading import load_system
+from deconvnet_cli.segmentation.segment import label_photo, score_photo
+from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.system import System
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class SegmentationResult:
         return class_shares(self.labels, self.classes)
 
     def overlay(self, only: Iterable[str] | None = None, palette: str = "voc") -> Image.Image:
-        """Photo, classes in colours and a legend, see :func:`deconvnet_cli.overlay.overlay`.
+        """Photo, classes in colours and a legend, see ``outputs.overlay.overlay``.
 
         Args:
             only: names of the classes that are shown; None shows all but the background.
@@ -90,7 +91,7 @@ class SegmentationResult:
         return drawing.cutout(self.photo, self.labels, classes=self.classes, only=only)
 
     def geojson(self, only: Iterable[str] | None = None) -> dict[str, Any]:
-        """Polygons in pixels with their scores, see :func:`deconvnet_cli.polygons.geojson`."""
+        """Polygons in pixels with their scores, see ``outputs.polygons.geojson``."""
         return geojson(
             self.labels,
             classes=self.classes,
@@ -100,7 +101,7 @@ class SegmentationResult:
         )
 
     def coco(self, only: Iterable[str] | None = None) -> dict[str, Any]:
-        """COCO annotations with their scores, see :func:`deconvnet_cli.coco.coco`."""
+        """COCO annotations with their scores, see :func:`deconvnet_cli.outputs.coco.coco`."""
         return coco(
             self.labels,
             classes=self.classes,
@@ -114,7 +115,7 @@ class SegmentationResult:
 
         Args:
             path: of the labels: ``.npy`` for an array, else a palette PNG in VOC's colours.
-            outputs: attributes of :class:`deconvnet_cli.outputs.Outputs`: overlay, cutout,
+            outputs: attributes of :class:`deconvnet_cli.outputs.files.Outputs`: overlay, cutout,
                 polygons, only, palette, format.
 
         Returns:
@@ -145,7 +146,7 @@ class Segmenter:
     May be used by several threads at a time.
     """
 
-    nets: Nets = field(repr=False)
+    system: System = field(repr=False)
     settings: SegmentSettings
 
     @classmethod
@@ -203,8 +204,8 @@ class Segmenter:
         check_count("batch_size", batch_size)
         if share is not None and not 0 <= share <= 1:
             raise UsageError(f"share={share!r}: must be from 0 to 1")
-        nets, settings = prepare(
-            system=net,
+        system, settings = load_system(
+            system_name=net,
             weights=str(weights),
             fcn_weights=str(fcn_weights),
             ensemble=ensemble,
@@ -219,12 +220,12 @@ class Segmenter:
             crf=crf,
             crf_backend=crf_backend,
         )
-        return cls(nets, settings)
+        return cls(system, settings)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the labels, in order."""
-        return self.nets.classes
+        return self.system.classes
 
     def segment(self, photo: Photo) -> SegmentationResult:
         """Segment one photo; its labels are those of ``deconvnet segment``.
@@ -239,9 +240,9 @@ class Segmenter:
             DependencyError: OpenCV without ximgproc.
         """
         image = photo_of(photo)
-        scored = score_photo(image, self.nets, self.settings)
+        scored = score_photo(image, self.system, self.settings)
         found = label_photo(
-            scored, image.width, image.height, self.nets.ensemble, self.settings.crf
+            scored, image.width, image.height, self.system.ensemble, self.settings.crf
         )
         # Whole numbers of the copy that was worked on, which may be smaller than the photo.
         factors = np.divide(image.size, scored.photo.size)

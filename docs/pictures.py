@@ -14,11 +14,12 @@ from pathlib import Path
 from PIL import Image
 
 from deconvnet_cli import Segmenter
-from deconvnet_cli import explain_figures as figures
-from deconvnet_cli.explain import explain
-from deconvnet_cli.figures import Picture, sheet
-from deconvnet_cli.files import write_whole
-from deconvnet_cli.images import label_png, read_photo
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.explain import figures
+from deconvnet_cli.explain.drawing import Picture, sheet
+from deconvnet_cli.explain.explanation import explain
+from deconvnet_cli.storage.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
@@ -40,7 +41,7 @@ def pictures() -> dict[str, bytes]:
     segmenter = Segmenter.load()
     result = segmenter.segment(PHOTO)
     settings = replace(segmenter.settings, proposals=BOXES)
-    found = explain(read_photo(PHOTO), segmenter.nets, settings)
+    found = explain(read_photo(PHOTO), segmenter.system, settings)
     made = (
         label_png(result.labels),
         jpeg(result.overlay()),

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from PIL import Image
+from helpers.command_line import run_cli
+from helpers.paths import DATA
+from helpers.photos import pieces, shown
 
-from deconvnet_cli.cli import cli
-from deconvnet_cli.images import label_png
-from deconvnet_cli.nets import VGG_INPUT, build_net, net_settings
+from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.nets.fcn8s import FCN8s, initialise
-from deconvnet_cli.weights import card_for, store
+from deconvnet_cli.nets.registry import build_net, net_settings
+from deconvnet_cli.weights.card import card_for
+from deconvnet_cli.weights.files import store
 
-DATA = Path(__file__).parent / "data"
 PHOTOS = {"p0": (60, 40), "p1": (40, 56), "p2": (48, 48), "p3": (52, 44)}  # width, height
 
 
@@ -33,24 +36,6 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     store(path, net, card_for("deconvnet-vgg16", net_settings(net)))
     return path
-
-
-def pieces(size: tuple[int, int]) -> list[Image.Image]:
-    """Eight parts of two photos in this size (width, height)."""
-    found = []
-    for name in ("astronaut.jpg", "chelsea.jpg"):
-        with Image.open(DATA / name) as photo:
-            across, down = photo.width // 2, photo.height // 2
-            for left, top in ((0, 0), (across, 0), (0, down), (across, down)):
-                part = photo.crop((left, top, left + across, top + down))
-                found.append(part.resize(size, Image.Resampling.BILINEAR))
-    return found
-
-
-def shown(size: tuple[int, int]) -> torch.Tensor:
-    """These as a VGG net is shown them, 8 x 3 x height x width."""
-    pixels = torch.from_numpy(np.stack([np.array(part) for part in pieces(size)]))
-    return VGG_INPUT.prepare(pixels.permute(0, 3, 1, 2))
 
 
 @pytest.fixture(scope="session")
@@ -90,8 +75,8 @@ def lively_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def both(lively_weights: Path, tiny_fcn: Path) -> tuple[object, ...]:
     """Options of a quick run of both nets."""
-    nets = ("--weights", lively_weights, "--fcn-weights", tiny_fcn)
-    return (*nets, "--proposals", 4, "--precision", "fp32")
+    system = ("--weights", lively_weights, "--fcn-weights", tiny_fcn)
+    return (*system, "--proposals", 4, "--precision", "fp32")
 
 
 @pytest.fixture(scope="session")
@@ -123,11 +108,34 @@ def kept(tmp_path_factory: pytest.TempPathFactory, voc: Path, both: tuple[object
     return out
 
 
-def run_cli(*arguments: object, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], input=stdin)
-
-
 @pytest.fixture
 def deconvnet():
     """Calls the command line in this process."""
     return run_cli
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Opens a file in Chromium without a window; what it prints."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium here")
+    profile = tmp_path_factory.mktemp("profile")
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--hide-scrollbars",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+
+    def call(file: Path, *more: str) -> str:
+        command = [program, *flags, f"--user-data-dir={profile}", *more, file.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout
+
+    return call

@@ -13,18 +13,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.paths import DOCS
 from PIL import Image
 
 import deconvnet_cli
 from deconvnet_cli import SegmentationResult, Segmenter
-from deconvnet_cli.crf import CrfSettings, refine
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
-from deconvnet_cli.images import read_photo
-from deconvnet_cli.overlay import overlay
-from deconvnet_cli.palettes import colours_of
-from deconvnet_cli.voc import CLASSES
+from deconvnet_cli.outputs.overlay import overlay
+from deconvnet_cli.outputs.palettes import colours_of
+from deconvnet_cli.segmentation.crf.refine import refine
+from deconvnet_cli.segmentation.settings import CrfSettings
 
-PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+PAGE = DOCS / "python.md"
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +65,10 @@ def test_the_label_png_is_that_of_the_command_line(
     deconvnet, cat, lively_weights, tiny_fcn, tmp_path, arguments, options
 ):
     theirs = tmp_path / "theirs.png"
-    nets = ("--weights", lively_weights, "--proposals", 4, "--precision", "fp32")
+    system = ("--weights", lively_weights, "--proposals", 4, "--precision", "fp32")
     if "edeconvnet" in options or "fcn8s" in options:
-        nets += ("--fcn-weights", tiny_fcn)
-    done = deconvnet("segment", cat, "-o", theirs, *nets, *options)
+        system += ("--fcn-weights", tiny_fcn)
+    done = deconvnet("segment", cat, "-o", theirs, *system, *options)
     assert done.exit_code == 0, done.output
     given = {"proposals": 4, "precision": "fp32", **arguments}
     if "edeconvnet" in options or "fcn8s" in options:

@@ -9,26 +9,26 @@ import pytest
 import torch
 from PIL import Image
 
-from deconvnet_cli import crf_torch
-from deconvnet_cli.crf import CrfSettings
-from deconvnet_cli.crops import cut
-from deconvnet_cli.explain import explain
-from deconvnet_cli.images import read_photo
-from deconvnet_cli.label_map import enlarge_and_label
-from deconvnet_cli.nets.prepare import prepared
-from deconvnet_cli.score_store import read_scores, write_scores
-from deconvnet_cli.scoring import cutter
-from deconvnet_cli.segmenter import SegmentSettings, score_photo, segment
-from deconvnet_cli.systems import Nets, choose_nets
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.explain.explanation import explain
+from deconvnet_cli.nets.fusion import fused
+from deconvnet_cli.segmentation.crf import mean_field
+from deconvnet_cli.segmentation.crops import cut
+from deconvnet_cli.segmentation.inference import cutter
+from deconvnet_cli.segmentation.labels import enlarge_and_label
+from deconvnet_cli.segmentation.segment import score_photo, segment
+from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
+from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
+from deconvnet_cli.segmentation.system import System, choose_system
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU with CUDA")
 CUDA = torch.device("cuda")
 
 
 @pytest.fixture(scope="module")
-def nets() -> tuple[Nets, Nets]:
+def system() -> tuple[System, System]:
     """EDeconvNet with the shipped weights, on the CPU and on the GPU, both in fp32."""
-    found = choose_nets("edeconvnet", "deconvnet-mobilenet", "fcn8s-mobilenet")
+    found = choose_system("edeconvnet", "deconvnet-mobilenet", "fcn8s-mobilenet")
     return found.ready(torch.device("cpu"), "fp32"), found.ready(CUDA, "fp32")
 
 
@@ -39,10 +39,10 @@ def photo(data: Path) -> Image.Image:
 
 @pytest.mark.parametrize("crf", [None, CrfSettings()], ids=["plain", "crf"])
 def test_the_labels_of_the_cpu(
-    nets: tuple[Nets, Nets], photo: Image.Image, crf: CrfSettings | None
+    system: tuple[System, System], photo: Image.Image, crf: CrfSettings | None
 ) -> None:
     settings = SegmentSettings(proposals=5, crf=crf)
-    here, there = (segment(photo, each, settings) for each in nets)
+    here, there = (segment(photo, each, settings) for each in system)
     assert (here.labels == there.labels).mean() > 0.99
     assert abs(here.probabilities() - there.probabilities()).mean() < 0.01
     assert here.confidence.keys() == there.confidence.keys()
@@ -61,9 +61,9 @@ def test_the_crf_of_the_cpu_and_the_same_each_time() -> None:
     image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
     scores = rng.random((4, 40, 60), dtype=np.float32)
     maps = scores / scores.sum(0)
-    there = crf_torch.refine(image, maps, device=CUDA)
-    np.testing.assert_allclose(there, crf_torch.refine(image, maps), atol=1e-3)
-    np.testing.assert_array_equal(there, crf_torch.refine(image, maps, device=CUDA))
+    there = mean_field.refine(image, maps, device=CUDA)
+    np.testing.assert_allclose(there, mean_field.refine(image, maps), atol=1e-3)
+    np.testing.assert_array_equal(there, mean_field.refine(image, maps, device=CUDA))
 
 
 def test_large_photos_are_labelled_there() -> None:
@@ -73,13 +73,13 @@ def test_large_photos_are_labelled_there() -> None:
 
 
 def test_explain_and_stored_scores(
-    nets: tuple[Nets, Nets], photo: Image.Image, tmp_path: Path
+    system: tuple[System, System], photo: Image.Image, tmp_path: Path
 ) -> None:
     settings = SegmentSettings(proposals=5)
-    explained = explain(photo, nets[1], settings)
-    labels = segment(photo, nets[1], settings).labels
+    explained = explain(photo, system[1], settings)
+    labels = segment(photo, system[1], settings).labels
     np.testing.assert_array_equal(explained.result.labels, labels)
-    scored = score_photo(photo, nets[1], settings)
+    scored = score_photo(photo, system[1], settings)
     photo.save(tmp_path / "a.png")
     write_scores(tmp_path / "a.npz", scored, tmp_path / "a.png", photo.size, {})
     stored = read_scores(tmp_path / "a.npz").maps.deconvnet
@@ -87,12 +87,12 @@ def test_explain_and_stored_scores(
     torch.testing.assert_close(stored, scored.maps.deconvnet.cpu(), atol=1e-3, rtol=1e-3)
 
 
-def test_prepared_nets_compute_the_same(nets: tuple[Nets, Nets]) -> None:
-    weights = choose_nets(None, "deconvnet-mobilenet", "fcn8s-mobilenet").deconvnet
+def test_prepared_nets_compute_the_same(system: tuple[System, System]) -> None:
+    weights = choose_system(None, "deconvnet-mobilenet", "fcn8s-mobilenet").deconvnet
     assert weights is not None
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        there = prepared(weights.net).to(CUDA)(x.to(CUDA)).cpu()
+        there = fused(weights.net).to(CUDA)(x.to(CUDA)).cpu()
         here = weights.net(x)
     # TF32 of cuDNN, and switches of maxima that are nearly equal.
     assert (there.argmax(1) == here.argmax(1)).float().mean() > 0.99

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.batch_progress import do_all, keep_watching
-from deconvnet_cli.commands.engines import ENGINE, LOCAL, check_engine, engine_of
-from deconvnet_cli.commands.manifests import merge_shards, verify_outputs
-from deconvnet_cli.commands.options import (
+from deconvnet_cli.batch.engines import LOCAL, engine_of
+from deconvnet_cli.commands.shared.batch_manifests import merge_shards, verify_outputs
+from deconvnet_cli.commands.shared.batch_progress import do_all, keep_watching
+from deconvnet_cli.commands.shared.engine_options import ENGINE, check_engine
+from deconvnet_cli.commands.shared.options import (
     JSON,
     MAX_PIXELS,
     QUIET,
@@ -22,15 +23,15 @@ from deconvnet_cli.commands.options import (
     FolderOrUrl,
     apply,
 )
-from deconvnet_cli.commands.output_options import OUTPUTS, SAVE_SCORES, outputs_of
-from deconvnet_cli.configure import prepare
+from deconvnet_cli.commands.shared.output_options import OUTPUTS, SAVE_SCORES, outputs_of
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.places import is_url
+from deconvnet_cli.segmentation.loading import load_system
+from deconvnet_cli.storage.remote import is_url
 
 if TYPE_CHECKING:
-    from deconvnet_cli.batch import Job
-    from deconvnet_cli.labelling import Labelling
-    from deconvnet_cli.resume import Todo
+    from deconvnet_cli.batch.plan import Job
+    from deconvnet_cli.batch.resume import Todo
+    from deconvnet_cli.batch.spec import BatchSpec
 
 
 @click.command("batch")
@@ -109,30 +110,30 @@ def command(
     if not sources:
         raise UsageError("give photos: a folder, a glob, or @list.txt")
 
-    from deconvnet_cli.worker_process import prepare_workers
+    from deconvnet_cli.runtime.worker_process import prepare_workers
 
     if not dry_run and engine == LOCAL:
-        prepare_workers("deconvnet_cli.preload")
-    from deconvnet_cli import report
-    from deconvnet_cli.batch_run import locked_run
-    from deconvnet_cli.labelling import Labelling
-    from deconvnet_cli.manifest import read_entries
-    from deconvnet_cli.resume import sort_out
-    from deconvnet_cli.shards import parse_shard
+        prepare_workers("deconvnet_cli.batch.preload")
+    from deconvnet_cli.batch.manifest import read_entries
+    from deconvnet_cli.batch.resume import sort_out
+    from deconvnet_cli.batch.run import locked_run
+    from deconvnet_cli.batch.spec import BatchSpec
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.runtime.shards import parse_shard
 
     part = None if shard is None else parse_shard(shard)
     failures: list[str] = []
     jobs = [] if watch else jobs_of(sources, output, listed, part, failures)
     jobs = [replace(job, target=job.target.with_suffix(f".{outputs.format}")) for job in jobs]
-    labelling = Labelling(partial(prepare, **options), output, save_scores, outputs, max_pixels)
-    check_files(jobs, labelling)
+    spec = BatchSpec(partial(load_system, **options), output, save_scores, outputs, max_pixels)
+    check_files(jobs, spec)
     place_of_work = (engine, ray_address, nets_per_gpu)
-    with engine_of(*place_of_work, labelling, workers, options["device"]) as (facts, works):
+    with engine_of(*place_of_work, spec, workers, options["device"]) as (info, works):
         choose = partial(
             sort_out,
-            recipe=facts.recipe,
+            fingerprint=info.fingerprint,
             folder=output,
-            wanted=labelling.extras,
+            wanted=spec.extras,
             overwrite=overwrite,
             retry=retry_failed,
         )
@@ -140,14 +141,14 @@ def command(
             if dry_run:
                 say_what(choose(jobs, read_entries(output)), output, quiet, as_json)
             else:
-                with locked_run(labelling, facts.recipe, works, part) as run:
+                with locked_run(spec, info.fingerprint, works, part) as run:
                     if watch:
                         keep_watching(run, sources, choose, failures, quiet, as_json)
                     else:
                         do_all(run, jobs, choose, failures, quiet, as_json)
         finally:
             if failures:
-                report.batch_failures(failures)
+                console.batch_failures(failures)
     if failures:
         raise SystemExit(1)
     if listed is not None and part is None and not dry_run:
@@ -172,22 +173,22 @@ def jobs_of(
     failures: list[str],
 ) -> list[Job]:
     """All photos, those of a list, or a shard of either; what cannot be read to ``failures``."""
-    from deconvnet_cli.batch import plan
-    from deconvnet_cli.shards import shard_of
+    from deconvnet_cli.batch.plan import plan
+    from deconvnet_cli.runtime.shards import shard_of
 
     jobs = plan(sources, output, unreadable=lambda error: failures.append(str(error)))
     if listed is not None:
-        from deconvnet_cli.submission import plan_submission
+        from deconvnet_cli.batch.voc_submission import plan_submission
 
         jobs = plan_submission(jobs, listed, output)
     return shard_of(jobs, shard)
 
 
-def check_files(jobs: list[Job], labelling: Labelling) -> None:
+def check_files(jobs: list[Job], spec: BatchSpec) -> None:
     """Raise UsageError if two photos would write to one file, as a.overlay.jpg and a.jpg may."""
     taken: dict[Path, Path] = {}
     for job in jobs:
-        for path in (job.target, *labelling.extras(job)):
+        for path in (job.target, *spec.extras(job)):
             other = taken.setdefault(path, job.photo)
             if other != job.photo:
                 raise UsageError(f"{other} and {job.photo} would both be written to {path}")
@@ -195,16 +196,16 @@ def check_files(jobs: list[Job], labelling: Labelling) -> None:
 
 def say_what(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
     """What a run would do, a line a photo with the reason."""
-    from deconvnet_cli import report
+    from deconvnet_cli.reporting import console
 
     for job, why in todo.jobs:
         if as_json:
             line = {"image": str(job.photo), "output": str(job.target), "status": "to do"}
-            report.json_line({**line, "reason": why})
+            console.json_line({**line, "reason": why})
         if not quiet:
-            report.say(f"{job.photo} -> {job.target}: {why}")
+            console.say(f"{job.photo} -> {job.target}: {why}")
     if not quiet:
-        report.say(
+        console.say(
             f"{output}: {len(todo.jobs)} to do, {len(todo.done)} done, "
             f"{len(todo.failed)} failed before (--retry-failed)"
         )
@@ -212,9 +213,9 @@ def say_what(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
 
 def check_all(jobs: list[Job], output: Path, quiet: bool) -> None:
     """Check a submission to the VOC server."""
-    from deconvnet_cli import report
-    from deconvnet_cli.submission import check_submission
+    from deconvnet_cli.batch.voc_submission import check_submission
+    from deconvnet_cli.reporting import console
 
     folder = check_submission(jobs)
     if not quiet:
-        report.say(f"{folder}: complete; pack {output / 'results'} and submit it")
+        console.say(f"{folder}: complete; pack {output / 'results'} and submit it")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.options import JSON, PROPOSALS, QUIET, SEGMENTING, apply
+from deconvnet_cli.commands.shared.options import JSON, PROPOSALS, QUIET, SEGMENTING, apply
 
 
 @click.group("bench")
@@ -43,22 +43,22 @@ def photos(
     The plain path: the net as it was trained, fp32, one photo after another on all cores.
     Workers: the prepared net in the precision of --precision, one core a photo.
     """
-    from deconvnet_cli import report
-    from deconvnet_cli.bench import SIZES, Work, measure, trials
-    from deconvnet_cli.devices import cores
+    from deconvnet_cli.diagnostics.throughput import SIZES, Work, measure, trials
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.runtime.devices import cores
 
     most = workers or cores()
     lines = []
-    with report.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         task = progress.add_task("bench", total=len(trials(most)) * len(sides or SIZES))
         for side in sides or SIZES:
             for line in measure(Work(photos, side, count, options), most):
                 progress.advance(task)
                 lines.append(line)
                 if as_json:
-                    report.json_line(line)
+                    console.json_line(line)
     if not quiet:
-        report.table(
+        console.table(
             ("side", "", "photos/s", "speed-up", "peak MB", "median ms by stage"),
             [
                 (
@@ -86,27 +86,27 @@ def proposals(
 
     An object counts as found if one of the first N boxes has an IoU of 0.5 (0.7) with its box.
     """
-    from deconvnet_cli import report
-    from deconvnet_cli.configure import proposal_settings
-    from deconvnet_cli.recall import COUNTS, IOUS, recall
-    from deconvnet_cli.voc import open_tree
+    from deconvnet_cli.data.voc import open_tree
+    from deconvnet_cli.evaluation.recall import COUNTS, IOUS, recall
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.segmentation.loading import proposal_settings
 
     tree = open_tree(voc_root)
     names = tree.names(split)[:limit]
-    with report.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         task = progress.add_task("proposals", total=len(names))
         found = recall(tree, names, proposal_settings(**options), lambda: progress.advance(task))
     if not quiet:
         rows = [
             (str(count), *(f"{found.shares[iou, count]:.3f}" for iou in IOUS)) for count in COUNTS
         ]
-        report.table(("boxes", *(f"IoU {iou}" for iou in IOUS)), rows)
-        report.say(f"{found.objects} objects in {found.photos} photos, {found.ms:.0f} ms a photo")
+        console.table(("boxes", *(f"IoU {iou}" for iou in IOUS)), rows)
+        console.say(f"{found.objects} objects in {found.photos} photos, {found.ms:.0f} ms a photo")
     if as_json:
         recalls = {
             str(iou): {str(count): found.shares[iou, count] for count in COUNTS} for iou in IOUS
         }
-        report.json_line(
+        console.json_line(
             {
                 "photos": found.photos,
                 "objects": found.objects,

@@ -16,7 +16,7 @@ def command(as_json: bool) -> None:
     ok: nothing to do. note: all works, but something could be better. PROBLEM: something that is
     needed does not work. What to do about it stands behind the arrow.
     """
-    from deconvnet_cli.checkup import checkup
+    from deconvnet_cli.diagnostics.checks import checkup
 
     found = checkup()
     for finding in found:

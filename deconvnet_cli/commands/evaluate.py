@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.label_maps import checked, from_folder, from_nets, from_store
-from deconvnet_cli.commands.options import (
+from deconvnet_cli.commands.shared.evaluate_sources import (
+    checked,
+    from_folder,
+    from_nets,
+    from_store,
+)
+from deconvnet_cli.commands.shared.options import (
     JSON,
     MAX_PIXELS,
     QUIET,
@@ -23,15 +28,15 @@ from deconvnet_cli.commands.options import (
 from deconvnet_cli.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
-    from deconvnet_cli.commands.label_maps import Predict
-    from deconvnet_cli.evaluation import Tally
-    from deconvnet_cli.scoreboard import Scoreboard
-    from deconvnet_cli.voc import VocTree
+    from deconvnet_cli.commands.shared.evaluate_sources import Predict
+    from deconvnet_cli.data.voc import VocTree
+    from deconvnet_cli.evaluation.scoreboard import Scoreboard
+    from deconvnet_cli.evaluation.tally import Tally
 
 # Parameters that mean something with --merge and --compare; those of running nets; and those of
 # what is made of their maps.
 READING = frozenset(["files", "merge", "compare", "output", "as_csv", "quiet", "as_json"])
-OF_MAPS = frozenset(["system", "ensemble", "share", "crf", "crf_backend"])
+OF_MAPS = frozenset(["system_name", "ensemble", "share", "crf", "crf_backend"])
 OF_A_RUN = frozenset(
     [
         "weights",
@@ -115,14 +120,16 @@ def command(
     if merge or compare:
         check_reading(context, merge, compare, output, as_csv)
     else:
-        check_running(context, files, predictions, allow_missing, scores, table, options["system"])
+        check_running(
+            context, files, predictions, allow_missing, scores, table, options["system_name"]
+        )
     check_outputs(files, output, page)
 
-    from deconvnet_cli import report_scores
-    from deconvnet_cli.scoreboard import comparisons, write_tallies
+    from deconvnet_cli.commands.shared import evaluation_tables
+    from deconvnet_cli.evaluation.scoreboard import comparisons, write_tallies
 
     if compare:
-        report_scores.comparison(*compared(files), quiet=quiet, as_json=as_json)
+        evaluation_tables.comparison(*compared(files), quiet=quiet, as_json=as_json)
         return
     about: dict[str, Any] = {}
     if merge:
@@ -131,7 +138,7 @@ def command(
     else:
         tree, names = listed(voc_root, split, limit, shard)
         if predictions is None:
-            from deconvnet_cli.devices import at_a_time, one_core_a_photo
+            from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo
 
             one_core_a_photo()
             workers = at_a_time(workers)
@@ -150,7 +157,7 @@ def command(
         write_tallies(output, tallies, about)
     results = {name: tally.result() for name, tally in tallies.items()}
     answers = comparisons(tallies)
-    report_scores.results(results, answers, quiet=quiet, as_json=as_json, as_csv=as_csv)
+    evaluation_tables.results(results, answers, quiet=quiet, as_json=as_json, as_csv=as_csv)
     if page is not None:
         write_page(page, tree, board, about, max_pixels)
 
@@ -174,7 +181,7 @@ def check_running(
     allow_missing: bool,
     scores: Path | None,
     table: bool,
-    system: str | None,
+    system_name: str | None,
 ) -> None:
     """Raise UsageError unless the options fit a run."""
     if files:
@@ -189,8 +196,8 @@ def check_running(
         refuse_given(context, OF_A_RUN, "--scores are of nets that were run before")
     if predictions is not None:
         refuse_given(context, OF_A_RUN | OF_MAPS, "--predictions are scored as they are")
-    if table and system not in (None, "edeconvnet"):
-        raise UsageError(f"--table has rows of all nets; leave out --net {system}")
+    if table and system_name not in (None, "edeconvnet"):
+        raise UsageError(f"--table has rows of all nets; leave out --net {system_name}")
 
 
 def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | None) -> None:
@@ -209,8 +216,8 @@ def listed(
     root: Path | None, split: str, limit: int | None, shard: str | None
 ) -> tuple[VocTree, list[str]]:
     """The tree and the names of the images to score."""
-    from deconvnet_cli.shards import parse_shard, shard_of
-    from deconvnet_cli.voc import open_tree
+    from deconvnet_cli.data.voc import open_tree
+    from deconvnet_cli.runtime.shards import parse_shard, shard_of
 
     if root is None:
         raise UsageError("give --voc-root DIR, or files with --merge or --compare")
@@ -223,10 +230,10 @@ def listed(
 
 def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: bool) -> Scoreboard:
     """Score all, with a progress bar."""
-    from deconvnet_cli import report
-    from deconvnet_cli.scoreboard import count
+    from deconvnet_cli.evaluation.scoreboard import count
+    from deconvnet_cli.reporting import console
 
-    with report.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         return count(tree, progress.track(names, description="evaluate"), predict, workers)
 
 
@@ -234,8 +241,8 @@ def write_page(
     path: Path, tree: VocTree, board: Scoreboard, about: dict[str, Any], max_pixels: int
 ) -> None:
     """The HTML report of a run."""
-    from deconvnet_cli.evaluation_page import page_of
-    from deconvnet_cli.files import write_whole
+    from deconvnet_cli.evaluation.page import page_of
+    from deconvnet_cli.storage.files import write_whole
 
     # Names of files may be of bytes that are not UTF-8.
     write_whole(path, page_of(tree, board, about, max_pixels).encode("utf-8", "backslashreplace"))
@@ -243,7 +250,7 @@ def write_page(
 
 def merged_files(files: tuple[Path, ...]) -> dict[str, Tally]:
     """The counts of all files, added up."""
-    from deconvnet_cli.scoreboard import merged, read_tallies
+    from deconvnet_cli.evaluation.scoreboard import merged, read_tallies
 
     if not files:
         raise UsageError("--merge needs files that `evaluate -o FILE` wrote")
@@ -254,7 +261,7 @@ def merged_files(files: tuple[Path, ...]) -> dict[str, Tally]:
 
 def compared(files: tuple[Path, ...]) -> tuple[str, str, float, Any]:
     """What is compared, the difference in mean IoU, and its bootstrap."""
-    from deconvnet_cli.scoreboard import difference, read_tallies
+    from deconvnet_cli.evaluation.scoreboard import difference, read_tallies
 
     if len(files) != 2:
         raise UsageError("--compare needs two files that `evaluate -o FILE` wrote")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.options import (
+from deconvnet_cli.commands.shared.options import (
     JSON,
     MAX_PIXELS,
     QUIET,
@@ -16,11 +16,11 @@ from deconvnet_cli.commands.options import (
     apply,
     refuse_overwriting,
 )
-from deconvnet_cli.configure import crf_settings, prepare
 from deconvnet_cli.errors import UsageError, printable
+from deconvnet_cli.segmentation.loading import crf_settings, load_system
 
 if TYPE_CHECKING:
-    from deconvnet_cli.explain import Explanation
+    from deconvnet_cli.explain.explanation import Explanation
 
 
 @click.command("explain")
@@ -52,34 +52,34 @@ def command(
     decided each pixel, scores, confidence and entropy, and the effect of the CRF. DIR/labels.png
     is what `segment` writes with the same options. PHOTO may be - for standard input.
     """
-    from deconvnet_cli import report
-    from deconvnet_cli.devices import keep_freed_memory
-    from deconvnet_cli.explain import explain
-    from deconvnet_cli.explain_page import rendered
-    from deconvnet_cli.files import make_folder, write_whole
-    from deconvnet_cli.images import read_photo
-    from deconvnet_cli.systems import describe
+    from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.explain.explanation import explain
+    from deconvnet_cli.explain.page import rendered
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.runtime.devices import keep_freed_memory
+    from deconvnet_cli.segmentation.system import describe
+    from deconvnet_cli.storage.files import make_folder, write_whole
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: not a folder; give one with -o")
     keep_freed_memory()
     crf = crf_settings(options["crf_backend"])
-    nets, settings = prepare(**options)
+    system, settings = load_system(**options)
     source = sys.stdin.buffer if image == "-" else Path(image)
     photo = read_photo(source, max_pixels=max_pixels)
-    explanation = explain(photo, nets, settings, crf, class_name)
+    explanation = explain(photo, system, settings, crf, class_name)
     title = "standard input" if image == "-" else printable(Path(image).name)
-    files = rendered(explanation, title, describe(nets, settings))
+    files = rendered(explanation, title, describe(system, settings))
     make_folder(output)
     for name in files:
         refuse_overwriting(Path(image), output / name)
     for name, content in files.items():
         write_whole(output / name, content)
-    line = report.image_line(image, output, explanation.result, nets.classes)
+    line = console.image_line(image, output, explanation.result, system.classes)
     if as_json:
-        report.json_line({**line, **explained_line(explanation), "files": list(files)})
+        console.json_line({**line, **explained_line(explanation), "files": list(files)})
     if not quiet:
-        report.segmented(line, nets.classes, photo, explanation.result, "none")
+        console.segmented(line, system.classes, photo, explanation.result, "none")
 
 
 def explained_line(explanation: Explanation) -> dict[str, Any]:

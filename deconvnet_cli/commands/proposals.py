@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.options import MAX_PIXELS, PROPOSALS, apply, refuse_overwriting
-from deconvnet_cli.configure import proposal_settings
+from deconvnet_cli.commands.shared.options import MAX_PIXELS, PROPOSALS, apply, refuse_overwriting
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.segmentation.loading import proposal_settings
 
 
 @click.command("proposals")
@@ -27,10 +27,10 @@ def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -
     import numpy as np
     from PIL import ImageDraw
 
-    from deconvnet_cli import report
-    from deconvnet_cli.files import write_whole
-    from deconvnet_cli.images import read_photo
-    from deconvnet_cli.proposals import propose
+    from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.segmentation.proposals import propose
+    from deconvnet_cli.storage.files import write_whole
 
     count = options.pop("proposals")
     if count == 0:
@@ -42,7 +42,7 @@ def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -
     found = propose(np.asarray(photo), settings)
     if output is None:
         scores = [round(float(score), 5) for score in found.scores]
-        report.json_line({"image": str(image), "boxes": found.boxes.tolist(), "scores": scores})
+        console.json_line({"image": str(image), "boxes": found.boxes.tolist(), "scores": scores})
         return
     refuse_overwriting(image, output)
     draw = ImageDraw.Draw(photo)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.options import (
+from deconvnet_cli.commands.shared.options import (
     JSON,
     MAX_PIXELS,
     QUIET,
@@ -16,10 +16,10 @@ from deconvnet_cli.commands.options import (
     apply,
     refuse_overwriting,
 )
-from deconvnet_cli.commands.output_options import OUTPUTS, SAVE_SCORES, outputs_of
-from deconvnet_cli.configure import prepare
+from deconvnet_cli.commands.shared.output_options import OUTPUTS, SAVE_SCORES, outputs_of
 from deconvnet_cli.errors import DeconvnetError, UsageError
-from deconvnet_cli.outputs import Outputs
+from deconvnet_cli.outputs.files import Outputs
+from deconvnet_cli.segmentation.loading import load_system
 
 
 @click.command("segment")
@@ -70,19 +70,19 @@ def command(
                     f"{target.parent}: no such folder; make it, or give another output"
                 )
 
-    from deconvnet_cli import report
-    from deconvnet_cli.devices import keep_freed_memory
-    from deconvnet_cli.files import make_folder
-    from deconvnet_cli.images import read_photo
-    from deconvnet_cli.outputs import label_file, write_outputs
-    from deconvnet_cli.score_store import write_scores
-    from deconvnet_cli.segmenter import label_photo, score_photo
-    from deconvnet_cli.systems import describe
+    from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.outputs.files import label_file, write_outputs
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.runtime.devices import keep_freed_memory
+    from deconvnet_cli.segmentation.segment import label_photo, score_photo
+    from deconvnet_cli.segmentation.stored_scores import write_scores
+    from deconvnet_cli.segmentation.system import describe
+    from deconvnet_cli.storage.files import make_folder
 
     keep_freed_memory()
-    nets, settings = prepare(**options)
-    outputs.check(nets.classes)
-    about = describe(nets, settings) if save_scores else {}
+    system, settings = load_system(**options)
+    outputs.check(system.classes)
+    about = describe(system, settings) if save_scores else {}
     if output is not None and into_folder(output):
         make_folder(Path(output))
     failed = 0
@@ -90,10 +90,10 @@ def command(
         try:
             source = sys.stdin.buffer if image == "-" else Path(image)
             photo = read_photo(source, max_pixels=max_pixels)
-            scored = score_photo(photo, nets, settings)
-            result = label_photo(scored, photo.width, photo.height, nets.ensemble, settings.crf)
+            scored = score_photo(photo, system, settings)
+            result = label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf)
             if target is None:
-                report.standard_output(label_file(result.labels, outputs.format))
+                console.standard_output(label_file(result.labels, outputs.format))
             else:
                 if save_scores:
                     write_scores(scores_beside(target), scored, Path(image), photo.size, about)
@@ -102,22 +102,22 @@ def command(
                     result.labels,
                     target,
                     outputs,
-                    nets.classes,
+                    system.classes,
                     probabilities=result.probabilities,
                     name=Path(image).name,
                 )
         except DeconvnetError as error:
             failed += 1
-            report.failure(error)
+            console.failure(error)
             continue
-        line = report.image_line(image, target, result, nets.classes)
+        line = console.image_line(image, target, result, system.classes)
         if target is not None and (beside_it := files_of(target, outputs, save_scores)[1:]):
             line["beside"] = [str(path) for path in beside_it]
         if as_json:
-            report.json_line(line)
+            console.json_line(line)
         if not quiet:
             wanted = "none" if as_json else preview
-            report.segmented(line, nets.classes, photo, result, wanted)
+            console.segmented(line, system.classes, photo, result, wanted)
     if failed:
         raise SystemExit(1)
 

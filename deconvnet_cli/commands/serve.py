@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.options import QUIET, SEGMENTING, WORKERS, apply
-from deconvnet_cli.configure import crf_settings, prepare
+from deconvnet_cli.commands.shared.options import QUIET, SEGMENTING, WORKERS, apply
+from deconvnet_cli.segmentation.loading import crf_settings, load_system
 
 
 @click.command("serve")
@@ -92,8 +92,8 @@ def command(
 
     require_packages()
 
-    from deconvnet_cli import report
-    from deconvnet_cli.devices import at_a_time, one_core_a_photo
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo
     from deconvnet_cli.serve.app import build_app
     from deconvnet_cli.serve.server import address_of, listen, run
     from deconvnet_cli.serve.settings import ServeSettings, check
@@ -111,9 +111,9 @@ def command(
         refinement=crf_settings(options["crf_backend"]),
     )
     check(settings)
-    nets, segmenting = prepare(**options)
+    system, segmenting = load_system(**options)
     one_core_a_photo()
     with listen(host, port) as sock:
         if not quiet:
-            report.say(f"{address_of(sock)} (Ctrl-C ends it)")
-        run(build_app(nets, segmenting, settings), settings, sock, quiet=quiet)
+            console.say(f"{address_of(sock)} (Ctrl-C ends it)")
+        run(build_app(system, segmenting, settings), settings, sock, quiet=quiet)

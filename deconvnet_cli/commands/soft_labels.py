@@ -37,13 +37,19 @@ def command(
     if in_tree != (0 if photos else 2):
         raise UsageError("give either photos, or --voc-root and at least one --list")
 
-    from deconvnet_cli import report
-    from deconvnet_cli.files import make_folder
-    from deconvnet_cli.images import read_photo
-    from deconvnet_cli.nets import default_input
-    from deconvnet_cli.objects import list_names
-    from deconvnet_cli.teacher import load_teacher, missing, soft_labels, soft_path, write_soft
-    from deconvnet_cli.voc import open_tree
+    from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.data.objects import list_names
+    from deconvnet_cli.data.voc import open_tree
+    from deconvnet_cli.nets.registry import default_input
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.storage.files import make_folder
+    from deconvnet_cli.training.soft_labels import (
+        load_teacher,
+        missing,
+        soft_labels,
+        soft_path,
+        write_soft,
+    )
 
     if voc_root is not None:
         tree = open_tree(voc_root)
@@ -56,7 +62,7 @@ def command(
     convention = default_input("deconvnet-mobilenet")
     make_folder(out)
     names = list(missing(out, list(sources)))
-    with report.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         for name in progress.track(names, description="soft labels"):
             photo = read_photo(sources[name])
             write_soft(soft_path(out, name), soft_labels(net, convention, photo))

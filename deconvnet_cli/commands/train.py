@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.choices import NET_NAMES
-from deconvnet_cli.commands.options import weights_names
+from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.errors import printable
+from deconvnet_cli.training.setup import collect, convention_of, datasets, validator
 
 if TYPE_CHECKING:
     import torch
-
-    from deconvnet_cli.samples import CropDataset
-    from deconvnet_cli.train_settings import TrainSettings
-    from deconvnet_cli.voc import VocTree
 
 
 @click.command("train")
@@ -104,19 +101,19 @@ def command(
     """
     settings = collect(net, stage, file, pairs, named)
 
-    from deconvnet_cli import report
-    from deconvnet_cli.devices import choose_device
-    from deconvnet_cli.distributed import joined, local_device, rank, world_size
-    from deconvnet_cli.initialisation import recompute_statistics
-    from deconvnet_cli.interrupts import stop_signals
-    from deconvnet_cli.run_folder import prepare_run, read_log
-    from deconvnet_cli.start import net_at_start
-    from deconvnet_cli.training import Hooks, train
-    from deconvnet_cli.voc import open_tree
+    from deconvnet_cli.data.voc import open_tree
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.runtime.devices import choose_device
+    from deconvnet_cli.runtime.interrupts import stop_signals
+    from deconvnet_cli.training.batchnorm import recompute_statistics
+    from deconvnet_cli.training.distributed import joined, local_device, rank, world_size
+    from deconvnet_cli.training.loop import Hooks, train
+    from deconvnet_cli.training.run_folder import prepare_run, read_log
+    from deconvnet_cli.training.start import net_at_start
 
     chosen = local_device(choose_device(device))
     tree = open_tree(voc_root)
-    with joined(chosen), report.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
+    with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
         dataset, calibration = datasets(
             tree, settings, proposal_cache or run / "proposals", progress
         )
@@ -147,7 +144,7 @@ def command(
         )
         if not finished:
             if rank() == 0:
-                report.say(f"{run}: stopped; the same command goes on")
+                console.say(f"{run}: stopped; the same command goes on")
             raise SystemExit(1)
         kept = settings.frozen or settings.keep_statistics
         if settings.statistics and not kept:
@@ -156,10 +153,11 @@ def command(
             return
         model.cpu()
 
-    from deconvnet_cli.curves import curves_png
-    from deconvnet_cli.files import write_whole
-    from deconvnet_cli.nets import net_settings
-    from deconvnet_cli.weights import card_for, store
+    from deconvnet_cli.nets.registry import net_settings
+    from deconvnet_cli.storage.files import write_whole
+    from deconvnet_cli.training.curves import curves_png
+    from deconvnet_cli.weights.card import card_for
+    from deconvnet_cli.weights.files import store
 
     card = card_for(
         settings.net,
@@ -171,83 +169,3 @@ def command(
     write_whole(run / "curves.png", curves_png(read_log(run)))
     store(run / "weights.safetensors", model, card)
     click.echo(printable(str(run / "weights.safetensors")))
-
-
-def collect(
-    net: str, stage: int | None, file: Path | None, pairs: tuple[str, ...], named: dict[str, Any]
-) -> TrainSettings:
-    """The settings of the run: the net's own, then the file's, then those of the options."""
-    from deconvnet_cli.train_settings import (
-        changed,
-        default_settings,
-        parse_settings,
-        read_settings,
-    )
-
-    values = read_settings(file) if file is not None else {}
-    base = default_settings(values.get("net", net), values.get("stage") if stage is None else stage)
-    settings = changed(base, values, str(file))
-    for pair in pairs:
-        settings = changed(settings, parse_settings(pair, f"--set {pair}"), f"--set {pair}")
-    named["batch"] = named.pop("batch_size")
-    named["teacher"] = str(named["teacher"]) if named["teacher"] else None
-    named["lists"] = named["lists"] or None
-    given = {name: value for name, value in named.items() if value is not None}
-    if stage is not None:
-        given["stage"] = stage
-    return changed(settings, given, "options")
-
-
-def datasets(
-    tree: VocTree, settings: TrainSettings, cache: Path, progress: Any
-) -> tuple[CropDataset, CropDataset]:
-    """The samples of the run, and others of the same kind to take statistics over.
-
-    All photos, masks and soft labels are looked at: what is wrong with them is said here.
-    """
-    from deconvnet_cli.files import make_folder
-    from deconvnet_cli.object_proposals import overlapping_proposals
-    from deconvnet_cli.objects import find_objects, list_names
-    from deconvnet_cli.samples import CropDataset, SampleSettings
-    from deconvnet_cli.teacher import missing, none_there, soft_path
-
-    names = list_names(tree, settings.lists)
-    task = progress.add_task("reading masks", total=len(names))
-    objects = find_objects(tree, names, lambda: progress.advance(task))
-    teacher = Path(settings.teacher) if settings.teacher else None
-    if teacher is not None:
-        for name in missing(teacher, sorted({found.name for found in objects})):
-            raise none_there(soft_path(teacher, name))
-    if settings.stage == 2:
-        make_folder(cache)
-        task = progress.add_task("proposals", total=len({found.name for found in objects}))
-        objects = overlapping_proposals(cache, tree, objects, lambda: progress.advance(task))
-    how = SampleSettings(
-        stage=settings.stage,
-        size=settings.size,
-        resize=settings.resize,
-        balanced=settings.balanced,
-        colour=settings.colour,
-    )
-    dataset = CropDataset(tree, objects, settings.crops, settings.seed, how, teacher)
-    others = CropDataset(tree, objects, settings.crops, settings.seed + 1, how)
-    return dataset, others
-
-
-def convention_of(settings: TrainSettings) -> Any:
-    """What the net takes in, at the size of this run's crops."""
-    from deconvnet_cli.nets import default_input
-
-    return dataclasses.replace(default_input(settings.net), size=settings.size)
-
-
-def validator(tree: VocTree, settings: TrainSettings) -> Any:
-    """Scores the net on photos of ``val_list``, each as a single crop: quick, and comparable."""
-    from deconvnet_cli.validation import validate
-
-    names = tree.names(settings.val_list)
-    step = max(1, len(names) // settings.val_images)
-    chosen = names[::step][: settings.val_images]
-    return lambda net: {
-        "val_mean_iou": validate(net, settings.net, tree, chosen, convention_of(settings))
-    }

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.choices import NET_NAMES
-from deconvnet_cli.commands.options import weights_names
+from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.errors import UsageError, printable
 
 
@@ -21,8 +21,9 @@ def command() -> None:
 @command.command("list")
 def list_weights() -> None:
     """Shipped weights: name, net, size and scores."""
-    from deconvnet_cli import report
-    from deconvnet_cli.weights import read_card, registry, shipped_folder
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.weights.files import read_card
+    from deconvnet_cli.weights.shipped import registry, shipped_folder
 
     rows = []
     for name, entry in registry().items():
@@ -30,14 +31,15 @@ def list_weights() -> None:
         card = read_card(path)
         scores = ", ".join(f"{key} {value}" for key, value in card.scores.items())
         rows.append((name, card.net, f"{path.stat().st_size / 1e6:.1f} MB", scores))
-    report.table(("name", "net", "size", "scores"), rows)
+    console.table(("name", "net", "size", "scores"), rows)
 
 
 @command.command("show")
 @click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
 def show(weights: str) -> None:
     """The card of weights, as JSON."""
-    from deconvnet_cli.weights import locate, read_card
+    from deconvnet_cli.weights.files import read_card
+    from deconvnet_cli.weights.shipped import locate
 
     click.echo(json.dumps(asdict(read_card(locate(weights))), indent=2))
 
@@ -47,13 +49,14 @@ def show(weights: str) -> None:
 @click.option("--sha256", "expected", help="Digest that a FILE must have.")
 def verify(weights: tuple[str, ...], expected: str | None) -> None:
     """Check SHA-256 and that every tensor loads. All shipped weights unless some are named."""
-    from deconvnet_cli.weights import check_sha256, load, registry, sha256
+    from deconvnet_cli.weights.files import load
+    from deconvnet_cli.weights.shipped import check_sha256, registry, weights_sha256
 
     for name in weights or tuple(registry()):
         path = load(name).path
         if expected is not None:
             check_sha256(path, expected)
-        click.echo(f"{printable(name)}: right, SHA-256 {sha256(path)}")
+        click.echo(f"{printable(name)}: right, SHA-256 {weights_sha256(path)}")
 
 
 @command.command("import")
@@ -71,16 +74,16 @@ def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
 
     Pickled files are read for plain tensors only; no code in them is run.
     """
-    from deconvnet_cli import report
-    from deconvnet_cli.commands.options import refuse_overwriting
-    from deconvnet_cli.importing import import_weights
+    from deconvnet_cli.commands.shared.options import refuse_overwriting
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.weights.importing import import_weights
 
     if not source.name:
         raise UsageError(f"{source}: not the name of a file")
     target = output or source.with_suffix(".safetensors")
     refuse_overwriting(source, target, "the file to import")
     imported = import_weights(source, target, net, licence=licence)
-    report.table(
+    console.table(
         ("in the file", "shapes", "in the net", "note"),
         [
             (
@@ -108,9 +111,10 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
     """
     from dataclasses import replace
 
-    from deconvnet_cli.averaging import average
-    from deconvnet_cli.commands.options import refuse_overwriting
-    from deconvnet_cli.weights import load, sha256, store
+    from deconvnet_cli.commands.shared.options import refuse_overwriting
+    from deconvnet_cli.weights.average import average
+    from deconvnet_cli.weights.files import load, store
+    from deconvnet_cli.weights.shipped import weights_sha256
 
     one, other = load(first), load(second)
     for path in (one.path, other.path):
@@ -118,7 +122,7 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
     average(one.net, other.net, share)
     provenance = (
         f"{1 - share:g} of {one.path.name} ({one.card.provenance}), {share:g} of "
-        f"{other.path.name}, SHA-256 {sha256(other.path)} ({other.card.provenance})"
+        f"{other.path.name}, SHA-256 {weights_sha256(other.path)} ({other.card.provenance})"
     )
     store(output, one.net, replace(one.card, provenance=provenance, scores={}))
     click.echo(printable(str(output)))

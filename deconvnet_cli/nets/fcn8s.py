@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deconvnet_cli.nets.deconvnet import ENCODER, DeconvNetSettings
+from deconvnet_cli.nets.deconvnet_vgg16 import ENCODER, DeconvNetSettings
 
 PADDING = 100
 CROP_POOL4, CROP_POOL3, CROP_OUTPUT = 5, 9, 31

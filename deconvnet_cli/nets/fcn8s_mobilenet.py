@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from deconvnet_cli.nets.layers import normalised
-from deconvnet_cli.nets.mobilenet_encoder import (
+from deconvnet_cli.nets.mobilenet_v2 import (
     BLOCKS,
     HALVING_BLOCKS,
     LAST_HALVING_BLOCK,

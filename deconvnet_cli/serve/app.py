@@ -17,17 +17,18 @@ from fastapi.responses import JSONResponse
 from PIL import Image
 from starlette.exceptions import HTTPException
 
+from deconvnet_cli.data.voc import palette
 from deconvnet_cli.errors import ImageError
-from deconvnet_cli.segmenter import SegmentSettings, segment
-from deconvnet_cli.serve.bodies import check_head, content_type, photo_in, read_body
-from deconvnet_cli.serve.guards import OPEN, Guard
+from deconvnet_cli.segmentation.segment import segment
+from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.system import System
+from deconvnet_cli.serve.access import OPEN, Guard
+from deconvnet_cli.serve.errors import Refusal, error_response
 from deconvnet_cli.serve.limits import TokenBuckets, WorkQueue
-from deconvnet_cli.serve.metrics import Counting, Metrics
-from deconvnet_cli.serve.outputs import Output, SegmentQuery, content, wanted
-from deconvnet_cli.serve.refusals import Refusal, error_response
+from deconvnet_cli.serve.prometheus import Counting, Metrics
+from deconvnet_cli.serve.responses import Output, SegmentQuery, content, wanted
 from deconvnet_cli.serve.settings import ServeSettings
-from deconvnet_cli.systems import Nets
-from deconvnet_cli.voc import palette
+from deconvnet_cli.serve.uploads import check_head, content_type, photo_in, read_body
 
 PAGE = {
     "/": ("index.html", "text/html"),
@@ -48,7 +49,7 @@ class Answer:
     ms: dict[str, float]
 
 
-def build_app(nets: Nets, settings: SegmentSettings, serving: ServeSettings) -> FastAPI:
+def build_app(system: System, settings: SegmentSettings, serving: ServeSettings) -> FastAPI:
     """The application around nets that are loaded.
 
     It owns the threads that photos are worked on in, and waits for them when it is shut down.
@@ -57,7 +58,7 @@ def build_app(nets: Nets, settings: SegmentSettings, serving: ServeSettings) -> 
     buckets = TokenBuckets(serving.rate)
     metrics = Metrics(queue)
     # The first photo of a process takes longer: it is none of a client's.
-    warm = queue.pool.submit(warm_up, nets, settings)
+    warm = queue.pool.submit(warm_up, system, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,7 +77,7 @@ def build_app(nets: Nets, settings: SegmentSettings, serving: ServeSettings) -> 
         kind = content_type(request)
         work = partial(
             answer,
-            nets=nets,
+            system=system,
             settings=for_request(settings, query, serving),
             kind=kind,
             max_pixels=serving.max_pixels,
@@ -100,9 +101,9 @@ def build_app(nets: Nets, settings: SegmentSettings, serving: ServeSettings) -> 
         return {
             "classes": [
                 {"label": label, "name": name, "colour": colour}
-                for label, (name, colour) in enumerate(zip(nets.classes, colours, strict=False))
+                for label, (name, colour) in enumerate(zip(system.classes, colours, strict=False))
             ],
-            "system": nets.system,
+            "system": system.name,
             "crf": settings.crf is not None,
             "max_bytes": serving.max_bytes,
             "max_pixels": serving.max_pixels,
@@ -138,7 +139,7 @@ def for_request(
 def answer(
     body: bytes,
     *,
-    nets: Nets,
+    system: System,
     settings: SegmentSettings,
     kind: str,
     max_pixels: int,
@@ -153,8 +154,8 @@ def answer(
     """
     try:
         photo = photo_in(body, kind, max_pixels)
-        result = segment(photo, nets, settings)
-        made, media_type = content(output, photo, result, nets.classes, embed=embed)
+        result = segment(photo, system, settings)
+        made, media_type = content(output, photo, result, system.classes, embed=embed)
     except (Refusal, ImageError):
         raise
     except Exception:
@@ -163,10 +164,10 @@ def answer(
     return Answer(made, media_type, result.ms)
 
 
-def warm_up(nets: Nets, settings: SegmentSettings) -> None:
+def warm_up(system: System, settings: SegmentSettings) -> None:
     """Segment a photo of noise, and show so that the nets work."""
     try:
-        segment(Image.effect_noise((160, 120), 64).convert("RGB"), nets, settings)
+        segment(Image.effect_noise((160, 120), 64).convert("RGB"), system, settings)
     except Exception:
         log.exception("the nets do not work; the server will never be ready")
         raise
@@ -180,7 +181,7 @@ async def disconnected(request: Request) -> None:
 
 def serve_page(app: FastAPI) -> None:
     """Add the page and its parts, which are read once."""
-    folder = resources.files("deconvnet_cli") / "web"
+    folder = resources.files("deconvnet_cli.serve") / "web"
 
     def part(text: str, media_type: str) -> Callable[[], Response]:
         return lambda: Response(text, headers={"Cache-Control": "no-cache"}, media_type=media_type)

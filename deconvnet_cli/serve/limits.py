@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from deconvnet_cli.serve.refusals import GONE, Refusal, busy
+from deconvnet_cli.serve.errors import GONE, Refusal, busy
 
 T = TypeVar("T")
 MOST_CLIENTS = 10_000  # whose buckets are kept

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from deconvnet_cli.crf import CrfSettings
-from deconvnet_cli.decoding import MAX_PIXELS
+from deconvnet_cli.data.decoding import MAX_PIXELS
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.segmentation.settings import CrfSettings
 
 LEAST_TOKEN = 16  # characters: more than can be guessed over a network
 

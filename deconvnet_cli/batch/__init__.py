@@ -1,0 +1,1 @@
+"""Many photos: planning, resuming, running and merging batches."""

@@ -1,0 +1,79 @@
+"""What ``deconvnet batch`` does with the manifests of earlier runs: --verify and --merge."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from deconvnet_cli.errors import DatasetError, UsageError
+
+
+def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
+    """Check that every file of an output folder is as it was written."""
+    from deconvnet_cli.batch.manifest import FAILED, read_entries
+    from deconvnet_cli.batch.resume import damaged
+    from deconvnet_cli.reporting import console
+
+    require_manifest(folder)
+    entries = read_entries(folder)
+    wrong = []
+    for entry, what in damaged(entries.values(), folder):
+        wrong.append(what)
+        if as_json:
+            console.json_line({"image": entry.image, "output": entry.output, "error": what})
+    if not quiet:
+        failed = sum(entry.status == FAILED for entry in entries.values())
+        console.say(
+            f"{folder}: {len(entries) - failed} photos done, {failed} failed, "
+            f"{len(wrong)} files missing or changed"
+        )
+    if wrong:
+        console.problems([f"{what}; start the batch again" for what in wrong])
+        raise SystemExit(1)
+
+
+def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> None:
+    """Make one manifest of those of all shards, and bring files of other folders over."""
+    from deconvnet_cli.batch.manifest import FAILED, NAME, read_entries, write_entries
+    from deconvnet_cli.batch.merge_shards import check_shards, fetch
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.storage.files import locked, make_folder
+
+    if output is None:
+        if len(sources) != 1:
+            raise UsageError("--merge puts the shards of several folders into one: -o DIR")
+        output = Path(sources[0])
+    home = output.resolve()
+    others = [folder for folder in map(Path, sources) if folder.resolve() != home]
+    if not others:
+        require_manifest(output)
+    make_folder(output)
+    with ExitStack() as stack:
+        for folder in (output, *others):
+            if os.access(folder, os.W_OK):  # where none can write, no shard is running either
+                stack.enter_context(locked(folder))
+        shards = check_shards([output, *others])
+        entries = read_entries(output)
+        for folder in others:
+            fetch(folder, output, entries)
+        write_entries(output / NAME, entries.values())
+        for path in output.glob("manifest.*-of-*.jsonl"):
+            path.unlink()
+    failed = [entry.error or "" for entry in entries.values() if entry.status == FAILED]
+    if not quiet:
+        console.say(
+            f"{output / NAME}: {len(entries) - len(failed)} photos done, {len(failed)} failed, "
+            f"of {shards} shards"
+        )
+    if failed:
+        console.batch_failures(failed)
+        raise SystemExit(1)
+
+
+def require_manifest(folder: Path) -> None:
+    """Raise DatasetError unless a batch has written to this folder."""
+    from deconvnet_cli.batch.manifest import manifests_in
+
+    if not manifests_in(folder):
+        raise DatasetError(f"{folder}: no manifest there; `deconvnet batch` writes one")

@@ -1,0 +1,108 @@
+"""Where ``evaluate`` gets label maps: from PNGs, from nets, or from stored scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.segmentation.loading import crf_settings, load_system
+
+if TYPE_CHECKING:
+    from deconvnet_cli.data.voc import VocTree
+    from deconvnet_cli.evaluation.scoreboard import Labels
+
+    Predict = Callable[[str, Labels], Mapping[str, Labels]]
+
+
+def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) -> list[str]:
+    """The names whose label PNGs can be scored; all problems are said before it fails."""
+    from deconvnet_cli.evaluation.predictions import problems_of
+    from deconvnet_cli.reporting import console
+
+    problems = problems_of(folder, tree, names)
+    lines = list(problems.wrong)
+    remedy = ""
+    if not allow_missing and problems.missing:
+        lines += [f"{folder / name}.png: missing" for name in problems.missing]
+        remedy = "; --allow-missing leaves out the missing ones"
+    if len(lines) == 1:
+        raise DatasetError(lines[0] + remedy)
+    if lines:
+        console.problems(lines)
+        raise DatasetError(
+            f"{folder}: {len(lines)} of {len(names)} label PNGs cannot be scored{remedy}"
+        )
+    left = [name for name in names if name not in set(problems.missing)]
+    if not left:
+        raise DatasetError(f"{folder}: has no label PNG of this list; they are called NAME.png")
+    if problems.missing:
+        console.say(f"{len(problems.missing)} of {len(names)} images are missing and left out")
+    return left
+
+
+def from_folder(folder: Path) -> Predict:
+    """Label maps from the PNGs of a folder."""
+    from deconvnet_cli.evaluation.predictions import read_prediction
+
+    return lambda name, truth: {"predictions": read_prediction(folder / f"{name}.png", truth)}
+
+
+def from_nets(
+    tree: VocTree, table: bool, max_pixels: int, options: dict[str, Any]
+) -> tuple[Predict, dict[str, Any]]:
+    """Label maps from running the nets, and what is to be said about them."""
+    if table:
+        options = {**options, "system_name": "edeconvnet", "crf": True}
+    system, settings = load_system(**options)
+
+    from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.evaluation.paper_table import label_rows, row_of
+    from deconvnet_cli.evaluation.scoreboard import TABLE
+    from deconvnet_cli.segmentation.segment import score_photo
+    from deconvnet_cli.segmentation.settings import CrfSettings
+    from deconvnet_cli.segmentation.system import describe
+
+    rows = TABLE if table else (row_of(system.name, crf=settings.crf is not None),)
+
+    def predict(name: str, truth: Labels) -> dict[str, Labels]:
+        photo = read_photo(tree.image(name), max_pixels=max_pixels)
+        scored = score_photo(photo, system, settings)
+        crf = settings.crf or CrfSettings()
+        return label_rows(scored, rows, photo.width, photo.height, system.ensemble, crf=crf)
+
+    return predict, describe(system, settings)
+
+
+def from_store(
+    folder: Path,
+    tree: VocTree,
+    names: list[str],
+    table: bool,
+    max_pixels: int,
+    options: dict[str, Any],
+) -> tuple[Predict, dict[str, Any]]:
+    """Label maps from stored scores, without a net."""
+    from deconvnet_cli.evaluation.paper_table import label_rows, parts_there, row_of
+    from deconvnet_cli.evaluation.scoreboard import TABLE
+    from deconvnet_cli.segmentation.stored_scores import read_scores, scored_again
+
+    crf = crf_settings(options["crf_backend"])
+    missing = [path for name in names if not (path := folder / f"{name}.npz").is_file()]
+    if missing:
+        raise DatasetError(
+            f"{missing[0]}: no stored scores ({len(missing)} of {len(names)} are missing); "
+            "`deconvnet batch --save-scores` writes them"
+        )
+
+    def predict(name: str, truth: Labels) -> dict[str, Labels]:
+        path = folder / f"{name}.npz"
+        stored = read_scores(path)
+        system_name = options["system_name"] or parts_there(stored.maps)
+        rows = TABLE if table else (row_of(system_name, crf=options["crf"]),)
+        ensemble = stored.ensemble(options["ensemble"], options["share"])
+        scored = scored_again(stored, tree.image(name), max_pixels=max_pixels)
+        return label_rows(scored, rows, stored.width, stored.height, ensemble, source=path, crf=crf)
+
+    return predict, {"scores": {"folder": str(folder)}}

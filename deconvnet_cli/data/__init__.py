@@ -1,0 +1,1 @@
+"""Photos, label PNGs and VOC trees."""

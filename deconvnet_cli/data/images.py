@@ -1,0 +1,173 @@
+"""Photos in, label PNGs out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.decoding import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    Undecodable,
+    UnknownFormat,
+    identify,
+    load,
+    turn_upright,
+)
+from deconvnet_cli.errors import ImageError
+from deconvnet_cli.storage.files import read_stream, read_whole
+
+BAND_PIXELS = 1 << 20  # of a photo that are made RGB at a time
+Photo = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+
+
+def read_photo(
+    source: Path | bytes | IO[bytes], name: str | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """A photo as a viewer shows it: mode RGB, EXIF orientation applied, first frame.
+
+    Grey, palette, CMYK and 16-bit images become RGB; transparent parts are put on black, as
+    the original system continues a photo beyond its edge. What the file is called does not count.
+
+    Args:
+        source: path of a regular file; the bytes of one; or a stream of them, read to its end.
+        name: what errors call it; the path unless given.
+        max_pixels: width times height that it may have. Twice this times 4 bytes are taken.
+
+    Raises:
+        ImageError: missing, empty, truncated, not an image, without a pixel, over ``max_pixels``,
+            ``MAX_SIDE`` or ``MAX_BYTES``; a pipe or device.
+    """
+    label = name or (str(source) if isinstance(source, Path) else "standard input")
+    try:
+        with identify(_content(source, label), max_pixels=max_pixels) as image:
+            load(image)
+            return as_shown(image)
+    except UnknownFormat as error:
+        raise ImageError(f"{label}: {error}; give a JPEG, PNG or other photo") from error
+    except Undecodable as error:
+        raise ImageError(f"{label}: {error}; copy or download it again") from error
+    except MemoryError as error:
+        raise ImageError(f"{label}: too little memory for its pixels; scale it down") from error
+
+
+def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
+    """The bytes of a file; ImageError if they cannot be read or are none."""
+    try:
+        if isinstance(source, Path):
+            data = read_whole(source, MAX_BYTES)
+        else:
+            data = source if isinstance(source, bytes) else read_stream(source, MAX_BYTES)
+    except FileNotFoundError:
+        raise ImageError(f"{label}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise ImageError(f"{label}: a folder; use `deconvnet batch` for folders") from None
+    except OSError as error:
+        raise ImageError(f"{label}: cannot be read ({error.strerror})") from error
+    if not data:
+        raise ImageError(f"{label}: the file is empty; copy or download it again")
+    return data
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """The image a few rows at a time, each with its box: copies of all of it would add up."""
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield box, image.crop(box)
+
+
+def as_shown(image: Image.Image) -> Image.Image:
+    """An image, loaded, as :func:`read_photo` gives it; it is turned upright in place."""
+    turn_upright(image)
+    return _to_rgb(image)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    alphas = image.info.get("transparency")
+    if isinstance(alphas, bytes):  # one for each colour of a palette; a damaged file has more
+        image.info["transparency"] = alphas[:256]
+    brightest = 255.0
+    if _is_deep(image):
+        # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
+        top = max(np.nan_to_num(np.asarray(band)).max(initial=0) for _, band in _bands(image))
+        brightest = 65535.0 if top > 255 else 255.0
+    photo = Image.new("RGB", image.size)
+    for box, band in _bands(image):
+        photo.paste(_band_to_rgb(band, brightest), box)
+    return photo
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _band_to_rgb(band: Image.Image, brightest: float) -> Image.Image:
+    if _is_deep(band):
+        with np.errstate(invalid="ignore"):  # a damaged file may hold NaNs of any kind
+            values = np.nan_to_num(np.asarray(band, dtype=np.float64) / brightest * 255)
+        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "A" in band.getbands() or "transparency" in band.info:
+        rgba = band.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, rgba).convert("RGB")
+    return band.convert("RGB")
+
+
+def photo_of(source: Photo) -> Image.Image:
+    """A photo from a file, bytes, a PIL image or an array, as ``images.read_photo`` gives it.
+
+    Raises:
+        ImageError: it is none of these, or damaged.
+    """
+    if isinstance(source, bytes):
+        return read_photo(source, "bytes")
+    if isinstance(source, str | os.PathLike):
+        return read_photo(Path(source))
+    if isinstance(source, Image.Image):
+        check_size(*source.size, "PIL image")
+        try:
+            return as_shown(source.copy())  # a copy: it is turned in place
+        except OSError as error:  # a file that Pillow reads only now
+            what = " ".join(str(error).split())
+            raise ImageError(f"PIL image: damaged or truncated ({what}); load it again") from error
+    if not isinstance(source, np.ndarray):
+        kind = type(source).__name__
+        raise ImageError(f"{kind}: not a photo; give a path, bytes, a PIL image or a NumPy array")
+    return photo_of_array(source)
+
+
+def photo_of_array(array: NDArray[np.uint8]) -> Image.Image:
+    """A uint8 array H x W x 3, RGB, as a photo.
+
+    Raises:
+        ImageError: it has another type or shape, or is empty.
+    """
+    what = f"array {array.dtype} {' x '.join(map(str, array.shape))}"
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"{what}: must be uint8, 0 to 255; for floats from 0 to 1: "
+            "(array * 255).round().astype('uint8')"
+        )
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            f"{what}: must be H x W x 3, RGB; of other kinds give PIL's Image.fromarray(array)"
+        )
+    check_size(array.shape[1], array.shape[0], "array")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def check_size(width: int, height: int, what: str) -> None:
+    """Raise ImageError if an image has no pixel, or too many."""
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ImageError(
+            f"{what}: {width} x {height} pixels; 1 to {MAX_PIXELS // 1_000_000} million are taken"
+        )

@@ -1,0 +1,145 @@
+"""The annotated objects of a VOC tree, and its photos with their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.data.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.voc import IGNORE, VocTree
+from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.runtime.opencv import cv2
+from deconvnet_cli.storage.files import read_whole
+
+SMALLEST_OBJECT = 0.005  # share of the photo; smaller components are specks of a mask
+# Instances of one class lie side by side in SegmentationObject; 0 and 255 are no object.
+NO_INSTANCE = (0, IGNORE)
+
+
+@dataclass(frozen=True)
+class ObjectBox:
+    """One object of the photo ``name``: its class and its box, pixels, half open."""
+
+    name: str
+    label: int
+    box: Box
+
+
+def list_names(tree: VocTree, lists: tuple[str, ...]) -> list[str]:
+    """The names of several lists, each name once, in order of first appearance."""
+    return list(dict.fromkeys(name for split in lists for name in tree.names(split)))
+
+
+def read_photo_and_mask(tree: VocTree, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
+    """A photo (RGB) and its mask.
+
+    Raises:
+        ImageError: the photo cannot be read.
+        DatasetError: the mask cannot be read, or has another size.
+    """
+    with opened_photo(tree.image(name)) as file:
+        load(file)
+        image = file.convert("RGB")
+    return image, checked_mask(tree, name, image.size)
+
+
+@contextmanager
+def opened_photo(path: Path) -> Iterator[Image.Image]:
+    """A photo whose pixels are still to be loaded.
+
+    Raises:
+        ImageError: it cannot be read, here or when it is loaded.
+    """
+    try:
+        with identify(read_whole(path, MAX_BYTES)) as image:
+            yield image
+    except OSError as error:
+        raise ImageError(f"{path}: not a readable photo ({error.strerror})") from error
+    except Undecodable as error:
+        raise ImageError(f"{path}: not a readable photo ({error})") from error
+
+
+def checked_mask(tree: VocTree, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The mask of a photo of this size (width, height).
+
+    Raises:
+        DatasetError: it cannot be read, or has another size.
+    """
+    mask = read_mask(tree.mask(name))
+    if size != mask.shape[::-1]:
+        raise DatasetError(
+            f"{tree.mask(name)}: {mask.shape[1]}x{mask.shape[0]} pixels, "
+            f"but the photo has {size[0]}x{size[1]}"
+        )
+    return mask
+
+
+def find_objects(
+    tree: VocTree, names: list[str], on_photo: Callable[[], None] = lambda: None
+) -> list[ObjectBox]:
+    """The objects of each photo: its instances where the tree has them, else the connected
+    components of each class. Every photo and mask is looked at, so bad data is found here.
+
+    Args:
+        on_photo: called after each photo.
+
+    Raises:
+        ImageError, DatasetError: a photo or mask is missing or wrong; or no mask has any object.
+    """
+    objects: list[ObjectBox] = []
+    for name in names:
+        with opened_photo(tree.image(name)) as photo:
+            size = photo.size
+        mask = checked_mask(tree, name, size)
+        instances = tree.root / "SegmentationObject" / f"{name}.png"
+        found = of_instances(mask, instances) if instances.is_file() else of_components(mask)
+        least = SMALLEST_OBJECT * mask.size
+        objects += [ObjectBox(name, label, box) for label, box, area in found if area >= least]
+        on_photo()
+    if not objects:
+        raise DatasetError(f"{tree.root}: no object in the masks of these {len(names)} photos")
+    return objects
+
+
+def of_components(mask: NDArray[np.uint8]) -> Iterable[tuple[int, Box, int]]:
+    """Class, box and area (pixels) of each connected component of one class in a mask H x W."""
+    for label in np.unique(mask[(mask != 0) & (mask != IGNORE)]):
+        _, _, stats, _ = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8))
+        for x, y, width, height, area in stats[1:].tolist():
+            yield int(label), (x, y, x + width, y + height), area
+
+
+def of_instances(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int, Box, int]]:
+    """Class, box and area of each instance; its class is the commonest label on its pixels.
+
+    Args:
+        mask: labels H x W.
+        path: of the PNG of instances, of the same size.
+
+    Raises:
+        DatasetError: the instances cannot be read or have another size.
+    """
+    try:
+        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+            load(image)
+            instances = np.array(image)
+    except (OSError, Undecodable) as error:
+        raise DatasetError(f"{path}: not a readable PNG ({error})") from error
+    if instances.shape != mask.shape:
+        raise DatasetError(f"{path}: must be a palette or grey PNG of its photo's size")
+    for instance in np.setdiff1d(np.unique(instances), NO_INSTANCE):
+        rows, columns = np.nonzero(instances == instance)
+        labels = mask[rows, columns]
+        labels = labels[(labels != 0) & (labels != IGNORE)]
+        if labels.size:
+            left, top = int(columns.min()), int(rows.min())
+            box = left, top, int(columns.max()) + 1, int(rows.max()) + 1
+            yield int(np.bincount(labels).argmax()), box, rows.size

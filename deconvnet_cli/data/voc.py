@@ -1,0 +1,107 @@
+"""The PASCAL VOC 2012 devkit: class names, colours, lists, images and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.storage.files import read_whole
+
+CLASSES = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+MAX_LIST_BYTES = 1 << 28  # of a list of names
+IGNORE = 255  # the rim around objects, and crowds: neither trained on nor scored
+
+
+def palette() -> NDArray[np.uint8]:
+    """VOC's colour map, uint8 256 x 3: the bits of a label spread over the high bits of R, G, B.
+
+    Bit 0, 3, 6 of the label are the highest bits of R, bits 1, 4, 7 those of G, bits 2, 5 those
+    of B; so neighbouring labels get far colours.
+    """
+    labels = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        channel, place = bit % 3, 7 - bit // 3
+        colours[:, channel] |= (((labels >> bit) & 1) << place).astype(np.uint8)
+    return colours
+
+
+@dataclass(frozen=True)
+class VocTree:
+    """A devkit's ``VOC2012/`` folder."""
+
+    root: Path
+
+    def image(self, name: str) -> Path:
+        """Path of the photo called ``name``."""
+        return self.root / "JPEGImages" / f"{name}.jpg"
+
+    def mask(self, name: str) -> Path:
+        """Path of the label PNG called ``name``."""
+        return self.root / "SegmentationClass" / f"{name}.png"
+
+    def names(self, split: str) -> list[str]:
+        """The image names of one list, in its order.
+
+        Raises:
+            DatasetError: no such list, an empty one, or an image or mask of it is missing.
+        """
+        path = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        if not path.is_file():
+            known = sorted(file.stem for file in path.parent.glob("*.txt"))
+            raise DatasetError(f"{path}: no such list; there are: {', '.join(known) or 'none'}")
+        try:
+            names = read_whole(path, MAX_LIST_BYTES).decode().split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}: not a readable list of names ({error})") from error
+        if not names:
+            raise DatasetError(f"{path}: the list is empty")
+        for name in names:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise DatasetError(f"{path}: {name} leads out of the tree; list names of images")
+            for file in (self.image(name), self.mask(name)):
+                if not file.is_file():
+                    raise DatasetError(f"{file}: missing, but named in {path}")
+        return names
+
+
+def open_tree(folder: Path) -> VocTree:
+    """The tree at ``folder``: ``VOC2012/`` itself or the devkit folder above it.
+
+    Raises:
+        DatasetError: neither has JPEGImages, SegmentationClass and ImageSets/Segmentation.
+    """
+    parts = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+    for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
+        if all((root / part).is_dir() for part in parts):
+            return VocTree(root)
+    missing = next(part for part in parts if not (folder / part).is_dir())
+    raise DatasetError(
+        f"{folder}: not a VOC tree, {missing}/ is missing; give the devkit's VOC2012/ folder"
+    )

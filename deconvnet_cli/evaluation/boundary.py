@@ -1,0 +1,93 @@
+"""Boundary IoU of label maps: intersection over union of what lies near the edges.
+
+Cheng, Girshick, Dollar, Berg, Kirillov: "Boundary IoU: Improving Object-Centric Image
+Segmentation Evaluation", CVPR 2021. The IoU of a large object hardly falls when its outline is
+poor, as most of its pixels are far inside; this one counts the outline alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.evaluation.metrics import check_sizes
+from deconvnet_cli.runtime.opencv import cv2
+
+
+def boundary_areas(
+    truth: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    classes: int = 21,
+    ignore: int = 255,
+    ratio: float = 0.02,
+) -> NDArray[np.int64]:
+    """Intersection and union of the two boundary regions of each class, in pixels.
+
+    The boundary region of a class is the part of its mask at most ``d`` pixels (in rows and in
+    columns) from a pixel outside the mask. Beyond the image all is outside, so a mask cut by the
+    image border has an edge there. ``d`` is ``ratio`` of the image diagonal, at least 1.
+
+    Args:
+        truth: H x W labels below ``classes``, or ``ignore``.
+        prediction: H x W labels. Labels from ``classes`` on are of no class here;
+            :func:`deconvnet_cli.evaluation.metrics.confusion` is what refuses them.
+        classes: number of labels.
+        ignore: the label of the truth that is not counted (VOC: void, 255).
+        ratio: width of the region as a share of the image diagonal, above 0.
+
+    Returns:
+        2 x classes: intersection, union. The areas of several images add up.
+
+    Raises:
+        DatasetError: the sizes differ.
+    """
+    check_sizes(truth, prediction)
+    # Void cuts the masks of the truth. Left in the prediction, its masks would reach through the
+    # void and have no edge where those of the truth have one: a perfect prediction would lose.
+    prediction = np.where(truth == ignore, np.uint8(ignore), prediction)
+    distance = max(1, round(ratio * math.hypot(*truth.shape)))
+    in_truth, in_prediction = _pixels(truth), _pixels(prediction)
+    areas = np.zeros((2, classes), np.int64)
+    for label in range(classes):
+        if label == ignore or not in_truth[label] + in_prediction[label]:
+            continue
+        first, size = _boundary(truth, label, distance)
+        second, other_size = _boundary(prediction, label, distance)
+        shared = cv2.countNonZero(cv2.bitwise_and(first, second))
+        areas[:, label] = shared, size + other_size - shared
+    return areas
+
+
+def boundary_ious(areas: NDArray[np.int64]) -> tuple[float | None, ...]:
+    """Boundary IoU of each class, 0 to 1; None where neither map has the class.
+
+    Args:
+        areas: 2 x classes, from :func:`boundary_areas`, summed over all images.
+    """
+    return tuple(float(shared / union) if union else None for shared, union in areas.T)
+
+
+def _boundary(
+    labels: NDArray[np.uint8], label: int, distance: int
+) -> tuple[NDArray[np.uint8], int]:
+    """The boundary region of one class as 0 and 1, H x W, and its pixels."""
+    mask = (labels == label).view(np.uint8)
+    x, y, width, height = cv2.boundingRect(mask)
+    if width == 0:
+        return mask, 0
+    # All is outside beyond the bounding box, as it is beyond the image: zeros there are exact.
+    # One erosion by a square of 2 d + 1 is d erosions by one of 3.
+    part = mask[y : y + height, x : x + width]
+    square = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
+    inside = cv2.erode(
+        np.ascontiguousarray(part), square, borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    part -= inside.astype(np.uint8, copy=False)
+    return mask, cv2.countNonZero(mask)
+
+
+def _pixels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How many pixels each of the 256 labels has."""
+    return np.bincount(labels.ravel(), minlength=256)

@@ -1,0 +1,220 @@
+"""The HTML of the page about an evaluation: tables, bars, examples; no file is read here."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.voc import CLASSES, IGNORE
+from deconvnet_cli.evaluation.tally import Result
+from deconvnet_cli.reporting.html import cards, document, items, label_swatch, picture, section
+from deconvnet_cli.reporting.label_images import error_map, label_image, shown_size
+
+Labels = NDArray[np.uint8]
+STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # uneven, so that rare mistakes show too
+REPORTED = "Mean IoU reported in the paper, its own weights, VOC 2012 test (not measured here)."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table."""
+
+    name: str
+    result: Result
+    reported: float | None = None  # per cent, of the paper's own weights on VOC 2012 test
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image."""
+
+    name: str
+    iou: float  # mean IoU of this image, 0 to 1
+    photo: Image.Image  # RGB
+    truth: Labels  # H x W, 255 for void
+    prediction: Labels  # H x W
+
+
+def page(
+    title: str,
+    rows: Sequence[Row],
+    best: Sequence[Example],
+    worst: Sequence[Example],
+    about: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """The whole page; every name and value in it is escaped.
+
+    Of ``rows``, at least one, the best is shown class by class and the others are folded away.
+    """
+    # Of equal rows the last: later ones are the fuller methods.
+    top = max(reversed(rows), key=lambda row: row.result.scores.mean_iou)
+    figures = _figures(top.result)
+    folded = (
+        f"<details><summary>Classes and confusion: {escape(row.name)}</summary>\n"
+        f"{_classes(row, rows)}{_confusion(row)}</details>\n"
+        for row in rows
+        if row is not top
+    )
+    lead = (
+        f"{escape(top.name)}: mean IoU <strong>{figures['mean IoU']} %</strong> "
+        f"(95 % interval {figures['95 % interval']}) over {top.result.images} images."
+    )
+    body = (
+        section("Results", _summary(rows, top))
+        + section(f"Classes: {top.name}", _classes(top, rows))
+        + section(f"Confusion: {top.name}", _confusion(top) + "".join(folded))
+        + section("Best images", "".join(map(_example, best)))
+        + section("Worst images", "".join(map(_example, worst)))
+        + section("Settings and weights", cards(about), "cards")
+    )
+    return document(title, lead, body)
+
+
+def _percent(share: float | None, digits: int = 2) -> str:
+    return "&ndash;" if share is None or np.isnan(share) else f"{100 * share:.{digits}f}"
+
+
+def _table(kind: str, caption: str, head: str, body: str, foot: str = "") -> str:
+    """A table; a wide one scrolls sideways on a phone, by keyboard too, and the page does not."""
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f'<table class="{kind}"><caption><span>{escape(caption)}</span></caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n"
+        f"<tfoot>{foot}</tfoot></table></div>\n"
+    )
+
+
+def _line(name: str, cells: str, kind: str = "") -> str:
+    return f'<tr class="{kind}"><th scope="row">{name}</th>{cells}</tr>\n'
+
+
+def _summary(rows: Sequence[Row], top: Row) -> str:
+    """What was measured, and apart from it what the paper reports."""
+    names = _figures(top.result)
+    head = f'<th scope="colgroup" colspan="{len(names)}">measured here</th>'
+    below = "".join(f'<th scope="col">{name}</th>' for name in names)
+    note = ""
+    if reported := any(row.reported is not None for row in rows):
+        head += '<th scope="colgroup" class="apart">not measured</th>'
+        below += '<th scope="col" class="apart">reported<sup>*</sup></th>'
+        note = f'<p class="note"><sup>*</sup> {REPORTED}</p>\n'
+    head = f'<td></td>{head}</tr>\n<tr><th scope="col">method</th>{below}'
+    body = ""
+    for row in rows:
+        cells = "".join(f"<td>{text}</td>" for text in _figures(row.result).values())
+        if reported:
+            value = "&ndash;" if row.reported is None else f"{row.reported:.1f}"
+            cells += f'<td class="apart">{value}</td>'
+        body += _line(escape(row.name), cells, "top" if row is top else "")
+    caption = "All in per cent. The interval is a bootstrap over the images."
+    return _table("summary", caption, head, body) + note
+
+
+def _figures(result: Result) -> dict[str, str]:
+    """The cells of a row under the names of their columns."""
+    scores = result.scores
+    return {
+        "mean IoU": _percent(scores.mean_iou),
+        "95 % interval": " to ".join(map(_percent, result.interval)),
+        "classes averaged": f"{scores.averaged} of {len(scores.iou)}",
+        "pixel accuracy": _percent(scores.pixel_accuracy),
+        "mean accuracy": _percent(scores.mean_accuracy),
+        "freq.-weighted IoU": _percent(scores.frequency_weighted_iou),
+        "Boundary IoU": _percent(result.mean_boundary_iou),
+    }
+
+
+def _classes(row: Row, rows: Sequence[Row]) -> str:
+    """A bar a class, with the IoU of other rows marked on it."""
+    result = row.result
+    others = [other for other in rows if other is not row]
+    shown = [row, *others[:3]]  # more marks would hide each other
+    body = ""
+    for number, name in enumerate(CLASSES):
+        values = [each.result.scores.iou[number] for each in shown]
+        body += _line(label_swatch(number) + name, _bar(values, result.boundary_iou[number]))
+    means = [each.result.scores.mean_iou for each in shown]
+    mean = _line(f"mean of {result.scores.averaged}", _bar(means, result.mean_boundary_iou))
+    scale = '<span class="scale"><span>0</span><span>50</span><span>100</span></span>'
+    names = ("class", scale, "IoU", "Boundary IoU")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    keys = (f'<i class="m{place}"></i>{escape(each.name)}' for place, each in enumerate(shown))
+    return items("legend keys", keys) + _table("classes", "IoU, per cent.", head, body, mean)
+
+
+def _bar(values: Sequence[float | None], boundary: float | None) -> str:
+    """The first value as a bar and a number, the others as marks."""
+    bar = "".join(
+        f'<i class="m{place}" style="--at:{100 * value:.1f}%"></i>'
+        for place, value in enumerate(values)
+        if value is not None
+    )
+    iou = '<td class="absent">absent' if values[0] is None else f"<td>{_percent(values[0], 1)}"
+    return f'<td class="bar"><div>{bar}</div></td>{iou}</td><td>{_percent(boundary, 1)}</td>'
+
+
+def _confusion(row: Row) -> str:
+    """The share of each true class's pixels that got each label."""
+    body = ""
+    for name, counts in zip(CLASSES, row.result.confusion, strict=True):
+        cells = f'<td class="absent" colspan="{len(CLASSES)}">absent from the truth</td>'
+        if total := int(counts.sum()):
+            shares = [int(count) / total for count in counts]
+            texts = (f"{100 * share:.0f}" if share >= STEPS[0] else "" for share in shares)
+            steps = (bisect_right(STEPS, share) for share in shares)
+            cells = "".join(map('<td class="h{}">{}</td>'.format, steps, texts))
+        body += _line(name, cells)
+    starts = ("below 1", *(f"{100 * step:.0f}" for step in STEPS))
+    keys = (f'<span class="h{step}">{start}</span>' for step, start in enumerate(starts))
+    caption = "Rows: true class; columns: predicted class; per cent of the true class's pixels."
+    head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in ("true class", *CLASSES))
+    return items("steps", ("From, per cent:", *keys)) + _table("confusion", caption, head, body)
+
+
+def _example(example: Example) -> str:
+    """Photo, truth, prediction and errors side by side, and the classes that occur."""
+    name = escape(example.name)
+    photo, truth, prediction = _small(example)
+    wrong = (example.truth != example.prediction)[example.truth != IGNORE]
+    share = _percent(float(wrong.mean()) if wrong.size else 0.0, 1)
+    errors = error_map(photo, np.asarray(truth), np.asarray(prediction))
+    figures = "".join(
+        picture(image, caption, f"{alt} {example.name}")
+        for caption, alt, image in (
+            ("photo", "Photo", photo),
+            ("truth", "True labels of", truth),
+            ("prediction", "Predicted labels of", prediction),
+            (f"wrong in red: {share} %", "Wrong pixels in red on the faded photo", errors),
+        )
+    )
+    return (
+        f'<figure class="example"><figcaption><b>{name}</b> mean IoU {_percent(example.iou, 1)} %'
+        f'</figcaption>\n<div class="four">\n{figures}</div>\n{_legend(example)}</figure>\n'
+    )
+
+
+def _small(example: Example) -> list[Image.Image]:
+    """Photo, truth and prediction in one size, as wide as a page has them."""
+    height, width = example.truth.shape
+    size = shown_size(width, height)
+    photo = example.photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return [photo, label_image(example.truth, size), label_image(example.prediction, size)]
+
+
+def _legend(example: Example) -> str:
+    """The classes that occur, and where if only in one of truth and prediction."""
+    true, predicted = set(np.unique(example.truth)), set(np.unique(example.prediction))
+    shown = []
+    for label in sorted(map(int, true | predicted)):
+        where = "" if label in true else " (prediction only)"
+        where = where if label in predicted else " (truth only)"
+        name = "void" if label == IGNORE else CLASSES[label] + where
+        shown.append(label_swatch(label) + name)
+    return items("legend", shown)

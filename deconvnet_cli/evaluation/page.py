@@ -1,0 +1,40 @@
+"""The page about one run of ``deconvnet evaluate``: its best and worst photos are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deconvnet_cli.data.decoding import MAX_PIXELS
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.evaluation.html import Example, Row, page
+from deconvnet_cli.evaluation.scoreboard import REPORTED, Ranked, Scoreboard
+
+
+def page_of(
+    tree: VocTree,
+    board: Scoreboard,
+    about: Mapping[str, Mapping[str, Any]],
+    max_pixels: int = MAX_PIXELS,
+) -> str:
+    """The page: all rows, and the best and worst images of the last one."""
+    rows = [Row(name, tally.result(), REPORTED.get(name)) for name, tally in board.tallies.items()]
+    title = f"deconvnet on {rows[0].result.images} images of {tree.root.name}"
+    best, worst = (examples(tree, some, max_pixels) for some in (board.best, board.worst))
+    return page(title, rows, best, worst, about)
+
+
+def examples(tree: VocTree, ranked: Sequence[Ranked], max_pixels: int) -> list[Example]:
+    """The images with their photos and masks, which are read again: no run keeps them all."""
+    return [
+        Example(
+            name=image.name,
+            iou=image.iou,
+            photo=read_photo(tree.image(image.name), max_pixels=max_pixels),
+            truth=read_mask(tree.mask(image.name)),
+            prediction=image.labels,
+        )
+        for image in ranked
+    ]

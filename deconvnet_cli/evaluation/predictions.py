@@ -1,0 +1,143 @@
+"""Label PNGs of any tool, checked against the masks of a list before they are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.decoding import (
+    LABEL_FORMATS,
+    MAX_BYTES,
+    Undecodable,
+    UnknownFormat,
+    identify,
+    load,
+)
+from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree, palette
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.storage.files import read_whole
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What is wrong with a folder of label PNGs; nothing if both lists are empty.
+
+    Attributes:
+        missing: names without a PNG.
+        wrong: one line for each PNG that cannot be scored: file, what is wrong, remedy.
+    """
+
+    missing: list[str]
+    wrong: list[str]
+
+
+def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
+    """Find the label PNGs that are missing or cannot be scored, all of them.
+
+    A PNG must be palette or grey, of its mask's size, with labels 0..20; any label will do where
+    the mask is void. Files are read one at a time, each once.
+
+    Args:
+        folder: has NAME.png for each name.
+        tree: the masks.
+        names: of the images to be scored.
+
+    Raises:
+        DatasetError: no such folder, or a mask of the tree is missing or wrong.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; give the one with the label PNGs")
+    missing: list[str] = []
+    wrong: list[str] = []
+    for name in names:
+        path = folder / f"{name}.png"
+        if not path.is_file():
+            missing.append(name)
+            continue
+        truth = read_mask(tree.mask(name))
+        try:
+            read_prediction(path, truth)
+        except DatasetError as problem:
+            wrong.append(str(problem))
+    return Problems(missing, wrong)
+
+
+def read_prediction(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The labels of one PNG, uint8 H x W.
+
+    Args:
+        truth: its mask, H x W; where it is void, any label will do.
+
+    Raises:
+        DatasetError: it cannot be scored; says why, and the remedy.
+    """
+    try:
+        return _read(path, truth)
+    except _Wrong as problem:
+        raise DatasetError(f"{path}: {problem}") from problem
+
+
+class _Wrong(Exception):
+    """What is wrong with one PNG, and the remedy; never leaves this module."""
+
+
+def _read(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The labels; _Wrong if they cannot be scored against ``truth`` (H x W)."""
+    try:
+        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+            _check_size(image, truth)
+            load(image)
+            _check_mode(image)
+            labels: NDArray[np.uint8] = np.array(image)
+    except OSError as error:
+        raise _Wrong(f"cannot be read ({error.strerror})") from error
+    except UnknownFormat:
+        raise _Wrong("not a PNG; save labels as 8-bit palette or grey PNG") from None
+    except Undecodable as error:
+        raise _Wrong(f"damaged PNG ({error}); write it again") from error
+    _check_labels(labels, truth)
+    return labels
+
+
+def _check_size(image: Image.Image, truth: NDArray[np.uint8]) -> None:
+    height, width = truth.shape
+    if image.size != (width, height):
+        raise _Wrong(
+            f"{image.width}x{image.height} pixels, but its mask has {width}x{height}; "
+            "save labels in the size of the photo"
+        )
+
+
+def _check_mode(image: Image.Image) -> None:
+    if image.mode in ("P", "L"):
+        return
+    what = f"mode {image.mode}"
+    if image.mode in ("RGB", "RGBA"):
+        all_known = _only_voc_colours(np.asarray(image)[..., :3])
+        what += ", in VOC's colours" if all_known else ", in colours that are not all VOC's"
+    raise _Wrong(f"{what}; save label indices (8-bit palette or grey PNG), not colours")
+
+
+def _only_voc_colours(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all of H x W x 3 are colours of classes or void in VOC's palette."""
+    known = palette()[[*range(len(CLASSES)), IGNORE]]
+    place = np.array([65536, 256, 1])
+    return bool(np.isin(pixels @ place, known @ place).all())
+
+
+def _check_labels(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+    counted = labels[truth != IGNORE]
+    wrong = counted[counted >= len(CLASSES)]
+    if not wrong.size:
+        return
+    which = ", ".join(str(label) for label in np.unique(wrong)[:5])
+    raise _Wrong(
+        f"{wrong.size} pixels have no class but label {which}; save a label "
+        f"0..{len(CLASSES) - 1} wherever the mask is not void"
+    )

@@ -1,0 +1,84 @@
+"""Tallies as JSON files."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.evaluation.bootstrap import (
+    MAX_COUNT,
+    packed,
+    unpacked,
+)
+from deconvnet_cli.evaluation.tally import Tally
+
+FORMAT = "deconvnet tally 1"
+
+
+def tally_to_json(tally: Tally) -> dict[str, object]:
+    """Return the counts as plain values for ``json.dumps``; see :func:`tally_from_json`."""
+    return {
+        "format": FORMAT,
+        "classes": tally.classes,
+        "replicates": tally.replicates,
+        "seed": tally.seed,
+        "images": tally.images,
+        "confusion": tally.confusion.tolist(),
+        "boundary": tally.boundary.tolist(),
+        "bootstrap": packed(tally.sums),
+    }
+
+
+def tally_from_json(content: object, source: str) -> Tally:
+    """Return the tally that :func:`tally_to_json` was given.
+
+    Args:
+        content: The value that ``json.loads`` returned.
+        source: The name of the file, for errors.
+
+    Raises:
+        DatasetError: The content is malformed or of another format.
+    """
+    try:
+        return _parsed(content)
+    except (DatasetError, ValueError, OverflowError) as error:
+        raise DatasetError(
+            f"{source}: not a tally of this program ({error}); count the images again"
+        ) from error
+
+
+def _parsed(content: object) -> Tally:
+    """The tally in parsed JSON; ValueError, OverflowError or DatasetError if it is none."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"its format is not {FORMAT}")
+    tally = Tally(*(_whole(content, name) for name in ("classes", "replicates", "seed")))
+    tally.images = _whole(content, "images")
+    if tally.images < 0:
+        raise ValueError("images is below 0")
+    tally.confusion = _counts(content, "confusion", tally.confusion.shape)
+    tally.boundary = _counts(content, "boundary", tally.boundary.shape)
+    if (tally.boundary[0] > tally.boundary[1]).any():
+        raise ValueError("in boundary an intersection is larger than its union")
+    if tally.confusion.any() and not tally.boundary[1].any():
+        raise ValueError("it has pixels and no boundary")
+    tally.sums = unpacked(content.get("bootstrap"), tally.replicates, tally.classes)
+    return tally
+
+
+def _whole(content: dict[str, object], name: str) -> int:
+    value = content.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} is not a whole number")
+    return value
+
+
+def _counts(content: dict[str, object], name: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Nested lists as int64 counts of the given shape."""
+    counts = np.array(content.get(name))  # lists of uneven length: ValueError
+    # Fractions, text and numbers beyond 63 bits have other kinds.
+    if counts.dtype.kind != "i" or counts.shape != shape:
+        raise ValueError(f"{name} is not {' x '.join(map(str, shape))} whole numbers")
+    if counts.min() < 0 or counts.max() > MAX_COUNT:
+        raise ValueError(f"a number in {name} is out of range")
+    return counts.astype(np.int64)

@@ -1,0 +1,220 @@
+"""The pictures of an explanation: the same for the page and for the PNGs beside it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.voc import palette
+from deconvnet_cli.explain.drawing import (
+    Picture,
+    Scale,
+    box_colours,
+    boxes_drawn,
+    deciders_drawn,
+    frame_for,
+    heat,
+)
+from deconvnet_cli.explain.explanation import Explanation
+from deconvnet_cli.outputs.class_filter import chosen_labels
+from deconvnet_cli.outputs.overlay import painted
+from deconvnet_cli.reporting.label_images import error_map, label_image, shown_size
+
+CROP_WIDTH = 320  # pixels of a picture of an activation; the crops of both nets are no wider
+NAMED_BOXES = 8  # that are drawn broad, with their numbers, and listed first
+
+
+def size_of(explanation: Explanation) -> tuple[int, int]:
+    """Width and height of most pictures."""
+    return shown_size(*explanation.photo.size)
+
+
+def photo_and_labels(explanation: Explanation) -> list[Picture]:
+    """What went in and what came out."""
+    size = size_of(explanation)
+    labels = explanation.after if explanation.refined else explanation.before
+    photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
+    shown = label_image(labels, size)
+    chosen = chosen_labels(None, explanation.classes)
+    both = painted(photo, np.asarray(shown), palette(), chosen)
+    return [
+        Picture(photo, "the photo", "The photo"),
+        Picture(shown, "its labels", "The label of each pixel as a colour"),
+        Picture(both, "both", "The labels laid over the photo"),
+    ]
+
+
+def activations(explanation: Explanation) -> list[Picture]:
+    """The crop, one channel of each stage of the decoder, and the scores that come out.
+
+    Each map goes from black, nothing, to its own brightest (see :func:`brightest`); scores from
+    their least to their greatest.
+    """
+    explained = explanation.explained
+    name = explanation.classes[explained.label]
+    size = shown_size(*explained.crop.size, CROP_WIDTH)
+    crop = explained.crop.resize(size, Image.Resampling.LANCZOS)
+    width, height = explained.crop.size
+    pictures = [
+        Picture(
+            crop,
+            f"box {explained.number + 1}, scaled to {width} x {height}",
+            "The part of the photo that the net is shown",
+        )
+    ]
+    for part in explained.activations:
+        rows, columns = part.values.shape
+        pictures.append(
+            Picture(
+                heat(part.values, Scale(0, brightest(part.values), ""), size),
+                f"{part.stage.name}: {columns} x {rows}, channel {part.channel + 1} of "
+                f"{part.channels}, correlation {part.correlation:.2f}",
+                f"Activations of {part.stage.name}",
+            )
+        )
+    scores = {f"score of {name}": explained.scores}
+    if not np.array_equal(explained.scores, explained.decoder_scores):
+        scores = {
+            f"what the decoder adds to the score of {name}": explained.decoder_scores,
+            f"score of {name}: coarse scores of the head and what the decoder adds": (
+                explained.scores
+            ),
+        }
+    for caption, values in scores.items():
+        scale = Scale(float(values.min()), float(values.max()), "")
+        text = f"{caption}, {scale.low:.2g} to {scale.high:.2g}"
+        pictures.append(Picture(heat(values, scale, size), text, f"Map: {caption}"))
+    return pictures
+
+
+def brightest(values: NDArray[np.float32]) -> float:
+    """What is shown as the brightest of an activation: 99 % of all that is above 0 is no more.
+
+    Single values, at the rim of the crop above all, would leave the rest in the dark.
+
+    Args:
+        values: h x w.
+    """
+    above = values[values > 0]
+    return float(np.percentile(above, 99)) if above.size else 1.0
+
+
+def growth(explanation: Explanation) -> list[Picture]:
+    """Labels after more and more boxes; the last are those of the label PNG."""
+    frames = {f"{count} boxes": labels for count, labels in sorted(explanation.growth.items())}
+    if "1 boxes" in frames:
+        frames = {"1 box, the whole photo": frames.pop("1 boxes"), **frames}
+    if explanation.system == "edeconvnet":
+        frames["with FCN-8s"] = explanation.before
+    if explanation.refined:
+        frames["after the CRF"] = explanation.after
+    pictures: list[Picture] = []
+    last: NDArray[np.uint8] | None = None
+    for name, labels in frames.items():
+        change = "" if last is None else f": {share(labels != last)} of the labels changed"
+        image = label_image(labels, size_of(explanation))
+        pictures.append(Picture(image, name + change, f"Labels, {name}"))
+        last = labels
+    return pictures
+
+
+def deciders(explanation: Explanation) -> list[Picture]:
+    """The boxes, and which one decided each pixel, in the same colours."""
+    colours = box_colours([number for number, _ in ranking(explanation)])
+    broad = list(colours)[:NAMED_BOXES]
+    frame = frame_for(explanation.photo, [explanation.boxes[number] for number in colours])
+    drawn = boxes_drawn(explanation.photo, explanation.boxes, colours, broad, frame)
+    decided = deciders_drawn(explanation.decided, explanation.before, colours, frame)
+    return [
+        Picture(
+            drawn,
+            f"the boxes that decided something, the first {len(broad)} of them broad",
+            "The faded photo with boxes drawn in colours",
+        ),
+        Picture(
+            decided,
+            "the box that decided each pixel, and the outlines of the labels",
+            "A map in which each pixel has the colour of the box that decided it",
+        ),
+    ]
+
+
+def ranking(explanation: Explanation) -> list[tuple[int, float]]:
+    """The boxes that decided any pixel with the share of pixels, the greatest first."""
+    decided = explanation.decided
+    counts = np.bincount(decided[decided >= 0], minlength=len(explanation.boxes))
+    order = sorted(np.flatnonzero(counts), key=lambda number: (-counts[number], number))
+    return [(int(number), float(counts[number] / decided.size)) for number in order]
+
+
+def scores(explanation: Explanation) -> list[Picture]:
+    """A heat map of each class that occurs, all on one scale."""
+    maps = explanation.scores[explanation.present].numpy()
+    top = float(max(maps.max(), 1e-6)) if explanation.raw else 1.0
+    scale = Scale(0.0, top, "raw score" if explanation.raw else "probability")
+    return [
+        Picture(
+            heat(values, scale, size_of(explanation)),
+            f"{explanation.classes[label]}: {share(explanation.before == label)} of pixels",
+            f"Heat map of the scores of {explanation.classes[label]}",
+            scale,
+        )
+        for label, values in zip(explanation.present, maps, strict=True)
+    ]
+
+
+def doubt(explanation: Explanation) -> list[Picture]:
+    """The photo, confidence and entropy, before the CRF."""
+    probabilities = explanation.probabilities.numpy()
+    confidence, bits = probabilities.max(axis=0), entropy(probabilities)
+    classes, size = len(probabilities), size_of(explanation)
+    # A photo is certain almost everywhere: on the full range nothing could be seen of it.
+    bits_scale = Scale(0.0, max(float(bits.max()), 1e-6), "bits")
+    confidence_scale = Scale(0.0, 1.0, "probability")
+    return [
+        photo_and_labels(explanation)[0],
+        Picture(
+            heat(confidence, confidence_scale, size),
+            f"confidence, the largest probability: {confidence.mean():.2f} on average, "
+            f"{confidence.min():.2f} at least",
+            "Heat map of the largest probability",
+            confidence_scale,
+        ),
+        Picture(
+            heat(bits, bits_scale, size),
+            f"entropy in bits: {bits.mean():.2f} on average; {math.log2(classes):.2f} would be "
+            f"all {classes} classes alike",
+            "Heat map of the entropy",
+            bits_scale,
+        ),
+    ]
+
+
+def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Entropy h x w in bits of probabilities C x h x w: the sum of -p log2 p, with 0 log2 0 = 0."""
+    logs = np.log2(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    bits: NDArray[np.float32] = np.maximum(-(probabilities * logs).sum(axis=0), 0)
+    return bits
+
+
+def refinement(explanation: Explanation) -> list[Picture]:
+    """Labels before and after the CRF, and where they differ."""
+    size = size_of(explanation)
+    before = label_image(explanation.before, size)
+    after = label_image(explanation.after, size)
+    photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
+    changed = error_map(photo, np.asarray(before), np.asarray(after))
+    portion = share(explanation.before != explanation.after)
+    return [
+        Picture(before, "before the CRF", "Labels before the CRF"),
+        Picture(after, "after it", "Labels after the CRF"),
+        Picture(changed, f"changed in red: {portion}", "Changed pixels in red on the faded photo"),
+    ]
+
+
+def share(where: NDArray[np.bool_]) -> str:
+    """How many of the pixels, bool h x w, as a person reads it: per cent."""
+    return f"{100 * float(where.mean()):.1f} %"

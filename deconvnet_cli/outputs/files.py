@@ -1,0 +1,179 @@
+"""All that is written of a segmented photo: its labels, and what is wanted beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.class_filter import chosen_labels
+
+# What draws and encodes is imported when it is wanted: whether options fit is known before.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+FORMATS = ("png", "npy")
+POLYGONS = ("geojson", "coco")
+PALETTES = ("voc", "safe")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which files are written of a photo.
+
+    Attributes:
+        format: of the labels: "png", a palette PNG in VOC's colours, or "npy", uint8 H x W.
+        overlay: NAME.overlay.png, see :func:`deconvnet_cli.outputs.overlay.overlay`.
+        cutout: NAME.cutout.png, see :func:`deconvnet_cli.outputs.overlay.cutout`.
+        polygons: "geojson" for NAME.geojson, "coco" for NAME.coco.json, or None.
+        only: names of the classes that overlay, cutout and polygons show; None shows all but the
+            background. Labels are always of all classes.
+        palette: colours of the overlay, "voc" or "safe".
+
+    Raises:
+        UsageError: a value that there is not, or one that nothing depends on.
+    """
+
+    format: str = "png"
+    overlay: bool = False
+    cutout: bool = False
+    polygons: str | None = None
+    only: tuple[str, ...] | None = None
+    palette: str = "voc"
+
+    def __post_init__(self) -> None:
+        for option, value, known in (
+            ("format", self.format, FORMATS),
+            ("polygons", self.polygons, (None, *POLYGONS)),
+            ("palette", self.palette, PALETTES),
+        ):
+            if value not in known:
+                names = ", ".join(name for name in known if name)
+                raise UsageError(f"--{option} {value}: there is none; known: {names}")
+        if self.only is not None and not (self.overlay or self.cutout or self.polygons):
+            raise UsageError("--only restricts --overlay, --cutout and --polygons; add one of them")
+        if self.palette != "voc" and not self.overlay:
+            raise UsageError("--palette colours the overlay; add --overlay")
+
+    @property
+    def suffixes(self) -> list[str]:
+        """What the names of the files beside the labels end with."""
+        wanted = {
+            ".overlay.png": self.overlay,
+            ".cutout.png": self.cutout,
+            ".geojson": self.polygons == "geojson",
+            ".coco.json": self.polygons == "coco",
+        }
+        return [suffix for suffix, is_wanted in wanted.items() if is_wanted]
+
+    def beside(self, target: Path) -> list[Path]:
+        """The files beside the labels at ``target``, under its name."""
+        return [target.with_suffix(suffix) for suffix in self.suffixes]
+
+    def check(self, classes: Sequence[str]) -> None:
+        """Raise UsageError if ``only`` names a class that is not among these."""
+        chosen_labels(self.only, classes)
+
+
+def label_file(labels: NDArray[np.uint8], file_format: str) -> bytes:
+    """The bytes of a file of labels, uint8 H x W, in one of ``FORMATS``."""
+    if file_format == "png":
+        from deconvnet_cli.data.label_png import label_png
+
+        return label_png(labels)
+    import io
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, labels)
+    return buffer.getvalue()
+
+
+def write_outputs(
+    photo: Image.Image,
+    labels: NDArray[np.uint8],
+    target: Path,
+    outputs: Outputs,
+    classes: Sequence[str],
+    *,
+    probabilities: Callable[[], NDArray[np.float32]] | None = None,
+    name: str = "",
+) -> list[Path]:
+    """Write all files that are wanted of a photo, each whole or not at all.
+
+    Args:
+        photo: mode RGB.
+        labels: uint8 H x W, of its size.
+        target: the file of the labels; the others lie beside it.
+        classes: names of the labels, in order.
+        probabilities: gives float32 C x h x w; asked for scores of polygons.
+        name: of the photo, for polygons.
+
+    Returns:
+        The files, the labels first.
+
+    Raises:
+        UsageError: ``outputs.only`` names no class that there is.
+        OutputError: a file cannot be written.
+    """
+    from deconvnet_cli.storage.files import write_whole
+
+    for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):
+        if suffix.endswith(".png"):
+            data = picture_file(photo, labels, outputs, classes, cut=suffix == ".cutout.png")
+        else:
+            found = None if probabilities is None else probabilities()
+            data = polygon_file(labels, outputs, classes, found, name)
+        write_whole(path, data)
+    # Last: where the labels are, all of the photo is done.
+    write_whole(target, label_file(labels, outputs.format))
+    return [target, *outputs.beside(target)]
+
+
+def picture_file(
+    photo: Image.Image,
+    labels: NDArray[np.uint8],
+    outputs: Outputs,
+    classes: Sequence[str],
+    *,
+    cut: bool,
+) -> bytes:
+    """The bytes of the PNG of an overlay or, with ``cut``, of a cut-out; labels are uint8 H x W."""
+    import io
+
+    from deconvnet_cli.outputs.overlay import cutout, overlay
+    from deconvnet_cli.outputs.palettes import colours_of
+
+    if cut:
+        picture = cutout(photo, labels, classes=classes, only=outputs.only)
+    else:
+        colours = colours_of(outputs.palette)
+        picture = overlay(photo, labels, colours=colours, classes=classes, only=outputs.only)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def polygon_file(
+    labels: NDArray[np.uint8],
+    outputs: Outputs,
+    classes: Sequence[str],
+    probabilities: NDArray[np.float32] | None,
+    name: str,
+) -> bytes:
+    """The bytes of a JSON file of polygons or masks; arguments as of ``polygons.geojson``."""
+    import json
+
+    from deconvnet_cli.outputs.coco import coco
+    from deconvnet_cli.outputs.polygons import geojson
+
+    encode = coco if outputs.polygons == "coco" else geojson
+    found = encode(
+        labels, classes=classes, only=outputs.only, probabilities=probabilities, name=name
+    )
+    return json.dumps(found, separators=(",", ":")).encode() + b"\n"

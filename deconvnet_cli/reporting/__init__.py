@@ -1,0 +1,1 @@
+"""Text, tables, previews and pages that people read."""

@@ -1,0 +1,99 @@
+"""What the HTML pages have in common: no network, no script, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Mapping
+from html import escape
+from importlib import resources
+from typing import Any
+
+from PIL import Image
+
+from deconvnet_cli.data.voc import IGNORE, palette
+
+WIDEST = 480  # pixels of an embedded image; a page with eight examples stays below a megabyte
+COLOURS = palette()
+COLOURS[IGNORE] = (226, 228, 232)
+HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+"""  # with this policy the browser itself loads nothing from the network and runs no script
+
+
+def document(title: str, lead: str, body: str) -> str:
+    """A whole page.
+
+    Args:
+        title: plain text.
+        lead, body: HTML.
+    """
+    style = (resources.files("deconvnet_cli.reporting") / "page.css").read_text(encoding="utf-8")
+    return (
+        f"{HEAD}<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f'<body>\n<main>\n<h1>{escape(title)}</h1>\n<p class="lead">{lead}</p>\n'
+        f"{body}</main>\n</body>\n</html>\n"
+    )
+
+
+def section(heading: str, content: str, kind: str = "plain") -> str:
+    """A part of the page under a heading (plain text); nothing if it has no content (HTML)."""
+    block = f'<h2>{escape(heading)}</h2>\n<div class="{kind}">\n{content}</div>'
+    return f"<section>\n{block}\n</section>\n" if content else ""
+
+
+def items(kind: str, parts: Iterable[str]) -> str:
+    """A list of HTML."""
+    return f'<ul class="{kind}">{"".join(f"<li>{part}</li>" for part in parts)}</ul>\n'
+
+
+def swatch(colour: bytes) -> str:
+    """A little square in a colour, of three bytes."""
+    return f'<i class="swatch" style="background:#{colour.hex()}"></i>'
+
+
+def label_swatch(label: int) -> str:
+    """The same in the colour of a label."""
+    return swatch(bytes(COLOURS[label]))
+
+
+def picture(image: Image.Image, caption: str, alt: str) -> str:
+    """An image with its caption (HTML); ``alt`` is plain text."""
+    return (
+        f'<figure><img src="{source(image)}" alt="{escape(alt)}" width="{image.width}" '
+        f'height="{image.height}"><figcaption>{caption}</figcaption></figure>\n'
+    )
+
+
+def source(image: Image.Image) -> str:
+    """An image inside its own address: PNG if it has a palette, else JPEG."""
+    kind = "png" if image.mode == "P" else "jpeg"
+    buffer = io.BytesIO()
+    # Colour at full resolution (subsampling 0): else red bleeds over the edges of wrong pixels.
+    # Not optimised as JPEG: Pillow then fails on an image of noise.
+    image.save(buffer, kind, optimize=kind == "png", quality=80, subsampling=0)
+    return data_address(f"image/{kind}", buffer.getvalue())
+
+
+def data_address(kind: str, data: bytes) -> str:
+    """A ``data:`` address of this media type."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def cards(about: Mapping[str, Mapping[str, Any]]) -> str:
+    """Blocks of settings, a card each."""
+    return "".join(f"<section><h3>{escape(k)}</h3>{value(v)}</section>\n" for k, v in about.items())
+
+
+def value(setting: Any) -> str:
+    """A setting: blocks as nested lists, the rest as in JSON."""
+    if isinstance(setting, Mapping):
+        pairs = (f"<dt>{escape(str(k))}</dt><dd>{value(v)}</dd>" for k, v in setting.items())
+        return f"<dl>{''.join(pairs)}</dl>"
+    plain = isinstance(setting, str)
+    return escape(setting if plain else json.dumps(setting, default=str, ensure_ascii=False))

@@ -1,0 +1,39 @@
+"""Labels as small pictures, and where two label maps differ: for the HTML pages."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.reporting.html import COLOURS, WIDEST
+
+WRONG = (205, 20, 35)
+
+
+def shown_size(width: int, height: int, widest: int = WIDEST) -> tuple[int, int]:
+    """Width and height of a picture that is no wider than ``widest``."""
+    return min(width, widest), max(1, round(height * min(1.0, widest / width)))
+
+
+def label_image(labels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """Labels H x W in VOC's colours, mode P, in this size (width, height)."""
+    image = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)
+    image.putpalette(COLOURS.tobytes())
+    return image
+
+
+def error_map(
+    photo: Image.Image, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]
+) -> Image.Image:
+    """The photo faded in grey with the wrong pixels in red; void is never wrong.
+
+    Args:
+        photo: W x H, any mode that becomes grey.
+        truth, prediction: labels H x W.
+    """
+    faded = Image.blend(photo.convert("L"), Image.new("L", photo.size, 255), 0.5)
+    pixels = np.array(faded.convert("RGB"))
+    pixels[(truth != prediction) & (truth != IGNORE)] = WRONG
+    return Image.fromarray(pixels)

@@ -1,0 +1,214 @@
+"""A segmented photo on a terminal: a small picture of it beside its labels, and a table of them.
+
+Everything here makes text; ``report.py`` writes it. A picture goes out by the graphics protocol of
+the terminal (kitty's, iTerm2's, sixel), or as half blocks: a cell is an upper half in the colour
+of the text and a lower half in that of the background.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.voc import palette
+from deconvnet_cli.errors import printable
+from deconvnet_cli.reporting.terminal import HALF_BLOCK, Screen
+
+MOST_COLUMNS, MOST_ROWS = 60, 15
+RESET = "\x1b[0m"
+KITTY_CHUNK = 4096  # characters: the protocol's limit
+SIXEL_COLOURS = 255
+
+
+def about(
+    show: Screen,
+    line: Mapping[str, Any],
+    classes: Sequence[str],
+    photo: Image.Image,
+    labels: NDArray[np.uint8],
+) -> str:
+    """All that is said about one photo: its name, picture, table, where its labels are, effort.
+
+    Args:
+        show: what the terminal can show.
+        line: what ``report.image_line`` says.
+        classes: names of the labels, in order.
+        photo: mode RGB.
+        labels: uint8 H x W, of the photo's size.
+    """
+    where = "standard output" if line["output"] == "-" else printable(line["output"])
+    effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
+    shown = picture(show, photo, labels) + table(show, line, classes)
+    return f"{printable(line['image'])}\n{shown}labels: {where}\n{effort}\n\n"
+
+
+def picture(show: Screen, photo: Image.Image, labels: NDArray[np.uint8]) -> str:
+    """The photo beside its labels H x W for this terminal, with a line's end; empty for "none"."""
+    if show.kind == "none":
+        return ""
+    cell = (1, 2) if show.kind == "blocks" else show.cell
+    columns, rows = fit(photo.size, show.columns, cell)
+    image = side_by_side(photo, labels, (columns * cell[0], rows * cell[1]), cell[0])
+    if show.kind == "kitty":
+        return kitty(image, 2 * columns + 1, rows) + "\n"
+    if show.kind == "iterm":
+        return iterm(image, 2 * columns + 1, rows) + "\n"
+    return sixel(image) + "\n" if show.kind == "sixel" else blocks(image, show.colours)
+
+
+def fit(size: tuple[int, int], columns: int, cell: tuple[int, int]) -> tuple[int, int]:
+    """Columns and rows of each of two pictures that stand side by side, a column between them.
+
+    Both together take ``columns`` and ``MOST_COLUMNS`` at most, and ``MOST_ROWS``.
+
+    Args:
+        size: width and height of the photo, whose shape is kept.
+        columns: of the terminal.
+        cell: width and height of a cell, in any unit.
+    """
+    most = max(1, (min(columns, MOST_COLUMNS) - 1) // 2)
+    width, height = size[0] / cell[0], size[1] / cell[1]
+    scale = min(most / width, MOST_ROWS / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def side_by_side(
+    photo: Image.Image, labels: NDArray[np.uint8], size: tuple[int, int], gap: int
+) -> Image.Image:
+    """The photo and its labels H x W in VOC's colours, RGBA, each of ``size`` (width, height).
+
+    The ``gap`` between them, pixels, is transparent.
+    """
+    width, height = size
+    image = Image.new("RGBA", (2 * width + gap, height))
+    image.paste(photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), (0, 0))
+    small = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    image.paste(Image.fromarray(palette()[small]), (width + gap, 0))
+    return image
+
+
+def png(image: Image.Image) -> bytes:
+    """The image as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def kitty(image: Image.Image, columns: int, rows: int) -> str:
+    """By kitty's graphics protocol, over so many cells; the terminal is asked not to answer."""
+    data = base64.b64encode(png(image)).decode()
+    parts = [data[start : start + KITTY_CHUNK] for start in range(0, len(data), KITTY_CHUNK)]
+    keys = f"a=T,f=100,q=2,c={columns},r={rows}"
+    text = []
+    for number, part in enumerate(parts, 1):
+        more = int(number < len(parts))
+        text.append(f"\x1b_G{keys if number == 1 else 'q=2'},m={more};{part}\x1b\\")
+    return "".join(text)
+
+
+def iterm(image: Image.Image, columns: int, rows: int) -> str:
+    """By iTerm2's inline images, over so many cells."""
+    data = png(image)
+    keys = f"inline=1;size={len(data)};width={columns};height={rows};preserveAspectRatio=1"
+    return f"\x1b]1337;File={keys}:{base64.b64encode(data).decode()}\a"
+
+
+def sixel(image: Image.Image) -> str:
+    """As sixels (DEC VT340): bands of six rows, colour after colour; RGBA, transparent is left."""
+    flat = image.convert("RGB").quantize(SIXEL_COLOURS, dither=Image.Dither.NONE)
+    indices = np.asarray(flat).astype(np.int16)
+    indices[np.asarray(image)[..., 3] == 0] = -1
+    used = np.unique(indices[indices >= 0])
+    colours = np.array(flat.getpalette(), np.int32).reshape(-1, 3)[used] * 100 / 255
+    parts = [f'\x1bP0;1;0q"1;1;{image.width};{image.height}']
+    for number, (red, green, blue) in zip(used, colours.round().astype(int), strict=True):
+        parts.append(f"#{number};2;{red};{green};{blue}")
+    bands = []
+    for top in range(0, image.height, 6):
+        band = indices[top : top + 6]
+        weights = 1 << np.arange(len(band))[:, None]
+        rows = [
+            f"#{number}{runs(((band == number) * weights).sum(0))}"
+            for number in np.unique(band[band >= 0])
+        ]
+        bands.append("$".join(rows))
+    return "".join(parts) + "-".join(bands) + "\x1b\\"
+
+
+def runs(sixels: NDArray[np.int64]) -> str:
+    """A row of sixels, 0 to 63 each, with repeats counted; empty ones at its end are left out."""
+    text = "".join(map(chr, 63 + np.trim_zeros(sixels, "b")))
+    lengths = ((character, len(list(group))) for character, group in groupby(text))
+    return "".join(f"!{n}{one}" if n > 3 else one * n for one, n in lengths)
+
+
+def blocks(image: Image.Image, colours: str) -> str:
+    """As half blocks, a line for two rows of pixels; RGBA of even height."""
+    pixels = np.asarray(image)
+    lines = []
+    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
+        cells = zip(upper, lower, strict=True)
+        lines.append("".join(block_line(cells, colours)) + f"{RESET}\n")
+    return "".join(lines)
+
+
+def block_line(
+    cells: Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]], colours: str
+) -> Iterator[str]:
+    """The parts of a line of half blocks; colours are named where they change."""
+    before = ""
+    for above, below in cells:
+        style = RESET
+        if above[3]:
+            style = f"\x1b[38;{colour(above[:3], colours)};48;{colour(below[:3], colours)}m"
+        if style != before:
+            yield style
+        yield HALF_BLOCK if above[3] else " "
+        before = style
+
+
+def colour(rgb: NDArray[np.uint8], colours: str) -> str:
+    """The part of an escape sequence that names a colour, or the nearest of xterm's 256."""
+    if colours == "true":
+        return "2;" + ";".join(map(str, rgb))
+    return f"5;{16 + int(np.abs(XTERM - rgb.astype(int)).sum(1).argmin())}"
+
+
+def xterm_colours() -> NDArray[np.int64]:
+    """Colours 16 to 255 of xterm, 240 x 3: a cube of 6 x 6 x 6, then 24 greys."""
+    levels = np.array([0, 95, 135, 175, 215, 255])
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
+    greys = np.repeat(np.arange(8, 248, 10)[:, None], 3, 1)
+    return np.concatenate([cube, greys])
+
+
+XTERM = xterm_colours()
+
+
+def table(show: Screen, line: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """A line a class: its colour, its share of the pixels, the mean probability that it has there.
+
+    Args:
+        line: what ``report.image_line`` says.
+        classes: names of the labels, in order, for their colours.
+    """
+    wide = max(map(len, line["classes"]))
+    blank = "" if show.colours == "none" else " " * 4
+    lines = [f"{blank}{'class':{wide}}  pixels  confidence\n"]
+    for name, share in line["classes"].items():
+        swatch = blank
+        if blank:
+            swatch = f"\x1b[48;{colour(palette()[classes.index(name)], show.colours)}m  {RESET}  "
+        part = f"{share:.1%}" if share >= 0.001 else "<0.1%"
+        sure = line["confidence"].get(name)
+        lines.append(
+            f"{swatch}{name:{wide}}  {part:>6}  {'-' if sure is None else f'{sure:.2f}':>10}\n"
+        )
+    return "".join(lines)

@@ -1,0 +1,1 @@
+"""Devices, processes and timing: the machine that the rest runs on."""

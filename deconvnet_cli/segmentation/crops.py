@@ -1,0 +1,54 @@
+"""From a box of the photo to the net's input, and from the net's scores back to the box.
+
+Boxes are (x0, y0, x1, y1) in pixels, half open, and may reach over the photo's edge: the photo
+goes on in black there, as in the original system.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from deconvnet_cli.data.boxes import Box
+
+
+def cut(image: Image.Image, box: Box, width: int, height: int) -> NDArray[np.uint8]:
+    """The box as a crop of this size, uint8 height x width x 3, RGB.
+
+    Bilinear; antialiased where it shrinks, as MATLAB's ``imresize`` in the original system is.
+    """
+    # Pillow fills what lies outside of the image with zeros.
+    return np.asarray(image.crop(box).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def cut_on_device(photo: Tensor, box: Box, width: int, height: int) -> Tensor:
+    """What :func:`cut` returns, of a photo that is on a GPU already, float32 3 x height x width.
+
+    Rounded to whole steps as Pillow's is, though not always to the same: Pillow also rounds
+    between scaling one way and the other.
+
+    Args:
+        photo: float32 3 x H x W, 0 to 255.
+    """
+    x0, y0, x1, y1 = box
+    rows, columns = photo.shape[1:]
+    left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, columns), min(y1, rows)
+    inside = photo[:, top : max(top, bottom), left : max(left, right)]
+    if inside.numel() == 0:
+        return photo.new_zeros(3, height, width)
+    padded = F.pad(inside, (left - x0, x1 - right, top - y0, y1 - bottom))
+    scaled = F.interpolate(
+        padded[None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    return scaled[0].round_()
+
+
+def cut_mask(mask: NDArray[np.uint8], box: Box, size: int, outside: int) -> NDArray[np.uint8]:
+    """The box of a label map, uint8 size x size, nearest label; ``outside`` beyond the edge."""
+    shifted = Image.fromarray(mask ^ np.uint8(outside))  # Pillow's fill, 0, becomes `outside`
+    crop = shifted.crop(box).resize((size, size), Image.Resampling.NEAREST)
+    labels: NDArray[np.uint8] = np.asarray(crop) ^ np.uint8(outside)
+    return labels

@@ -1,0 +1,134 @@
+"""Edges that proposals are made from: a colour gradient, or a structured forest.
+
+EdgeBoxes' own edges need a model that only its makers may hand out and that forbids commercial use,
+so the default is a plain colour gradient that is weakened where everything around it is an edge as
+well (texture).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
+from deconvnet_cli.segmentation.settings import REFERENCE_SIDE
+
+BLUR = 2.5
+SURROUND = 12.0
+# Peak gradient (Sobel, Lab units) of a step of about 2 Lab units: the noise of a flat photo is
+# not stretched to full strength.
+LEAST_PEAK = 2.0
+PEAK_PERCENTILE = 99.0
+
+
+def gradient_edges(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Thin edges from the colour gradient in Lab.
+
+    Args:
+        image: H x W x 3, RGB.
+
+    Returns:
+        Edge strength, H x W, 0 to 1; and the direction across the edge, H x W, radians in
+        [0, pi), clockwise from the x axis as seen on the screen: 0 for a vertical edge. That is
+        what OpenCV's ``computeOrientation`` returns and EdgeBoxes expects.
+    """
+    scale = max(image.shape[:2]) / REFERENCE_SIDE
+    smooth = cv2.GaussianBlur(
+        image.astype(np.float32) / 255,
+        (0, 0),
+        max(BLUR * scale, 0.5),
+        borderType=cv2.BORDER_REFLECT,
+    )
+    lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)
+    across = cv2.Sobel(lab, cv2.CV_32F, 1, 0)
+    down = cv2.Sobel(lab, cv2.CV_32F, 0, 1)
+    # The channels vote with their squares (Di Zenzo 1986): a rising and a falling channel add up
+    # instead of cancelling out, and no channel's sign matters.
+    xx, yy, xy = (
+        np.sum(a * b, axis=2) for a, b in ((across, across), (down, down), (across, down))
+    )
+    orientation = np.mod(0.5 * np.arctan2(2 * xy, xx - yy), np.pi).astype(np.float32)
+    strength = np.sqrt(xx + yy)
+    surround = cv2.GaussianBlur(strength, (0, 0), max(SURROUND * scale, 1.0))
+    ridges = thin(np.maximum(strength - surround, 0), orientation)
+    found = ridges[ridges > 0]
+    peak = max(float(np.percentile(found, PEAK_PERCENTILE)), LEAST_PEAK) if found.size else 1.0
+    return np.minimum(ridges / np.float32(peak), np.float32(1)), orientation
+
+
+def thin(edges: NDArray[np.float32], orientation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Zero every pixel that is not a maximum across the edge, two pixels to either side.
+
+    Args:
+        edges: H x W, 0 to 1.
+        orientation: H x W, radians, the direction across the edge.
+    """
+    # OpenCV's third positional argument is the output, so all are named.
+    thinned: NDArray[np.float32] = edge_thinner().edgesNms(
+        edges, orientation, r=2, s=0, m=1, isParallel=True
+    )
+    return thinned
+
+
+@lru_cache(maxsize=1)
+def edge_thinner() -> Any:
+    """OpenCV's edge detector with an empty forest: ``edgesNms`` is a method of it, uses none."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "empty.yml"
+        model.write_text("%YAML:1.0\n---\noptions:\n   numberOfTrees: 1\n")
+        return require_ximgproc().createStructuredEdgeDetection(str(model))
+
+
+@lru_cache(maxsize=1)
+def load_forest(model: Path) -> Any:
+    """OpenCV's structured-edge forest; reading it takes a second or two, so it is kept.
+
+    Raises:
+        DependencyError: no ``cv2.ximgproc``.
+        WeightsError: the file is missing or is not such a forest.
+    """
+    ximgproc = require_ximgproc()
+    hint = (
+        "get model.yml.gz from the test data of OpenCV (github.com/opencv/opencv_extra, "
+        "testdata/cv/ximgproc; for research only), or leave the option out to use gradients"
+    )
+    if not model.is_file():
+        raise WeightsError(f"{model}: no such structured-edge model; {hint}")
+    try:
+        # OpenCV divides by this number without a look at it, which would end the whole process.
+        storage = cv2.FileStorage(str(model), cv2.FILE_STORAGE_READ)
+        trees = storage.getNode("options").getNode("numberOfTrees")
+        usable = not trees.empty() and trees.real() >= 1
+        storage.release()
+        if usable:
+            return ximgproc.createStructuredEdgeDetection(str(model))
+    except (cv2.error, SystemError) as error:
+        raise WeightsError(f"{model}: not readable as a structured-edge model; {hint}") from error
+    raise WeightsError(f"{model}: not a structured-edge model; {hint}")
+
+
+def structured_edges(
+    image: NDArray[np.uint8], model: Path
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Thin edges from a structured forest (Dollar and Zitnick, ICCV 2013).
+
+    Args:
+        image: H x W x 3, RGB, both sides at least 32.
+        model: OpenCV's ``model.yml.gz``.
+
+    Returns:
+        As :func:`gradient_edges`.
+
+    Raises:
+        DependencyError, WeightsError: as :func:`load_forest`.
+    """
+    forest = load_forest(model)
+    edges = forest.detectEdges(image.astype(np.float32) / 255)
+    orientation = forest.computeOrientation(edges)
+    return thin(edges, orientation), orientation

@@ -1,0 +1,121 @@
+"""Object proposals: EdgeBoxes on gradient edges or on structured edges (paper section 4.2).
+
+Zitnick and Dollar, "Edge Boxes: Locating Object Proposals from Edges", ECCV 2014, as in
+``cv2.ximgproc``; ``edges.py`` has the edges.
+
+A box is [x0, y0, x1, y1), 0-based and half-open, in pixels of the photo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.errors import ImageError
+from deconvnet_cli.runtime.opencv import require_ximgproc
+from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
+from deconvnet_cli.segmentation.settings import ProposalSettings
+
+# EdgeBoxes looks for boxes of 1000 square pixels and more; smaller photos hold none.
+LEAST_SIDE = 32
+# EdgeBoxes has a table of this many half perimeters and reads beyond it without a check.
+GREATEST_HALF_PERIMETER = 9_999
+# The whole image is no finding of EdgeBoxes; a finite figure, so that JSON can hold it.
+WHOLE_IMAGE_SCORE = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Boxes of one photo, the whole image first, then by falling score.
+
+    Attributes:
+        boxes: N x 4, int32, [x0, y0, x1, y1), 0-based; may reach beyond the photo's edge.
+        scores: N, float32; EdgeBoxes' score. The whole image has 1 by convention, whatever the
+            others have.
+    """
+
+    boxes: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+def edge_boxes(
+    image: NDArray[np.uint8], settings: ProposalSettings = ProposalSettings()
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The boxes of EdgeBoxes inside the photo, by falling score, not enlarged.
+
+    Args:
+        image: H x W x 3, RGB.
+
+    Returns:
+        N x 4 boxes and N scores; N is 0 for a flat photo or one with a side under 32 pixels.
+
+    Raises:
+        DependencyError: no ``cv2.ximgproc``.
+        ImageError: width and height add up to more than EdgeBoxes can take (19,998 pixels).
+        WeightsError: the structured-edge model cannot be used.
+    """
+    height, width = image.shape[:2]
+    if (height + width) // 2 > GREATEST_HALF_PERIMETER:
+        raise ImageError(f"{width}x{height} pixels are too many for EdgeBoxes: shrink the photo")
+    nothing = np.zeros((0, 4), dtype=np.int32), np.zeros(0, dtype=np.float32)
+    ximgproc = require_ximgproc()
+    if min(height, width) < LEAST_SIDE:
+        return nothing
+    model = settings.structured_model
+    edges, orientation = structured_edges(image, model) if model else gradient_edges(image)
+    if not edges.any():
+        return nothing
+    # A new object each time: it keeps state of the last photo, which changes the boxes.
+    finder = ximgproc.createEdgeBoxes(
+        maxBoxes=settings.candidates, alpha=settings.alpha, beta=settings.beta
+    )
+    found, scores = finder.getBoundingBoxes(edges, orientation)
+    if found is None or scores is None or len(found) == 0:
+        return nothing
+    # x, y, w, h, with x and y counted from 1.
+    x, y, w, h = np.asarray(found, dtype=np.int32).reshape(-1, 4).T
+    boxes = np.stack((x - 1, y - 1, x - 1 + w, y - 1 + h), axis=1)
+    # N x 1 in OpenCV 4, N in OpenCV 5.
+    return boxes, np.asarray(scores, dtype=np.float32).reshape(-1)
+
+
+def enlarged(boxes: NDArray[np.int32], factor: float) -> NDArray[np.int32]:
+    """N x 4 boxes scaled about their centres, rounded half up."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    corners = np.concatenate((centre - half, centre + half), axis=1)
+    return np.floor(corners + 0.5).astype(np.int32)
+
+
+def propose(image: NDArray[np.uint8], settings: ProposalSettings = ProposalSettings()) -> Proposals:
+    """The boxes that the net looks at.
+
+    The whole image always comes first. The boxes of EdgeBoxes follow in order of score, enlarged;
+    one with a shorter side under the least, or equal to one before it, is skipped and does not
+    count. The same photo always gets the same boxes.
+
+    Args:
+        image: H x W x 3, RGB.
+
+    Returns:
+        At most ``settings.count`` boxes, at least one. EdgeBoxes is not run for a count of 1.
+
+    Raises:
+        DependencyError, ImageError, WeightsError: as :func:`edge_boxes`.
+    """
+    height, width = image.shape[:2]
+    whole = np.array([[0, 0, width, height]], dtype=np.int32)
+    first = np.array([WHOLE_IMAGE_SCORE], dtype=np.float32)
+    if settings.count <= 1:
+        return Proposals(whole, first)
+    boxes, scores = edge_boxes(image, settings)
+    boxes = enlarged(boxes, settings.enlarge)
+    least = settings.min_side * max(height, width) / settings.reference_side
+    large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= least
+    boxes = np.concatenate((whole, boxes[large]))
+    scores = np.concatenate((first, scores[large]))
+    _, firsts = np.unique(boxes, axis=0, return_index=True)
+    kept = np.sort(firsts)[: settings.count]
+    return Proposals(boxes[kept], scores[kept])

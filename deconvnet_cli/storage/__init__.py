@@ -1,0 +1,1 @@
+"""Files and object stores: reading within limits, writing whole or not at all."""

@@ -1,0 +1,1 @@
+"""Two-stage training (paper section 4) and all that a run needs."""

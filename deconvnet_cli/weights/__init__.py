@@ -1,0 +1,1 @@
+"""Weights files: reading, writing, cards, the shipped ones, and import from other formats."""

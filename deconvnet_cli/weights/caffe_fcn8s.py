@@ -1,0 +1,114 @@
+"""From the blobs of an FCN-8s .caffemodel to the state of an ``FCN8s``, with a table.
+
+There are two generations of the published file: ``fcn-8s-pascal`` (score-fr, score2, score4,
+upsample) and ``voc-fcn8s`` (score_fr, upscore2, upscore_pool4, upscore8). The enlarging
+deconvolutions are told apart by their kernels and their order, whatever they are called.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings, bilinear_kernel
+from deconvnet_cli.weights.caffe_layers import (
+    NOT_USED,
+    TRUNK_NAMES,
+    Blobs,
+    LayerRow,
+    as_tensor,
+    check_finite,
+    convolution_blobs,
+    detect_kind,
+    infer_width,
+    outputs_of,
+    own_name,
+    sources_by_name,
+)
+
+CONVOLUTIONS = (*TRUNK_NAMES, "fc6", "fc7", "score_fr", "score_pool4", "score_pool3")
+UPSCORES = {"upscore2": 4, "upscore_pool4": 4, "upscore8": 16}  # kernel, in the order of the net
+BILINEAR = "not in the file: bilinear"
+
+
+def infer_fcn8s_settings(blobs: Blobs) -> FCN8sSettings:
+    """The settings of the net whose weights these are.
+
+    Raises:
+        WeightsError: a file of another net, a layer missing, or widths that belong to no setting.
+    """
+    if detect_kind(blobs) != "fcn8s":
+        raise WeightsError(
+            "these are not weights of FCN-8s (no layer score-fr); name fcn-8s-pascal.caffemodel"
+        )
+    sources = sources_by_name(blobs)
+    return FCN8sSettings(
+        classes=outputs_of(sources, blobs, "score_fr"),
+        width=infer_width(sources, blobs),
+        fc=outputs_of(sources, blobs, "fc6"),
+    )
+
+
+def upscore_sources(blobs: Blobs) -> dict[str, str]:
+    """Layers of the file that enlarge scores, by our names for them."""
+    found: dict[str, str] = {}
+    for source, arrays in blobs.items():
+        if own_name(source) in CONVOLUTIONS or arrays[0].ndim != 4:
+            continue
+        kernel = arrays[0].shape[2:]
+        name = next(
+            (
+                name
+                for name, size in UPSCORES.items()
+                if kernel == (size, size) and name not in found.values()
+            ),
+            None,
+        )
+        if name is not None:
+            found[source] = name
+    return found
+
+
+def import_fcn8s(blobs: Blobs, settings: FCN8sSettings) -> tuple[dict[str, Tensor], list[LayerRow]]:
+    """The state of an ``FCN8s``, float32 on the CPU, and the table of what went where.
+
+    Raises:
+        WeightsError: a layer missing, a wrong shape, or values that are not finite.
+    """
+    with torch.device("meta"):
+        expected = FCN8s(settings).state_dict()
+    upscores = upscore_sources(blobs)
+    state: dict[str, Tensor] = {}
+    rows = []
+    for source, arrays in blobs.items():
+        shapes = tuple(tuple(array.shape) for array in arrays)
+        name = upscores.get(source, own_name(source))
+        if name not in CONVOLUTIONS and name not in UPSCORES:
+            rows.append(LayerRow(source, shapes, (), NOT_USED))
+            continue
+        check_finite(source, arrays)
+        shape = tuple(expected[f"{name}.weight"].shape)
+        if name in UPSCORES:
+            if shapes != (shape,):
+                raise WeightsError(
+                    f"layer {source} has blobs {shapes}; the net takes {shape} alone"
+                )
+            found, note = {"weight": as_tensor(arrays[0])}, ""
+        else:
+            found, note = convolution_blobs(source, arrays, shape, shape[0])
+        named = {f"{name}.{part}": tensor for part, tensor in found.items()}
+        state.update(named)
+        rows.append(LayerRow(source, shapes, tuple(named), note))
+    return state, rows + enlarging(state, settings)
+
+
+def enlarging(state: dict[str, Tensor], settings: FCN8sSettings) -> list[LayerRow]:
+    """Put bilinear weights where the file has no enlarging layer, and say so."""
+    rows = []
+    for name, kernel in UPSCORES.items():
+        key = f"{name}.weight"
+        if key not in state:
+            state[key] = bilinear_kernel(settings.classes, kernel)
+            rows.append(LayerRow("", (), (key,), BILINEAR))
+    return rows

@@ -1,0 +1,157 @@
+"""Weights files: safetensors with a card in their metadata, and the registry of shipped ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from deconvnet_cli.choices import DEFAULT as DEFAULT
+from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.nets.inputs import InputConvention
+from deconvnet_cli.nets.registry import build_net
+from deconvnet_cli.storage.files import write_whole
+from deconvnet_cli.weights.card import METADATA_KEY, Card, check_card
+from deconvnet_cli.weights.shipped import locate
+
+STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A net with its weights, in eval mode, and the card it came with."""
+
+    net: nn.Module
+    card: Card
+    path: Path
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net is."""
+        return next(self.net.parameters()).device
+
+
+def read_card(path: Path) -> Card:
+    """The card of a weights file, without reading its tensors.
+
+    Raises:
+        WeightsError: not a safetensors file, or one without our card.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path}: not a readable safetensors file ({error}); "
+            "other formats come in with `deconvnet weights import`"
+        ) from error
+    if text is None:
+        raise WeightsError(
+            f"{path}: says nothing about its net; bring it in with `deconvnet weights import`"
+        )
+    try:
+        values = json.loads(text)
+        check_card(values)
+        values["input"]["mean"] = tuple(values["input"]["mean"])
+        values["input"] = InputConvention(**values["input"])
+        values["classes"] = tuple(values["classes"])
+        return Card(**values)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its card cannot be read ({error})") from error
+
+
+def load(name_or_path: str) -> Weights:
+    """Weights ready to predict: float32, on the CPU, eval mode.
+
+    Raises:
+        WeightsError: see :func:`locate` and :func:`read_card`; or the tensors do not fit.
+    """
+    path = locate(name_or_path)
+    card = read_card(path)
+    try:
+        with torch.device("meta"):  # takes no memory, whatever the card says
+            net = build_net(card.net, card.settings)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    fit(net, read_tensors(path), path)
+    return Weights(net.eval(), card, path)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file, as they are.
+
+    Raises:
+        WeightsError: not a readable safetensors file.
+    """
+    if not path.is_file():  # a pipe or device may never end
+        raise WeightsError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: damaged safetensors file ({error})") from error
+
+
+def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Put tensors into a net, all of them and nothing else, as float32.
+
+    Args:
+        net: may be on the ``meta`` device.
+        tensors: by name; of half, single or double precision.
+
+    Raises:
+        WeightsError: one is missing, left over or of another shape, or holds what no weights are.
+    """
+    expected = net.state_dict()
+    # A counter of training batches that plays no part in prediction.
+    counters = {key for key in expected if key.endswith("num_batches_tracked")}
+    for key in counters:
+        tensors = tensors | {key: torch.tensor(0)}
+    missing = sorted(expected.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        what = f"{missing[0]} is missing" if missing else f"{extra[0]} is not of this net"
+        raise WeightsError(
+            f"{path}: not weights of this net, {what} "
+            f"({len(missing)} missing, {len(extra)} left over)"
+        )
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape:
+            raise WeightsError(
+                f"{path}: {key} is {tuple(tensor.shape)}, the net's {tuple(expected[key].shape)}"
+            )
+        if key not in counters:
+            check_values(key, tensor, path)
+    # Not before: a tensor of another shape may hold far more values than its file has bytes.
+    singles = {key: t if key in counters else t.float() for key, t in tensors.items()}
+    net.load_state_dict(singles, assign=True)
+
+
+def check_values(key: str, tensor: torch.Tensor, path: Path) -> None:
+    """Raise WeightsError unless these are numbers that a net can compute with."""
+    if tensor.dtype not in STORED:
+        raise WeightsError(f"{path}: {key} is of {tensor.dtype}, not of floating-point numbers")
+    if not tensor.isfinite().all():
+        raise WeightsError(f"{path}: {key} has values that are not finite; train or get it again")
+    if key.endswith("running_var") and (tensor < 0).any():
+        raise WeightsError(f"{path}: {key} has a negative variance; train or get it again")
+
+
+def store(path: Path, net: nn.Module, card: Card, *, half: bool = True) -> None:
+    """Write a weights file: the net's tensors (float16 if ``half``) and the card.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors = {
+        key: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
+        for key, value in net.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    data = save(tensors, {METADATA_KEY: json.dumps(asdict(card))})
+    write_whole(path, data)

@@ -1,0 +1,84 @@
+"""The weights that ship with the tool: their registry, and where a name is found."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+from deconvnet_cli.errors import ChecksumError, WeightsError
+from deconvnet_cli.storage.hashing import file_sha256
+
+
+def registry() -> dict[str, dict[str, str]]:
+    """Shipped weights: name -> {"file", "sha256"}.
+
+    Raises:
+        WeightsError: not installed, or its file is damaged.
+    """
+    path = shipped_folder() / "registry.json"
+    try:
+        entries = json.loads(path.read_text())
+        return {
+            name: {"file": str(entry["file"]), "sha256": str(entry["sha256"])}
+            for name, entry in entries.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: damaged ({error}); install deconvnet again") from error
+
+
+def shipped_folder() -> Path:
+    """The folder that holds the shipped weights.
+
+    Raises:
+        WeightsError: the package ``deconvnet_weights`` is not installed.
+    """
+    try:
+        return Path(str(resources.files("deconvnet_weights")))
+    except ModuleNotFoundError:
+        raise WeightsError(
+            "the shipped weights are not installed; install deconvnet with `pip install .`"
+        ) from None
+
+
+def locate(name_or_path: str) -> Path:
+    """The file of shipped weights, by name, checked against its SHA-256; or a file, by path.
+
+    Raises:
+        WeightsError: neither a shipped name nor a file.
+        ChecksumError: a shipped file is not the one that was published.
+    """
+    entries = registry()
+    if name_or_path in entries:
+        entry = entries[name_or_path]
+        path = shipped_folder() / entry["file"]
+        check_sha256(path, entry["sha256"])
+        return path
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise WeightsError(
+            f"{name_or_path}: neither a file nor shipped weights ({', '.join(entries)})"
+        )
+    return path
+
+
+def weights_sha256(path: Path) -> str:
+    """Return the SHA-256 of a weights file as a hex digest.
+
+    Raises:
+        WeightsError: The file cannot be read.
+    """
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raise ChecksumError unless the file has this digest."""
+    actual = weights_sha256(path)
+    if actual != expected:
+        raise ChecksumError(
+            f"{path}: SHA-256 is {actual[:12]}..., expected {expected[:12]}...; "
+            "the file is damaged or was changed, install it again"
+        )

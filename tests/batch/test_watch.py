@@ -1,0 +1,172 @@
+"""A folder that fills: photos are taken once they are whole, and again when they change."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from helpers.small_batch import kill, lines, outputs, parts, small_photos, start, wait_for
+
+from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.watch import INTERVAL, arriving
+from deconvnet_cli.commands.shared.batch_progress import look_for
+
+
+class Folder:
+    """A folder whose photos and clock a test moves by hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 100.0
+        self.ended = False
+        self.at_work: set[Path] = set()
+        self.coming = arriving(self.look, lambda: self.ended, self.at_work, lambda: self.now)
+
+    def look(self) -> list[Job]:
+        photos = sorted(self.path.glob("*.jpg"))
+        return [Job(photo, photo.with_suffix(".png")) for photo in photos]
+
+    def write(self, name: str, content: str, at: int = 0) -> None:
+        """Write a file that says that it was changed at this moment."""
+        (self.path / name).write_text(content)
+        os.utime(self.path / name, (at, at))
+
+    def next_look(self) -> list[str]:
+        """What comes in at the next look, until there is nothing for now."""
+        self.now += INTERVAL
+        found = []
+        while job := next(self.coming, None):
+            found.append(job.photo.name)
+        return found
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def test_a_photo_comes_when_it_has_not_changed_between_two_looks(folder):
+    folder.write("a.jpg", "whole")
+    assert folder.next_look() == []
+    folder.write("b.jpg", "new")
+    assert folder.next_look() == ["a.jpg"]
+    assert folder.next_look() == ["b.jpg"]
+    assert folder.next_look() == []
+
+
+def test_a_file_that_is_written_slowly(folder):
+    for number in range(1, 5):
+        folder.write("a.jpg", "x" * number)
+        assert folder.next_look() == []
+    assert folder.next_look() == ["a.jpg"]
+
+
+def test_the_same_size_at_another_time_is_a_change(folder):
+    folder.write("a.jpg", "one", at=1)
+    folder.next_look()
+    folder.write("a.jpg", "two", at=2)
+    assert folder.next_look() == []
+    assert folder.next_look() == ["a.jpg"]
+
+
+def test_a_photo_that_changes_comes_again(folder):
+    folder.write("a.jpg", "one")
+    folder.next_look()
+    assert folder.next_look() == ["a.jpg"]
+    folder.write("a.jpg", "other")
+    assert [folder.next_look() for _ in range(3)] == [[], ["a.jpg"], []]
+
+
+def test_a_photo_that_goes_and_comes_back(folder):
+    folder.write("a.jpg", "one")
+    folder.next_look()
+    folder.next_look()
+    (folder.path / "a.jpg").unlink()
+    assert folder.next_look() == []
+    folder.write("a.jpg", "one")
+    assert [folder.next_look() for _ in range(2)] == [[], ["a.jpg"]]
+
+
+def test_a_photo_that_changes_while_it_is_worked_on_waits(folder):
+    """Else two workers would write its labels, and the slower one last."""
+    folder.write("a.jpg", "one")
+    folder.next_look()
+    assert folder.next_look() == ["a.jpg"]
+    folder.at_work.add(folder.path / "a.jpg")
+    folder.write("a.jpg", "other")
+    assert [folder.next_look() for _ in range(4)] == [[]] * 4
+    folder.at_work.clear()
+    assert folder.next_look() == ["a.jpg"]
+
+
+def test_between_two_looks_nothing_is_looked_at(folder):
+    folder.write("a.jpg", "whole")
+    folder.next_look()
+    folder.now += INTERVAL / 2
+    assert next(folder.coming) is None
+    folder.now += INTERVAL / 2
+    assert next(folder.coming).photo.name == "a.jpg"
+
+
+def test_it_ends_when_it_is_told_to(folder):
+    folder.write("a.jpg", "whole")
+    folder.next_look()
+    folder.ended = True
+    assert list(folder.coming) == []
+
+
+def test_an_empty_folder_beside_a_full_one(tmp_path):
+    """Nothing there yet in one of them must not hide what is in the other."""
+    small_photos(tmp_path / "full", 1)
+    (tmp_path / "empty").mkdir()
+    sources = (str(tmp_path / "empty"), str(tmp_path / "full"), str(tmp_path / "none"))
+    failures: list[str] = []
+    assert len(look_for(sources, tmp_path / "out", failures)) == 1
+    assert failures == []
+
+
+def test_two_photos_for_one_label_png_are_said_once(tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    for name in ("a.jpg", "a.png"):
+        small_photos(tmp_path / "a", 1)[0].rename(tmp_path / "a" / name)
+    failures: list[str] = []
+    for _ in range(3):
+        assert len(look_for((str(tmp_path / "a"),), tmp_path / "out", failures)) == 1
+    assert len(failures) == 1 and "would both be written to" in failures[0]
+    assert capsys.readouterr().err.count("would both be written to") == 1
+
+
+def test_a_folder_watched_for_real(lively_weights, tmp_path):
+    """Photos come in, one of them slowly; Ctrl-C ends it well."""
+    ready = small_photos(tmp_path / "ready", 4)
+    incoming, out, log = tmp_path / "incoming", tmp_path / "out", tmp_path / "log"
+    incoming.mkdir()
+    (incoming / "0.jpg").write_bytes(ready[0].read_bytes())
+    options = ("--weights", lively_weights, "--proposals", 1, "--workers", 1)
+    process = start(incoming, "-o", out, "--watch", *options, log=log)
+    try:
+        wait_for(lambda: b"watching" in log.read_bytes())
+        (incoming / "1.jpg").write_bytes(ready[1].read_bytes())
+        slow = ready[2].read_bytes()
+        step = len(slow) // 12
+        with open(incoming / "2.jpg", "wb", buffering=0) as file:
+            for begin in range(0, len(slow), step):  # longer than three looks
+                assert not (out / "2.png").exists()
+                file.write(slow[begin : begin + step])
+                time.sleep(0.6)
+        wait_for(lambda: len(lines(out)) == 3)
+        (incoming / "1.jpg").write_bytes(ready[3].read_bytes())  # another photo in its place
+        wait_for(lambda: len(lines(out)) == 4)
+        kill(process, signal.SIGINT, group=True)
+        assert process.wait(60) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert set(outputs(out)) == {"0.png", "1.png", "2.png"}
+    assert {line["status"] for line in lines(out)} == {"done"}
+    assert lines(out)[-1]["output"] == "1.png"
+    assert not parts(out)
+    assert b"Traceback" not in log.read_bytes()

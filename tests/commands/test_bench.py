@@ -1,0 +1,92 @@
+"""``deconvnet bench``: what it prints is what was measured, and recall is right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deconvnet_cli.data.voc import open_tree
+from deconvnet_cli.diagnostics.throughput import trials
+from deconvnet_cli.evaluation import recall as module
+from deconvnet_cli.evaluation.recall import COUNTS, recall
+from deconvnet_cli.segmentation.proposals import Proposals
+from deconvnet_cli.segmentation.settings import ProposalSettings
+
+
+def test_workers_double_up_to_the_last():
+    assert [trial.workers for trial in trials(1)] == [0, 1]
+    assert [trial.workers for trial in trials(2)] == [0, 1, 2]
+    assert [trial.workers for trial in trials(6)] == [0, 1, 2, 4, 6]
+    assert [trial.name for trial in trials(2)] == ["plain", "1 worker", "2 workers"]
+
+
+def test_a_line_a_trial(deconvnet, data, lively_weights):
+    options = ("--weights", lively_weights, "--proposals", 2, "--precision", "fp32")
+    result = deconvnet(
+        "bench", "photos", data / "chelsea.jpg", *options,
+        *("--workers", 2, "--side", 60, "--count", 2, "--json"),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["trial"] for line in lines] == ["plain", "1 worker", "2 workers"]
+    assert lines[0]["speedup"] == 1
+    for line in lines:
+        assert line["side"] == 60 and set(line["ms"]) == {"proposals", "net", "labels"}
+        rate = line["photos_per_s"] / lines[0]["photos_per_s"]
+        assert line["speedup"] == pytest.approx(rate, abs=0.05)
+        assert 100 < line["peak_mb"] < 10_000
+    assert "photos/s" in result.stderr and "2 workers" in result.stderr
+
+
+def test_recall_counts_objects_by_their_best_box(voc, monkeypatch):
+    """The four masks hold one object each, in columns 10 to 33 and rows 8 to 29."""
+    tree = open_tree(voc)
+    true = [10, 8, 34, 30]
+    half = [10, 8, 34, 19]  # IoU 0.5
+    far = [0, 0, 2, 2]
+    found = iter(
+        (
+            [true],
+            [*[far] * 10, true],  # the eleventh box
+            [half],
+            [far],
+        )
+    )
+
+    def propose(photo, settings):
+        assert settings.count == 2000 and settings.enlarge == 1 and settings.min_side == 0
+        boxes = np.array(next(found), np.int32)
+        return Proposals(boxes, np.ones(len(boxes), np.float32))
+
+    monkeypatch.setattr(module, "propose", propose)
+    result = recall(tree, ["p0", "p1", "p2", "p3"], ProposalSettings())
+    assert (result.photos, result.objects) == (4, 4)
+    assert result.shares == {
+        (0.5, 10): 0.5, (0.5, 50): 0.75, (0.5, 200): 0.75, (0.5, 2000): 0.75,
+        (0.7, 10): 0.25, (0.7, 50): 0.5, (0.7, 200): 0.5, (0.7, 2000): 0.5,
+    }  # fmt: skip
+
+
+def test_the_command_for_proposals(deconvnet, voc):
+    result = deconvnet("bench", "proposals", "--voc-root", voc, "--json")
+    assert result.exit_code == 0, result.output
+    line = json.loads(result.stdout)
+    assert (line["photos"], line["objects"]) == (4, 4)
+    for shares in line["recall"].values():
+        values = [shares[str(count)] for count in COUNTS]
+        assert values == sorted(values) and values[0] >= 0 and values[-1] <= 1
+
+
+def test_a_photo_without_objects_counts_as_a_photo(voc, tmp_path):
+    root = tmp_path / "VOC2012"
+    shutil.copytree(voc, root)
+    with Image.open(root / "JPEGImages" / "p1.jpg") as photo:
+        Image.fromarray(np.zeros(photo.size[::-1], np.uint8)).save(
+            root / "SegmentationClass" / "p1.png"
+        )
+    result = recall(open_tree(root), ["p0", "p1"], ProposalSettings())
+    assert (result.photos, result.objects) == (2, 1)

@@ -1,0 +1,265 @@
+"""The command line as a user meets it: what it writes, what it says, how it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deconvnet_cli.cli import COMMANDS
+from deconvnet_cli.data import images
+from deconvnet_cli.data.voc import CLASSES, palette
+from deconvnet_cli.errors import OutputError
+from deconvnet_cli.storage import files
+
+
+def photo(path: Path, size=(60, 40), mode="RGB", **options) -> Path:
+    values = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(values).convert(mode).save(path, **options)
+    return path
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def one_error_line(result, code: int, *words: str) -> None:
+    assert result.exit_code == code, result.output
+    lines = result.stderr.strip().splitlines()
+    for word in words:
+        assert word in lines[-1]
+    assert "Traceback" not in result.output
+
+
+def test_help_imports_neither_torch_nor_cv2():
+    code = (
+        "import sys\nfrom deconvnet_cli.cli import cli\n"
+        "try:\n    cli(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({n.split('.')[0] for n in sys.modules} - sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(json.loads(done.stdout.splitlines()[-1].replace("'", '"')))
+    assert {"torch", "cv2", "numpy", "PIL", "rich"} & imported == set()
+    assert {"click", "deconvnet_cli"} <= imported
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_help(deconvnet, command):
+    result = deconvnet(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_the_cat_is_a_cat(deconvnet, data, tmp_path):
+    out = tmp_path / "cat.png"
+    result = deconvnet(
+        "segment", data / "chelsea.jpg", "-o", out, "--proposals", 5, "--json", "--quiet"
+    )
+    assert result.exit_code == 0, result.output
+    line = json.loads(result.stdout)
+    assert line["classes"]["cat"] > 0.5
+    assert line["proposals"] == 5
+    with Image.open(out) as labels:
+        assert (labels.mode, labels.size) == ("P", (451, 300))
+        assert labels.getpalette()[:63] == palette()[:21].ravel().tolist()
+        share = np.mean(np.array(labels) == CLASSES.index("cat"))
+    assert line["classes"]["cat"] == pytest.approx(share, abs=1e-4)
+
+
+def test_the_same_png_whatever_the_batch_size(deconvnet, data, tmp_path):
+    digests = set()
+    for size in (1, 3, 8):
+        out = tmp_path / f"{size}.png"
+        args = ("segment", data / "astronaut.jpg", "-o", out, "--proposals", 8)
+        assert deconvnet(*args, "--batch-size", size).exit_code == 0
+        digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_segment_alone_writes_beside_the_photo(deconvnet, tiny_weights, tmp_path):
+    jpeg, png = photo(tmp_path / "a.jpg"), photo(tmp_path / "b.png")
+    before = jpeg.read_bytes(), png.read_bytes()
+    for source in (jpeg, png):
+        assert deconvnet("segment", source, "--weights", tiny_weights).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.jpg",
+        "a.png",
+        "b-labels.png",
+        "b.png",
+    ]
+    assert (jpeg.read_bytes(), png.read_bytes()) == before
+
+
+def test_standard_input_to_standard_output(deconvnet, tiny_weights, tmp_path):
+    source = photo(tmp_path / "a.jpg")
+    result = deconvnet(
+        "segment", "-", "-o", "-", "--weights", tiny_weights, stdin=source.read_bytes()
+    )
+    assert result.exit_code == 0
+    assert result.stdout_bytes.startswith(b"\x89PNG")
+
+
+def test_exif_orientation_is_applied(deconvnet, tiny_weights, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    source = photo(tmp_path / "turned.jpg", size=(60, 40), exif=exif)
+    assert deconvnet("segment", source, "--weights", tiny_weights).exit_code == 0
+    with Image.open(tmp_path / "turned.png") as labels:
+        assert labels.size == (40, 60)
+
+
+@pytest.mark.parametrize("mode, suffix", [("L", "png"), ("CMYK", "jpg"), ("RGBA", "png")])
+def test_colour_modes(deconvnet, tiny_weights, tmp_path, mode, suffix):
+    source = photo(tmp_path / f"photo.{suffix}", mode=mode)
+    out = tmp_path / "out.png"
+    assert deconvnet("segment", source, "-o", out, "--weights", tiny_weights).exit_code == 0
+    assert size_of(out) == (60, 40)
+
+
+def test_sixteen_bit_is_scaled_not_clipped(tmp_path):
+    values = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    read = np.asarray(images.read_photo(tmp_path / "deep.png"))[..., 0]
+    assert read.ravel().tolist() == pytest.approx(list(range(256)), abs=1)
+
+
+def test_animated_gif_first_frame(deconvnet, tiny_weights, tmp_path):
+    frames = [Image.new("RGB", (50, 30), colour) for colour in ("red", "blue")]
+    path = tmp_path / "moving.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert np.asarray(images.read_photo(path))[0, 0].tolist() == [255, 0, 0]
+    assert deconvnet("segment", path, "--weights", tiny_weights).exit_code == 0
+
+
+def test_one_pixel(deconvnet, tiny_weights, tmp_path):
+    source = photo(tmp_path / "dot.bmp", size=(1, 1))
+    assert deconvnet("segment", source, "--weights", tiny_weights).exit_code == 0
+    assert size_of(tmp_path / "dot.png") == (1, 1)
+
+
+def test_a_bomb_is_refused(deconvnet, tiny_weights, tmp_path):
+    options = ("--weights", tiny_weights, "--max-pixels", 1000)
+    result = deconvnet("segment", photo(tmp_path / "a.png"), *options)
+    one_error_line(result, 1, "a.png", "scale it down")
+
+
+def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    whole = photo(folder / "whole.jpg", size=(300, 200)).read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("not a photo")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "folder.jpg").mkdir()
+    return {
+        "missing": (folder / "missing.jpg", "no such file"),
+        "directory": (folder / "folder.jpg", "deconvnet batch"),
+        "empty": (folder / "empty.jpg", "empty"),
+        "truncated": (folder / "cut.jpg", "truncated"),
+        "text": (folder / "text.jpg", "not an image"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "empty", "truncated", "text"])
+def test_bad_photo(deconvnet, tiny_weights, tmp_path, kind):
+    path, words = bad_files(tmp_path)[kind]
+    out = tmp_path / "out.png"
+    result = deconvnet("segment", path, "-o", out, "--weights", tiny_weights)
+    one_error_line(result, 1, path.name, words)
+    assert not out.exists()
+
+
+def test_output_is_the_input(deconvnet, tiny_weights, tmp_path):
+    source = photo(tmp_path / "a.png")
+    before = source.read_bytes()
+    result = deconvnet("segment", source, "-o", source, "--weights", tiny_weights)
+    one_error_line(result, 2, "a.png", "the photo itself")
+    assert source.read_bytes() == before
+
+
+def test_output_folder_missing(deconvnet, tiny_weights, tmp_path):
+    source = photo(tmp_path / "a.jpg")
+    result = deconvnet("segment", source, "-o", tmp_path / "no" / "a.png")
+    one_error_line(result, 2, "no", "no such folder")
+
+
+def test_output_below_a_file(deconvnet, tiny_weights, tmp_path):
+    source = photo(tmp_path / "a.jpg")
+    inside = deconvnet("segment", source, "-o", source / "x.png", "--weights", tiny_weights)
+    one_error_line(inside, 2, "a.jpg", "no such folder")
+    folder = deconvnet("segment", source, "-o", f"{source}/sub/", "--weights", tiny_weights)
+    one_error_line(folder, 1, "a.jpg", "cannot be made")
+    batch = deconvnet("batch", tmp_path, "-o", source / "sub", "--weights", tiny_weights)
+    one_error_line(batch, 1, "a.jpg", "cannot be made")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    target = tmp_path / "labels.png"
+    target.write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        files.write_whole(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]
+
+
+def test_several_photos_need_a_folder(deconvnet, tmp_path):
+    a, b = photo(tmp_path / "a.jpg"), photo(tmp_path / "b.jpg")
+    one_error_line(deconvnet("segment", a, b, "-o", tmp_path / "x.png"), 2, "need a folder")
+
+
+def test_a_good_photo_beside_a_bad_one_is_done(deconvnet, tiny_weights, tmp_path):
+    good = photo(tmp_path / "good.jpg")
+    out = f"{tmp_path}/out/"
+    result = deconvnet("segment", tmp_path / "gone.jpg", good, "-o", out, "--weights", tiny_weights)
+    assert result.exit_code == 1
+    assert "gone.jpg" in result.stderr
+    assert (tmp_path / "out" / "good.png").exists()
+
+
+def test_crf_without_the_package(deconvnet, tiny_weights, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    result = deconvnet(
+        "segment",
+        photo(tmp_path / "a.jpg"),
+        "--weights",
+        tiny_weights,
+        "--crf",
+        "--crf-backend",
+        "pydensecrf",
+    )
+    one_error_line(result, 1, "pip install")
+
+
+def test_unknown_device(deconvnet, tiny_weights, tmp_path):
+    source = photo(tmp_path / "a.jpg")
+    result = deconvnet("segment", source, "--weights", tiny_weights, "--device", "toaster")
+    one_error_line(result, 1, "toaster", "cpu")
+
+
+def test_proposals_as_json_and_drawn(deconvnet, data, tmp_path):
+    result = deconvnet("proposals", data / "chelsea.jpg", "--proposals", "auto")
+    one_error_line(result, 2, "--proposals auto", "give a number")
+    result = deconvnet("proposals", data / "chelsea.jpg", "--proposals", 4)
+    line = json.loads(result.stdout)
+    assert line["boxes"][0] == [0, 0, 451, 300]
+    assert len(line["boxes"]) == len(line["scores"]) == 4
+    out = tmp_path / "boxes.png"
+    assert deconvnet("proposals", data / "chelsea.jpg", "-o", out).exit_code == 0
+    assert size_of(out) == (451, 300)
+
+
+def test_doctor_finds_all_that_is_needed(deconvnet):
+    result = deconvnet("doctor")
+    assert result.exit_code == 0, result.output
+    assert "ximgproc" in result.output

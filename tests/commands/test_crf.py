@@ -1,0 +1,334 @@
+"""``crf``: refined labels from stored scores, sweeps over settings, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.command_line import one_error_line
+from PIL import Image
+
+from deconvnet_cli.commands.crf import stored_files
+from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.data.voc import palette
+from deconvnet_cli.errors import UsageError
+from deconvnet_cli.evaluation.crf_search import combinations, settings_of
+from deconvnet_cli.evaluation.metrics import confusion, scores
+from deconvnet_cli.segmentation.crf.refine import refine
+from deconvnet_cli.segmentation.score_maps import Maps
+from deconvnet_cli.segmentation.segment import ScoredPhoto
+from deconvnet_cli.segmentation.settings import CrfSettings
+from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
+
+NAMES = ("p0", "p1", "p2", "p3")
+
+
+def labels_of(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def store(photo: Path, target: Path, fcn: bool = True) -> Path:
+    """Scores of a red photo, made up; the photo as well."""
+    photo.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("RGB", (30, 20), "red")
+    image.save(photo)
+    torch.manual_seed(0)
+    maps = Maps(torch.randn(21, 20, 30), torch.randn(21, 20, 30) if fcn else None, raw=True)
+    write_scores(target, ScoredPhoto(image, maps, 1, {}), photo, (30, 20), {})
+    return target
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    return store(tmp_path / "photos" / "a.png", tmp_path / "scores" / "a.npz")
+
+
+# Labels.
+
+
+@pytest.mark.parametrize("system", ["edeconvnet", "deconvnet", "fcn8s"])
+def test_labels_are_those_of_segment(deconvnet, voc, both, kept, tmp_path, system):
+    out = tmp_path / "refined"
+    result = deconvnet("crf", kept, "-o", out, "--net", system, "--json", "--quiet")
+    assert result.exit_code == 0 and result.stderr == ""
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["output"]) for line in lines] == [out / f"{name}.png" for name in NAMES]
+    assert [Path(line["scores"]) for line in lines] == [kept / f"{name}.npz" for name in NAMES]
+    needed = both if system != "fcn8s" else both[2:]
+    for name in NAMES[:2]:
+        direct = tmp_path / f"{name}.png"
+        photo = voc / "JPEGImages" / f"{name}.jpg"
+        options = ("-o", direct, "--net", system, "--crf", *needed)
+        assert deconvnet("segment", photo, *options).exit_code == 0
+        assert (labels_of(direct) == labels_of(out / f"{name}.png")).mean() >= 0.99
+    with Image.open(out / "p0.png") as image:
+        assert image.getpalette() == palette().ravel().tolist()
+    assert not np.array_equal(labels_of(out / "p1.png"), labels_of(kept / "p1.png"))
+
+
+def test_settings_are_those_given(deconvnet, kept, tmp_path):
+    path = kept / "p1.npz"
+    given = ("--set", "iterations=2", "--set", "bilateral_sd = 5", "--set", "gaussian_weight=0")
+    options = ("--ensemble", "mean", "--share", 0.8)
+    result = deconvnet("crf", path, "-o", tmp_path, *given, *options)
+    assert result.exit_code == 0, result.output
+    found = read_scores(path)
+    merged = 0.2 * found.maps.deconvnet + 0.8 * found.maps.fcn
+    settings = CrfSettings(iterations=2, bilateral_sd=5.0, gaussian_weight=0.0)
+    with Image.open(found.photo) as photo:
+        refined = refine(np.array(photo), merged.softmax(0).numpy(), settings)
+    assert (labels_of(tmp_path / "p1.png") == refined.argmax(0)).mean() > 0.999
+
+
+def test_trees_are_kept_and_files_may_be_named(deconvnet, stored, tmp_path):
+    deep = store(tmp_path / "photos" / "b.png", tmp_path / "scores" / "deep" / "er" / "b.c.npz")
+    out = tmp_path / "out"
+    assert deconvnet("crf", stored.parent, "-o", out, "--quiet").exit_code == 0
+    made = sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
+    assert made == ["a.png", "deep/er/b.c.png"]
+    single = tmp_path / "single"
+    assert deconvnet("crf", deep, "-o", single, "--quiet").exit_code == 0
+    assert [path.name for path in single.iterdir()] == ["b.c.png"]
+
+
+def test_a_file_that_fails_does_not_stop_the_others(deconvnet, stored, tmp_path):
+    folder = stored.parent
+    (folder / "aa.npz").write_text("damaged")
+    store(tmp_path / "photos" / "gone.png", folder / "b.npz")
+    (tmp_path / "photos" / "gone.png").unlink()
+    store(tmp_path / "photos" / "changed.png", folder / "c.npz")
+    Image.new("RGB", (30, 20), "blue").save(tmp_path / "photos" / "changed.png")
+    store(tmp_path / "photos" / "d.png", folder / "d.npz", fcn=False)
+    store(tmp_path / "photos" / "e.png", folder / "e.npz")
+    out = tmp_path / "out"
+    result = deconvnet("crf", folder, "-o", out, "--net", "edeconvnet", "--json", "--quiet")
+    assert result.exit_code == 1
+    said = (
+        "aa.npz: damaged scores",
+        "gone.png: no such file",
+        "changed.png: not the photo that was scored",
+        "d.npz: has scores of deconvnet alone",
+    )
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(said)
+    for line, words in zip(lines, said, strict=True):
+        assert line.startswith("deconvnet: ") and words in line
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "e.png"]
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_labels_never_take_the_photos_place(deconvnet, stored, tmp_path):
+    photo = tmp_path / "photos" / "a.png"
+    before = photo.read_bytes()
+    result = deconvnet("crf", stored, "-o", tmp_path / "photos")
+    one_error_line(result, 1, "a.png", "the photo itself")
+    assert photo.read_bytes() == before
+
+
+# Sweeps.
+
+
+def sweep(deconvnet, voc, *options: object) -> dict[str, float]:
+    result = deconvnet("crf", *options, "--voc-root", voc, "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    ious = [line["mean_iou"] for line in lines]
+    assert ious == sorted(ious, reverse=True), "the best first"
+    return {line["crf"]: line["mean_iou"] for line in lines}
+
+
+def evaluated(deconvnet, voc, *options: object) -> float:
+    result = deconvnet("evaluate", "--voc-root", voc, *options, "--json", "--quiet")
+    return json.loads(result.stdout)["mean_iou"]
+
+
+def test_every_combination_and_none(deconvnet, voc, kept):
+    grid = ("--grid", "iterations=10,1", "--grid", "bilateral_sd = 20, 4")
+    found = sweep(deconvnet, voc, kept, *grid)
+    paper = "iterations = 10, bilateral_sd = 20.0"
+    assert set(found) == {
+        "no CRF",
+        paper,
+        "iterations = 10, bilateral_sd = 4.0",
+        "iterations = 1, bilateral_sd = 20.0",
+        "iterations = 1, bilateral_sd = 4.0",
+    }
+    assert len(set(found.values())) == 5
+    assert found["no CRF"] == evaluated(deconvnet, voc, "--scores", kept)
+    assert found[paper] == evaluated(deconvnet, voc, "--scores", kept, "--crf")
+
+
+def test_a_figure_is_that_of_the_labels(deconvnet, voc, kept, tmp_path):
+    given = ("--set", "gaussian_sd=1", "--net", "deconvnet")
+    found = sweep(deconvnet, voc, kept, *given, "--grid", "iterations=3")
+    deconvnet("crf", kept, "-o", tmp_path, *given, "--set", "iterations=3", "--quiet")
+    total = np.zeros((21, 21), np.int64)
+    for name in NAMES:
+        truth = labels_of(voc / "SegmentationClass" / f"{name}.png")
+        total += confusion(truth, labels_of(tmp_path / f"{name}.png"))
+    assert found["iterations = 3"] == scores(total).mean_iou
+
+
+def test_the_ensemble_of_a_sweep(deconvnet, voc, kept):
+    grid = ("--grid", "iterations=1")
+    product = sweep(deconvnet, voc, kept, *grid, "--ensemble", "product")
+    expected = evaluated(deconvnet, voc, "--scores", kept, "--ensemble", "product")
+    assert product["no CRF"] == expected
+    alone = sweep(deconvnet, voc, kept, *grid, "--net", "fcn8s")
+    assert alone == sweep(deconvnet, voc, kept, *grid, "--share", 1)
+
+
+def test_a_sweep_as_a_table(deconvnet, voc, kept):
+    grid = ("--grid", "iterations=1", "--voc-root", voc)
+    result = deconvnet("crf", kept, *grid)
+    assert result.exit_code == 0 and result.stdout == ""
+    assert "no CRF" in result.stderr and "iterations = 1" in result.stderr
+    assert not list(kept.glob("*/*"))
+
+
+def test_a_sweep_over_a_folder_above(deconvnet, voc, kept, tmp_path):
+    """As after `batch --voc-submission --save-scores`: OUT/scores/NAME.npz."""
+    (tmp_path / "out" / "scores").mkdir(parents=True)
+    for name in NAMES:
+        (tmp_path / "out/scores" / f"{name}.npz").write_bytes((kept / f"{name}.npz").read_bytes())
+    grid = ("--grid", "iterations=1")
+    found = sweep(deconvnet, voc, tmp_path / "out", *grid)
+    assert found == sweep(deconvnet, voc, kept, *grid)
+    # A file counts once, however often it is named.
+    again = sweep(deconvnet, voc, tmp_path / "out", tmp_path / "out/scores/p0.npz", *grid)
+    assert again == found
+
+
+def tree_of(root: Path, *names: str) -> Path:
+    """A VOC tree with masks for red photos, and their scores in ``scores/`` beside it."""
+    for name in names:
+        mask = root / "SegmentationClass" / f"{name}.png"
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        mask.write_bytes(label_png(np.zeros((20, 30), np.uint8)))
+        store(root / "JPEGImages" / f"{name}.jpg", root.parent / "scores" / f"{name}.npz")
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    return root
+
+
+def test_a_sweep_over_names_with_folders(deconvnet, tmp_path):
+    root = tree_of(tmp_path / "VOC2012", "a/p", "b/p")
+    found = sweep(deconvnet, root, tmp_path / "scores", "--grid", "iterations=1")
+    assert set(found) == {"no CRF", "iterations = 1"}
+    (root / "SegmentationClass" / "b" / "p.png").unlink()
+    options = ("--grid", "iterations=1", "--voc-root", root, "--quiet")
+    result = deconvnet("crf", tmp_path / "scores", *options)
+    one_error_line(result, 1, "p.png: no such label PNG")
+
+
+def test_a_sweep_over_a_tree_that_was_moved(deconvnet, tmp_path):
+    root = tree_of(tmp_path / "VOC2012", "a", "b")
+    before = sweep(deconvnet, root, tmp_path / "scores", "--grid", "iterations=1")
+    moved = root.rename(tmp_path / "elsewhere")
+    assert sweep(deconvnet, moved, tmp_path / "scores", "--grid", "iterations=1") == before
+
+
+def test_sweeps_that_would_mean_nothing(deconvnet, tmp_path):
+    root = tree_of(tmp_path / "VOC2012", "a", "b")
+    options = ("--grid", "iterations=1", "--voc-root", root, "--quiet")
+    store(root / "JPEGImages" / "b.jpg", tmp_path / "scores" / "b.npz", fcn=False)
+    result = deconvnet("crf", tmp_path / "scores", *options)
+    one_error_line(result, 1, "b.npz", "scores of deconvnet", "--net")
+    assert deconvnet("crf", tmp_path / "scores", *options, "--net", "deconvnet").exit_code == 0
+    Image.new("RGB", (30, 20), "blue").save(root / "JPEGImages" / "a.jpg")
+    result = deconvnet("crf", tmp_path / "scores", *options, "--net", "deconvnet")
+    one_error_line(result, 1, "a.jpg: not the photo that was scored")
+    (root / "SegmentationClass" / "b.png").write_bytes(label_png(np.zeros((9, 9), np.uint8)))
+    result = deconvnet("crf", tmp_path / "scores" / "b.npz", *options)
+    one_error_line(result, 1, "b.npz: truth and prediction differ in size")
+
+
+# What cannot be.
+
+BAD = {
+    "radius=3": "no setting of the CRF is called radius",
+    "=3": "no setting",
+    "": "no setting",
+    "iterations": "nothing is no int",
+    "iterations=": "nothing is no int",
+    "iterations=many": "many is no int",
+    "iterations=2.5": "2.5 is no int",
+    "iterations=0": "iterations must be",
+    "iterations=-1": "iterations must be",
+    "gaussian_sd=0": "gaussian_sd must be",
+    "gaussian_sd=1e-30": "gaussian_sd must be",  # pydensecrf ends the process there
+    "bilateral_sd=inf": "bilateral_sd must be",
+    "bilateral_colour_sd=nan": "bilateral_colour_sd must be",
+    "gaussian_weight=-0.5": "gaussian_weight must be",
+    "bilateral_sd=1,,2": "nothing is no float",
+}
+
+
+@pytest.mark.parametrize("option", ["--set", "--grid"])
+@pytest.mark.parametrize("text", BAD)
+def test_settings_that_do_not_exist(deconvnet, voc, stored, tmp_path, option, text):
+    rest = ("-o", tmp_path / "out") if option == "--set" else ("--voc-root", voc)
+    result = deconvnet("crf", stored, option, text, *rest)
+    one_error_line(result, 2, BAD[text])
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_value_for_set_and_one_option_for_a_setting_of_the_grid(deconvnet, stored, voc):
+    result = deconvnet("crf", stored, "-o", "out", "--set", "iterations=1,2")
+    one_error_line(result, 2, "iterations=1,2", "--grid")
+    grid = ("--grid", "iterations=1", "--grid", "iterations=2")
+    one_error_line(deconvnet("crf", stored, *grid, "--voc-root", voc), 2, "named twice")
+
+
+def test_wrong_usage(deconvnet, stored, voc, tmp_path):
+    grid = ("--grid", "iterations=1")
+    for options, words in (
+        ((), "either -o DIR"),
+        (("-o", tmp_path / "out", *grid, "--voc-root", voc), "either -o DIR"),
+        (grid, "--voc-root"),
+        (("-o", tmp_path / "out", "--voc-root", voc), "for --grid; leave it out"),
+    ):
+        one_error_line(deconvnet("crf", stored, *options), 2, words)
+    assert deconvnet("crf", "-o", tmp_path / "out").exit_code == 2
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", tmp_path / "none", tmp_path / "none.npz"):
+        result = deconvnet("crf", source, "-o", tmp_path / "out")
+        one_error_line(result, 2, str(source), "no stored scores", "--save-scores")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "manifest.1-of-2.jsonl").write_text("")
+    result = deconvnet("crf", stored, "-o", tmp_path / "made")
+    one_error_line(result, 2, "made: has the labels of a batch", "give another folder")
+    assert len(list((tmp_path / "made").iterdir())) == 1
+    result = deconvnet("crf", tmp_path / "photos" / "a.png", "-o", tmp_path / "out")
+    one_error_line(result, 1, "a.png: damaged scores")
+    one_error_line(deconvnet("crf", stored, *grid, "--voc-root", tmp_path), 1, "not a VOC tree")
+
+
+def test_two_files_with_one_output(tmp_path):
+    first = store(tmp_path / "a.png", tmp_path / "one" / "a.npz")
+    second = store(tmp_path / "b.png", tmp_path / "two" / "a.npz")
+    with pytest.raises(UsageError, match=r"a\.npz: another file has the output a\.npz"):
+        stored_files((first.parent, second.parent))
+    assert list(stored_files((tmp_path,)).values()) == [Path("one/a.npz"), Path("two/a.npz")]
+    assert stored_files((first.parent, first, first.parent)) == {first: Path("a.npz")}
+
+
+def test_without_the_package_nothing_is_read(deconvnet, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    (tmp_path / "a.npz").write_text("damaged")
+    result = deconvnet("crf", tmp_path, "-o", tmp_path / "out", "--crf-backend", "pydensecrf")
+    one_error_line(result, 1, "pip install")
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_by_hand():
+    settings = settings_of(("gaussian_sd=1.5", "iterations=3", "gaussian_sd=2"), CrfSettings())
+    assert settings == CrfSettings(gaussian_sd=2.0, iterations=3)
+    found = combinations(settings, ("bilateral_weight=0,1",))
+    assert found["bilateral_weight = 0.0"] == CrfSettings(2.0, 3.0, 20.0, 3.0, 0.0, 3)
+    assert list(found) == ["no CRF", "bilateral_weight = 0.0", "bilateral_weight = 1.0"]

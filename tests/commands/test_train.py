@@ -1,0 +1,137 @@
+"""``deconvnet train`` as a person uses it: run folders, stages, wrong data, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deconvnet_cli.choices import DEFAULT
+from deconvnet_cli.training.run_folder import read_log
+from deconvnet_cli.weights.files import load
+
+NARROW = '{"head": 16, "bridge": [16, 64], "decode4": [16, 32], "decode3": [24], "decode2": [32]}'
+QUICK = (
+    "--batch-size", "2", "--crops", "8", "--size", "64", "--quiet", "--device", "cpu",
+    "--no-frozen",
+    "--set", "precision = 'fp32'", "--set", "log_every = 1", "--set", "statistics = 2",
+    "--set", f"net_settings = '{NARROW}'",
+)  # fmt: skip
+
+
+@pytest.fixture
+def voc(tmp_path: Path, data: Path) -> Path:
+    """The cat photo, with a mask made by hand, as the lists train and val."""
+    root = tmp_path / "VOC2012"
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / part).mkdir(parents=True)
+    with Image.open(data / "chelsea.jpg") as photo:
+        photo.save(root / "JPEGImages/cat.jpg")
+        mask = np.zeros((photo.height, photo.width), np.uint8)
+    mask[:, 90:380] = 8
+    Image.fromarray(mask).save(root / "SegmentationClass/cat.png")
+    for name in ("train", "val"):
+        (root / f"ImageSets/Segmentation/{name}.txt").write_text("cat\n")
+    return root
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_run_leaves_weights_that_segment(deconvnet, voc: Path, tmp_path: Path, data, stage: int):
+    run = tmp_path / "run"
+    arguments = ("train", "--voc-root", voc, "--out", run, "--stage", stage, *QUICK)
+    result = deconvnet(*arguments, "--val-list", "val", "--set", "val_every = 2")
+    assert result.exit_code == 0, result.output
+    lines = read_log(run)
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
+    scored = [line["val_mean_iou"] for line in lines if "val_mean_iou" in line]
+    assert len(scored) == 2 and all(0 <= value <= 1 for value in scored)
+    assert f"stage = {stage}\n" in (run / "settings.toml").read_text()
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "proposals/cat.npy").is_file() == (stage == 2)
+    weights = run / "weights.safetensors"
+    assert load(str(weights)).card.input.size == 64
+    out = tmp_path / "labels.png"
+    made = deconvnet(
+        "segment", data / "chelsea.jpg", "-o", out, "--weights", weights, "--proposals", 2
+    )
+    assert made.exit_code == 0 and out.is_file()
+    before = weights.read_bytes()
+    again = deconvnet(*arguments, "--val-list", "val", "--set", "val_every = 2")
+    assert again.exit_code == 0 and weights.read_bytes() == before
+    other = deconvnet(*arguments, "--lr", "0.5")
+    assert other.exit_code == 2 and "give another --out" in other.stderr
+
+
+def test_the_shipped_weights_are_a_start_and_their_encoder_stays(deconvnet, voc, tmp_path: Path):
+    run = tmp_path / "run"
+    result = deconvnet(
+        "train", "--voc-root", voc, "--out", run, "--from", DEFAULT, "--size", "64",
+        "--batch-size", "2", "--crops", "4", "--quiet", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    before, after = (
+        load(str(name)).net.state_dict() for name in (DEFAULT, run / "weights.safetensors")
+    )
+    moved = {name.split(".")[0] for name, value in before.items() if (value != after[name]).any()}
+    assert moved and moved <= {"bridge", "decode4", "decode3", "decode2", "decode1", "score"}
+
+
+def test_wrong_data_is_named_before_the_first_step(deconvnet, voc: Path, tmp_path: Path):
+    Image.new("L", (451, 300), 77).save(voc / "SegmentationClass/cat.png")
+    result = deconvnet("train", "--voc-root", voc, "--out", tmp_path / "run", *QUICK)
+    assert result.exit_code == 1
+    assert "cat.png: label 77" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_without_its_labels_is_named(deconvnet, voc: Path, tmp_path: Path):
+    (tmp_path / "soft").mkdir()
+    arguments = ("train", "--voc-root", voc, "--out", tmp_path / "run", *QUICK)
+    result = deconvnet(*arguments, "--teacher", tmp_path / "soft")
+    assert result.exit_code == 1
+    assert "cat.npz: no soft labels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--set", "speed = 3"), "no setting is called speed"),
+        (("--set", "lr 3"), "not readable as TOML"),
+        (("--init", "a.safetensors", "--from", "b.safetensors"), "give one of them"),
+        (("--frozen",), "the encoder is frozen, so it needs weights"),
+    ],
+)
+def test_wrong_options(deconvnet, voc: Path, tmp_path: Path, more: tuple[str, ...], message: str):
+    result = deconvnet("train", "--voc-root", voc, "--out", tmp_path / "run", *QUICK, *more)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_interrupted_it_saves_and_the_same_command_goes_on(voc: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    command = list(map(str, (
+        sys.executable, "-m", "deconvnet_cli", "train", "--voc-root", voc, "--out", run, *QUICK,
+        "--crops", "400", "--set", "save_every = 100000",
+    )))  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(read_log(run)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"{run}: stopped; the same command goes on" in said
+    done = len(read_log(run))
+    assert 3 <= done < 200
+    assert (run / "checkpoint.pt").is_file()  # long before its turn: the signal made it
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert [line["step"] for line in read_log(run)] == list(range(1, 201))

@@ -1,0 +1,113 @@
+"""Objects and the proposals that overlap them, against counting by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deconvnet_cli.data.boxes import overlap
+from deconvnet_cli.data.objects import ObjectBox, find_objects
+from deconvnet_cli.data.voc import IGNORE, VocTree
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.training.stage2_boxes import cached_boxes, overlapping_proposals
+
+CAT = 8
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> VocTree:
+    """A photo of two cats that touch: one component, two instances."""
+    for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject"):
+        (tmp_path / folder).mkdir(parents=True)
+    mask, instances = np.zeros((2, 100, 120), np.uint8)
+    mask[20:80, 10:100] = CAT
+    mask[20:80, 100:104] = instances[20:80, 100:104] = IGNORE
+    instances[20:80, 10:50] = 1
+    instances[20:80, 50:100] = 2
+    pixels = np.full((100, 120, 3), 230, np.uint8)
+    pixels[20:80, 10:50] = (200, 40, 40)
+    pixels[20:80, 50:100] = (30, 30, 160)
+    Image.fromarray(pixels).save(tmp_path / "JPEGImages/a.jpg", quality=95)
+    Image.fromarray(mask).save(tmp_path / "SegmentationClass/a.png")
+    Image.fromarray(instances).save(tmp_path / "SegmentationObject/a.png")
+    return VocTree(tmp_path)
+
+
+def test_instances_part_what_components_join(tree: VocTree):
+    assert [(item.label, item.box) for item in find_objects(tree, ["a"])] == [
+        (CAT, (10, 20, 50, 80)),
+        (CAT, (50, 20, 100, 80)),
+    ]
+    (tree.root / "SegmentationObject/a.png").unlink()
+    assert [item.box for item in find_objects(tree, ["a"])] == [(10, 20, 100, 80)]
+
+
+def test_instances_of_another_size_are_named(tree: VocTree):
+    path = tree.root / "SegmentationObject/a.png"
+    Image.new("L", (5, 5)).save(path)
+    with pytest.raises(DatasetError, match=r"SegmentationObject/a\.png.*its photo's size"):
+        find_objects(tree, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda tree: Image.new("RGB", (120, 100)).save(tree.mask("a")), r"a\.png.*mode RGB"),
+        (lambda tree: Image.new("L", (120, 100), 77).save(tree.mask("a")), r"a\.png: label 77"),
+        (lambda tree: Image.new("L", (9, 9)).save(tree.mask("a")), r"a\.png: 9x9.*120x100"),
+        (lambda tree: tree.mask("a").unlink(), r"a\.png: no such label PNG"),
+    ],
+    ids=["RGB", "label 77", "size", "missing"],
+)
+def test_bad_masks_are_named_before_training(tree: VocTree, spoil, message: str):
+    spoil(tree)
+    with pytest.raises(DatasetError, match=message):
+        find_objects(tree, ["a"])
+
+
+def test_overlap_counted_by_pixels():
+    rng = np.random.default_rng(0)
+    boxes = np.sort(rng.integers(0, 30, (20, 2, 2)), axis=1).transpose(0, 1, 2).reshape(20, 4)
+    boxes[:, 2:] += 1
+    other = (5, 6, 20, 25)
+
+    def pixels(box) -> np.ndarray:
+        area = np.zeros((40, 40), bool)
+        area[box[1] : box[3], box[0] : box[2]] = True
+        return area
+
+    counted = [
+        (pixels(box) & pixels(other)).sum() / (pixels(box) | pixels(other)).sum() for box in boxes
+    ]
+    np.testing.assert_allclose(overlap(boxes.astype(np.int32), other), counted)
+
+
+def test_proposals_of_stage_two_overlap_their_object(tree: VocTree, tmp_path: Path):
+    objects = find_objects(tree, ["a"])
+    found = overlapping_proposals(tmp_path, tree, objects)
+    assert found
+    for item in found:
+        near = [overlap(np.array([item.box]), other.box)[0] for other in objects]
+        assert max(near) >= 0.5 and item.label == CAT
+    # Kept on disk: the second time they come from there, and are not computed.
+    boxes = np.array([objects[0].box, (0, 0, 5, 5)], np.int32)
+    np.save(tmp_path / "a.npy", boxes)
+    assert overlapping_proposals(tmp_path, tree, objects) == [
+        ObjectBox("a", CAT, objects[0].box),
+    ]
+    np.save(tmp_path / "a.npy", boxes[1:])
+    with pytest.raises(DatasetError, match="no proposal overlaps"):
+        overlapping_proposals(tmp_path, tree, objects)
+
+
+def test_damaged_proposals_are_named(tree: VocTree, tmp_path: Path):
+    for content in (b"", b"\x93NUMPY torn", b"text"):
+        (tmp_path / "a.npy").write_bytes(content)
+        with pytest.raises(DatasetError, match=r"a\.npy: damaged proposals"):
+            cached_boxes(tmp_path, tree, "a")
+    np.save(tmp_path / "a.npy", np.zeros((2, 3)))
+    with pytest.raises(DatasetError, match=r"a\.npy: no proposals of this tool"):
+        cached_boxes(tmp_path, tree, "a")

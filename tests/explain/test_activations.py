@@ -1,0 +1,190 @@
+"""Activations of the decoder: where they are heard, and which channel is shown."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.lively_nets import lively
+from PIL import Image
+from torch import nn
+
+from deconvnet_cli.explain.activations import (
+    Stage,
+    choose_channels,
+    correlations,
+    decoder_stages,
+    listening,
+    look_again,
+    score_layer,
+)
+from deconvnet_cli.nets import fusion
+from deconvnet_cli.nets.fusion import fused
+from deconvnet_cli.nets.inputs import MOBILENET_INPUT
+from deconvnet_cli.nets.registry import build_net, net_settings
+from deconvnet_cli.weights.card import card_for
+from deconvnet_cli.weights.files import Weights
+
+NETS = ("deconvnet-vgg16", "deconvnet-mobilenet")
+# Name, and side as a share of the input's: the tables in the nets' modules.
+STAGES = {
+    "deconvnet-vgg16": [
+        ("fc6_deconv", 32),
+        ("unpool5", 16),
+        ("deconv5_3", 16),
+        ("unpool4", 8),
+        ("deconv4_3", 8),
+        ("unpool3", 4),
+        ("deconv3_3", 4),
+        ("unpool2", 2),
+        ("deconv2_2", 2),
+        ("unpool1", 1),
+        ("deconv1_2", 1),
+    ],
+    "deconvnet-mobilenet": [
+        ("bridge", 16),
+        ("unpool4", 8),
+        ("decode4", 8),
+        ("unpool3", 4),
+        ("decode3", 4),
+        ("unpool2", 2),
+        ("decode2", 2),
+        ("unpool1", 1),
+        ("decode1", 1),
+    ],
+}
+
+
+SIDES = {"deconvnet-vgg16": 224, "deconvnet-mobilenet": 96}
+
+
+@torch.inference_mode()
+def heard_in(net: nn.Module, side: int) -> tuple[dict[Stage, torch.Tensor], torch.Tensor]:
+    """What is heard while the net looks at noise, and its scores."""
+    inputs = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+    inputs = inputs.to(next(net.parameters()).dtype)
+    with listening(net) as heard:
+        scores = net(inputs)
+    return heard, scores[0]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_each_stage_has_the_size_of_the_net_s_table(name):
+    net = fused(lively(name))
+    side = SIDES[name]
+    heard, scores = heard_in(net, side)
+    assert [stage.name for stage in decoder_stages(net)] == [stage for stage, _ in STAGES[name]]
+    for stage, part in zip(decoder_stages(net), STAGES[name], strict=True):
+        assert heard[stage].shape[1:] == (side // part[1], side // part[1])
+        assert heard[stage].min() >= 0 and heard[stage].max() > 0
+    own = heard[score_layer(net)]
+    assert own.shape == scores.shape
+    assert torch.equal(own, scores) == (name == "deconvnet-vgg16")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_unpooling_puts_each_value_of_the_stage_before_into_its_window(name):
+    heard, _ = heard_in(fused(lively(name)), SIDES[name])
+    seen = 0
+    for before, after in pairwise(heard):
+        if after.entering:
+            values, spread = heard[before], heard[after]
+            assert torch.equal(F.max_pool2d(spread, 2), values)
+            assert torch.equal(F.avg_pool2d(spread, 2) * 4, values)  # and nothing else
+            seen += 1
+    assert seen >= 4
+
+
+@pytest.mark.parametrize("kernels", [True, False], ids=["fused", "one by one"])
+@pytest.mark.parametrize("name", NETS)
+def test_preparation_leaves_what_is_listened_to(name, kernels, monkeypatch):
+    if kernels and not fusion.has_fused_kernels():
+        pytest.skip("no such kernels here")
+    monkeypatch.setattr(fusion, "has_fused_kernels", lambda: kernels)
+    net = lively(name)
+    ready = fused(net)
+    if not kernels:  # doubles, in which rounding chooses no other of two nearly equal maxima
+        net, ready = net.double(), ready.double()
+    plain, _ = heard_in(net, SIDES[name])
+    again, _ = heard_in(ready, SIDES[name])
+    assert list(plain) == list(again)
+    for stage, values in plain.items():
+        close = (values - again[stage]).abs() <= 1e-3 * values.abs().max()
+        assert close.float().mean() > (0.8 if kernels else 0.9999)
+
+
+def test_a_fifth_pool_is_a_stage_more():
+    net = build_net("deconvnet-mobilenet", {"head": 16, "pools": 5}).eval()
+    heard, _ = heard_in(net, 64)
+    names = [stage.name for stage in decoder_stages(net)]
+    assert names[:3] == ["bridge", "unpool5", "decode5"] and len(names) == 11
+    assert heard[decoder_stages(net)[0]].shape[1:] == (2, 2)
+
+
+def test_no_hook_is_left():
+    net = fused(lively("deconvnet-mobilenet"))
+    heard_in(net, 64)
+    with pytest.raises(ZeroDivisionError), listening(net):
+        raise ZeroDivisionError
+    for module in net.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks
+
+
+def test_other_nets_have_no_such_decoder():
+    with pytest.raises(ValueError, match="no decoder"):
+        decoder_stages(lively("fcn8s"))
+
+
+def test_a_whole_photo_is_seen_in_its_own_shape_and_unmirrored():
+    net = fused(lively("deconvnet-mobilenet"))
+    card = card_for(
+        "deconvnet-mobilenet",
+        net_settings(net),
+        input=MOBILENET_INPUT.__class__("RGB", (128.0,) * 3, 1 / 128, size=64, whole=96),
+    )
+    photo = Image.linear_gradient("L").resize((90, 60)).convert("RGB")
+    photo.paste((200, 40, 40), (5, 5, 30, 40))
+    look = look_again(photo, (0, 0, 90, 60), Weights(net, card, Path("none")))
+    assert look.views.shape == (2, 21, 64, 96)
+    start = look.stages[decoder_stages(net)[0]]
+    assert start.shape[1:] == (4, 6)
+    with torch.inference_mode(), listening(net) as heard:
+        pixels = torch.from_numpy(np.array(photo.resize((96, 64), Image.Resampling.BILINEAR)))
+        net((pixels.permute(2, 0, 1)[None].float() - 128) / 128)
+    torch.testing.assert_close(start, heard[decoder_stages(net)[0]], rtol=1e-3, atol=1e-4)
+    assert look_again(photo, (0, 0, 50, 60), Weights(net, card, Path("none"))).views.shape == (
+        1, 21, 64, 64,
+    )  # fmt: skip
+
+
+def test_correlations_against_numpy():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(0, 1, (6, 5, 7)).astype(np.float32)
+    target = rng.normal(0, 1, (5, 7)).astype(np.float32)
+    maps[2] = 0.1  # the same everywhere
+    found = correlations(maps, target)
+    for number, values in enumerate(maps):
+        if number != 2:
+            expected = np.corrcoef(values.ravel(), target.ravel())[0, 1]
+            assert found[number] == pytest.approx(expected, abs=1e-9)
+    assert found[2] == 0
+    assert (correlations(maps, np.full((5, 7), 0.3, np.float32)) == 0).all()
+
+
+def test_the_channel_most_like_the_score_is_shown():
+    shape = torch.zeros(8, 8)
+    shape[2:6, 1:4] = 5
+    coarse = F.avg_pool2d(shape[None, None], 2)[0, 0]
+    stages = {
+        Stage("unpool1", "x", entering=True): torch.stack((shape * 0, 5 - shape, 2 * shape + 1)),
+        Stage("bridge", "y"): torch.stack((coarse, torch.rand(4, 4), coarse)),
+    }  # fmt: skip
+    fine, small = choose_channels(stages, shape - 3)
+    assert (fine.channel, fine.channels, fine.stage.name) == (2, 3, "unpool1")
+    assert fine.correlation == pytest.approx(1)
+    assert small.channel == 0 and small.values.shape == (4, 4)  # of equals the first
+    assert np.array_equal(small.values, coarse.numpy())

@@ -1,0 +1,71 @@
+"""Heat maps, colours of boxes and sheets, against figures by hand."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+from helpers.html import contrast, images
+from PIL import Image
+
+from deconvnet_cli.explain import figures
+from deconvnet_cli.explain.drawing import Picture, Scale, box_colours, heat, ramp, sheet
+from deconvnet_cli.reporting.html import source
+
+
+def test_many_boxes_have_colours_of_their_own():
+    colours = box_colours(range(50))
+    assert len(set(colours.values())) == 50 and colours[0] == (150, 150, 150)
+    first = np.array([colours[number] for number in range(1, 9)], int)
+    apart = np.abs(first[:, None] - first[None]).sum(-1) + 999 * np.eye(8, dtype=int)
+    assert apart.min() > 90
+
+
+def test_entropy_by_hand():
+    probabilities = np.zeros((4, 1, 5), np.float32)
+    probabilities[0, 0, 0] = 1
+    probabilities[:2, 0, 1] = 0.5
+    probabilities[:, 0, 2] = 0.25
+    probabilities[:3, 0, 3] = (0.5, 0.25, 0.25)
+    probabilities[:2, 0, 4] = (0.9, 0.1)
+    last = -(0.9 * math.log2(0.9) + 0.1 * math.log2(0.1))
+    assert figures.entropy(probabilities)[0] == pytest.approx([0, 1, 2, 1.5, last], abs=1e-6)
+
+
+def test_heat_maps_of_any_size():
+    values = np.array([[0, 1], [2, 3]], np.float32)
+    large = np.asarray(heat(values, Scale(0, 3, ""), (4, 4)))
+    assert large.tolist() == np.kron([[0, 85], [170, 255]], np.ones((2, 2))).tolist()
+    small = np.asarray(heat(np.kron(values, np.ones((4, 4))), Scale(0, 2, ""), (2, 2)))
+    assert small.tolist() == [[0, 128], [255, 255]]  # beyond the scale is its end
+    # Of the dots of an unpooling none is left out: four pixels make one.
+    dots = np.kron(np.ones((3, 3)), np.array([[0, 0], [0, 4]]))
+    assert (np.asarray(heat(dots, Scale(0, 4, ""), (3, 3))) == 64).all()
+    assert (np.asarray(heat(values * 0, Scale(0, 0, ""), (2, 2))) == 0).all()
+    lightness = ramp().astype(float) @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(lightness) > -1.5).all() and lightness[-1] > 230 and lightness[0] < 5
+
+
+def test_a_sheet_holds_all_its_pictures():
+    pictures = [
+        Picture(Image.new("RGB", (40, 30), colour), "a caption that is too long for its line", "x")
+        for colour in ("red", "lime", "blue")
+    ]
+    with Image.open(io.BytesIO(sheet(pictures, 2))) as image:
+        counts = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 20)}
+    for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
+        assert counts[colour] == 40 * 30
+
+
+def test_noise_can_be_embedded():
+    noise = np.random.default_rng(0).integers(0, 255, (300, 480, 3), np.uint8)
+    (found,) = images(f'src="{source(Image.fromarray(noise))}"')
+    assert found.size == (480, 300)
+
+
+def test_numbers_of_boxes_can_be_read():
+    for colour in box_colours(range(9)).values():
+        ink = "#1c1e21" if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else "#ffffff"
+        assert contrast("#" + bytes(colour).hex(), ink) >= 3

@@ -1,0 +1,28 @@
+"""Small nets whose BatchNorm does something, for tests of what must not change them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from deconvnet_cli.nets.registry import build_net
+
+SETTINGS = {
+    "deconvnet-vgg16": {"width": 1 / 16, "fc": 32},
+    "deconvnet-mobilenet": {"head": 16, "bridge": (16, 64)},
+    "fcn8s-mobilenet": {"head": 16, "skip": 8},
+    "fcn8s": {"width": 1 / 16, "fc": 32},
+}
+
+
+def lively(name: str, seed: int = 0) -> nn.Module:
+    """A net in eval mode with random weights and statistics; the same for the same seed."""
+    torch.manual_seed(seed)
+    net = build_net(name, SETTINGS[name]).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return net

@@ -1,0 +1,28 @@
+"""Small photos, cut from those in ``tests/data``."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from deconvnet_cli.nets.inputs import VGG_INPUT
+from helpers.paths import DATA
+
+
+def pieces(size: tuple[int, int]) -> list[Image.Image]:
+    """Eight parts of two photos in this size (width, height)."""
+    found = []
+    for name in ("astronaut.jpg", "chelsea.jpg"):
+        with Image.open(DATA / name) as photo:
+            across, down = photo.width // 2, photo.height // 2
+            for left, top in ((0, 0), (across, 0), (0, down), (across, down)):
+                part = photo.crop((left, top, left + across, top + down))
+                found.append(part.resize(size, Image.Resampling.BILINEAR))
+    return found
+
+
+def shown(size: tuple[int, int]) -> torch.Tensor:
+    """These as a VGG net is shown them, 8 x 3 x height x width."""
+    pixels = torch.from_numpy(np.stack([np.array(part) for part in pieces(size)]))
+    return VGG_INPUT.prepare(pixels.permute(0, 3, 1, 2))

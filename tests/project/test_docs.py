@@ -1,0 +1,106 @@
+"""Every command in the documentation runs; those that cannot run here at least exist."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from helpers.paths import ROOT
+from PIL import Image
+
+from deconvnet_cli.cli import cli
+
+PAGES = sorted((*(ROOT / "docs").glob("*.md"), ROOT / "README.md"))
+# "setup" and "test" are the commands that .ci/run takes from the README.
+BLOCK = re.compile(
+    r"(?:<!-- (?P<why>not run: [^>]+|setup|test) -->\n)?```sh\n(?P<text>.*?)```", re.DOTALL
+)
+
+
+def blocks(page: Path) -> list[tuple[str | None, str]]:
+    """The shell commands of a page, each block with why it is not run, if it is not."""
+    text = page.read_text(encoding="utf-8")
+    return [(found["why"], found["text"]) for found in BLOCK.finditer(text)]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of every call of deconvnet in a block."""
+    lines = text.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [found[found.index("deconvnet") + 1 :] for found in words if "deconvnet" in found]
+
+
+def parse(arguments: list[str]) -> None:
+    """Raise click's UsageError unless there are such commands and options."""
+    for stop, word in enumerate(arguments):
+        if word in ("|", ">", "&&", "<"):
+            arguments = arguments[:stop]
+            break
+    command: click.Command = cli
+    context = click.Context(cli, info_name="deconvnet")
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        found = command.get_command(context, arguments[0])
+        assert found is not None, f"no command {arguments[0]}"
+        command, arguments = found, arguments[1:]
+        context = click.Context(command, parent=context)
+    if not {"--help", "-h", "--version"} & set(arguments):
+        command = copy.copy(command)  # files are not there: only names count
+        command.params = [copy.copy(parameter) for parameter in command.params]
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path):
+                parameter.type = click.Path()
+        command.make_parser(context).parse_args(args=list(arguments))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page):
+    for _, text in blocks(page):
+        for arguments in commands(text):
+            parse(arguments)
+
+
+def test_a_command_that_does_not_exist_is_found():
+    with pytest.raises(click.UsageError):
+        parse(["segment", "--no-such-option", "a.jpg"])
+    with pytest.raises(AssertionError):
+        parse(["no-such-command"])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, voc) -> Path:
+    """A folder with what the pages name: photo.jpg, photos/, VOC2012/."""
+    place = tmp_path_factory.mktemp("docs")
+    with Image.open(ROOT / "tests" / "data" / "chelsea.jpg") as photo:
+        small = photo.resize((150, 100))
+    small.save(place / "photo.jpg")
+    (place / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        small.crop((0, 0, 120, 90)).save(place / "photos" / name)
+    shutil.copytree(voc, place / "VOC2012")
+    program = place / "bin" / "deconvnet"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m deconvnet_cli "$@"\n')
+    program.chmod(0o755)
+    return place
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_run(page, place):
+    path = f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    for why, text in blocks(page):
+        if why is not None:
+            continue
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=place, env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"

@@ -1,0 +1,186 @@
+"""The dense CRF in torch: its lattice against sums by hand, and all of it against pydensecrf."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from deconvnet_cli.errors import UsageError
+from deconvnet_cli.segmentation.crf import mean_field, pydensecrf
+from deconvnet_cli.segmentation.crf.permutohedral import Lattice, pack, simplices
+
+
+def photo_and_guess(data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Chelsea, 225 x 150, and blurry probabilities of 21 labels: the cat, 6 pixels off its place,
+    a wrong label beside it, and others that win nowhere."""
+    size = (225, 150)
+    image = np.asarray(Image.open(data / "chelsea.jpg").convert("RGB").resize(size))
+    labels = np.asarray(Image.open(data / "chelsea-labels.png").resize(size, Image.NEAREST))
+    labels = np.roll(np.where(labels > 0, 8, 0), (6, 6), (0, 1))
+    labels[:60, 150:] = 12
+    scores = np.random.default_rng(0).uniform(0, 0.2, (21, *labels.shape)).astype(np.float32)
+    for label in (0, 8, 12):
+        mask = Image.fromarray(np.uint8(labels == label) * 255)
+        scores[label] += np.asarray(mask.filter(ImageFilter.GaussianBlur(6))) / 255 * 3
+    probabilities = np.exp(scores) / np.exp(scores).sum(0)
+    return image, probabilities.astype(np.float32)
+
+
+def test_vertices_are_weighted_to_give_the_point() -> None:
+    features = torch.randn(3, 50)
+    found = simplices(features)
+    torch.testing.assert_close(found.weights.sum(0), torch.ones(50))
+    assert (found.weights > -1e-5).all()
+    assert (found.corner.sum(0) == 0).all()
+    assert (found.rank.sort(0).values == torch.arange(4)[:, None]).all()
+    # Vertex r is the corner plus r everywhere, less 4 for the r coordinates of last rank.
+    remainder = torch.arange(4)[:, None, None]
+    vertices = 4 * found.corner + remainder - 4 * (found.rank > 3 - remainder)
+    assert (vertices.sum(1) == 0).all()
+    point = (vertices * found.weights[:, None]).sum(0)
+    turns = torch.linalg.lstsq(features.T, point.T).solution  # the point is linear in the features
+    torch.testing.assert_close(features.T @ turns, point.T, atol=1e-4, rtol=0)
+
+
+def test_keys_are_one_apart_for_neighbours_alone() -> None:
+    found = simplices(torch.randn(3, 400) * 2)
+    packed = pack(found)
+    remainder = torch.arange(4)[:, None, None]
+    coordinates = 4 * found.corner + remainder - 4 * (found.rank > 3 - remainder)
+    flat = coordinates.transpose(1, 2).reshape(-1, 4)
+    vertices = dict(zip(map(tuple, flat.tolist()), packed.of_points.view(-1).tolist(), strict=True))
+    assert len(set(vertices.values())) == len(vertices)
+    for direction in range(4):
+        keys = packed.along(torch.tensor(list(vertices.values())), direction).tolist()
+        assert len(set(keys)) == len(keys)
+        at = dict(zip(keys, vertices, strict=True))
+        linked = {(at[low], at[high]) for low, high in pairwise(sorted(keys)) if high == low + 1}
+        step = [1 - 4 * (axis == direction) for axis in range(4)]
+        ahead = ((one, tuple(map(sum, zip(one, step, strict=True)))) for one in vertices)
+        assert linked == {pair for pair in ahead if pair[1] in vertices}
+        assert linked
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 5])
+def test_lattice_is_near_the_gaussian_sum(dimensions: int) -> None:
+    generator = torch.Generator().manual_seed(dimensions)
+    # Close enough together that the lattice has no holes, as where a photo is smooth.
+    features = torch.rand(dimensions, 3000, generator=generator) * 2
+    values = torch.rand(2, 3000, generator=generator)
+    distances = torch.cdist(features.T, features.T)
+    weights = torch.exp(-0.5 * distances.square())
+    exact = values @ weights / weights.sum(0)
+    lattice = Lattice(features)
+    near = lattice.filter(values) / lattice.filter(torch.ones(1, 3000))
+    assert (near - exact).abs().mean() < 0.01
+    assert (near - exact).abs().max() < 0.05
+    assert exact.std() < values.std() / 5  # it does smooth
+
+
+def test_scaled_points_give_and_get_more() -> None:
+    features, values, factor = torch.randn(2, 40), torch.rand(1, 40), torch.rand(40)
+    expected = Lattice(features).filter(values * factor) * factor
+    lattice = Lattice(features)
+    lattice.scale(factor)
+    torch.testing.assert_close(lattice.filter(values), expected)
+
+
+def test_points_too_far_apart() -> None:
+    with pytest.raises(UsageError, match="too narrow"):
+        Lattice(torch.tensor([[0.0, 1e6]]).expand(5, 2))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (33, 70)])
+def test_smoothness_is_the_gaussian(size: tuple[int, int]) -> None:
+    height, width = size
+    kernel = mean_field.Smoothness(height, width, 3.0, 2.0, torch.device("cpu"))
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    places = torch.stack([rows.flatten(), columns.flatten()], 1).float()
+    weights = torch.exp(-0.5 * torch.cdist(places, places).square() / 9)
+    roots = weights.sum(0).sqrt()
+    values = torch.rand(2, height * width)
+    expected = 2 * ((values / roots) @ weights) / roots
+    torch.testing.assert_close(kernel.filter(values), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_same_labels_as_pydensecrf(data: Path) -> None:
+    pytest.importorskip("pydensecrf")
+    image, probabilities = photo_and_guess(data)
+    ours, theirs = (
+        mean_field.refine(image, probabilities),
+        pydensecrf.refine(image, probabilities),
+    )
+    assert (ours.argmax(0) == theirs.argmax(0)).mean() > 0.99
+    assert np.abs(ours - theirs).sum(0).mean() < 0.01
+    changed = theirs.argmax(0) != probabilities.argmax(0)
+    assert changed.mean() > 0.01  # there was something to do
+    assert (ours.argmax(0) == theirs.argmax(0))[changed].mean() > 0.9
+
+
+def test_shape_type_sum_and_input_left_alone(data: Path) -> None:
+    image, probabilities = photo_and_guess(data)
+    image.flags.writeable = probabilities.flags.writeable = False
+    kept = probabilities.copy()
+    refined = mean_field.refine(image, probabilities)
+    assert refined.shape == probabilities.shape
+    assert refined.dtype == np.float32
+    np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
+    assert refined.min() >= 0
+    np.testing.assert_array_equal(probabilities, kept)
+    np.testing.assert_array_equal(refined, mean_field.refine(image, probabilities))
+
+
+def test_labels_that_win_nowhere_are_left_out(data: Path) -> None:
+    image, probabilities = photo_and_guess(data)
+    assert mean_field.winners(probabilities).tolist() == [0, 8, 12]
+    refined = mean_field.refine(image, probabilities)
+    assert np.flatnonzero(refined.any(axis=(1, 2))).tolist() == [0, 8, 12]
+    few = mean_field.refine(image, probabilities[[0, 8, 12]])
+    np.testing.assert_array_equal(refined[[0, 8, 12]], few)
+
+
+def test_order_of_labels_is_no_matter(data: Path) -> None:
+    image, probabilities = photo_and_guess(data)
+    order = np.random.default_rng(1).permutation(21)
+    refined = mean_field.refine(image, probabilities)
+    shuffled = mean_field.refine(image, probabilities[order])
+    np.testing.assert_allclose(shuffled, refined[order], atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (1, 70), (70, 1), (2, 2)])
+def test_tiny_photos(size: tuple[int, int]) -> None:
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
+    first = generator.random(size, dtype=np.float32)
+    refined = mean_field.refine(image, np.stack([first, 1 - first]))
+    assert refined.shape == (2, *size)
+    np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
+
+
+def test_flat_colour_goes_with_the_majority() -> None:
+    first = np.full((20, 30), 0.7, np.float32)
+    first[8:10, 10:13] = 0.4
+    refined = mean_field.refine(np.zeros((20, 30, 3), np.uint8), np.stack([first, 1 - first]))
+    assert (refined[0] > 0.99).all()
+
+
+def test_one_label_and_ties() -> None:
+    image = np.zeros((2, 3, 3), np.uint8)
+    certain = np.stack([np.zeros((2, 3)), np.ones((2, 3))]).astype(np.float32)
+    np.testing.assert_array_equal(mean_field.refine(image, certain), certain)
+    even = mean_field.refine(image, np.full((2, 2, 3), 0.5, np.float32))
+    np.testing.assert_allclose(even, 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image", "probabilities"),
+    [((4, 5), (2, 4, 5)), ((4, 5, 4), (2, 4, 5)), ((4, 5, 3), (4, 5)), ((4, 5, 3), (2, 5, 4))],
+)
+def test_shapes_that_do_not_fit(image: tuple[int, ...], probabilities: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        mean_field.refine(np.zeros(image, np.uint8), np.zeros(probabilities, np.float32))

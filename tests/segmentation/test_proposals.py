@@ -1,0 +1,145 @@
+"""EdgeBoxes through real OpenCV, with what bites in it; and the rules for boxes by hand."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.errors import DependencyError, WeightsError
+from deconvnet_cli.segmentation import proposals
+from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
+from deconvnet_cli.segmentation.proposals import edge_boxes, enlarged, propose
+from deconvnet_cli.segmentation.settings import ProposalSettings
+
+
+def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    image = np.full((240, 320, 3), 30, np.uint8)
+    image[y0:y1, x0:x1] = (230, 200, 60)
+    return image
+
+
+def overlap(a, b) -> float:
+    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    area = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return width * height / (sum(area) - width * height)
+
+
+def test_a_b_a_gives_the_boxes_of_a(data):
+    a = np.asarray(read_photo(data / "chelsea.jpg"))
+    b = np.asarray(read_photo(data / "astronaut.jpg"))
+    first, other, again = (propose(image, ProposalSettings()).boxes for image in (a, b, a))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_the_rectangle_is_found_where_it_is():
+    truth = (100, 60, 220, 180)
+    boxes, scores = edge_boxes(rectangle(*truth), ProposalSettings())
+    assert max(overlap(box, truth) for box in boxes[:10].tolist()) > 0.85
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_boxes_count_from_zero(monkeypatch):
+    """OpenCV's (1, 1, w, h) is the box at the very corner; scores come as N x 1 or N."""
+    for shape in ((2,), (2, 1)):
+
+        class Finder:
+            def getBoundingBoxes(self, edges, angle, shape=shape):
+                found = np.array([[1, 1, 50, 40], [11, 21, 5, 6]])
+                return found, np.array([0.5, 0.25], np.float32).reshape(shape)
+
+        monkeypatch.setattr(cv2.ximgproc, "createEdgeBoxes", lambda **_: Finder())
+        boxes, scores = edge_boxes(rectangle(0, 0, 50, 40), ProposalSettings())
+        assert boxes.tolist() == [[0, 0, 50, 40], [10, 20, 15, 26]]
+        assert scores.tolist() == [0.5, 0.25]
+
+
+def test_real_boxes_stay_inside_the_photo(data):
+    image = np.asarray(read_photo(data / "chelsea.jpg"))
+    boxes, _ = edge_boxes(image, ProposalSettings())
+    assert len(boxes) > 500
+    assert boxes[:, :2].min() == 0
+    assert boxes[:, 2].max() <= image.shape[1] and boxes[:, 3].max() <= image.shape[0]
+
+
+@pytest.mark.parametrize("shape", [(200, 300), (1, 1), (3, 2), (1, 500), (17, 17)])
+def test_without_edges_the_whole_photo_is_the_one_box(shape):
+    found = propose(np.full((*shape, 3), 90, np.uint8), ProposalSettings())
+    assert found.boxes.tolist() == [[0, 0, shape[1], shape[0]]]
+
+
+def test_none_instead_of_arrays(monkeypatch):
+    class Finder:
+        def getBoundingBoxes(self, edges, angle):
+            return None, None
+
+    monkeypatch.setattr(cv2.ximgproc, "createEdgeBoxes", lambda **_: Finder())
+    assert len(propose(rectangle(9, 9, 90, 90), ProposalSettings()).boxes) == 1
+
+
+def test_enlargement_by_hand():
+    boxes = np.array([[10, 20, 20, 60], [0, 0, 100, 50]], np.int32)
+    # 10 x 40 about (15, 40) -> 12 x 48; 100 x 50 about (50, 25) -> 120 x 60, over the edge.
+    assert enlarged(boxes, 1.2).tolist() == [[9, 16, 21, 64], [-10, -5, 110, 55]]
+
+
+def with_boxes(monkeypatch, boxes) -> None:
+    found = np.array(boxes, np.int32), np.linspace(1, 0.1, len(boxes), dtype=np.float32)
+    monkeypatch.setattr(proposals, "edge_boxes", lambda image, settings: found)
+
+
+def test_small_boxes_are_skipped_and_do_not_count(monkeypatch):
+    plain = ProposalSettings(enlarge=1.0, count=3)
+    boxes = [
+        [0, 0, 111, 300],
+        [0, 0, 112, 112],
+        [5, 5, 300, 100],
+        [1, 1, 200, 200],
+        [2, 2, 300, 300],
+    ]
+    with_boxes(monkeypatch, boxes)
+    found = propose(np.zeros((400, 500, 3), np.uint8), plain)
+    assert found.boxes.tolist() == [[0, 0, 500, 400], boxes[1], boxes[3]]
+    # A photo of half the size has half the limit.
+    with_boxes(monkeypatch, [[0, 0, 55, 80], [0, 0, 56, 80]])
+    found = propose(np.zeros((250, 200, 3), np.uint8), plain)
+    assert found.boxes.tolist() == [[0, 0, 200, 250], [0, 0, 56, 80]]
+
+
+def test_duplicates_are_dropped(monkeypatch):
+    same = [10, 10, 200, 200]
+    with_boxes(monkeypatch, [same, [0, 0, 500, 400], same, [20, 20, 300, 300]])
+    found = propose(np.zeros((400, 500, 3), np.uint8), ProposalSettings(enlarge=1.0))
+    assert found.boxes.tolist() == [[0, 0, 500, 400], same, [20, 20, 300, 300]]
+
+
+def test_one_box_is_the_whole_photo(data):
+    image = np.asarray(read_photo(data / "chelsea.jpg"))
+    assert propose(image, ProposalSettings(count=1)).boxes.tolist() == [[0, 0, 451, 300]]
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_edges_of_steps_are_thin_and_stay(turn):
+    step = np.full((64, 64, 3), 20, np.uint8)
+    step[:, 32:] = 220
+    thin, _ = gradient_edges(np.rot90(step, turn).copy())
+    across = thin if turn % 2 == 0 else thin.T
+    assert ((across[8:-8] > 0.1).sum(axis=1) <= 2).all()
+    assert (across[8:-8].max(axis=1) > 0.5).all()
+
+
+def test_an_opencv_without_ximgproc(monkeypatch):
+    monkeypatch.delattr(cv2, "ximgproc")
+    with pytest.raises(DependencyError, match="opencv-contrib-python"):
+        propose(rectangle(9, 9, 90, 90), ProposalSettings())
+
+
+def test_a_model_that_is_none(tmp_path):
+    with pytest.raises(WeightsError, match=r"gone\.yml"):
+        structured_edges(rectangle(9, 9, 90, 90), tmp_path / "gone.yml")
+    (tmp_path / "text.yml").write_text("not a model")
+    with pytest.raises(WeightsError, match=r"text\.yml"):
+        structured_edges(rectangle(9, 9, 90, 90), tmp_path / "text.yml")

@@ -1,0 +1,133 @@
+"""The whole way of one photo: sizes, bands, batches and the CRF."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from deconvnet_cli.choices import DEFAULT
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label
+from deconvnet_cli.segmentation.score_maps import Ensemble, Maps
+from deconvnet_cli.segmentation.segment import (
+    CHECK_EVERY,
+    SETTLED,
+    ScoredPhoto,
+    label_photo,
+    refined,
+    score_photo,
+    segment,
+    working_copy,
+)
+from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
+from deconvnet_cli.segmentation.system import alone
+from deconvnet_cli.weights.files import load
+
+FEW = 3
+
+
+def test_bands_are_the_whole_enlarged_at_once():
+    torch.manual_seed(0)
+    merged = torch.randn(5, 20, 30)
+    whole = F.interpolate(merged[None], size=(700, 90), mode="bilinear", align_corners=False)[0]
+    labels = enlarge_and_label(merged, 90, 700)
+    assert labels.shape == (700, 90)
+    assert (labels == whole.argmax(0).numpy()).mean() > 0.9999
+    assert np.array_equal(enlarge_and_label(merged, 30, 20), merged.argmax(0).numpy())
+
+
+def test_large_photos_are_worked_on_smaller():
+    assert working_copy(Image.new("RGB", (3000, 2000)), 1024).size == (1024, 683)
+    assert working_copy(Image.new("RGB", (9000, 1)), 1024).size == (1024, 1)
+    small = Image.new("RGB", (1024, 10))
+    assert working_copy(small, 1024) is small
+
+
+def test_half_the_working_size_gives_much_the_same_labels(data):
+    system = alone(load(DEFAULT))
+    photo = read_photo(data / "chelsea.jpg")
+    full = segment(photo, system, SegmentSettings(FEW)).labels
+    half = segment(photo, system, SegmentSettings(FEW, max_side=226)).labels
+    assert full.shape == half.shape == (300, 451)
+    assert (full == half).mean() > 0.85
+
+
+def test_crf_takes_its_turn(data):
+    system = alone(load(DEFAULT))
+    photo = read_photo(data / "chelsea.jpg").resize((150, 100))
+    plain = segment(photo, system, SegmentSettings(FEW))
+    smoothed = segment(photo, system, SegmentSettings(FEW, crf=CrfSettings()))
+    assert "crf" in smoothed.ms and "crf" not in plain.ms
+    assert 0.8 < (plain.labels == smoothed.labels).mean() < 1
+
+
+def test_shares_by_hand():
+    labels = np.array([[0, 0, 2], [2, 2, 1]], np.uint8)
+    shares = class_shares(labels, ("a", "b", "c", "d"))
+    assert list(shares.items()) == [("c", 0.5), ("a", 0.3333), ("b", 0.1667)]
+
+
+def test_auto_stops_once_labels_are_settled_and_not_before(data):
+    """On a flat photo nothing ever changes; on a cat the first boxes do."""
+    system = alone(load(DEFAULT))
+    many = SegmentSettings(40, boxes=ProposalSettings(min_side=0.0), until_settled=True)
+    flat = Image.new("RGB", (96, 96), (90, 120, 60))
+    flat.paste((200, 30, 30), (10, 10, 40, 40))
+    flat.paste((30, 30, 200), (50, 50, 90, 90))
+    stopped = score_photo(flat, system, many)
+    everything = score_photo(flat, system, replace(many, until_settled=False))
+    assert stopped.proposals <= everything.proposals
+    photo = read_photo(data / "chelsea.jpg").resize((150, 100))
+    stopped = segment(photo, system, many)
+    assert stopped.proposals % CHECK_EVERY == 1  # the whole photo, then so many at a time
+    first = segment(photo, system, replace(many, proposals=stopped.proposals, until_settled=False))
+    assert np.array_equal(stopped.labels, first.labels)  # nothing but fewer boxes
+    before = replace(many, proposals=stopped.proposals - CHECK_EVERY, until_settled=False)
+    changed = segment(photo, system, before).labels != stopped.labels
+    assert changed[::4, ::4].mean() < SETTLED
+
+
+def test_a_prepared_net_in_half_precision_gives_nearly_the_same_labels(data):
+    system = alone(load(DEFAULT))
+    photo = read_photo(data / "chelsea.jpg")
+    plain = segment(photo, system, SegmentSettings(FEW)).labels
+    cpu = torch.device("cpu")
+    exact = segment(photo, system.ready(cpu, "fp32"), SegmentSettings(FEW)).labels
+    quick = segment(photo, system.ready(cpu, "bf16"), SegmentSettings(FEW)).labels
+    assert (plain == exact).mean() > 0.9999
+    assert (plain == quick).mean() > 0.99  # of few boxes; 0.997 on photos of val
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("ensemble", [Ensemble(), Ensemble("product")])
+def test_confidence_is_the_mean_probability_of_the_winner(raw, ensemble):
+    """Against probabilities of ``Maps``, pixel by pixel; a product may leave nothing of some."""
+    generator = torch.Generator().manual_seed(1)
+    deconvnet, fcn = (torch.randn(4, 6, 9, generator=generator) for _ in range(2))
+    if not raw:
+        deconvnet, fcn = deconvnet.softmax(0), fcn.softmax(0)
+        deconvnet[:, 2, 3] = 0
+    maps = Maps(deconvnet, fcn, raw)
+    scored = ScoredPhoto(Image.new("RGB", (9, 6)), maps, 1, {})
+    found = label_photo(scored, 9, 6, ensemble, None)
+    probabilities = maps.probabilities(ensemble).numpy()
+    assert set(found.confidence) == set(found.labels.ravel().tolist()) and len(found.confidence) > 2
+    larger = label_photo(scored, 18, 12, ensemble, None)
+    assert larger.confidence == pytest.approx(found.confidence)  # of the size that was worked on
+    for label, mean in found.confidence.items():
+        values = [probabilities[label, y, x] for y, x in np.argwhere(found.labels == label)]
+        assert mean == pytest.approx(sum(values) / len(values), abs=1e-5)
+
+
+def test_confidence_after_the_crf_is_that_of_its_map(data):
+    photo = read_photo(data / "chelsea.jpg").resize((60, 40))
+    scored = score_photo(photo, alone(load(DEFAULT)), SegmentSettings(FEW))
+    found = label_photo(scored, 60, 40, Ensemble(), CrfSettings())
+    best = refined(scored, Ensemble()).numpy().max(0)
+    for label, mean in found.confidence.items():
+        assert mean == pytest.approx(best[found.labels == label].mean(), abs=1e-4)

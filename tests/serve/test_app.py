@@ -1,0 +1,289 @@
+"""``deconvnet serve``: what is answered, to photos and to what is none."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import needs_serve  # noqa: F401
+from helpers.photos import pieces
+from helpers.serving import (
+    FIRST,
+    FOURTH,
+    SECOND,
+    SETTINGS,
+    THIRD,
+    encoded,
+    error_of,
+    expected,
+    raw,
+    ready_nets,
+    servers,
+)
+from PIL import Image
+
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.segmentation.labels import class_shares
+from deconvnet_cli.segmentation.settings import CrfSettings
+from deconvnet_cli.serve import app as module
+from deconvnet_cli.serve.responses import SegmentQuery, wanted
+
+
+@pytest.fixture(scope="module")
+def system(lively_weights):
+    return ready_nets(lively_weights, background=3)  # as they say little else
+
+
+@pytest.fixture
+def serve(system):
+    """Starts servers with settings of their own."""
+    with servers(system) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(system):
+    """One that tests share which do not ask for limits."""
+    with servers(system) as start:
+        yield start()
+
+
+# What is answered.
+
+
+def test_the_labels_are_those_of_segment(server, system):
+    for data in (FIRST, SECOND):
+        right = label_png(expected(system, data).labels)
+        raw = server.post("/segment", content=data)
+        assert raw.status_code == 200 and raw.headers["content-type"] == "image/png"
+        assert raw.content == right
+        form = server.post("/segment", files={"file": ("a.png", data, "image/png")})
+        assert form.content == right
+    assert len(np.unique(expected(system, FIRST).labels)) > 5
+
+
+def test_photos_at_a_time_do_not_mix(server, system):
+    photos = [FIRST, SECOND, THIRD, FOURTH]
+    right = [label_png(expected(system, data).labels) for data in photos]
+    assert len(set(right)) == 4
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda data: server.post("/segment", content=data), photos * 3))
+    assert [each.content for each in found] == right * 3
+
+
+def test_a_large_form_stays_in_memory(server, system, monkeypatch):
+    monkeypatch.setattr("tempfile._get_default_tempdir", lambda: pytest.fail("a file was written"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    data = encoded(pieces((720, 500))[0], compress_level=0)
+    assert len(data) > 1 << 20
+    form = server.post("/segment", files={"file": ("a.png", data)})
+    assert form.content == label_png(expected(system, data).labels)
+
+
+def test_json(server, system):
+    right = expected(system, FIRST)
+    response = server.post("/segment?output=json", content=FIRST)
+    assert response.headers["content-type"] == "application/json"
+    found = response.json()
+    assert found.keys() == {"size", "classes", "confidence", "proposals", "ms"}
+    assert found["size"] == {"width": 60, "height": 40}
+    assert found["classes"] == class_shares(right.labels, system.classes)
+    sure = {system.classes[label]: mean for label, mean in right.confidence.items()}
+    assert list(found["confidence"]) == list(found["classes"])
+    assert found["confidence"] == pytest.approx(sure, abs=1e-4)
+    assert found["proposals"] == right.proposals
+    assert found["ms"].keys() == {"proposals", "net", "labels"} == right.ms.keys()
+    timing = ", ".join(f"{stage};dur={ms}" for stage, ms in found["ms"].items())
+    assert response.headers["server-timing"] == timing
+    embedded = server.post("/segment?output=json&embed=true", content=FIRST).json()
+    assert base64.b64decode(embedded["labels_png"]) == label_png(right.labels)
+
+
+def test_overlay(server, system):
+    response = server.post("/segment?output=overlay", content=FIRST)
+    photo, labels = np.asarray(read_photo(FIRST)), expected(system, FIRST).labels
+    height, width = labels.shape
+    found = np.asarray(Image.open(io.BytesIO(response.content)))[:height, :width]  # then a legend
+    there = labels != 0
+    assert there.any() and (found[~there] == photo[~there]).all()
+    assert (found[there] != photo[there]).any(axis=1).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "accept, output",
+    [
+        ("", "labels"),
+        ("*/*", "labels"),
+        ("image/png", "labels"),
+        ("text/html, */*;q=0.8", "labels"),
+        ("application/json", "json"),
+        ("Application/JSON, image/png;q=0.5", "json"),
+        ("image/*, application/json;q=0.9", "labels"),
+        ("application/json, */*;q=0.1", "json"),
+        ("image/png;q=0, application/*;q=0.001", "json"),
+        ("text/html", "labels"),
+    ],
+)
+def test_accept(accept, output):
+    assert wanted(SegmentQuery(), accept) == output
+    assert wanted(SegmentQuery(output="overlay"), accept) == "overlay"
+
+
+def test_accept_by_http(server):
+    response = server.post("/segment", content=FIRST, headers={"Accept": "application/json"})
+    assert response.json()["size"]["width"] == 60
+
+
+def test_crf_by_request(server, system):
+    refined = label_png(expected(system, FIRST, replace(SETTINGS, crf=CrfSettings())).labels)
+    plain = label_png(expected(system, FIRST).labels)
+    assert refined != plain
+    assert server.post("/segment?crf=true", content=FIRST).content == refined
+    assert server.post("/segment?crf=0", content=FIRST).content == plain
+    with servers(system, replace(SETTINGS, crf=CrfSettings())) as start:
+        client = start()
+        assert client.get("/about").json()["crf"] is True
+        assert client.post("/segment", content=FIRST).content == refined
+        assert client.post("/segment?crf=false", content=FIRST).content == plain
+
+
+def test_about(server):
+    about = server.get("/about").json()
+    assert about["classes"][8] == {"label": 8, "name": "cat", "colour": "#400000"}
+    assert len(about["classes"]) == 21
+    assert (about["max_bytes"], about["max_pixels"]) == (20_000_000, 50_000_000)
+
+
+# Hostile and mistaken requests.
+
+
+def png_head(width, height):
+    """A PNG of this size that says nothing of its pixels but a few zeros."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),)
+    chunks += ((b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    parts = (
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (b"", "empty"),
+        (b"hello", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "image"),
+        (encoded(pieces((60, 40))[0], "JPEG")[:600], "truncated"),
+        (FIRST[:400], "truncated"),
+        (png_head(60, 40), "truncated"),
+    ],
+)
+def test_what_is_no_image(server, body, words):
+    assert words in error_of(server.post("/segment", content=body), 400)
+    line = error_of(server.post("/segment", files={"file": ("/etc/x.jpg", body)}), 400)
+    assert words in line and "/" not in line
+
+
+@pytest.mark.parametrize("size", [(10_000, 5_001), (30_000, 30_000), (60_000, 60_000)])
+def test_too_many_pixels_are_not_decoded(server, size, monkeypatch):
+    monkeypatch.setattr("deconvnet_cli.serve.uploads.read_photo", None)
+    assert "pixels" in error_of(server.post("/segment", content=png_head(*size)), 413)
+
+
+def test_the_limit_of_pixels_is_inclusive(serve):
+    client = serve(max_pixels=2400)
+    assert client.post("/segment", content=FIRST).status_code == 200
+    one_more = encoded(Image.new("RGB", (49, 49)))
+    assert "49x49" in error_of(client.post("/segment", content=one_more), 413)
+
+
+def test_too_many_bytes(serve):
+    client = serve(max_bytes=len(FIRST))
+    assert client.post("/segment", content=FIRST).status_code == 200
+    error_of(client.post("/segment", content=FIRST + b"x"), 413)
+
+
+def test_a_stream_without_a_length_is_counted(serve):
+    client = serve(max_bytes=100_000)
+    sent = []
+
+    def endless():
+        for _ in range(300):
+            sent.append(10_000)
+            yield bytes(10_000)
+
+    response = client.post("/segment", content=endless())
+    assert response.request.headers["transfer-encoding"] == "chunked"
+    assert "0.1 MB" in error_of(response, 413)
+    assert client.post("/segment", content=iter((FIRST[:50], FIRST[50:]))).status_code == 200
+
+
+def test_a_length_that_is_too_large_is_refused_unread(serve):
+    client = serve(max_bytes=1000)
+    with raw(client, 1001) as sock:
+        assert sock.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def form(*parts, boundary="b"):
+    lines = [f"--{boundary}\r\nContent-Disposition: form-data; {part}" for part in parts]
+    return ("\r\n".join((*lines, f"--{boundary}--\r\n"))).encode()
+
+
+@pytest.mark.parametrize(
+    "kind, body, status, words",
+    [
+        ("application/json", b"{}", 415, "application/json"),
+        ("text/plain", b"x", 415, "text/plain"),
+        ("multipart/form-data", b"x", 422, "boundary"),
+        ("multipart/form-data; boundary=b", b"nothing of the kind", 422, "form"),
+        ("multipart/form-data; boundary=b", form('name="a"\r\n\r\n1'), 422, "0 files"),
+        (
+            "multipart/form-data; boundary=b",
+            form('name="a"; filename="x"\r\n\r\n1', 'name="b"; filename="y"\r\n\r\n2'),
+            422,
+            "2 files",
+        ),
+        ("multipart/form-data; boundary=b", form(*['name="a"\r\n\r\n1'] * 99), 422, "form"),
+    ],
+)
+def test_forms_and_types(server, kind, body, status, words):
+    response = server.post("/segment", content=body, headers={"Content-Type": kind})
+    assert words in error_of(response, status)
+
+
+@pytest.mark.parametrize(
+    "method, address, status",
+    [
+        ("POST", "/segment?output=mask", 422),
+        ("POST", "/segment?crf=maybe", 422),
+        ("POST", "/segment?proposals=2000", 422),
+        ("GET", "/segment", 405),
+        ("OPTIONS", "/segment", 405),
+        ("GET", "/docs", 404),
+        ("GET", "/../pyproject.toml", 404),
+        ("GET", "/page.css/..%2f..%2fcli.py", 404),
+    ],
+)
+def test_wrong_addresses(server, method, address, status):
+    response = server.request(method, address, content=FIRST if method == "POST" else None)
+    line = error_of(response, status)
+    assert "/" not in line
+
+
+def test_an_error_of_ours_tells_no_path(server, monkeypatch, caplog):
+    def broken(photo, system, settings):
+        raise RuntimeError("/home/someone/weights.safetensors is gone")
+
+    monkeypatch.setattr(module, "segment", broken)
+    line = error_of(server.post("/segment", content=FIRST), 500)
+    assert "someone" not in line and "log" in line
+    assert "/home/someone/weights.safetensors is gone" in caplog.text

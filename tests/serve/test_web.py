@@ -1,0 +1,258 @@
+"""The page of ``deconvnet serve`` in a real browser: a photo is dropped on it, labels are seen."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from helpers import needs_serve  # noqa: F401
+from helpers.chromium import Browser, chromium
+from helpers.photos import pieces
+from helpers.serving import FIRST, encoded, expected, ready_nets, servers, until
+from PIL import Image
+
+from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.data.voc import palette
+from deconvnet_cli.segmentation.labels import class_shares
+
+TOKEN = "0123456789abcdef"
+PHOTO = pieces((60, 40))[0]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def system(lively_weights):
+    return ready_nets(lively_weights, background=3)  # as they say little else
+
+
+@pytest.fixture
+def serve(system) -> Iterator[Callable[..., str]]:
+    """Starts servers with settings of their own; their address."""
+    with servers(system) as start:
+        yield lambda **given: str(start(**given).base_url)
+
+
+def canvas(browser: Browser) -> np.ndarray:
+    """RGBA of the canvas with the labels."""
+    width, height, values = browser.run("""(() => {
+        const canvas = document.getElementById("labels");
+        const { width, height } = canvas;
+        const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+        return [width, height, [...data]];
+    })()""")
+    return np.array(values, np.uint8).reshape(height, width, 4)
+
+
+def choose(browser: Browser, view: str) -> None:
+    browser.run(f"document.querySelector('[value={view}]').click()")
+
+
+def test_a_photo_is_dropped_and_its_labels_are_seen(browser, serve, system):
+    browser.open(serve())
+    assert not browser.shown("result")
+    browser.drop(FIRST)
+    browser.wait("done")
+    right = expected(system, FIRST)
+    colours = palette()[right.labels]
+    over = canvas(browser)  # without background
+    seen = right.labels != 0
+    assert seen.any() and not seen.all()
+    assert (over[seen, :3] == colours[seen]).all() and (over[seen, 3] == 255).all()
+    assert (over[~seen, 3] == 0).all()
+    assert browser.run("document.getElementById('photo').naturalWidth") == 60
+    choose(browser, "labels")
+    assert (canvas(browser)[..., :3] == colours).all()
+    assert not browser.shown("photo") and browser.shown("labels")
+    choose(browser, "photo")
+    assert browser.shown("photo") and not browser.shown("labels")
+    rows = browser.run(
+        "[...document.querySelectorAll('tbody tr')].map(r => [r.cells[0].innerText,"
+        " r.cells[2].innerText, getComputedStyle(r.querySelector('.swatch')).backgroundColor])"
+    )
+    shares = class_shares(right.labels, system.classes)
+    assert [row[:2] for row in rows] == [[k, f"{100 * v:.1f} %"] for k, v in shares.items()]
+    for name, _, colour in rows:
+        assert colour == "rgb({}, {}, {})".format(*palette()[system.classes.index(name)])
+    for words in ("60 × 40 pixels", f"{right.proposals} boxes", "net "):  # noqa: RUF001
+        assert words in browser.text("caption")
+    assert browser.troubles() == []
+
+
+def test_opacity(browser, serve):
+    browser.open(serve())
+    browser.drop(FIRST)
+    browser.wait("done")
+
+    def opacity() -> float:
+        return float(browser.run("getComputedStyle(document.getElementById('labels')).opacity"))
+
+    assert opacity() == pytest.approx(0.6)
+    browser.run("document.getElementById('opacity').focus()")
+    for kind in ("keyDown", "keyUp"):
+        key = {"key": "End", "code": "End", "windowsVirtualKeyCode": 35}
+        browser.call("Input.dispatchKeyEvent", type=kind, **key)
+    assert opacity() == 1 and browser.text("percent") == "100 %"
+    browser.run("""(() => {
+        const slider = document.getElementById("opacity");
+        slider.value = 25;
+        slider.dispatchEvent(new Event("input", { bubbles: true }));
+    })()""")
+    assert opacity() == 0.25
+    choose(browser, "labels")
+    assert opacity() == 1 and browser.run("document.getElementById('opacity').disabled")
+
+
+def test_what_is_downloaded(browser, serve, system, tmp_path):
+    browser.open(serve())
+    browser.drop(FIRST, "a.b.png")
+    browser.wait("done")
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    right = expected(system, FIRST)
+    for name in ("labels", "overlay", "json"):
+        browser.run(f"document.getElementById('save-{name}').click()")
+    names = ("a.b-labels.png", "a.b-overlay.png", "a.b.json")
+    until(lambda: {path.name for path in tmp_path.iterdir()} == set(names))
+    until(lambda: all((tmp_path / name).stat().st_size for name in names))
+    assert (tmp_path / names[0]).read_bytes() == label_png(right.labels)
+    found = json.loads((tmp_path / names[2]).read_text())
+    assert found["classes"] == class_shares(right.labels, system.classes)
+    assert found.keys() == {"size", "classes", "confidence", "proposals", "ms"}
+    over = np.asarray(Image.open(tmp_path / names[1]).convert("RGB")).astype(float)
+    photo = np.asarray(PHOTO).astype(float)
+    mixed = 0.4 * photo + 0.6 * palette()[right.labels]
+    assert np.abs(over - np.where(right.labels[..., None] == 0, photo, mixed)).max() <= 2
+
+
+def test_ways_in_besides_dropping(browser, serve):
+    """A file that is chosen, and one that is pasted; the CRF is asked for with a box."""
+    browser.open(serve())
+    browser.run(f"""(() => {{
+        const bytes = Uint8Array.from(atob("{base64.b64encode(FIRST).decode()}"),
+                                      (c) => c.charCodeAt(0));
+        window.given = new DataTransfer();
+        given.items.add(new File([bytes], "x.png", {{ type: "image/png" }}));
+        document.dispatchEvent(new ClipboardEvent("paste", {{ clipboardData: given }}));
+    }})()""")
+    browser.wait("done")
+    assert "crf" not in browser.text("caption")
+    browser.run("document.getElementById('crf').click()")
+    browser.wait("done")
+    until(lambda: "crf " in browser.text("caption"))
+    browser.run("""(() => {
+        const file = document.getElementById("file");
+        file.files = given.files;
+        file.dispatchEvent(new Event("change"));
+    })()""")
+    assert browser.run("document.body.dataset.state") == "working"
+    browser.wait("done")
+
+
+@pytest.mark.parametrize(
+    "given, data, words",
+    [
+        ({}, b"hello", "cannot be read as a photo"),
+        ({}, FIRST[:300], "truncated"),
+        ({"max_bytes": 1000}, FIRST, "too large"),
+        ({"max_pixels": 2399}, FIRST, "60x40"),
+        ({"workers": 1, "rate": 1}, FIRST, "busy"),
+    ],
+)
+def test_what_is_wrong_is_said(browser, serve, given, data, words):
+    browser.open(serve(**given))
+    if "rate" in given:
+        browser.drop(data)
+        browser.wait("done")
+    browser.drop(data)
+    until(lambda: browser.run("document.body.dataset.state") == "failed")
+    assert words in browser.text("message") and browser.shown("problem")
+    assert not browser.shown("result")
+    # What may pass is tried again on a click.
+    assert browser.shown("again") == ("rate" in given)
+    assert browser.troubles() == []
+
+
+def test_a_server_that_has_gone(browser, system):
+    with servers(system) as start:
+        browser.open(str(start().base_url))
+    browser.drop(FIRST)
+    until(lambda: browser.run("document.body.dataset.state") == "failed")
+    assert "cannot be reached" in browser.text("message") and browser.shown("again")
+
+
+def test_a_token_is_asked_for(browser, serve):
+    browser.open(serve(token=TOKEN))
+    browser.drop(FIRST)
+    until(lambda: browser.run("document.body.dataset.state") == "failed")
+    assert browser.shown("access") and "token" in browser.text("message")
+    assert browser.run("document.activeElement.id") == "token"
+    browser.call("Input.insertText", text=TOKEN)
+    for kind in ("keyDown", "keyUp"):
+        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
+        browser.call("Input.dispatchKeyEvent", type=kind, **key)
+    until(lambda: browser.run("document.body.dataset.state") == "done")
+    assert not browser.shown("access") and not browser.shown("problem")
+
+
+def test_a_photo_that_the_browser_cannot_show(browser, serve, system):
+    data = encoded(PHOTO, "TIFF")
+    browser.open(serve())
+    browser.drop(data, "photo.tif", "image/tiff")
+    browser.wait("done")
+    assert (canvas(browser)[..., :3] == palette()[expected(system, data).labels]).all()
+    assert not browser.shown("photo") and "cannot show" in browser.text("caption")
+    assert browser.run("document.getElementById('save-overlay').disabled")
+
+
+def test_a_turned_photo(browser, serve, system):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    data = encoded(PHOTO, "JPEG", exif=exif, quality=95)
+    browser.open(serve())
+    browser.drop(data, "photo.jpg", "image/jpeg")
+    browser.wait("done")
+    assert canvas(browser).shape[:2] == expected(system, data).labels.shape == (60, 40)
+    box = "document.getElementById('{}').getBoundingClientRect().toJSON()"
+    assert browser.run(box.format("photo")) == browser.run(box.format("labels"))
+
+
+@pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False), (390, True)])
+def test_it_fits_and_has_its_colours(browser, serve, system, tmp_path, width, dark):
+    browser.open(serve(), width, dark)
+    browser.drop(FIRST, "n" * 100 + ".png")
+    browser.wait("done")
+    sizes = browser.run("[document.documentElement.scrollWidth, innerWidth]")
+    assert sizes == [width, width]
+    inside = "[...document.querySelectorAll('main *')].every(e =>"
+    inside += " e.getBoundingClientRect().right <= innerWidth + 0.5)"
+    assert browser.run(inside)
+    picture = browser.screenshot(tmp_path / "page.png")
+    assert picture.getpixel((1, 1)) == ((21, 23, 27) if dark else (255, 255, 255))
+    shares = class_shares(expected(system, FIRST).labels, system.classes)
+    found = {colour for _, colour in picture.getcolors(1 << 24) or []}
+    for name in shares:
+        assert tuple(palette()[system.classes.index(name)].tolist()) in found
+
+
+def test_nothing_else_is_loaded(browser, serve):
+    address = serve()
+    browser.open(address)
+    browser.drop(FIRST)
+    browser.wait("done")
+    browser.run("1")
+    asked = [
+        event["params"]["request"]["url"]
+        for event in browser.events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert len(asked) >= 4
+    assert {url for url in asked if not url.startswith((address, "blob:", "data:"))} <= {
+        "about:blank"
+    }

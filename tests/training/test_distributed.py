@@ -1,0 +1,110 @@
+"""Two processes train as one does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from deconvnet_cli.training.distributed import SharedBatchNorm
+from deconvnet_cli.training.run_folder import read_log
+
+NET = '{"head": 16, "bridge": [16, 64], "decode4": [16, 32], "decode3": [24], "decode2": [32]}'
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    root = tmp_path / "voc"
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / part).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        pixels = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
+        mask = np.zeros((64, 96), np.uint8)
+        mask[10:50, 20:70] = 8 if name == "a" else 15
+        Image.fromarray(pixels).save(root / f"JPEGImages/{name}.jpg")
+        Image.fromarray(mask).save(root / f"SegmentationClass/{name}.png")
+    (root / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
+    return root
+
+
+def start_training(voc: Path, run: Path, rank: int, world: int, port: int) -> subprocess.Popen:
+    """``deconvnet train`` in an environment as torchrun makes it."""
+    command = [
+        sys.executable, "-m", "deconvnet_cli", "train", "--voc-root", voc, "--out", run,
+        "--batch-size", "4", "--accumulate", "2", "--crops", "24", "--size", "64", "--quiet",
+        "--no-frozen",
+        "--set", "precision = 'fp32'", "--set", "optimiser = 'sgd'", "--set", "warmup = 0",
+        "--set", "log_every = 1", "--set", "clip = 1.0", "--set", "statistics = 3",
+        "--set", f"net_settings = '{NET}'", "--device", "cpu",
+    ]  # fmt: skip
+    several = {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    return subprocess.Popen(
+        list(map(str, command)),
+        env=os.environ | several,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_two_processes_end_at_the_weights_of_one(voc: Path, tmp_path: Path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    runs = tmp_path / "one", tmp_path / "two"
+    processes = [start_training(voc, runs[0], 0, 1, port)]
+    processes += [start_training(voc, runs[1], rank, 2, port) for rank in (0, 1)]
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+        assert "Warning" not in output
+    one, two = (load_file(run / "weights.safetensors") for run in runs)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], atol=2e-3, rtol=2e-2, msg=name)
+    logs = [[line["loss"] for line in read_log(run)] for run in runs]
+    assert len(logs[0]) == 3
+    assert logs[0] == pytest.approx(logs[1], rel=1e-3)
+
+
+def test_shared_batchnorm_can_average_plainly(monkeypatch):
+    monkeypatch.setattr("deconvnet_cli.training.distributed.sum_over_processes", lambda x: x)
+    ours, theirs = SharedBatchNorm(2, momentum=None), torch.nn.BatchNorm2d(2, momentum=None)
+    for _ in range(3):
+        x = torch.randn(2, 2, 3, 3)
+        ours(x), theirs(x)
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+
+
+def test_shared_batchnorm_is_batchnorm_where_there_is_one_process(monkeypatch):
+    monkeypatch.setattr("deconvnet_cli.training.distributed.sum_over_processes", lambda x: x)
+    torch.manual_seed(0)
+    ours, theirs = SharedBatchNorm(3), torch.nn.BatchNorm2d(3)
+    for norm in (ours, theirs):
+        torch.nn.init.uniform_(norm.weight)
+        theirs.weight.data.copy_(ours.weight.data)
+    here = torch.randn(4, 3, 5, 6, requires_grad=True)
+    there = here.detach().clone().requires_grad_()
+    a, b = ours(here), theirs(there)
+    torch.testing.assert_close(a, b)
+    weights = torch.randn_like(a)
+    (a * weights).sum().backward()
+    (b * weights).sum().backward()
+    torch.testing.assert_close(here.grad, there.grad)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    torch.testing.assert_close(ours.eval()(here), theirs.eval()(here))

@@ -1,0 +1,159 @@
+"""Training samples are what they say they are, and depend on their number alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names, read_photo_and_mask
+from deconvnet_cli.data.voc import IGNORE, VocTree, open_tree
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.training.samples import CropDataset, SampleSettings, jitter_colour
+from deconvnet_cli.training.soft_labels import soft_path, write_soft
+
+CAT, DOG = 8, 12
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> VocTree:
+    """Two 64x48 photos: a cat at the left of one, two dogs and a rim in the other."""
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / folder).mkdir(parents=True)
+    cat, dogs = np.zeros((2, 48, 64), np.uint8)
+    cat[10:40, 4:30] = CAT
+    dogs[4:20, 4:20] = dogs[24:44, 30:60] = DOG
+    dogs[4:20, 20:24] = IGNORE
+    for name, mask in (("cat", cat), ("dogs", dogs)):
+        Image.fromarray(mask).save(tmp_path / f"SegmentationClass/{name}.png")
+        # The photo shows its own labels, so that a crop can be checked against its labels.
+        Image.fromarray(np.repeat(mask[:, :, None], 3, 2)).save(
+            tmp_path / f"JPEGImages/{name}.jpg", quality=100
+        )
+        (tmp_path / f"ImageSets/Segmentation/{name}s.txt").write_text(f"{name}\n")
+    return open_tree(tmp_path)
+
+
+def test_objects_are_connected_components(tree: VocTree):
+    found = find_objects(tree, list_names(tree, ("cats", "dogss", "cats")))
+    assert [(item.name, item.label, item.box) for item in found] == [
+        ("cat", CAT, (4, 10, 30, 40)),
+        ("dogs", DOG, (4, 4, 20, 20)),
+        ("dogs", DOG, (30, 24, 60, 44)),
+    ]
+
+
+def test_a_sample_depends_on_seed_and_number_alone(tree: VocTree):
+    objects = find_objects(tree, ["cat", "dogs"])
+    dataset, again = (CropDataset(tree, objects, 8, seed=5) for _ in range(2))
+    other = CropDataset(tree, objects, 8, seed=6)
+    backwards = [again[number] for number in reversed(range(8))][::-1]
+    for number, expected in enumerate(backwards):
+        for here, there in zip(dataset[number], expected, strict=True):
+            assert torch.equal(here, there)
+    assert any(not torch.equal(dataset[number][0], other[number][0]) for number in range(8))
+
+
+def test_crop_labels_and_soft_labels_show_the_same_place(tree: VocTree, tmp_path: Path):
+    soft = np.zeros((21, 6, 8), np.uint8)
+    cat = read_photo_and_mask(tree, "cat")[1]
+    soft[CAT] = np.asarray(Image.fromarray(cat).resize((8, 6), Image.Resampling.BOX)) / CAT * 255
+    soft[0] = 255 - soft[CAT]
+    write_soft(soft_path(tmp_path, "cat"), soft)
+    how = SampleSettings(size=64, colour=0)
+    dataset = CropDataset(tree, find_objects(tree, ["cat"]), 24, 0, how, teacher=tmp_path)
+    for number in range(len(dataset)):
+        crop, labels, known = dataset[number]
+        seen = crop.float().mean(0) > CAT / 2
+        inside = labels != IGNORE
+        assert (seen == (labels == CAT))[inside].float().mean() > 0.95
+        near = torch.nn.functional.avg_pool2d((labels == CAT).float()[None], 4)[0]
+        sure = (near == 0) | (near == 1)
+        agreed = (known[CAT] > 0.5) == (near > 0.5)
+        assert agreed[sure].float().mean() > 0.85
+
+
+def test_every_class_is_seen_where_samples_are_balanced(tree: VocTree):
+    objects = find_objects(tree, ["cat"]) + find_objects(tree, ["dogs"]) * 20
+    how = SampleSettings(size=32, balanced=1.0, whole=1.0)
+    dataset = CropDataset(tree, objects, 60, 0, how)
+    cats = sum(bool((dataset[number][1] == CAT).any()) for number in range(60))
+    assert 15 <= cats <= 45  # half of them; one in 41 if the classes were not balanced
+
+
+def test_a_mask_of_another_size_is_named(tree: VocTree):
+    Image.new("L", (10, 10)).save(tree.mask("cat"))
+    with pytest.raises(DatasetError, match=r"cat\.png: 10x10 pixels, but the photo has 64x48"):
+        read_photo_and_mask(tree, "cat")
+
+
+def test_masks_without_objects_are_refused(tree: VocTree):
+    Image.new("L", (64, 48)).save(tree.mask("cat"))
+    with pytest.raises(DatasetError, match="no object"):
+        find_objects(tree, ["cat"])
+
+
+def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:40, 20:40] = CAT
+    mask[10:40, 44:60] = DOG
+    Image.fromarray(mask).save(tree.mask("cat"))
+    objects = find_objects(tree, ["cat"])[:1]
+    how = SampleSettings(stage=1, size=36, colour=0)
+    crop, labels = CropDataset(tree, objects, 1, 0, how)[0]
+    # Box 20..40 x 10..40, enlarged 1.2: 18..42 x 7..43, so the object fills 5/6 of each side.
+    assert set(labels.unique().tolist()) == {0, CAT}
+    share = (labels == CAT).float()
+    assert share.mean().item() == pytest.approx(1 / 1.44, abs=0.03)
+    assert share.any(0).nonzero().squeeze().tolist() == list(range(3, 33))
+    assert crop.shape == (3, 36, 36)
+
+
+def test_stage_two_cuts_the_box_and_labels_everything(tree: VocTree):
+    how = SampleSettings(stage=2, size=48, colour=0)
+    objects = [ObjectBox("dogs", DOG, (2, 2, 62, 46))]
+    labels = CropDataset(tree, objects, 1, 0, how)[0][1]
+    assert set(labels.unique().tolist()) == {0, DOG, IGNORE}
+
+
+def test_a_random_crop_is_a_part_of_the_resized_box(tree: VocTree):
+    """The paper's 224 of 250: label, pixel and soft label still show the same place."""
+    whole = SampleSettings(stage=2, size=50, colour=0)
+    part = SampleSettings(stage=2, size=40, resize=50, colour=0)
+    objects = [ObjectBox("cat", CAT, (0, 0, 64, 48))]
+    full = CropDataset(tree, objects, 1, 0, whole)[0][1]
+    dataset = CropDataset(tree, objects, 20, 0, part)
+    places = set()
+    for number in range(20):
+        crop, labels = dataset[number]
+        assert ((crop.float().mean(0) > CAT / 2) == (labels == CAT)).float().mean() > 0.95
+        found = [
+            (top, left, mirrored)
+            for top in range(11)
+            for left in range(11)
+            for mirrored in (False, True)
+            if torch.equal(
+                labels.flip(1) if mirrored else labels, full[top : top + 40, left : left + 40]
+            )
+            or torch.equal(
+                labels.flip(1) if mirrored else labels,
+                full.flip(1)[top : top + 40, left : left + 40],
+            )
+        ]
+        assert found
+        places.update(found)
+    assert len({place[:2] for place in places}) > 5
+
+
+def test_colours_change_as_three_steps_by_hand_would():
+    crop = np.random.default_rng(0).integers(60, 190, (9, 7, 3)).astype(np.uint8)
+    changed = jitter_colour(np.random.default_rng(4), crop, 0.2)
+    brightness, contrast, saturation = 1 + np.random.default_rng(4).uniform(-0.2, 0.2, 3)
+    values = crop * brightness
+    grey = values.mean(2, keepdims=True)
+    values = grey + (values - grey) * saturation
+    values = values.mean() + (values - values.mean()) * contrast
+    assert np.abs(changed - values.clip(0, 255)).max() <= 0.51  # rounded

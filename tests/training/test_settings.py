@@ -1,0 +1,83 @@
+"""Settings of a run: kept as TOML, checked, overridden in order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from deconvnet_cli.errors import UsageError
+from deconvnet_cli.training.settings import (
+    TrainSettings,
+    as_toml,
+    changed,
+    default_settings,
+    parse_settings,
+    read_settings,
+)
+from deconvnet_cli.training.setup import collect
+
+NOTHING = {"batch_size": None, "teacher": None, "lists": ()}
+
+
+def test_settings_are_read_back_as_they_were(tmp_path: Path):
+    settings = replace(
+        default_settings("deconvnet-vgg16", 2), lists=("train", "sbd"), lr=1e-5, teacher='a "b"'
+    )
+    (tmp_path / "s.toml").write_text(as_toml(settings))
+    assert changed(TrainSettings(), read_settings(tmp_path / "s.toml"), "s.toml") == settings
+
+
+def test_the_papers_figures():
+    one, two = (default_settings("deconvnet-vgg16", stage) for stage in (1, 2))
+    for settings in (one, two):
+        assert (settings.batch * settings.accumulate, settings.size, settings.resize) == (
+            64,
+            224,
+            250,
+        )
+        assert (settings.lr, settings.momentum, settings.weight_decay) == (0.01, 0.9, 5e-4)
+        assert settings.statistics == 500
+    assert (one.lr_step, two.lr_step) == (9_000, 10_000)
+
+
+def test_options_come_after_pairs_and_pairs_after_the_file(tmp_path: Path):
+    file = tmp_path / "s.toml"
+    file.write_text("lr = 0.5\nbatch = 6\nseed = 3\n")
+    named = {**NOTHING, "lr": 0.25, "crops": None}
+    settings = collect("deconvnet-mobilenet", None, file, ("batch = 7", "colour = 0"), named)
+    base = default_settings("deconvnet-mobilenet", 0)
+    expected = replace(base, lr=0.25, batch=7, seed=3, colour=0.0)
+    assert asdict(settings) == asdict(expected)
+
+
+def test_stage_chooses_the_papers_schedule():
+    settings = collect("deconvnet-vgg16", 2, None, (), dict(NOTHING))
+    assert (settings.stage, settings.steps) == (2, 40_000)
+    assert collect("deconvnet-vgg16", None, None, (), dict(NOTHING)).stage == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speed = 3", "no setting is called speed"),
+        ("lr = 'fast'", "lr = 'fast' is no float"),
+        ("batch = true", "batch = True is no int"),
+        ("batch = 0", "batch must be above 0"),
+        ("optimiser = 'adam'", "known: adamw, sgd"),
+        ("schedule = 'step'", "needs lr_step"),
+        ("resize = 100", "resize must be 0 or at least size"),
+        ("crops = 3", "at least batch times accumulate"),
+        ("lists = []", "no image list"),
+    ],
+)
+def test_wrong_settings_are_named(text: str, message: str):
+    with pytest.raises(UsageError, match=message):
+        changed(TrainSettings(), parse_settings(text, "x.toml"), "x.toml")
+
+
+def test_what_is_no_toml_is_named(tmp_path: Path):
+    (tmp_path / "x.toml").write_text("lr: 3")
+    with pytest.raises(UsageError, match=r"x\.toml: not readable as TOML"):
+        read_settings(tmp_path / "x.toml")

@@ -1,0 +1,85 @@
+"""Soft labels: made, kept, cut and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
+from deconvnet_cli.nets.inputs import InputConvention
+from deconvnet_cli.nets.registry import default_input
+from deconvnet_cli.training import soft_labels
+from deconvnet_cli.training.losses import soft_entropy
+
+
+def test_written_soft_labels_are_read_back(tmp_path: Path):
+    probabilities = np.random.default_rng(0).integers(0, 256, (21, 5, 7)).astype(np.uint8)
+    path = soft_labels.soft_path(tmp_path, "a")
+    soft_labels.write_soft(path, probabilities)
+    assert (soft_labels.read_soft(path) == probabilities).all()
+    assert list(soft_labels.missing(tmp_path, ["a", "b"])) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", b"PK\x03\x04 cut short"], ids=["empty", "text", "torn"]
+)
+def test_damaged_soft_labels_are_named(tmp_path: Path, content: bytes):
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"a\.npz: damaged"):
+        soft_labels.read_soft(path)
+    with pytest.raises(DatasetError, match=r"b\.npz: no soft labels"):
+        soft_labels.read_soft(tmp_path / "b.npz")
+
+
+def test_a_cut_at_the_grid_itself_is_the_grid():
+    grid = np.random.default_rng(1).integers(0, 256, (3, 4, 4)).astype(np.uint8)
+    cut = soft_labels.cut_soft(grid, 32, 32, (0, 0, 32, 32), 4)
+    torch.testing.assert_close(cut, torch.from_numpy(grid).float() / 255)
+    # The right half of the photo, and as much again beyond its edge.
+    beyond = soft_labels.cut_soft(grid, 32, 32, (16, 0, 48, 32), 4)
+    torch.testing.assert_close(beyond[:, :, :2], cut[:, :, 2:])
+    assert (beyond[:, :, 2:] == 0).all()
+
+
+def test_soft_entropy_of_certain_labels_is_the_cross_entropy():
+    scores = torch.randn(2, 5, 6, 6, generator=torch.Generator().manual_seed(2))
+    labels = torch.arange(72).reshape(2, 6, 6) % 5
+    certain = F.one_hot(labels, 5).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(soft_entropy(scores, certain), F.cross_entropy(scores, labels))
+    # Pixels of which nothing is known do not count.
+    certain[:, :, 3:] = 0
+    kept = F.cross_entropy(scores[:, :, :3], labels[:, :3])
+    torch.testing.assert_close(soft_entropy(scores, certain), kept)
+
+
+def test_a_mirrored_photo_has_mirrored_soft_labels(data: Path):
+    torch.manual_seed(0)
+    net = DeconvNetMobile(strided=True).eval()
+    convention: InputConvention = default_input("deconvnet-mobilenet")
+    with Image.open(data / "chelsea.jpg") as file:
+        photo = file.convert("RGB").resize((160, 112))
+    here = soft_labels.soft_labels(net, convention, photo)
+    there = soft_labels.soft_labels(
+        net, convention, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    )
+    assert here.shape == (21, 14, 20)
+    assert np.abs(here.sum(0).astype(int) - 255).max() <= 11  # 21 values, each rounded
+    assert np.abs(here.astype(int) - there[:, :, ::-1]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "sources", [(), ("a.jpg", "--list", "val"), ("a.jpg", "--voc-root", "x"), ("--list", "val")]
+)
+def test_photos_or_lists_and_not_some_of_both(deconvnet, tmp_path: Path, sources):
+    weights = tmp_path / "w"
+    weights.touch()
+    result = deconvnet("soft-labels", *sources, "--weights", weights, "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "give either photos, or --voc-root" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,74 @@
+"""What a run starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from deconvnet_cli.errors import UsageError, WeightsError
+from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK
+from deconvnet_cli.nets.registry import build_net
+from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.start import from_torchvision, load_trunk, net_at_start
+
+VGG = TrainSettings(net="deconvnet-vgg16", net_settings='{"width": 0.125, "fc": 8}')
+
+
+def narrow_trunk() -> dict[str, torch.Tensor]:
+    net = build_net("deconvnet-vgg16", {"width": 0.125, "fc": 8})
+    names = [f"{layer.name}.{kind}" for layer in TRUNK for kind in ("weight", "bias")]
+    return {name: torch.randn_like(net.get_parameter(name)) for name in names}
+
+
+def test_a_trunk_takes_its_place_and_the_rest_is_gaussian(tmp_path: Path):
+    trunk = narrow_trunk()
+    save_file(trunk | {"more": torch.zeros(1)}, tmp_path / "trunk.safetensors")
+    net = net_at_start(VGG, str(tmp_path / "trunk.safetensors"), None, list)
+    for name, value in trunk.items():
+        assert torch.equal(net.get_parameter(name), value)
+    assert net.get_parameter("deconv5_1.weight").std().item() == pytest.approx(0.01, rel=0.1)
+    assert net.get_parameter("debn5_1.bias").unique().tolist() == pytest.approx([0.001])
+
+
+def test_a_trunk_that_lacks_a_layer_or_is_wider_is_refused(tmp_path: Path):
+    trunk = narrow_trunk()
+    del trunk["conv3_2.bias"]
+    save_file(trunk, tmp_path / "t.safetensors")
+    with pytest.raises(WeightsError, match=r"t\.safetensors: has no tensor conv3_2\.bias"):
+        net_at_start(VGG, str(tmp_path / "t.safetensors"), None, list)
+    wide = {"conv1_1.weight": torch.zeros(64, 3, 3, 3)}
+    with pytest.raises(WeightsError, match=r"conv1_1\.weight is \(64, 3, 3, 3\)"):
+        load_trunk(build_net("deconvnet-vgg16", {"width": 0.125, "fc": 8}), wide)
+
+
+def test_torchvisions_first_layer_sees_the_same_picture(monkeypatch: pytest.MonkeyPatch):
+    """RGB 0..1 less mean over deviation there, BGR 0..255 less mean here: the same outputs."""
+    torch.manual_seed(0)
+    theirs = torchvision.models.vgg16(weights=None)
+    monkeypatch.setattr(torchvision.models, "vgg16", lambda weights: theirs)
+    trunk = from_torchvision(build_net("deconvnet-vgg16", {"width": 0.125, "fc": 8}))
+    assert [len(trunk[f"{layer.name}.weight"]) for layer in TRUNK] == [
+        layer.channels for layer in TRUNK
+    ]
+    pixels = torch.randint(0, 256, (1, 3, 8, 8)).float()
+    mean = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
+    deviation = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
+    there = theirs.features[0]((pixels / 255 - mean) / deviation)
+    here = torch.nn.functional.conv2d(
+        (pixels - mean * 255).flip(1),
+        trunk["conv1_1.weight"],
+        trunk["conv1_1.bias"],
+        padding=1,
+    )
+    torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-4)
+
+
+def test_weights_of_another_net_are_no_start(tiny_weights: Path):
+    with pytest.raises(UsageError, match="weights of deconvnet-vgg16"):
+        net_at_start(TrainSettings(), None, str(tiny_weights), list)
+    with pytest.raises(UsageError, match="give one of them"):
+        net_at_start(VGG, "x", str(tiny_weights), list)

@@ -1,0 +1,194 @@
+"""Weights files: what goes in comes out, and what is damaged is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from deconvnet_cli.errors import ChecksumError, WeightsError
+from deconvnet_cli.nets.registry import build_net, net_settings
+from deconvnet_cli.weights import files, shipped
+
+
+def test_shipped_weights_are_the_published_ones():
+    for name, entry in shipped.registry().items():
+        path = shipped.shipped_folder() / entry["file"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+        card = files.load(name).card
+        assert card.net == name and card.provenance and card.licence
+
+
+def test_store_then_load(tiny_weights):
+    loaded = files.load(str(tiny_weights))
+    torch.manual_seed(3)
+    net = build_net("deconvnet-vgg16", {"width": 1 / 32, "fc": 16})
+    for name, value in loaded.net.state_dict().items():
+        expected = net.state_dict()[name]
+        torch.testing.assert_close(value, expected.half().to(expected.dtype))
+    assert not loaded.net.training
+
+
+def test_damage_is_found(tiny_weights, tmp_path):
+    data = tiny_weights.read_bytes()
+    for name, damaged in {
+        "cut": data[: len(data) // 2],
+        "empty": b"",
+        "text": b"hello" * 100,
+        "header": b"\xff" * 8 + data[8:],
+    }.items():
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=f"{name}.safetensors"):
+            files.load(str(path))
+
+
+def test_a_changed_byte_of_shipped_weights_is_found(tmp_path, monkeypatch):
+    entry = shipped.registry()[files.DEFAULT]
+    data = bytearray((shipped.shipped_folder() / entry["file"]).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / entry["file"]).write_bytes(data)
+    (tmp_path / "registry.json").write_text(json.dumps({files.DEFAULT: entry}))
+    monkeypatch.setattr(shipped, "shipped_folder", lambda: tmp_path)
+    with pytest.raises(ChecksumError, match="SHA-256"):
+        files.load(files.DEFAULT)
+
+
+def test_weights_of_another_net_are_refused(tiny_weights, tmp_path):
+    card = files.read_card(tiny_weights)
+    net = build_net("deconvnet-vgg16", {"width": 1 / 32, "fc": 8})
+    path = tmp_path / "other.safetensors"
+    files.store(path, net, card)
+    with pytest.raises(WeightsError, match="fc6"):
+        files.load(str(path))
+    tensors = load_file(tiny_weights)
+    del tensors["conv1_1.weight"]
+    save_file(tensors, path, {files.METADATA_KEY: json.dumps(card_values(tiny_weights))})
+    with pytest.raises(WeightsError, match=r"conv1_1\.weight is missing"):
+        files.load(str(path))
+
+
+def card_values(path) -> dict:
+    from dataclasses import asdict
+
+    return asdict(files.read_card(path))
+
+
+def test_a_file_without_a_card(tmp_path):
+    path = tmp_path / "bare.safetensors"
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="weights import"):
+        files.load(str(path))
+
+
+def test_commands(deconvnet, tiny_weights):
+    assert "deconvnet-mobilenet" in deconvnet("weights", "list").output
+    shown = json.loads(deconvnet("weights", "show", tiny_weights).stdout)
+    assert shown["net"] == "deconvnet-vgg16" and shown["input"]["channels"] == "BGR"
+    assert deconvnet("weights", "verify").exit_code == 0
+    wrong = deconvnet("weights", "verify", tiny_weights, "--sha256", "0" * 64)
+    assert wrong.exit_code == 1 and "SHA-256" in wrong.stderr
+    assert deconvnet("weights", "show", "nothing").exit_code == 1
+
+
+def test_import_of_a_pth(deconvnet, tmp_path):
+    torch.manual_seed(0)
+    net = build_net("deconvnet-mobilenet")
+    source, target = tmp_path / "net.pth", tmp_path / "net.safetensors"
+    state = {f"module.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"state_dict": state}, source)
+    result = deconvnet("weights", "import", source, "--net", "deconvnet-mobilenet")
+    assert result.exit_code == 0, result.output
+    loaded = files.load(str(target))
+    assert net_settings(loaded.net) == net_settings(net)
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(loaded.net(x), net.eval()(x))
+
+
+def test_a_pickle_with_code_is_refused_unrun(deconvnet, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    source = tmp_path / "trap.pth"
+    source.write_bytes(pickle.dumps(Trap()))
+    result = deconvnet("weights", "import", source)
+    assert result.exit_code == 1 and "trap.pth" in result.stderr
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("kind", ["cut", "text", "folder", "missing", "bare"])
+def test_unusable_weights_are_one_line_and_no_output(deconvnet, tiny_weights, data, tmp_path, kind):
+    path, out = tmp_path / f"{kind}.safetensors", tmp_path / "labels.png"
+    if kind == "cut":
+        path.write_bytes(tiny_weights.read_bytes()[:-1000])
+    elif kind == "text":
+        path.write_text("not weights" * 10)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "bare":
+        save_file({"x": torch.zeros(1)}, path)
+    result = deconvnet("segment", data / "chelsea.jpg", "-o", out, "--weights", path)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("deconvnet: ") and path.name in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("card", ["[]", "{", '{"net": "deconvnet-vgg16"}'])
+def test_a_card_that_is_none(tmp_path, card):
+    path = tmp_path / "odd.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {files.METADATA_KEY: card})
+    with pytest.raises(WeightsError, match=r"odd\.safetensors.*card cannot be read"):
+        files.load(str(path))
+
+
+@pytest.mark.parametrize("change", [{"net": "lenet"}, {"settings": {"depth": 3}}, {"merge": "min"}])
+def test_a_card_of_what_this_tool_does_not_have(tiny_weights, tmp_path, change):
+    path = tmp_path / "odd.safetensors"
+    card = card_values(tiny_weights) | change
+    save_file(load_file(tiny_weights), path, {files.METADATA_KEY: json.dumps(card)})
+    with pytest.raises(WeightsError, match=r"lenet|depth|min"):
+        files.load(str(path))
+
+
+def test_shipped_weights_with_a_wrong_sha_are_not_used(deconvnet, data, tmp_path, monkeypatch):
+    entry = shipped.registry()[files.DEFAULT]
+    (tmp_path / entry["file"]).symlink_to(shipped.shipped_folder() / entry["file"])
+    registry = {files.DEFAULT: entry | {"sha256": "0" * 64}}
+    (tmp_path / "registry.json").write_text(json.dumps(registry))
+    monkeypatch.setattr(shipped, "shipped_folder", lambda: tmp_path)
+    out = tmp_path / "labels.png"
+    for command in (
+        ("segment", data / "chelsea.jpg", "-o", out),
+        ("weights", "verify"),
+        ("weights", "show", files.DEFAULT),
+    ):
+        result = deconvnet(*command)
+        assert result.exit_code == 1, command
+        (line,) = result.stderr.splitlines()
+        assert entry["file"] in line and "SHA-256" in line and "install it again" in line
+    assert not out.exists()
+    doctor = deconvnet("doctor")
+    assert doctor.exit_code == 1 and "SHA-256" in doctor.output
+
+
+@pytest.mark.parametrize("name", ["gone.pth", "gone.caffemodel", "gone.safetensors", "folder.pth"])
+def test_import_of_no_file(deconvnet, tmp_path, name):
+    (tmp_path / "folder.pth").mkdir()
+    result = deconvnet("weights", "import", tmp_path / name, "-o", tmp_path / "out.safetensors")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert name in line and "no such file" in line
+
+
+def test_import_does_not_overwrite_its_source(deconvnet, tiny_weights, tmp_path):
+    source = tmp_path / "w.safetensors"
+    source.write_bytes(tiny_weights.read_bytes())
+    result = deconvnet("weights", "import", source)
+    assert result.exit_code == 2 and "is the file to import" in result.stderr
+    assert source.read_bytes() == tiny_weights.read_bytes()
