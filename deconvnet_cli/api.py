@@ -30,7 +30,7 @@ from deconvnet_cli.outputs.palettes import colours_of
 from deconvnet_cli.outputs.polygons import geojson
 from deconvnet_cli.segmentation.labels import class_shares
 from deconvnet_cli.segmentation.loading import load_system
-from deconvnet_cli.segmentation.segment import label_photo, score_photo
+from deconvnet_cli.segmentation.segment import infer, label_photo
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System
 
@@ -240,7 +240,7 @@ class Segmenter:
             DependencyError: OpenCV without ximgproc.
         """
         image = photo_of(photo)
-        scored = score_photo(image, self.system, self.settings)
+        scored = infer(image, self.system, self.settings)
         found = label_photo(
             scored, image.width, image.height, self.system.ensemble, self.settings.crf
         )

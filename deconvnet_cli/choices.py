@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 NET_NAMES = ("deconvnet-mobilenet", "deconvnet-vgg16", "fcn8s-mobilenet", "fcn8s")
-FCN_NAMES = ("fcn8s-mobilenet", "fcn8s")  # they look at the whole photo and take no boxes
 DEFAULT, FCN_DEFAULT = "deconvnet-mobilenet", "fcn8s-mobilenet"  # shipped weights
 SYSTEMS = ("deconvnet", "fcn8s", "edeconvnet")
 ENSEMBLES = ("mean", "product")  # rules by which the maps of two nets become one

@@ -16,7 +16,7 @@ from deconvnet_cli.segmentation.crf import mean_field
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.inference import cutter
 from deconvnet_cli.segmentation.labels import enlarge_and_label
-from deconvnet_cli.segmentation.segment import score_photo, segment
+from deconvnet_cli.segmentation.segment import infer, segment
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import System, choose_system
@@ -79,7 +79,7 @@ def test_explain_and_stored_scores(
     explained = explain(photo, system[1], settings)
     labels = segment(photo, system[1], settings).labels
     np.testing.assert_array_equal(explained.result.labels, labels)
-    scored = score_photo(photo, system[1], settings)
+    scored = infer(photo, system[1], settings)
     photo.save(tmp_path / "a.png")
     write_scores(tmp_path / "a.npz", scored, tmp_path / "a.png", photo.size, {})
     stored = read_scores(tmp_path / "a.npz").maps.deconvnet

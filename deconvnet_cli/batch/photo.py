@@ -17,7 +17,7 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
 from deconvnet_cli.outputs.files import write_outputs
 from deconvnet_cli.runtime.devices import one_core_a_photo
-from deconvnet_cli.segmentation.segment import ScoredPhoto, label_photo, score_photo
+from deconvnet_cli.segmentation.segment import Inferred, infer, label_photo
 from deconvnet_cli.segmentation.stored_scores import write_scores
 from deconvnet_cli.segmentation.summary import summarise as values_of
 from deconvnet_cli.storage.files import make_folder
@@ -50,7 +50,7 @@ def begin(spec: BatchSpec, known: Fingerprint) -> Callable[[Job], Entry]:
 
         def label() -> Entry:
             photo = read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels)
-            scored = score_photo(photo, system, settings)
+            scored = infer(photo, system, settings)
             return finish(job, source, photo, scored, spec, info)
 
         return attempt(label, job, source, spec.folder, known)
@@ -94,7 +94,7 @@ def finish(
     job: Job,
     source: Source,
     photo: Image.Image,
-    scored: ScoredPhoto,
+    scored: Inferred,
     spec: BatchSpec,
     info: SystemInfo,
 ) -> Entry:

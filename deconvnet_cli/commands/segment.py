@@ -74,7 +74,7 @@ def command(
     from deconvnet_cli.outputs.files import label_file, write_outputs
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import keep_freed_memory
-    from deconvnet_cli.segmentation.segment import label_photo, score_photo
+    from deconvnet_cli.segmentation.segment import infer, label_photo
     from deconvnet_cli.segmentation.stored_scores import write_scores
     from deconvnet_cli.segmentation.system import describe
     from deconvnet_cli.storage.files import make_folder
@@ -90,7 +90,7 @@ def command(
         try:
             source = sys.stdin.buffer if image == "-" else Path(image)
             photo = read_photo(source, max_pixels=max_pixels)
-            scored = score_photo(photo, system, settings)
+            scored = infer(photo, system, settings)
             result = label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf)
             if target is None:
                 console.standard_output(label_file(result.labels, outputs.format))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.segmentation.score_maps import Ensemble
-    from deconvnet_cli.segmentation.segment import ScoredPhoto
+    from deconvnet_cli.segmentation.segment import Inferred
     from deconvnet_cli.segmentation.settings import CrfSettings
     from deconvnet_cli.segmentation.stored_scores import Stored
 
@@ -33,7 +33,7 @@ class Refinable(NamedTuple):
         system: what the maps are of.
     """
 
-    scored: ScoredPhoto
+    scored: Inferred
     ensemble: Ensemble
     stored: Stored
     system_name: str
@@ -81,7 +81,7 @@ def sweep(
 
     from deconvnet_cli.data.label_png import read_mask
     from deconvnet_cli.data.voc import CLASSES
-    from deconvnet_cli.evaluation.metrics import confusion, scores
+    from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 
     total = {name: np.zeros((len(CLASSES),) * 2, np.int64) for name in choices}
     systems = set()
@@ -101,7 +101,7 @@ def sweep(
                 total[name] += confusion(truth, found.labels(crf))
             except DatasetError as error:
                 raise DatasetError(f"{path}: {error}") from error
-    return {name: scores(counts).mean_iou for name, counts in total.items()}
+    return {name: metrics_of(counts).mean_iou for name, counts in total.items()}
 
 
 def settings_of(pairs: tuple[str, ...], settings: CrfSettings) -> CrfSettings:

@@ -54,7 +54,7 @@ def page(
     Of ``rows``, at least one, the best is shown class by class and the others are folded away.
     """
     # Of equal rows the last: later ones are the fuller methods.
-    top = max(reversed(rows), key=lambda row: row.result.scores.mean_iou)
+    top = max(reversed(rows), key=lambda row: row.result.metrics.mean_iou)
     figures = _figures(top.result)
     folded = (
         f"<details><summary>Classes and confusion: {escape(row.name)}</summary>\n"
@@ -119,7 +119,7 @@ def _summary(rows: Sequence[Row], top: Row) -> str:
 
 def _figures(result: Result) -> dict[str, str]:
     """The cells of a row under the names of their columns."""
-    scores = result.scores
+    scores = result.metrics
     return {
         "mean IoU": _percent(scores.mean_iou),
         "95 % interval": " to ".join(map(_percent, result.interval)),
@@ -138,10 +138,10 @@ def _classes(row: Row, rows: Sequence[Row]) -> str:
     shown = [row, *others[:3]]  # more marks would hide each other
     body = ""
     for number, name in enumerate(CLASSES):
-        values = [each.result.scores.iou[number] for each in shown]
+        values = [each.result.metrics.iou[number] for each in shown]
         body += _line(label_swatch(number) + name, _bar(values, result.boundary_iou[number]))
-    means = [each.result.scores.mean_iou for each in shown]
-    mean = _line(f"mean of {result.scores.averaged}", _bar(means, result.mean_boundary_iou))
+    means = [each.result.metrics.mean_iou for each in shown]
+    mean = _line(f"mean of {result.metrics.averaged}", _bar(means, result.mean_boundary_iou))
     scale = '<span class="scale"><span>0</span><span>50</span><span>100</span></span>'
     names = ("class", scale, "IoU", "Boundary IoU")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)

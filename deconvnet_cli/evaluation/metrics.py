@@ -15,7 +15,7 @@ from deconvnet_cli.errors import DatasetError
 
 
 @dataclass(frozen=True)
-class Scores:
+class Metrics:
     """What a confusion matrix says.
 
     Attributes:
@@ -76,7 +76,7 @@ def confusion(
     return counts.reshape(classes, classes).astype(np.int64)
 
 
-def scores(confusion: NDArray[np.int64]) -> Scores:
+def metrics_of(confusion: NDArray[np.int64]) -> Metrics:
     """IoU of each class, their mean, and pixel accuracy.
 
     A class absent from both truth and prediction is left out of the mean. A class that is
@@ -100,7 +100,7 @@ def scores(confusion: NDArray[np.int64]) -> Scores:
     weighted = sum(
         float(area) * value for area, value in zip(there, iou, strict=True) if value is not None
     )
-    return Scores(
+    return Metrics(
         mean_iou=sum(known) / len(known),
         iou=iou,
         pixel_accuracy=float(right.sum() / total),
@@ -121,7 +121,7 @@ def image_iou(confusion: NDArray[np.int64]) -> float:
     Raises:
         DatasetError: not one pixel was counted, as the truth is void everywhere.
     """
-    return scores(confusion).mean_iou
+    return metrics_of(confusion).mean_iou
 
 
 def check_sizes(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:

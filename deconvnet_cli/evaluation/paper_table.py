@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.scoreboard import TABLE, TableRow
-from deconvnet_cli.segmentation.score_maps import Ensemble, Maps
-from deconvnet_cli.segmentation.segment import ScoredPhoto, label_photo
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
+from deconvnet_cli.segmentation.segment import Inferred, label_photo
 from deconvnet_cli.segmentation.settings import CrfSettings
 
 
@@ -25,14 +25,14 @@ def row_of(system: str, *, crf: bool) -> TableRow:
     return TableRow("FCN-8s + CRF", system, crf, None)  # the paper has no such row
 
 
-def parts_there(maps: Maps) -> str:
+def parts_there(maps: ScoreMaps) -> str:
     """The system that all of the maps make."""
     if maps.deconvnet is None:
         return "fcn8s"
     return "deconvnet" if maps.fcn is None else "edeconvnet"
 
 
-def part(maps: Maps, system: str, source: Path | str) -> Maps:
+def part(maps: ScoreMaps, system: str, source: Path | str) -> ScoreMaps:
     """The maps that a system uses.
 
     Args:
@@ -41,7 +41,7 @@ def part(maps: Maps, system: str, source: Path | str) -> Maps:
     Raises:
         DatasetError: one of them is not there.
     """
-    found = Maps(
+    found = ScoreMaps(
         deconvnet=None if system == "fcn8s" else maps.deconvnet,
         fcn=None if system == "deconvnet" else maps.fcn,
         raw=maps.raw,
@@ -56,7 +56,7 @@ def part(maps: Maps, system: str, source: Path | str) -> Maps:
 
 @torch.inference_mode()
 def label_rows(
-    scored: ScoredPhoto,
+    scored: Inferred,
     rows: Sequence[TableRow],
     width: int,
     height: int,

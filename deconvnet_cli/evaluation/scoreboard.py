@@ -153,7 +153,7 @@ def difference(first: Tally, second: Tally) -> tuple[float, Comparison]:
     Raises:
         DatasetError: they did not count the same images.
     """
-    found = first.result().scores.mean_iou - second.result().scores.mean_iou
+    found = first.result().metrics.mean_iou - second.result().metrics.mean_iou
     return found, compare(first.sums, second.sums)
 
 

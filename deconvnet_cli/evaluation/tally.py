@@ -21,7 +21,7 @@ from deconvnet_cli.evaluation.bootstrap import (
     mean_ious,
 )
 from deconvnet_cli.evaluation.boundary import boundary_areas, boundary_ious
-from deconvnet_cli.evaluation.metrics import Scores, confusion, scores
+from deconvnet_cli.evaluation.metrics import Metrics, confusion, metrics_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Result:
 
     Attributes:
         images: how many were counted.
-        scores: IoU, accuracy.
+        metrics: IoU, accuracy.
         boundary_iou: Boundary IoU of each class, 0 to 1; None for a class without any boundary.
         mean_boundary_iou: their mean over the classes that have one.
         interval: 95 % bootstrap interval of the mean IoU over images, each 0 to 1.
@@ -38,7 +38,7 @@ class Result:
     """
 
     images: int
-    scores: Scores
+    metrics: Metrics
     boundary_iou: tuple[float | None, ...]
     mean_boundary_iou: float
     interval: tuple[float, float]
@@ -135,12 +135,12 @@ class Tally:
         Raises:
             DatasetError: not one pixel was counted.
         """
-        found = scores(self.confusion)
+        found = metrics_of(self.confusion)
         edges = boundary_ious(self.boundary)
         known = [value for value in edges if value is not None]
         return Result(
             images=self.images,
-            scores=found,
+            metrics=found,
             boundary_iou=edges,
             # Never empty: a class with a pixel has a boundary.
             mean_boundary_iou=sum(known) / len(known),
@@ -156,7 +156,7 @@ def summary(result: Result, classes: Sequence[str]) -> dict[str, object]:
         result: from :meth:`Tally.result`.
         classes: the name of each label, as many as the result has.
     """
-    found = result.scores
+    found = result.metrics
     return {
         "images": result.images,
         "mean_iou": found.mean_iou,

@@ -23,26 +23,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
-from deconvnet_cli.nets.deconvnet_vgg16 import DECODER, SCORE, DeconvNet
-from deconvnet_cli.segmentation.inference import score_crops
+from deconvnet_cli.nets.layers import DecoderStage
+from deconvnet_cli.nets.registry import name_of_net, net_spec
+from deconvnet_cli.segmentation.inference import crop_logits
 from deconvnet_cli.weights.files import Weights
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A place in the decoder.
-
-    Attributes:
-        name: of the layer, as in the table of the net's module.
-        module: the submodule to listen to; one that ``nets/prepare.py`` leaves in its place.
-        entering: what goes into it is meant, not what comes out: an unpooling is a function
-            between two modules and no module itself. What comes out is taken after the ReLU.
-    """
-
-    name: str
-    module: str
-    entering: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +40,7 @@ class Activation:
         values: float32 h x w, not negative.
     """
 
-    stage: Stage
+    stage: DecoderStage
     channel: int
     channels: int
     correlation: float
@@ -76,48 +60,44 @@ class Look:
     """
 
     views: Tensor
-    stages: dict[Stage, Tensor]
+    stages: dict[DecoderStage, Tensor]
     decoder: Tensor
 
 
-def decoder_stages(net: nn.Module) -> tuple[Stage, ...]:
-    """What the decoder starts from, then each unpooling and the last deconvolution after it.
+def decoder_stages(net: nn.Module) -> tuple[DecoderStage, ...]:
+    """Return what the decoder starts from, then each unpooling and the layer that ends its block.
 
     Raises:
-        ValueError: the net has no such decoder (an error of the caller).
+        ValueError: The net has no decoder with unpooling (an error of the caller).
     """
-    if isinstance(net, DeconvNet):
-        stages = [Stage("fc6_deconv", "fc6_deconv_bn")]
-        for number, block in zip(range(len(DECODER), 0, -1), DECODER, strict=True):
-            stages.append(Stage(f"unpool{number}", block[0].name, entering=True))
-            stages.append(Stage(block[-1].name, block[-1].norm))
-        return tuple(stages)
-    if isinstance(net, DeconvNetMobile):
-        stages = [Stage("bridge", "bridge")]
-        for number in range(net.settings.pools, 0, -1):
-            stages.append(Stage(f"unpool{number}", f"decode{number}", entering=True))
-            stages.append(Stage(f"decode{number}", f"decode{number}"))
-        return tuple(stages)
-    raise ValueError(f"{type(net).__name__} has no decoder with unpooling")
+    return _walk(net)[:-1]
 
 
-def score_layer(net: nn.Module) -> Stage:
-    """The layer after the last of :func:`decoder_stages`, whose channels are the classes."""
-    name = SCORE if isinstance(net, DeconvNet) else "score"
-    return Stage(name, name)
+def logits_layer(net: nn.Module) -> DecoderStage:
+    """Return the layer after the last of :func:`decoder_stages`; its channels are the classes."""
+    return _walk(net)[-1]
+
+
+def _walk(net: nn.Module) -> tuple[DecoderStage, ...]:
+    decoder = net_spec(name_of_net(net)).decoder
+    if decoder is None:
+        raise ValueError(f"{type(net).__name__} has no decoder with unpooling")
+    return decoder(net)
 
 
 @contextmanager
-def listening(net: nn.Module) -> Iterator[dict[Stage, Tensor]]:
+def listening(net: nn.Module) -> Iterator[dict[DecoderStage, Tensor]]:
     """Inside, a forward pass leaves the activations of its first crop in the dict that is given.
 
     They are taken after the ReLU, which some nets apply outside of their modules; but for the
     scores, which have none.
     """
-    heard: dict[Stage, Tensor] = {}
-    last = score_layer(net)
+    heard: dict[DecoderStage, Tensor] = {}
+    last = logits_layer(net)
 
-    def take(stage: Stage, module: nn.Module, inputs: tuple[Tensor, ...], *output: Any) -> None:
+    def take(
+        stage: DecoderStage, module: nn.Module, inputs: tuple[Tensor, ...], *output: Any
+    ) -> None:
         values = inputs[0][0] if stage.entering else output[0][0]
         # A copy in either case: layers that follow may work in place.
         heard[stage] = (values.clone() if stage == last else values.relu()).float().cpu()
@@ -141,13 +121,13 @@ def look_again(photo: Image.Image, box: Box, weights: Weights) -> Look:
     No run keeps the activations of all its crops: those of 50 would take gigabytes.
     """
     with listening(weights.net) as heard:
-        crops = score_crops(photo, np.array([box], np.int32), weights, batch_size=1)
+        crops = crop_logits(photo, np.array([box], np.int32), weights, batch_size=1)
         views = torch.stack([scores.cpu() for _, scores in crops])
-    decoder = heard.pop(score_layer(weights.net))
+    decoder = heard.pop(logits_layer(weights.net))
     return Look(views, {stage: heard[stage] for stage in decoder_stages(weights.net)}, decoder)
 
 
-def choose_channels(stages: dict[Stage, Tensor], scores: Tensor) -> tuple[Activation, ...]:
+def choose_channels(stages: dict[DecoderStage, Tensor], scores: Tensor) -> tuple[Activation, ...]:
     """One channel of each stage by the rule of this module.
 
     Args:

@@ -19,18 +19,12 @@ from torch import Tensor
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.errors import DeviceError, UsageError
 from deconvnet_cli.explain.activations import Activation, Look, choose_channels, look_again
-from deconvnet_cli.explain.merge_observer import MergeWatch
+from deconvnet_cli.explain.merge_observer import MergeObserver
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.labels import enlarge_and_label, labels_of, mean_confidence
 from deconvnet_cli.segmentation.merge import Canvas
-from deconvnet_cli.segmentation.segment import (
-    ScoredPhoto,
-    Segmentation,
-    merge_rule,
-    refined,
-    score_photo,
-)
+from deconvnet_cli.segmentation.segment import Inferred, Segmentation, infer, merge_rule, refined
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.weights.files import Weights
@@ -83,7 +77,7 @@ class Explanation:
         growth: labels after so many boxes, of DeconvNet alone, by their number.
         boxes: in order.
         decided: int16 h x w, the box that decided each pixel's label before the CRF (see
-            ``MergeWatch.decided``); negative where none did.
+            ``MergeObserver.decided``); negative where none did.
         explained: see there.
     """
 
@@ -104,7 +98,7 @@ class Explanation:
 
     @property
     def raw(self) -> bool:
-        """Whether ``scores`` are raw scores; else they are probabilities."""
+        """Whether ``metrics_of`` are raw scores; else they are probabilities."""
         return self.rule == "max"
 
     @property
@@ -141,8 +135,8 @@ def explain(
             "use --net deconvnet or edeconvnet"
         )
     named = None if class_name is None else class_number(class_name, system.classes)
-    merge = MergeWatch()
-    scored = score_photo(photo, system, settings, merge)
+    merge = MergeObserver()
+    scored = infer(photo, system, settings, merge)
     merge.finish()
     stages = Stopwatch(dict(scored.ms))
     scores = scored.maps.merged(system.ensemble)
@@ -193,9 +187,9 @@ def commonest(labels: NDArray[np.uint8]) -> int:
 
 
 def explain_class(
-    label: int, scored: ScoredPhoto, weights: Weights, merge: MergeWatch, labels: NDArray[np.uint8]
+    label: int, scored: Inferred, weights: Weights, merge: MergeObserver, labels: NDArray[np.uint8]
 ) -> Explained:
-    """The most telling box of a class (``MergeWatch.telling``) and its way through the decoder.
+    """The most telling box of a class (``MergeObserver.telling``) and its way through the decoder.
 
     Args:
         labels: uint8 h x w, before the CRF.
@@ -226,7 +220,7 @@ def deviation(
     box: Box,
     label: int,
     decided: NDArray[np.bool_],
-    merge: MergeWatch,
+    merge: MergeObserver,
     *,
     raw: bool,
 ) -> float:

@@ -15,7 +15,7 @@ COUNTS = (1, 5, 10, 20, 50)  # boxes, of the paper's figure 6 and beyond
 NOBODY = -1
 
 
-class MergeWatch:
+class MergeObserver:
     """An observer of one run (``segmenter.Observer``).
 
     Beside the canvas it holds a float32 and an int16 of each class and pixel: what a class got at

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconvnet_cli.errors import WeightsError
-from deconvnet_cli.nets.layers import normalised, pool_with_switches, unpool
+from deconvnet_cli.nets.layers import DecoderStage, normalised, pool_with_switches, unpool
 from deconvnet_cli.nets.mobilenet_v2 import (
     BLOCKS,
     HALVING_BLOCKS,
@@ -185,3 +185,12 @@ class DeconvNetMobile(MobileNetEncoder):
     def forward(self, x: Tensor) -> Tensor:
         scores, coarse = self._parts(x)
         return scores.contiguous() + coarse  # planes: what is done with scores is done by class
+
+
+def decoder_stages(net: DeconvNetMobile) -> tuple[DecoderStage, ...]:
+    """Return what the decoder starts from, each unpooling and what follows it, the logits."""
+    stages = [DecoderStage("bridge", "bridge")]
+    for number in range(net.settings.pools, 0, -1):
+        stages.append(DecoderStage(f"unpool{number}", f"decode{number}", entering=True))
+        stages.append(DecoderStage(f"decode{number}", f"decode{number}"))
+    return (*stages, DecoderStage("score", "score"))

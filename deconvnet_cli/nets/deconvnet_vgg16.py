@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deconvnet_cli.nets.layers import BatchNorm, pool_with_switches, unpool
+from deconvnet_cli.nets.layers import BatchNorm, DecoderStage, pool_with_switches, unpool
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ DECODER = (
 )
 SCORE = "seg_score_voc"
 TRUNK = tuple(layer for block in ENCODER for layer in block)
+# The parts that VGG-16, trained on ImageNet, has weights for; BatchNorm goes with its convolution.
+PUBLISHED_PARTS = tuple(f"{name}." for layer in TRUNK for name in (layer.name, layer.norm))
 LAYERS = (*TRUNK, *FULLY_CONNECTED, *(layer for block in DECODER for layer in block))
 
 
@@ -130,7 +132,7 @@ class DeconvNet(nn.Module):
             self.add_module(layer.norm, BatchNorm(outputs))
             inputs = outputs
         self.add_module(SCORE, nn.Conv2d(inputs, settings.classes, 1))
-        # Set to nothing by prepare.py, whose layers activate themselves.
+        # Set to nothing by fusion.py, whose layers activate themselves.
         self.activate: Callable[[Tensor], Tensor] = partial(F.relu, inplace=True)
 
     def _block(self, layers: tuple[Layer, ...], x: Tensor) -> Tensor:
@@ -183,3 +185,12 @@ def initialise(net: DeconvNet, seed: int) -> None:
             module.weight.copy_(values)
             if module.bias is not None:
                 module.bias.zero_()
+
+
+def decoder_stages(net: DeconvNet) -> tuple[DecoderStage, ...]:
+    """Return what the decoder starts from, each unpooling, what ends its block, and the logits."""
+    stages = [DecoderStage("fc6_deconv", "fc6_deconv_bn")]
+    for number, block in zip(range(len(DECODER), 0, -1), DECODER, strict=True):
+        stages.append(DecoderStage(f"unpool{number}", block[0].name, entering=True))
+        stages.append(DecoderStage(block[-1].name, block[-1].norm))
+    return (*stages, DecoderStage(SCORE, SCORE))

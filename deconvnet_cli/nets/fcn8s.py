@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deconvnet_cli.nets.deconvnet_vgg16 import ENCODER, DeconvNetSettings
+from deconvnet_cli.nets.deconvnet_vgg16 import ENCODER, TRUNK, DeconvNetSettings
 
 PADDING = 100
 CROP_POOL4, CROP_POOL3, CROP_OUTPUT = 5, 9, 31
@@ -35,6 +35,10 @@ DROPOUT = 0.5
 @dataclass(frozen=True)
 class FCN8sSettings(DeconvNetSettings):
     """Widths of the net, as DeconvNet's: ``width`` is of conv1_1 .. conv5_3."""
+
+
+# The parts that VGG-16, trained on ImageNet, has weights for.
+PUBLISHED_PARTS = tuple(f"{layer.name}." for layer in TRUNK)
 
 
 def bilinear_kernel(classes: int, size: int) -> Tensor:

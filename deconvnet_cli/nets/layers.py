@@ -5,7 +5,8 @@ Layout N x C x H x W, float tensors throughout.
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -67,3 +68,28 @@ class BatchNorm(nn.BatchNorm2d):
 def normalised(layer: nn.Module, channels: int, activation: type[nn.Module]) -> nn.Sequential:
     """A convolution or deconvolution followed by BatchNorm and an activation."""
     return nn.Sequential(layer, BatchNorm(channels), activation(inplace=True))
+
+
+@dataclass(frozen=True)
+class DecoderStage:
+    """A place in a decoder, where its activations can be seen.
+
+    Attributes:
+        name: The name of the layer, as in the table at the top of the net's module.
+        module: The submodule to listen to; one that ``fusion.py`` leaves in its place.
+        entering: Whether to take what goes into the module and not what comes out: an unpooling
+            is a function between two modules and no module itself. Outputs are taken after the
+            ReLU.
+    """
+
+    name: str
+    module: str
+    entering: bool = False
+
+
+@runtime_checkable
+class HasCoarseLogits(Protocol):
+    """A net whose coarse logits have a loss of their own in training."""
+
+    def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits and the coarse logits that are a part of them, both N x C x H x W."""

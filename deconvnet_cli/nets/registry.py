@@ -1,14 +1,22 @@
-"""The nets by name, with their settings and what they take in."""
+"""The registry of nets: all that is known of each, in one entry.
+
+To add a net, write its module and add one entry here, and its name to ``choices.NET_NAMES``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from torch import nn
 
-from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.nets import deconvnet_mobilenet, deconvnet_vgg16, fcn8s, mobilenet_v2
+from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile, MobileNetSettings
+from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet, DeconvNetSettings
+from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings
+from deconvnet_cli.nets.fcn8s_mobilenet import FCN8sMobile, FCN8sMobileSettings
 from deconvnet_cli.nets.inputs import (
     FCN_INPUT,
     FCN_MOBILENET_INPUT,
@@ -16,44 +24,179 @@ from deconvnet_cli.nets.inputs import (
     VGG_INPUT,
     InputConvention,
 )
+from deconvnet_cli.nets.layers import DecoderStage
 
 MOST_CHANNELS = 65_536  # 16 times the paper's widest layer
 MOST_WIDTH = 16  # times the paper's channels
 MOST_LAYERS = 16  # of one stage of a decoder
 
 
-def _parts(name: str) -> tuple[type[Any], type[nn.Module], InputConvention]:
-    if name == "deconvnet-mobilenet":
-        from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile, MobileNetSettings
+@dataclass(frozen=True)
+class NetSpec:
+    """A net: how it is built, shown photos, started and trained.
 
-        return MobileNetSettings, DeconvNetMobile, MOBILENET_INPUT
-    if name == "deconvnet-vgg16":
-        from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet, DeconvNetSettings
+    Attributes:
+        net_class, settings_class: The module, and the frozen dataclass that it is built from.
+        input: The input convention, unless the weights have another.
+        takes_boxes: Whether the net is shown boxes of a photo; an FCN is shown the whole photo.
+        stride: The sides of an input are multiples of it, pixels.
+        least_size: The smallest side of an input, pixels.
+        whole_photos: Whether the net takes whole photos that are not square.
+        merge: How overlapping crops are merged, unless the weights say otherwise.
+        proposals: How many boxes are segmented, unless the weights say otherwise.
+        pretrained: The prefixes of the parameters that published weights bring.
+        initialise: Sets every parameter to its value before training; None keeps torch's.
+        decoder: Returns the stages of the decoder, the last one its logits; None if the net has
+            no unpooling.
+        training: Settings of a training run that are not the general defaults.
+        stages: Settings of single training stages, over those.
+        default_stage: The stage of a run that names none.
+    """
 
-        return DeconvNetSettings, DeconvNet, VGG_INPUT
-    if name == "fcn8s-mobilenet":
-        from deconvnet_cli.nets.fcn8s_mobilenet import FCN8sMobile, FCN8sMobileSettings
+    net_class: type[nn.Module]
+    settings_class: type[Any]
+    input: InputConvention
+    takes_boxes: bool
+    stride: int
+    pretrained: tuple[str, ...]
+    least_size: int = 1
+    whole_photos: bool = True
+    merge: str = "max"
+    proposals: int = 50
+    initialise: Callable[[Any, int], None] | None = None
+    decoder: Callable[[Any], tuple[DecoderStage, ...]] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    default_stage: int = 0
 
-        return FCN8sMobileSettings, FCN8sMobile, FCN_MOBILENET_INPUT
-    if name == "fcn8s":
-        from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings
 
-        return FCN8sSettings, FCN8s, FCN_INPUT
-    raise WeightsError(f"no net is called {name!r}; there are: {', '.join(NET_NAMES)}")
+# Best so far on a CPU; the figures are in the cards of the weights.
+_DECODER_ALONE = {"frozen": True, "lr": 2e-3, "crops": 24_000}
+# Plain SGD on plain crops, as both papers train: no jitter, no balance, no warm-up, no clipping.
+_PLAIN_SGD = {
+    "optimiser": "sgd",
+    "colour": 0.0,
+    "balanced": 0.0,
+    "pretrained_lr": 1.0,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+    "clip": 0.0,
+    "precision": "fp32",
+}
+NETS: dict[str, NetSpec] = {
+    "deconvnet-mobilenet": NetSpec(
+        net_class=DeconvNetMobile,
+        settings_class=MobileNetSettings,
+        input=MOBILENET_INPUT,
+        takes_boxes=True,
+        stride=16,
+        # The whole photo says most, so the best 20 boxes are enough beside it.
+        merge="context",
+        proposals=21,
+        pretrained=mobilenet_v2.PUBLISHED_PARTS,
+        decoder=deconvnet_mobilenet.decoder_stages,
+        training=_DECODER_ALONE,
+    ),
+    "deconvnet-vgg16": NetSpec(
+        net_class=DeconvNet,
+        settings_class=DeconvNetSettings,
+        input=VGG_INPUT,
+        takes_boxes=True,
+        stride=32,
+        least_size=224,
+        whole_photos=False,
+        pretrained=deconvnet_vgg16.PUBLISHED_PARTS,
+        initialise=deconvnet_vgg16.initialise,
+        decoder=deconvnet_vgg16.decoder_stages,
+        # The paper's figures (section 5.1 and the released solver files).
+        training={
+            **_PLAIN_SGD,
+            "batch": 8,
+            "accumulate": 8,
+            "size": 224,
+            "resize": 250,
+            "lr": 0.01,
+            "warmup": 0,
+            "statistics": 500,
+            "crops": 64 * 20_000,
+            "lr_step": 9_000,
+        },
+        stages={2: {"crops": 64 * 40_000, "lr_step": 10_000}},
+        default_stage=1,
+    ),
+    "fcn8s-mobilenet": NetSpec(
+        net_class=FCN8sMobile,
+        settings_class=FCN8sMobileSettings,
+        input=FCN_MOBILENET_INPUT,
+        takes_boxes=False,
+        stride=32,
+        merge="mean-probability",
+        proposals=0,
+        pretrained=mobilenet_v2.PUBLISHED_PARTS,
+        training=_DECODER_ALONE,
+    ),
+    "fcn8s": NetSpec(
+        net_class=FCN8s,
+        settings_class=FCN8sSettings,
+        input=FCN_INPUT,
+        takes_boxes=False,
+        stride=1,
+        proposals=0,
+        pretrained=fcn8s.PUBLISHED_PARTS,
+        initialise=fcn8s.initialise,
+        # Minibatch, optimiser and rate of "Fully Convolutional Networks" (CVPR 2015, section
+        # 4.3). It trains on whole photos, this on windows of them, which make batches; the rate
+        # is reached in 100 steps, since from a VGG trunk alone the loss leaps up at first.
+        training={
+            **_PLAIN_SGD,
+            "batch": 5,
+            "accumulate": 4,
+            "lr": 1e-4,
+            "warmup": 100,
+            "statistics": 0,
+            "crops": 20 * 20_000,
+            "lr_step": 20_000,
+        },
+    ),
+}
+
+
+def net_spec(name: str) -> NetSpec:
+    """Return all that is known of a net.
+
+    Raises:
+        WeightsError: No net has this name.
+    """
+    if name not in NETS:
+        raise WeightsError(f"no net is called {name!r}; there are: {', '.join(NETS)}")
+    return NETS[name]
+
+
+def name_of_net(net: nn.Module) -> str:
+    """Return the name of a net that :func:`build_net` built.
+
+    Raises:
+        ValueError: The module is no such net (an error of the caller).
+    """
+    for name, spec in NETS.items():
+        if type(net) is spec.net_class:
+            return name
+    raise ValueError(f"{type(net).__name__} is not in the registry")
 
 
 def build_net(name: str, settings: dict[str, Any] | None = None) -> nn.Module:
-    """A net with fresh weights (on the current default device; use ``meta`` to load into it).
+    """Build a net with fresh weights on the current default device (``meta`` to load into it).
 
     Args:
-        name: one of ``choices.NET_NAMES``.
-        settings: fields of the net's settings that are not the default's.
+        name: One of ``choices.NET_NAMES``.
+        settings: The settings of the net that differ from the defaults.
 
     Raises:
-        WeightsError: unknown name, a setting that this net does not have, or a value of another
-            kind or out of bounds.
+        WeightsError: The name is unknown, the net has no such setting, or a value is of another
+            type or out of bounds.
     """
-    settings_class, net_class, _ = _parts(name)
+    spec = net_spec(name)
+    settings_class, net_class = spec.settings_class, spec.net_class
     given = settings or {}
     known = {field.name: field.default for field in fields(settings_class)}
     unknown = set(given) - set(known)
@@ -67,12 +210,12 @@ def build_net(name: str, settings: dict[str, Any] | None = None) -> nn.Module:
 
 
 def _like(value: Any, default: Any) -> Any:
-    """A value of a setting as the kind its default has; lists become tuples.
+    """Return a value of a setting with the type of its default; lists become tuples.
 
-    It is bounded, so that what a file says cannot ask for a net that no machine can hold.
+    Values are bounded, so that no file can ask for a net that no machine can hold.
 
     Raises:
-        ValueError: another kind, or out of bounds.
+        ValueError: The value has another type or is out of bounds.
     """
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_LAYERS:
@@ -88,11 +231,15 @@ def _like(value: Any, default: Any) -> Any:
 
 
 def default_input(name: str) -> InputConvention:
-    """What the net of this name takes in unless its weights say otherwise."""
-    return _parts(name)[2]
+    """Return the input convention of a net, unless its weights have another.
+
+    Raises:
+        WeightsError: No net has this name.
+    """
+    return net_spec(name).input
 
 
 def net_settings(net: nn.Module) -> dict[str, Any]:
-    """The settings a net was built with, as plain values."""
+    """Return the settings that a net was built with, as plain values."""
     settings: dict[str, Any] = asdict(net.settings)  # type: ignore[call-overload]
     return settings

@@ -24,7 +24,7 @@ def coco(
 
     Category ids are the labels: 1 to 20 in VOC's order. Semantic segmentation does not part
     objects that touch: two people side by side are one annotation. Arguments and errors as of
-    :func:`deconvnet_cli.outputs.polygons.geojson`; ``score`` is there if ``probabilities`` are.
+    :func:`deconvnet_cli.outputs.polygons.geojson`; ``logits_of`` is there if ``probabilities`` are.
     """
     height, width = labels.shape
     chosen = chosen_labels(only, classes)

@@ -20,7 +20,7 @@ from deconvnet_cli.weights.files import Weights
 Cutter = Callable[[Box, int, int], Tensor]
 
 
-def score(crops: Tensor, weights: Weights) -> Tensor:
+def logits_of(crops: Tensor, weights: Weights) -> Tensor:
     """Raw scores float32 N x C x H x W of crops N x 3 x H x W, RGB, 0 to 255.
 
     Computed where the net is, in the precision and the layout that it has; they come to where
@@ -58,7 +58,9 @@ def on_device(photo: Image.Image, device: torch.device) -> Tensor:
     return pixels.to(device, non_blocking=True)
 
 
-def score_whole(photo: Image.Image, weights: Weights, cut_out: Cutter | None = None) -> Tensor:
+def whole_photo_logits(
+    photo: Image.Image, weights: Weights, cut_out: Cutter | None = None
+) -> Tensor:
     """Raw scores of the whole photo in its own shape, float32 V x C x h x w at the input's size.
 
     V is 2 where the photo is scaled (``InputConvention.whole``): the second are those of its
@@ -69,15 +71,15 @@ def score_whole(photo: Image.Image, weights: Weights, cut_out: Cutter | None = N
     """
     convention = weights.card.input
     if not convention.whole:
-        return score(on_device(photo, weights.device).permute(2, 0, 1)[None], weights)
+        return logits_of(on_device(photo, weights.device).permute(2, 0, 1)[None], weights)
     whole = (0, 0, *photo.size)
     cut_out = cut_out or cutter(photo, weights.device)
     crop = cut_out(whole, *convention.whole_size(*photo.size))
-    scores, mirrored = score(torch.stack((crop, crop.flip(2))), weights)
+    scores, mirrored = logits_of(torch.stack((crop, crop.flip(2))), weights)
     return torch.stack((scores, mirrored.flip(2)))
 
 
-def score_crops(
+def crop_logits(
     photo: Image.Image,
     boxes: NDArray[np.int32],
     weights: Weights,
@@ -86,16 +88,16 @@ def score_crops(
     """Each box with the raw scores of its crop, float32 C x h x w, in order.
 
     Crops are square, but for the whole photo where the weights want it in its own shape: it then
-    comes twice (see :func:`score_whole`).
+    comes twice (see :func:`whole_photo_logits`).
     """
     convention = weights.card.input
     rest: list[Box] = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]
     whole = (0, 0, *photo.size)
     cut_out = cutter(photo, weights.device)
     if convention.whole and rest and rest[0] == whole:
-        yield from ((whole, view) for view in score_whole(photo, weights, cut_out))
+        yield from ((whole, view) for view in whole_photo_logits(photo, weights, cut_out))
         rest = rest[1:]
     for start in range(0, len(rest), batch_size):
         batch = rest[start : start + batch_size]
         crops = torch.stack([cut_out(box, convention.size, convention.size) for box in batch])
-        yield from zip(batch, score(crops, weights), strict=True)
+        yield from zip(batch, logits_of(crops, weights), strict=True)

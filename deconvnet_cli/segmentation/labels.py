@@ -62,7 +62,7 @@ def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uin
 def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> dict[int, float]:
     """Label -> mean probability of the label over the pixels it has in a map C x H x W.
 
-    Only the probability of the label that wins is computed, as ``Maps.probabilities`` would.
+    Only the probability of the label that wins is computed, as ``ScoreMaps.probabilities`` would.
 
     Args:
         labels: of that map, to save looking for them; in another size they are looked for.

@@ -32,7 +32,7 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
-class Maps:
+class ScoreMaps:
     """Merged maps of one photo, float32 C x H x W each, on the device where they were merged.
 
     Attributes:
@@ -45,10 +45,10 @@ class Maps:
     fcn: Tensor | None
     raw: bool
 
-    def cpu(self) -> Maps:
+    def cpu(self) -> ScoreMaps:
         """The same on the CPU."""
         deconvnet = None if self.deconvnet is None else self.deconvnet.cpu()
-        return Maps(deconvnet, None if self.fcn is None else self.fcn.cpu(), self.raw)
+        return ScoreMaps(deconvnet, None if self.fcn is None else self.fcn.cpu(), self.raw)
 
     def merged(self, ensemble: Ensemble = Ensemble()) -> Tensor:
         """One map of all there is, C x H x W; the label of a pixel is its greatest score."""

@@ -14,11 +14,11 @@ from torch import Tensor
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
-from deconvnet_cli.segmentation.inference import score_crops, score_whole
+from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
 from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence, winners
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.proposals import propose
-from deconvnet_cli.segmentation.score_maps import Ensemble, Maps, whole_map
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
 from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.weights.files import Weights
@@ -54,7 +54,7 @@ class Segmentation:
     ms: dict[str, float] = field(default_factory=dict)
     confidence: dict[int, float] = field(default_factory=dict)
     boxes: NDArray[np.int32] = field(default_factory=no_boxes)
-    maps: Maps = Maps(None, None, raw=False)
+    maps: ScoreMaps = ScoreMaps(None, None, raw=False)
 
     def probabilities(self) -> NDArray[np.float32]:
         """Of the classes, float32 C x h x w in the size that was worked on; they add up to 1."""
@@ -72,7 +72,7 @@ def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class ScoredPhoto:
+class Inferred:
     """A photo with what the nets say of it, before it is labelled.
 
     Attributes:
@@ -84,20 +84,20 @@ class ScoredPhoto:
     """
 
     photo: Image.Image
-    maps: Maps
+    maps: ScoreMaps
     proposals: int
     ms: dict[str, float]
     boxes: NDArray[np.int32] = field(default_factory=no_boxes)
 
 
 @torch.inference_mode()
-def score_photo(
+def infer(
     photo: Image.Image,
     system: System,
     settings: SegmentSettings,
     observe: Observer | None = None,
     boxes: NDArray[np.int32] | None = None,
-) -> ScoredPhoto:
+) -> Inferred:
     """Run the nets on one photo.
 
     Args:
@@ -126,9 +126,9 @@ def score_photo(
             deconvnet = canvas.scores()
     if system.fcn is not None:
         with watch.timed("fcn"):
-            views = score_whole(work, system.fcn)
+            views = whole_photo_logits(work, system.fcn)
             fcn = whole_map(views, work.height, work.width, raw=rule == "max")
-    return ScoredPhoto(work, Maps(deconvnet, fcn, rule == "max"), count, watch.ms, found[:count])
+    return Inferred(work, ScoreMaps(deconvnet, fcn, rule == "max"), count, watch.ms, found[:count])
 
 
 def merge_crops(
@@ -148,7 +148,7 @@ def merge_crops(
     last: Box | None = None
     before: Tensor | None = None
     batch_size = CHECK_EVERY if settings.until_settled else settings.batch_size
-    for box, scores in score_crops(photo, boxes, weights, batch_size):
+    for box, scores in crop_logits(photo, boxes, weights, batch_size):
         merged = canvas.add(scores, box)
         count += box != last  # the mirror image of the whole photo is the same box once more
         last = box
@@ -175,7 +175,7 @@ def merge_rule(system: System, settings: SegmentSettings) -> str:
 
 
 def label_photo(
-    scored: ScoredPhoto, width: int, height: int, ensemble: Ensemble, crf: CrfSettings | None
+    scored: Inferred, width: int, height: int, ensemble: Ensemble, crf: CrfSettings | None
 ) -> Segmentation:
     """Labels, height x width, of a photo that is scored; ``crf`` refines them first.
 
@@ -192,23 +192,21 @@ def label_photo(
         labels = enlarge_and_label(merged, width, height)
         raw = scored.maps.raw and crf is None
         confidence = mean_confidence(merged, labels, raw=raw)
-    maps = Maps(merged, None, raw=raw)
+    maps = ScoreMaps(merged, None, raw=raw)
     return Segmentation(labels, scored.proposals, watch.ms, confidence, scored.boxes, maps)
 
 
 def segment(photo: Image.Image, system: System, settings: SegmentSettings) -> Segmentation:
-    """Segment one photo: :func:`score_photo`, then :func:`label_photo`.
+    """Segment one photo: :func:`infer`, then :func:`label_photo`.
 
     Raises:
         DependencyError: OpenCV without ximgproc; or the CRF of pydensecrf is wanted and missing.
     """
-    scored = score_photo(photo, system, settings)
+    scored = infer(photo, system, settings)
     return label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf)
 
 
-def refined(
-    scored: ScoredPhoto, ensemble: Ensemble, settings: CrfSettings = CrfSettings()
-) -> Tensor:
+def refined(scored: Inferred, ensemble: Ensemble, settings: CrfSettings = CrfSettings()) -> Tensor:
     """The map of all there is after the dense CRF, float32 C x H x W probabilities."""
     maps = scored.maps.probabilities(ensemble)
     found = refine(np.asarray(scored.photo), maps.cpu().numpy(), settings, maps.device)

@@ -22,8 +22,8 @@ from deconvnet_cli.data.decoding import MAX_PIXELS
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY
-from deconvnet_cli.segmentation.score_maps import Ensemble, Maps
-from deconvnet_cli.segmentation.segment import ScoredPhoto, working_copy
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
+from deconvnet_cli.segmentation.segment import Inferred, working_copy
 from deconvnet_cli.segmentation.system import ensemble_of
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.hashing import file_sha256
@@ -49,7 +49,7 @@ class Stored:
         settings: what made the scores.
     """
 
-    maps: Maps
+    maps: ScoreMaps
     photo: Path
     width: int
     height: int
@@ -64,7 +64,7 @@ class Stored:
 
 def write_scores(
     path: Path,
-    scored: ScoredPhoto,
+    scored: Inferred,
     photo: Path,
     size: tuple[int, int],
     settings: Mapping[str, Any],
@@ -127,7 +127,7 @@ def read_scores(path: Path) -> Stored:
         check_arrays(list(arrays.values()))
         maps = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
         stored = Stored(
-            maps=Maps(maps.get("deconvnet"), maps.get("fcn"), bool(about["raw"])),
+            maps=ScoreMaps(maps.get("deconvnet"), maps.get("fcn"), bool(about["raw"])),
             photo=Path(about["photo"]),
             width=int(about["width"]),
             height=int(about["height"]),
@@ -162,7 +162,7 @@ def check_arrays(arrays: Sequence[NDArray[Any]]) -> None:
 
 def scored_again(
     stored: Stored, photo: Path | None = None, *, max_pixels: int = MAX_PIXELS
-) -> ScoredPhoto:
+) -> Inferred:
     """Stored scores with their photo, as a run of the nets gives them.
 
     Args:
@@ -182,4 +182,4 @@ def scored_again(
     work = working_copy(image, max(width, height))
     if work.size != (width, height) or image.size != (stored.width, stored.height):
         raise DatasetError(f"{path}: its stored scores are of another size; score it again")
-    return ScoredPhoto(work, stored.maps, stored.proposals, {})
+    return Inferred(work, stored.maps, stored.proposals, {})

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deconvnet_cli.choices import DEFAULT, ENSEMBLES, FCN_DEFAULT, FCN_NAMES
+from deconvnet_cli.choices import DEFAULT, ENSEMBLES, FCN_DEFAULT
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.fusion import fused
+from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.runtime.devices import CPU, DTYPES, merge_device
 from deconvnet_cli.segmentation.score_maps import Ensemble
 from deconvnet_cli.weights.files import Weights, load
@@ -81,7 +82,7 @@ def ready(weights: Weights | None, device: torch.device, precision: str) -> Weig
 
 def alone(weights: Weights) -> System:
     """One net without another, by what its card says it is."""
-    if weights.card.net in FCN_NAMES:
+    if not net_spec(weights.card.net).takes_boxes:
         return System(None, weights)
     return System(weights)
 
@@ -154,7 +155,7 @@ def load_kind(name_or_path: str, *, fcn: bool) -> Weights:
         UsageError: they are of the other kind.
     """
     weights = load(name_or_path)
-    if (weights.card.net in FCN_NAMES) != fcn:
+    if net_spec(weights.card.net).takes_boxes == fcn:
         wanted = "--fcn-weights wants FCN-8s" if fcn else "--weights wants a DeconvNet here"
         raise UsageError(f"{name_or_path}: weights of {weights.card.net}; {wanted}")
     return weights

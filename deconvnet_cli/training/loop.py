@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.nets.mobilenet_v2 import PUBLISHED_PARTS
+from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.training.distributed import (
     any_of,
     rank,
@@ -74,25 +74,27 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
 
 def begin_training(net: nn.Module, settings: TrainSettings) -> None:
     """The net in train mode, but for what the settings leave as it is."""
+    parts = net_spec(settings.net).pretrained
     net.train()
     for name, module in net.named_modules():
-        pretrained = f"{name}.".startswith(PUBLISHED_PARTS)
+        pretrained = f"{name}.".startswith(parts)
         kept = settings.keep_statistics and isinstance(module, nn.BatchNorm2d)
         if pretrained and (settings.frozen or kept):
             module.eval()
     if settings.frozen:
         for name, parameter in net.named_parameters():
-            if name.startswith(PUBLISHED_PARTS):
+            if name.startswith(parts):
                 parameter.requires_grad_(False)
 
 
 def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
     """Groups by learning rate and weight decay: pretrained or fresh weights, with or without
     decay. With SGD what has no decay learns at twice the rate, as biases do in the paper."""
+    parts = net_spec(settings.net).pretrained
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            key = name.startswith(PUBLISHED_PARTS), parameter.ndim > 1
+            key = name.startswith(parts), parameter.ndim > 1
             groups.setdefault(key, []).append(parameter)
     undecayed = 2.0 if settings.optimiser == "sgd" else 1.0
     return [

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconvnet_cli.data.voc import IGNORE
-from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
+from deconvnet_cli.nets.layers import HasCoarseLogits
 from deconvnet_cli.training.distributed import summed, world_size
 from deconvnet_cli.training.settings import TrainSettings
 
@@ -64,7 +64,7 @@ class Objective(nn.Module):
 
         bf16 = self.settings.precision == "bf16"
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
-            if not isinstance(self.net, DeconvNetMobile):
+            if not isinstance(self.net, HasCoarseLogits):
                 return entropy(self.net(inputs))
             scores, coarse = self.net.forward_with_coarse(inputs)
             loss = entropy(scores)

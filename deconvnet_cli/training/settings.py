@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.storage.files import read_whole
 
 if sys.version_info >= (3, 11):
@@ -106,65 +107,16 @@ class TrainSettings:
         return self.crops // (self.batch * self.accumulate)
 
 
-def paper_settings(stage: int) -> TrainSettings:
-    """The paper's figures for ``deconvnet-vgg16`` (section 5.1 and the released solver files)."""
-    return TrainSettings(
-        net="deconvnet-vgg16",
-        stage=stage,
-        crops=64 * (40_000 if stage == 2 else 20_000),
-        batch=8,
-        accumulate=8,
-        size=224,
-        resize=250,
-        colour=0.0,
-        balanced=0.0,
-        optimiser="sgd",
-        lr=0.01,
-        pretrained_lr=1.0,
-        weight_decay=5e-4,
-        schedule="step",
-        lr_step=10_000 if stage == 2 else 9_000,
-        warmup=0,
-        clip=0.0,
-        precision="fp32",
-        statistics=500,
-    )
+def default_settings(net: str, stage: int | None = None) -> TrainSettings:
+    """Return what a run of this net and stage does unless it is told otherwise.
 
-
-def fcn8s_settings() -> TrainSettings:
-    """Minibatch, optimiser and rate of "Fully Convolutional Networks" (CVPR 2015, section 4.3).
-
-    Where that trains on whole photos, ours are windows of them, so that they make batches; and
-    the rate is reached in 100 steps, for from a VGG trunk alone the loss leaps up at first.
+    Args:
+        net: One of ``choices.NET_NAMES``.
+        stage: 0, 1 or 2; None takes the net's own.
     """
-    return TrainSettings(
-        net="fcn8s",
-        crops=20 * 20_000,
-        batch=5,
-        accumulate=4,
-        colour=0.0,
-        balanced=0.0,
-        optimiser="sgd",
-        lr=1e-4,
-        pretrained_lr=1.0,
-        weight_decay=5e-4,
-        schedule="step",
-        lr_step=20_000,
-        warmup=100,
-        clip=0.0,
-        precision="fp32",
-        statistics=0,
-    )
-
-
-def default_settings(net: str, stage: int | None) -> TrainSettings:
-    """What a run of this net and stage (None: the net's own) does unless it is told otherwise."""
-    if net == "deconvnet-vgg16":
-        return paper_settings(stage or 1)
-    if net == "fcn8s":
-        return fcn8s_settings()
-    # Best so far on a CPU; the figures are in the cards of the weights.
-    return TrainSettings(net=net, stage=stage or 0, frozen=True, lr=2e-3, crops=24_000)
+    spec = net_spec(net)
+    chosen = spec.default_stage if stage is None else stage
+    return TrainSettings(net=net, stage=chosen, **{**spec.training, **spec.stages.get(chosen, {})})
 
 
 def changed(settings: TrainSettings, values: dict[str, Any], source: str) -> TrainSettings:

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from deconvnet_cli.errors import DependencyError, UsageError, WeightsError
-from deconvnet_cli.nets import deconvnet_vgg16, fcn8s
 from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNet
 from deconvnet_cli.nets.fcn8s import FCN8s
 from deconvnet_cli.nets.mobilenet_v2 import MobileNetEncoder
-from deconvnet_cli.nets.registry import build_net
+from deconvnet_cli.nets.registry import build_net, net_spec
 from deconvnet_cli.training.batchnorm import start_from_folded
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.weights.files import check_values, load, read_tensors
@@ -61,9 +60,10 @@ def net_at_start(
     net = build_net(settings.net, json.loads(settings.net_settings))
     if begun:
         return net
+    initialise = net_spec(settings.net).initialise
+    if initialise is not None:
+        initialise(net, settings.seed)
     if isinstance(net, DeconvNet | FCN8s):
-        family = deconvnet_vgg16 if isinstance(net, DeconvNet) else fcn8s
-        family.initialise(net, settings.seed)
         if init is not None:
             load_trunk(net, from_torchvision(net) if init == TORCHVISION else trunk_of(Path(init)))
     elif init is not None:

@@ -7,7 +7,7 @@ from torch import nn
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import read_mask
 from deconvnet_cli.data.voc import VocTree
-from deconvnet_cli.evaluation.metrics import confusion, scores
+from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -38,4 +38,4 @@ def validate(
         )
         for photo in names
     )
-    return round(scores(total).mean_iou, 4)  # type: ignore[arg-type]
+    return round(metrics_of(total).mean_iou, 4)  # type: ignore[arg-type]

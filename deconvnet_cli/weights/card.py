@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from deconvnet_cli.choices import FCN_NAMES, MERGES, NET_NAMES
+from deconvnet_cli.choices import MERGES, NET_NAMES
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.nets.registry import default_input
+from deconvnet_cli.nets.registry import net_spec
 
 METADATA_KEY = "deconvnet"
 
@@ -50,15 +50,14 @@ class Card:
 
 
 def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
-    """A card for a net of this name with its usual input convention and rule of merging."""
-    given = {"net": name, "settings": settings, "input": default_input(name), **about}
-    if name in FCN_NAMES:
-        kind = "mean-probability" if default_input(name).whole else "max"
-        given = {"merge": kind, "proposals": 0, **given}
-    elif default_input(name).whole:
-        # The whole photo says most, so the best 20 boxes are enough beside it.
-        given = {"merge": "context", "proposals": 21, **given}
-    return Card(**given)
+    """Return a card for a net, with its usual input convention, merge rule and proposals.
+
+    Args:
+        about: Other fields of the card, which take the place of the usual ones.
+    """
+    spec = net_spec(name)
+    usual = {"input": spec.input, "merge": spec.merge, "proposals": spec.proposals}
+    return Card(net=name, settings=settings, **{**usual, **about})
 
 
 KINDS: dict[str, type] = {
@@ -86,9 +85,6 @@ MOST_CLASSES = 255  # labels are bytes
 MOST_PROPOSALS = 100_000
 MOST_SIDE = 4096  # pixels of what a net is shown at once; the whole photo is 640 or less
 LARGEST_NUMBER = 1e6  # of a mean or scale
-# Sides of the input are multiples of it; a deconvnet-vgg16 also has a smallest one.
-STRIDES = {"deconvnet-mobilenet": 16, "deconvnet-vgg16": 32, "fcn8s-mobilenet": 32, "fcn8s": 1}
-VGG_LEAST = 224
 
 
 def check_card(card: Any) -> None:
@@ -105,7 +101,7 @@ def check_card(card: Any) -> None:
         raise ValueError(f"no net is called {card['net']!r}; there are: {', '.join(NET_NAMES)}")
     if card["merge"] not in MERGES:
         raise ValueError(f"unknown merge {card['merge']!r}; known: {', '.join(MERGES)}")
-    least = 0 if card["net"] in FCN_NAMES else 1
+    least = 1 if net_spec(card["net"]).takes_boxes else 0
     if not least <= card.get("proposals", least) <= MOST_PROPOSALS:
         raise ValueError(f"proposals is {card['proposals']}; {least} to {MOST_PROPOSALS}")
     check_classes(card["classes"], card["settings"].get("classes", len(CLASSES)))
@@ -144,10 +140,13 @@ def check_input(net: str, settings: dict[str, Any], given: dict[str, Any]) -> No
     # False for what is not a number at all, too.
     if len(mean) != 3 or len(plain) != 4 or not all(abs(n) <= LARGEST_NUMBER for n in plain):
         raise ValueError("mean and scale are not 3 numbers and one")
-    stride = 32 if settings.get("pools") == 5 else STRIDES[net]
+    spec = net_spec(net)
+    stride = 32 if settings.get("pools") == 5 else spec.stride
     size, whole, cell = given.get("size", 224), given.get("whole", 0), given.get("cell", 16)
-    if net == "deconvnet-vgg16" and (whole or size < VGG_LEAST):
-        raise ValueError(f"{net} is shown crops of {VGG_LEAST} pixels or more, and no whole photo")
+    if size < spec.least_size:
+        raise ValueError(f"{net} is shown crops of {spec.least_size} pixels or more")
+    if whole and not spec.whole_photos:
+        raise ValueError(f"{net} is shown crops, and no whole photo in its own shape")
     if not 1 <= size <= MOST_SIDE or size % stride:
         raise ValueError(f"size is {size}; a multiple of {stride} up to {MOST_SIDE}")
     if not 0 <= whole <= MOST_SIDE or not 1 <= cell <= MOST_SIDE or (whole and cell % stride):

@@ -67,7 +67,7 @@ def test_a_failure_inside_the_net_does_not_stop_the_others_either(
     work = begin(spec, fingerprint_of(*spec.load()))
     job = Job(folder / "a.jpg", tmp_path / "a.png")
     with monkeypatch.context() as patch:
-        patch.setattr("deconvnet_cli.batch.photo.score_photo", fail)
+        patch.setattr("deconvnet_cli.batch.photo.infer", fail)
         entry = work(job)
     assert (entry.status, entry.error) == (
         "failed",

@@ -96,7 +96,7 @@ def options(lively_weights):
 @pytest.fixture(scope="module")
 def local_run(photos, options):
     """The output folder of local workers."""
-    from conftest import run_cli
+    from helpers.command_line import run_cli
 
     out = photos.with_name("local")
     result = run_cli("batch", photos, "-o", out, *options, "--workers", 2, "--quiet")

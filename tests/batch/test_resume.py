@@ -21,7 +21,7 @@ from deconvnet_cli.weights.files import store
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_weights):
     """Four photos done, with scores, and one that has failed; no test may change them."""
-    from conftest import run_cli
+    from helpers.command_line import run_cli
 
     place = tmp_path_factory.mktemp("finished")
     small_photos(place / "photos", 4)

@@ -93,7 +93,7 @@ def test_shards_give_the_bytes_of_one_run(
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory, voc, lively_weights):
     """The same photos in one run."""
-    from conftest import run_cli
+    from helpers.command_line import run_cli
 
     out = tmp_path_factory.mktemp("whole") / "out"
     options = ("--weights", lively_weights, "--proposals", 2, "--workers", 1, "--quiet")

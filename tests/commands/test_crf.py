@@ -17,10 +17,10 @@ from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import palette
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.evaluation.crf_search import combinations, settings_of
-from deconvnet_cli.evaluation.metrics import confusion, scores
+from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.segmentation.crf.refine import refine
-from deconvnet_cli.segmentation.score_maps import Maps
-from deconvnet_cli.segmentation.segment import ScoredPhoto
+from deconvnet_cli.segmentation.score_maps import ScoreMaps
+from deconvnet_cli.segmentation.segment import Inferred
 from deconvnet_cli.segmentation.settings import CrfSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 
@@ -39,8 +39,8 @@ def store(photo: Path, target: Path, fcn: bool = True) -> Path:
     image = Image.new("RGB", (30, 20), "red")
     image.save(photo)
     torch.manual_seed(0)
-    maps = Maps(torch.randn(21, 20, 30), torch.randn(21, 20, 30) if fcn else None, raw=True)
-    write_scores(target, ScoredPhoto(image, maps, 1, {}), photo, (30, 20), {})
+    maps = ScoreMaps(torch.randn(21, 20, 30), torch.randn(21, 20, 30) if fcn else None, raw=True)
+    write_scores(target, Inferred(image, maps, 1, {}), photo, (30, 20), {})
     return target
 
 
@@ -172,7 +172,7 @@ def test_a_figure_is_that_of_the_labels(deconvnet, voc, kept, tmp_path):
     for name in NAMES:
         truth = labels_of(voc / "SegmentationClass" / f"{name}.png")
         total += confusion(truth, labels_of(tmp_path / f"{name}.png"))
-    assert found["iterations = 3"] == scores(total).mean_iou
+    assert found["iterations = 3"] == metrics_of(total).mean_iou
 
 
 def test_the_ensemble_of_a_sweep(deconvnet, voc, kept):
@@ -206,7 +206,7 @@ def test_a_sweep_over_a_folder_above(deconvnet, voc, kept, tmp_path):
 
 
 def tree_of(root: Path, *names: str) -> Path:
-    """A VOC tree with masks for red photos, and their scores in ``scores/`` beside it."""
+    """A VOC tree with masks for red photos, and their scores in ``metrics_of/`` beside it."""
     for name in names:
         mask = root / "SegmentationClass" / f"{name}.png"
         mask.parent.mkdir(parents=True, exist_ok=True)

@@ -22,13 +22,13 @@ from deconvnet_cli.commands.shared import evaluation_tables
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import CLASSES
-from deconvnet_cli.evaluation.metrics import Scores
+from deconvnet_cli.evaluation.metrics import Metrics
 from deconvnet_cli.evaluation.paper_table import label_rows, part
 from deconvnet_cli.evaluation.scoreboard import TABLE
 from deconvnet_cli.reporting import console
 from deconvnet_cli.segmentation import segment
 from deconvnet_cli.segmentation.score_maps import Ensemble
-from deconvnet_cli.segmentation.segment import ScoredPhoto
+from deconvnet_cli.segmentation.segment import Inferred
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, scored_again, write_scores
 from deconvnet_cli.segmentation.system import choose_system
@@ -205,7 +205,7 @@ def test_a_table_without_pydensecrf_fails_before_the_first_photo(
     evaluate, both, kept, monkeypatch, source
 ):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
-    monkeypatch.setattr(segment, "score_photo", lambda *_: pytest.fail("a photo was scored"))
+    monkeypatch.setattr(segment, "infer", lambda *_: pytest.fail("a photo was scored"))
     options = both if source == "nets" else ("--scores", kept)
     one_error_line(evaluate("--table", "--crf-backend", "pydensecrf", *options), 1, "pip install")
     if source == "scores":
@@ -253,7 +253,7 @@ def test_what_is_absent_is_said_in_every_way(monkeypatch):
     none = (None,) * 20
     found = SimpleNamespace(
         images=1,
-        scores=Scores(1.0, (1.0, *none), 1.0, 1, 1.0, 1.0),
+        scores=Metrics(1.0, (1.0, *none), 1.0, 1, 1.0, 1.0),
         boundary_iou=(0.5, *none),
         mean_boundary_iou=0.5,
         interval=(1.0, 1.0),
@@ -280,7 +280,7 @@ def test_stored_scores_are_the_run_up_to_half_precision(evaluate, voc, both, kep
     rows = [row for row in TABLE if not row.crf]
     for name in NAMES:
         photo = read_photo(voc / "JPEGImages" / f"{name}.jpg")
-        direct = segment.score_photo(photo, system, SegmentSettings(proposals=count))
+        direct = segment.infer(photo, system, SegmentSettings(proposals=count))
         stored = scored_again(read_scores(kept / f"{name}.npz"))
         one, other = (
             label_rows(each, rows, *photo.size, system.ensemble) for each in (direct, stored)
@@ -306,7 +306,7 @@ def rewritten(kept: Path, folder: Path, system: str | None = None, **settings) -
         about = {**found.settings, **settings}
         if settings.get("ensemble", ...) is None:
             del about["ensemble"]
-        scored = ScoredPhoto(read_photo(found.photo), maps, found.proposals, {})
+        scored = Inferred(read_photo(found.photo), maps, found.proposals, {})
         size = found.width, found.height
         write_scores(folder / f"{name}.npz", scored, found.photo, size, about)
     return folder
@@ -361,7 +361,7 @@ def test_stored_scores_of_another_photo_of_this_name(evaluate, kept, tmp_path):
     photo = tmp_path / "p0.jpg"
     Image.new("RGB", (60, 40), "red").save(photo)
     found = read_scores(kept / "p0.npz")
-    scored = ScoredPhoto(read_photo(photo), found.maps, 4, {})
+    scored = Inferred(read_photo(photo), found.maps, 4, {})
     write_scores(folder / "p0.npz", scored, photo, (60, 40), {})
     one_error_line(evaluate("--scores", folder), 1, "p0.jpg: not the photo that was scored")
 

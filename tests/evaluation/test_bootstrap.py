@@ -20,7 +20,7 @@ from deconvnet_cli.evaluation.bootstrap import (
     packed,
     unpacked,
 )
-from deconvnet_cli.evaluation.metrics import scores
+from deconvnet_cli.evaluation.metrics import metrics_of
 
 Counts = NDArray[np.int64]
 CLASSES = 4
@@ -52,7 +52,7 @@ def ordinary(counts: Counts, replicates: int = 1000) -> list[float]:
     """Mean IoU of as many images, drawn with replacement, for each replicate."""
     rng = np.random.default_rng(5)
     draws = rng.integers(0, len(counts), (replicates, len(counts)))
-    return [scores(counts[draw].sum(axis=0)).mean_iou for draw in draws]
+    return [metrics_of(counts[draw].sum(axis=0)).mean_iou for draw in draws]
 
 
 def test_interval_is_that_of_the_ordinary_bootstrap() -> None:
@@ -60,7 +60,7 @@ def test_interval_is_that_of_the_ordinary_bootstrap() -> None:
     low, high = interval(mean_ious(poisson(counts)))
     expected_low, expected_high = np.percentile(ordinary(counts), [2.5, 97.5])
     width = expected_high - expected_low
-    assert low < scores(counts.sum(axis=0)).mean_iou < high
+    assert low < metrics_of(counts.sum(axis=0)).mean_iou < high
     assert abs(low - expected_low) < 0.15 * width
     assert abs(high - expected_high) < 0.15 * width
 
@@ -91,7 +91,7 @@ def test_a_replicate_is_the_weighted_sum() -> None:
     values = mean_ious(poisson(counts, 50, seed=3))
     for replicate in range(50):
         total = (weights[:, replicate, None, None] * counts).sum(axis=0)
-        assert values[replicate] == pytest.approx(scores(total).mean_iou)
+        assert values[replicate] == pytest.approx(metrics_of(total).mean_iou)
 
 
 def test_contribution_by_hand() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.metrics import confusion, image_iou, scores
+from deconvnet_cli.evaluation.metrics import confusion, image_iou, metrics_of
 
 
 def labels(rows: list[list[int]]) -> np.ndarray:
@@ -28,7 +28,7 @@ def test_confusion_by_hand() -> None:
 
 
 def test_scores_by_hand() -> None:
-    result = scores(confusion(TRUTH, PREDICTION, classes=4))
+    result = metrics_of(confusion(TRUTH, PREDICTION, classes=4))
     # 0: 1 of 2; 1: 2 of 4; 2: predicted once, not in the truth: 0; 3: nowhere, left out.
     assert result.iou == (0.5, 0.5, 0.0, None)
     assert result.averaged == 3
@@ -48,14 +48,14 @@ def test_image_iou_by_hand() -> None:
 
 def test_class_absent_from_both_is_left_out() -> None:
     same = labels([[0, 5], [5, 0]])
-    result = scores(confusion(same, same))
+    result = metrics_of(confusion(same, same))
     assert result.mean_iou == 1.0
     assert result.averaged == 2
     assert [index for index, value in enumerate(result.iou) if value is not None] == [0, 5]
 
 
 def test_missed_class_counts_as_zero() -> None:
-    result = scores(confusion(labels([[0, 7]]), labels([[0, 0]])))
+    result = metrics_of(confusion(labels([[0, 7]]), labels([[0, 0]])))
     assert result.iou[7] == 0.0
     assert result.mean_iou == pytest.approx(0.25)
 
@@ -71,7 +71,9 @@ def test_matches_torchmetrics_on_random_maps() -> None:
     ).astype(np.uint8)
     truth[generator.random(truth.shape) < 0.1] = 255
     prediction[prediction == 255] = 0
-    ours = scores(np.sum([confusion(t, p) for t, p in zip(truth, prediction, strict=True)], axis=0))
+    ours = metrics_of(
+        np.sum([confusion(t, p) for t, p in zip(truth, prediction, strict=True)], axis=0)
+    )
 
     theirs = classification.MulticlassJaccardIndex(21, average="none", ignore_index=255)
     expected = theirs(torch.from_numpy(prediction).long(), torch.from_numpy(truth).long())
@@ -123,4 +125,4 @@ def test_void_is_no_prediction_where_the_truth_is_known() -> None:
 
 def test_nothing_to_score() -> None:
     with pytest.raises(DatasetError, match="no pixel"):
-        scores(confusion(labels([[255]]), labels([[3]])))
+        metrics_of(confusion(labels([[255]]), labels([[3]])))

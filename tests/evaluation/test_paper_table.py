@@ -16,8 +16,8 @@ from deconvnet_cli.evaluation.scoreboard import TABLE
 from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet
 from deconvnet_cli.nets.fcn8s import FCN8s
 from deconvnet_cli.segmentation import segment
-from deconvnet_cli.segmentation.score_maps import Ensemble, Maps
-from deconvnet_cli.segmentation.segment import ScoredPhoto
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
+from deconvnet_cli.segmentation.segment import Inferred
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import choose_system
 
@@ -38,7 +38,7 @@ def test_rows_are_what_segment_gives(deconvnet, voc, both, tmp_path, how):
     ).ready(torch.device("cpu"), "fp32")
     settings = SegmentSettings(proposals=count, merge=how[1] if how else None)
     photo = read_photo(source)
-    scored = segment.score_photo(photo, system, settings)
+    scored = segment.infer(photo, system, settings)
     rows = label_rows(scored, TABLE, photo.width, photo.height, system.ensemble)
     assert list(rows) == [row.name for row in TABLE]
     for row in TABLE:
@@ -63,13 +63,13 @@ def test_evaluate_gives_each_row_its_own_figures_and_runs_the_nets_once(
             return forward(self, x)
 
         monkeypatch.setattr(net, "forward", counted)
-    score_photo = segment.score_photo
+    infer = segment.infer
 
     def scored(*arguments):
         calls["photos"] += 1
-        return score_photo(*arguments)
+        return infer(*arguments)
 
-    monkeypatch.setattr(segment, "score_photo", scored)
+    monkeypatch.setattr(segment, "infer", scored)
     result = deconvnet("evaluate", "--voc-root", voc, "--table", *both, "--json", "--quiet")
     assert result.exit_code == 0, result.output
     # Four crops are one batch.
@@ -86,10 +86,10 @@ def test_evaluate_gives_each_row_its_own_figures_and_runs_the_nets_once(
 
 
 @pytest.fixture
-def scored() -> ScoredPhoto:
+def scored() -> Inferred:
     torch.manual_seed(0)
-    maps = Maps(torch.randn(21, 20, 30), torch.randn(21, 20, 30), raw=True)
-    return ScoredPhoto(Image.new("RGB", (30, 20)), maps, 3, {})
+    maps = ScoreMaps(torch.randn(21, 20, 30), torch.randn(21, 20, 30), raw=True)
+    return Inferred(Image.new("RGB", (30, 20)), maps, 3, {})
 
 
 def test_labels_are_of_the_size_asked_for(scored):

@@ -128,7 +128,7 @@ def test_comparisons_answer_what_can_be_asked() -> None:
     tallies = {"DeconvNet": counted["first"], "EDeconvNet": counted["second"]}
     ((first, second, found, by),) = comparisons(tallies)
     assert (first, second) == ("EDeconvNet", "DeconvNet")
-    ious = {row: counted[row].result().scores.mean_iou for row in counted}
+    ious = {row: counted[row].result().metrics.mean_iou for row in counted}
     assert found == ious["second"] - ious["first"] > 0
     assert by.low <= found <= by.high and by.above > 0.9
     assert {name for pair in QUESTIONS for name in pair} <= {row.name for row in TABLE}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.boundary import boundary_areas
-from deconvnet_cli.evaluation.metrics import confusion, image_iou, scores
+from deconvnet_cli.evaluation.metrics import confusion, image_iou, metrics_of
 from deconvnet_cli.evaluation.tally import Tally, summary
 from deconvnet_cli.evaluation.tally_files import tally_from_json, tally_to_json
 
@@ -70,7 +70,7 @@ def test_result_is_that_of_its_parts() -> None:
     areas = np.sum([boundary_areas(*images) for images in pairs], axis=0)
     result = tally(list(range(5))).result()
     assert result.images == 5
-    assert result.scores == scores(counts)
+    assert result.metrics == metrics_of(counts)
     assert (result.confusion == counts).all()
     there = areas[1] > 0
     assert result.mean_boundary_iou == pytest.approx((areas[0][there] / areas[1][there]).mean())
@@ -83,7 +83,7 @@ def test_add_returns_the_images_own_matrix() -> None:
     both = tally([0])
     own = both.add("image1", *pair(1))
     assert (own == confusion(*pair(1))).all() and both.images == 2
-    assert image_iou(own) == scores(confusion(*pair(1))).mean_iou
+    assert image_iou(own) == metrics_of(confusion(*pair(1))).mean_iou
 
 
 def test_a_wrong_image_counts_nowhere() -> None:
@@ -119,9 +119,9 @@ def test_summary_is_json_of_the_result() -> None:
         "boundary_iou",
         "mean_boundary_iou",
     ]
-    assert line["images"] == 3 and line["averaged"] == result.scores.averaged
+    assert line["images"] == 3 and line["averaged"] == result.metrics.averaged
     assert line["interval"] == list(result.interval)
-    assert tuple(line["iou"].values()) == result.scores.iou
+    assert tuple(line["iou"].values()) == result.metrics.iou
     assert tuple(line["boundary_iou"].values()) == result.boundary_iou
     assert list(line["iou"]) == list(line["boundary_iou"]) == list(CLASSES)
 

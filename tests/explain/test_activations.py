@@ -14,13 +14,13 @@ from PIL import Image
 from torch import nn
 
 from deconvnet_cli.explain.activations import (
-    Stage,
+    DecoderStage,
     choose_channels,
     correlations,
     decoder_stages,
     listening,
+    logits_layer,
     look_again,
-    score_layer,
 )
 from deconvnet_cli.nets import fusion
 from deconvnet_cli.nets.fusion import fused
@@ -63,7 +63,7 @@ SIDES = {"deconvnet-vgg16": 224, "deconvnet-mobilenet": 96}
 
 
 @torch.inference_mode()
-def heard_in(net: nn.Module, side: int) -> tuple[dict[Stage, torch.Tensor], torch.Tensor]:
+def heard_in(net: nn.Module, side: int) -> tuple[dict[DecoderStage, torch.Tensor], torch.Tensor]:
     """What is heard while the net looks at noise, and its scores."""
     inputs = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
     inputs = inputs.to(next(net.parameters()).dtype)
@@ -81,7 +81,7 @@ def test_each_stage_has_the_size_of_the_net_s_table(name):
     for stage, part in zip(decoder_stages(net), STAGES[name], strict=True):
         assert heard[stage].shape[1:] == (side // part[1], side // part[1])
         assert heard[stage].min() >= 0 and heard[stage].max() > 0
-    own = heard[score_layer(net)]
+    own = heard[logits_layer(net)]
     assert own.shape == scores.shape
     assert torch.equal(own, scores) == (name == "deconvnet-vgg16")
 
@@ -180,8 +180,10 @@ def test_the_channel_most_like_the_score_is_shown():
     shape[2:6, 1:4] = 5
     coarse = F.avg_pool2d(shape[None, None], 2)[0, 0]
     stages = {
-        Stage("unpool1", "x", entering=True): torch.stack((shape * 0, 5 - shape, 2 * shape + 1)),
-        Stage("bridge", "y"): torch.stack((coarse, torch.rand(4, 4), coarse)),
+        DecoderStage("unpool1", "x", entering=True): torch.stack(
+            (shape * 0, 5 - shape, 2 * shape + 1)
+        ),
+        DecoderStage("bridge", "y"): torch.stack((coarse, torch.rand(4, 4), coarse)),
     }  # fmt: skip
     fine, small = choose_channels(stages, shape - 3)
     assert (fine.channel, fine.channels, fine.stage.name) == (2, 3, "unpool1")

@@ -17,13 +17,13 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DeviceError, UsageError
 from deconvnet_cli.explain import explanation as explaining
 from deconvnet_cli.explain.explanation import Explanation, commonest, explain
-from deconvnet_cli.explain.merge_observer import NOBODY, MergeWatch
+from deconvnet_cli.explain.merge_observer import NOBODY, MergeObserver
 from deconvnet_cli.nets.inputs import MOBILENET_INPUT
 from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.segmentation.crops import cut
-from deconvnet_cli.segmentation.inference import score, score_whole
+from deconvnet_cli.segmentation.inference import logits_of, whole_photo_logits
 from deconvnet_cli.segmentation.merge import Canvas
-from deconvnet_cli.segmentation.segment import score_photo, segment
+from deconvnet_cli.segmentation.segment import infer, segment
 from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, choose_system
 from deconvnet_cli.weights.card import card_for
@@ -61,10 +61,10 @@ def told(photo: Image.Image, system: System, rule: str, boxes: list[Any]) -> lis
     convention, said = weights.card.input, []
     for x0, y0, x1, y1 in boxes:
         if convention.whole and (x0, y0, x1, y1) == (0, 0, *photo.size):
-            views = list(score_whole(photo, weights))
+            views = list(whole_photo_logits(photo, weights))
         else:
             crop = cut(photo, (x0, y0, x1, y1), convention.size, convention.size)
-            views = [score(torch.tensor(crop).permute(2, 0, 1)[None], weights)[0]]
+            views = [logits_of(torch.tensor(crop).permute(2, 0, 1)[None], weights)[0]]
         for view in views:
             values = view if rule == "max" else view.softmax(0)
             back = F.interpolate(values[None], (y1 - y0, x1 - x0), mode="bilinear", antialias=True)
@@ -129,8 +129,8 @@ def test_growth_of_a_whole_photo_has_its_mirror_image_too(lively_mobile, photo):
 def test_an_observer_changes_nothing(weights, photo, request):
     system = nets_of(request.getfixturevalue(weights))
     settings = replace(SETTINGS, proposals=3)
-    plain, merge = score_photo(photo, system, settings), MergeWatch()
-    watched = score_photo(photo, system, settings, merge)
+    plain, merge = infer(photo, system, settings), MergeObserver()
+    watched = infer(photo, system, settings, merge)
     assert torch.equal(plain.maps.merged(), watched.maps.merged())
     assert len(merge.boxes) == plain.proposals == 3
     assert np.array_equal(explain(photo, system, settings).result.labels, segment_labels(plain))
@@ -140,8 +140,8 @@ def segment_labels(scored: Any) -> np.ndarray:
     return scored.maps.merged().argmax(0).numpy().astype(np.uint8)
 
 
-def watched(scores: list[torch.Tensor], boxes: list[Any], rule: str = "max") -> MergeWatch:
-    canvas, merge = Canvas(2, 4, 4, rule), MergeWatch()
+def watched(scores: list[torch.Tensor], boxes: list[Any], rule: str = "max") -> MergeObserver:
+    canvas, merge = Canvas(2, 4, 4, rule), MergeObserver()
     for number, (one, box) in enumerate(zip(scores, boxes, strict=True)):
         merge(number, box, canvas.add(one, box), canvas)
     merge.finish()

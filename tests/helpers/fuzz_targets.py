@@ -21,8 +21,8 @@ from deconvnet_cli.evaluation.predictions import read_prediction
 from deconvnet_cli.evaluation.scoreboard import merged, read_tallies, write_tallies
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.nets.registry import build_net, net_settings
-from deconvnet_cli.segmentation.score_maps import Maps
-from deconvnet_cli.segmentation.segment import ScoredPhoto, segment
+from deconvnet_cli.segmentation.score_maps import ScoreMaps
+from deconvnet_cli.segmentation.segment import Inferred, segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import alone
@@ -221,7 +221,7 @@ def scores(folder: Path) -> list[bytes]:
     files = []
     for both in (True, False):
         with Image.open(photo) as image:
-            scored = ScoredPhoto(image, Maps(maps[0], maps[1] if both else None, True), 4, {})
+            scored = Inferred(image, ScoreMaps(maps[0], maps[1] if both else None, True), 4, {})
         write_scores(folder / "seed.npz", scored, photo, (WIDTH, HEIGHT), {"ensemble": {}})
         files.append((folder / "seed.npz").read_bytes())
     return files

@@ -19,7 +19,7 @@ from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK
 from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings, bilinear_kernel, initialise
 from deconvnet_cli.nets.fcn8s_mobilenet import FCN8sMobile, FCN8sMobileSettings
 from deconvnet_cli.nets.registry import default_input
-from deconvnet_cli.segmentation.segment import score_photo
+from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.training.start import from_torchvision, load_trunk
@@ -238,7 +238,7 @@ def test_a_photo_is_scored_in_its_own_size(tmp_path: Path):
     store(tmp_path / "f.st", net, card_for("fcn8s", {"width": 1 / 64, "fc": 6}), half=False)
     pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
     system = alone(load(str(tmp_path / "f.st")))
-    scored = score_photo(Image.fromarray(pixels), system, SegmentSettings())
+    scored = infer(Image.fromarray(pixels), system, SegmentSettings())
     bgr = torch.from_numpy(pixels[:, :, ::-1].copy()).permute(2, 0, 1).float()
     bgr -= torch.tensor(default_input("fcn8s").mean).view(3, 1, 1)
     with torch.inference_mode():

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from deconvnet_cli import choices
-from deconvnet_cli.nets.registry import build_net, default_input
+from deconvnet_cli.nets.registry import NETS, build_net, default_input, net_spec
 from deconvnet_cli.runtime.devices import DTYPES
-from deconvnet_cli.segmentation.score_maps import Ensemble, Maps
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.weights.shipped import registry
 
 
@@ -21,12 +21,16 @@ def test_nets(name):
 
 def test_shipped_weights():
     assert {choices.DEFAULT, choices.FCN_DEFAULT} <= set(registry())
-    assert choices.FCN_DEFAULT in choices.FCN_NAMES
-    assert set(choices.FCN_NAMES) < set(choices.NET_NAMES)
+    assert net_spec(choices.DEFAULT).takes_boxes
+    assert not net_spec(choices.FCN_DEFAULT).takes_boxes
+
+
+def test_the_registry_has_the_nets_that_can_be_chosen():
+    assert tuple(NETS) == choices.NET_NAMES
 
 
 def test_each_rule_of_an_ensemble_is_another():
-    maps = Maps(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), raw=True)
+    maps = ScoreMaps(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), raw=True)
     found = [maps.merged(Ensemble(rule)).item() for rule in choices.ENSEMBLES]
     assert found == [2.5, 6.0]
 

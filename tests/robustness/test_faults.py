@@ -70,7 +70,7 @@ def options(lively_weights):
 @pytest.fixture(scope="module")
 def undisturbed(photos, options):
     """The label PNGs of a run that nothing happens to."""
-    from conftest import run_cli
+    from helpers.command_line import run_cli
 
     out = photos.with_name("undisturbed")
     result = run_cli("batch", photos, "-o", out, *options, "--workers", 1, "--quiet")
@@ -437,7 +437,7 @@ def test_out_of_memory_is_for_another_process_to_try(spec, job, monkeypatch, wor
         raise RuntimeError(words)
 
     work = begin(spec, fingerprint_of(*spec.load()))
-    monkeypatch.setattr("deconvnet_cli.batch.photo.score_photo", fail)
+    monkeypatch.setattr("deconvnet_cli.batch.photo.infer", fail)
     with pytest.raises(MemoryError):
         work(job)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deconvnet_cli.choices import MERGES
 from deconvnet_cli.segmentation.merge import Canvas
-from deconvnet_cli.segmentation.score_maps import Ensemble, Maps, whole_map
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
 
 SIZE = 6
 
@@ -21,43 +21,43 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(params=[True, False], ids=["raw", "probabilities"])
-def maps(request: pytest.FixtureRequest) -> Maps:
+def maps(request: pytest.FixtureRequest) -> ScoreMaps:
     torch.manual_seed(0)
     first, second = torch.randn(2, 5, 4, 3) * 3
     if request.param:
-        return Maps(first, second, raw=True)
-    return Maps(first.softmax(0), second.softmax(0), raw=False)
+        return ScoreMaps(first, second, raw=True)
+    return ScoreMaps(first.softmax(0), second.softmax(0), raw=False)
 
 
-def arrays(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
+def arrays(maps: ScoreMaps) -> tuple[np.ndarray, np.ndarray]:
     assert maps.deconvnet is not None and maps.fcn is not None
     return maps.deconvnet.numpy(), maps.fcn.numpy()
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
-def test_mean_by_hand(maps: Maps, share: float) -> None:
+def test_mean_by_hand(maps: ScoreMaps, share: float) -> None:
     first, second = arrays(maps)
     merged = maps.merged(Ensemble("mean", share)).numpy()
     np.testing.assert_allclose(merged, (1 - share) * first + share * second, atol=1e-6)
 
 
-def test_the_papers_mean_is_half_and_half(maps: Maps) -> None:
+def test_the_papers_mean_is_half_and_half(maps: ScoreMaps) -> None:
     first, second = arrays(maps)
     np.testing.assert_allclose(maps.merged().numpy(), (first + second) / 2, atol=1e-6)
 
 
-def test_share_0_and_1_are_the_parts_to_the_bit(maps: Maps) -> None:
+def test_share_0_and_1_are_the_parts_to_the_bit(maps: ScoreMaps) -> None:
     assert torch.equal(maps.merged(Ensemble("mean", 0)), maps.deconvnet)
     assert torch.equal(maps.merged(Ensemble("mean", 1)), maps.fcn)
     for share, alone in (
-        (0, Maps(maps.deconvnet, None, maps.raw)),
-        (1, Maps(None, maps.fcn, maps.raw)),
+        (0, ScoreMaps(maps.deconvnet, None, maps.raw)),
+        (1, ScoreMaps(None, maps.fcn, maps.raw)),
     ):
         both = maps.probabilities(Ensemble("mean", share))
         assert torch.equal(both, alone.probabilities())
 
 
-def test_product_by_hand(maps: Maps) -> None:
+def test_product_by_hand(maps: ScoreMaps) -> None:
     first, second = arrays(maps)
     merged = maps.merged(Ensemble("product")).numpy()
     for place in np.ndindex(merged.shape):
@@ -67,7 +67,7 @@ def test_product_by_hand(maps: Maps) -> None:
 
 def test_product_of_negative_scores_of_fcn_is_0() -> None:
     first, second = torch.randn(5, 2, 2), -torch.rand(5, 2, 2) - 0.1
-    maps = Maps(first, second, raw=True)
+    maps = ScoreMaps(first, second, raw=True)
     assert not maps.merged(Ensemble("product")).any()
     even = maps.probabilities(Ensemble("product"))
     torch.testing.assert_close(even, torch.full((5, 2, 2), 0.2))
@@ -76,13 +76,13 @@ def test_product_of_negative_scores_of_fcn_is_0() -> None:
 def test_a_single_map_is_left_as_it_is() -> None:
     only = torch.randn(3, 2, 2)
     for ensemble in (Ensemble(), Ensemble("product"), Ensemble("mean", 0.9)):
-        assert Maps(only, None, raw=True).merged(ensemble) is only
-        assert Maps(None, only, raw=True).merged(ensemble) is only
+        assert ScoreMaps(only, None, raw=True).merged(ensemble) is only
+        assert ScoreMaps(None, only, raw=True).merged(ensemble) is only
     with pytest.raises(ValueError, match="no map"):
-        Maps(None, None, raw=True).merged()
+        ScoreMaps(None, None, raw=True).merged()
 
 
-def test_probabilities_by_hand(maps: Maps) -> None:
+def test_probabilities_by_hand(maps: ScoreMaps) -> None:
     first, second = arrays(maps)
     merged = 0.3 * first + 0.7 * second
     expected = softmax(merged) if maps.raw else merged / merged.sum(0)
@@ -102,7 +102,7 @@ def test_probabilities_add_up_to_1(merge: str, ensemble: Ensemble, fcn: bool) ->
         canvas.add(torch.randn(4, SIZE, SIZE) * 5, box)
     raw = merge == "max"
     whole = whole_map(torch.randn(2, 4, 5, 6) * 5, 9, 11, raw=raw) if fcn else None
-    maps = Maps(canvas.scores(), whole, raw=raw)
+    maps = ScoreMaps(canvas.scores(), whole, raw=raw)
     found = maps.probabilities(ensemble)
     torch.testing.assert_close(found.sum(0), torch.ones(9, 11))
     assert found.min() >= 0
@@ -117,10 +117,10 @@ def test_probabilities_add_up_to_1(merge: str, ensemble: Ensemble, fcn: bool) ->
 def test_a_product_with_nothing_left_is_even() -> None:
     first = torch.tensor([1.0, 0, 0]).view(3, 1, 1)
     second = torch.tensor([0.0, 1, 0]).view(3, 1, 1)
-    found = Maps(first, second, raw=False).probabilities(Ensemble("product"))
+    found = ScoreMaps(first, second, raw=False).probabilities(Ensemble("product"))
     torch.testing.assert_close(found, torch.full((3, 1, 1), 1 / 3))
     # The least that is left is enough to tell.
-    small = Maps(first + 1e-9, second + 1e-9, raw=False).probabilities(Ensemble("product"))
+    small = ScoreMaps(first + 1e-9, second + 1e-9, raw=False).probabilities(Ensemble("product"))
     torch.testing.assert_close(small[:, 0, 0], torch.tensor([0.5, 0.5, 0]), atol=1e-6, rtol=0)
 
 

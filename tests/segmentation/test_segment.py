@@ -13,14 +13,14 @@ from PIL import Image
 from deconvnet_cli.choices import DEFAULT
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label
-from deconvnet_cli.segmentation.score_maps import Ensemble, Maps
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import (
     CHECK_EVERY,
     SETTLED,
-    ScoredPhoto,
+    Inferred,
+    infer,
     label_photo,
     refined,
-    score_photo,
     segment,
     working_copy,
 )
@@ -79,8 +79,8 @@ def test_auto_stops_once_labels_are_settled_and_not_before(data):
     flat = Image.new("RGB", (96, 96), (90, 120, 60))
     flat.paste((200, 30, 30), (10, 10, 40, 40))
     flat.paste((30, 30, 200), (50, 50, 90, 90))
-    stopped = score_photo(flat, system, many)
-    everything = score_photo(flat, system, replace(many, until_settled=False))
+    stopped = infer(flat, system, many)
+    everything = infer(flat, system, replace(many, until_settled=False))
     assert stopped.proposals <= everything.proposals
     photo = read_photo(data / "chelsea.jpg").resize((150, 100))
     stopped = segment(photo, system, many)
@@ -106,14 +106,14 @@ def test_a_prepared_net_in_half_precision_gives_nearly_the_same_labels(data):
 @pytest.mark.parametrize("raw", [True, False])
 @pytest.mark.parametrize("ensemble", [Ensemble(), Ensemble("product")])
 def test_confidence_is_the_mean_probability_of_the_winner(raw, ensemble):
-    """Against probabilities of ``Maps``, pixel by pixel; a product may leave nothing of some."""
+    """Against probabilities of ``ScoreMaps``, pixel by pixel; a product may leave none."""
     generator = torch.Generator().manual_seed(1)
     deconvnet, fcn = (torch.randn(4, 6, 9, generator=generator) for _ in range(2))
     if not raw:
         deconvnet, fcn = deconvnet.softmax(0), fcn.softmax(0)
         deconvnet[:, 2, 3] = 0
-    maps = Maps(deconvnet, fcn, raw)
-    scored = ScoredPhoto(Image.new("RGB", (9, 6)), maps, 1, {})
+    maps = ScoreMaps(deconvnet, fcn, raw)
+    scored = Inferred(Image.new("RGB", (9, 6)), maps, 1, {})
     found = label_photo(scored, 9, 6, ensemble, None)
     probabilities = maps.probabilities(ensemble).numpy()
     assert set(found.confidence) == set(found.labels.ravel().tolist()) and len(found.confidence) > 2
@@ -126,7 +126,7 @@ def test_confidence_is_the_mean_probability_of_the_winner(raw, ensemble):
 
 def test_confidence_after_the_crf_is_that_of_its_map(data):
     photo = read_photo(data / "chelsea.jpg").resize((60, 40))
-    scored = score_photo(photo, alone(load(DEFAULT)), SegmentSettings(FEW))
+    scored = infer(photo, alone(load(DEFAULT)), SegmentSettings(FEW))
     found = label_photo(scored, 60, 40, Ensemble(), CrfSettings())
     best = refined(scored, Ensemble()).numpy().max(0)
     for label, mean in found.confidence.items():

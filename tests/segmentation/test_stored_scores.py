@@ -16,8 +16,8 @@ from PIL import Image
 
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.segmentation import stored_scores
-from deconvnet_cli.segmentation.score_maps import Ensemble, Maps
-from deconvnet_cli.segmentation.segment import ScoredPhoto, label_photo
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
+from deconvnet_cli.segmentation.segment import Inferred, label_photo
 from deconvnet_cli.segmentation.stored_scores import read_scores, scored_again, write_scores
 from deconvnet_cli.storage import npz
 from deconvnet_cli.weights.shipped import weights_sha256
@@ -38,12 +38,12 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def scored(photo: Path, maps: Maps | None = None) -> ScoredPhoto:
+def scored(photo: Path, maps: ScoreMaps | None = None) -> Inferred:
     torch.manual_seed(0)
     if maps is None:
-        maps = Maps(torch.randn(21, *SIZE[::-1]), torch.randn(21, *SIZE[::-1]), raw=True)
+        maps = ScoreMaps(torch.randn(21, *SIZE[::-1]), torch.randn(21, *SIZE[::-1]), raw=True)
     with Image.open(photo) as image:
-        return ScoredPhoto(image.convert("RGB"), maps, 4, {})
+        return Inferred(image.convert("RGB"), maps, 4, {})
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_round_trip(photo: Path, stored: Path) -> None:
 @pytest.mark.parametrize("name", ["deconvnet", "fcn"])
 def test_one_map_alone(photo: Path, name: str) -> None:
     values = torch.rand(21, *SIZE[::-1])
-    maps = Maps(**{"deconvnet": None, "fcn": None, "raw": False, name: values})
+    maps = ScoreMaps(**{"deconvnet": None, "fcn": None, "raw": False, name: values})
     path = photo.with_suffix(".npz")
     write_scores(path, scored(photo, maps), photo, SIZE, {})
     found = read_scores(path).maps
@@ -88,7 +88,7 @@ def test_labels_of_well_separated_scores_are_the_same(photo: Path) -> None:
     labels = torch.from_numpy(np.random.default_rng(1).integers(0, 21, SIZE[::-1]))
     maps = torch.nn.functional.one_hot(labels, 21).permute(2, 0, 1) * 2.0
     maps = maps + torch.rand(21, *SIZE[::-1])
-    before = scored(photo, Maps(maps, maps.flip(0) * 0.1, raw=True))
+    before = scored(photo, ScoreMaps(maps, maps.flip(0) * 0.1, raw=True))
     path = photo.with_suffix(".npz")
     write_scores(path, before, photo, SIZE, {})
     again = scored_again(read_scores(path))
@@ -102,7 +102,7 @@ def test_what_is_too_large_for_half_precision_is_its_largest(photo: Path) -> Non
     values = torch.zeros(2, *SIZE[::-1])
     values[0, 0, 0], values[0, 0, 1], values[1, 0, 2] = 1e6, -1e9, 70000
     path = photo.with_suffix(".npz")
-    write_scores(path, scored(photo, Maps(values, None, raw=True)), photo, SIZE, {})
+    write_scores(path, scored(photo, ScoreMaps(values, None, raw=True)), photo, SIZE, {})
     found = read_scores(path).maps.deconvnet
     assert found is not None
     assert found[0, 0, :2].tolist() == [65504, -65504] and found[1, 0, 2] == 65504
@@ -112,9 +112,9 @@ def test_a_large_photo_comes_back_at_the_size_of_its_scores(tmp_path: Path) -> N
     photo = tmp_path / "wide.png"
     Image.linear_gradient("L").resize((2100, 30)).convert("RGB").save(photo)
     work = Image.new("RGB", (1024, 15))
-    maps = Maps(torch.rand(3, 15, 1024), None, raw=False)
+    maps = ScoreMaps(torch.rand(3, 15, 1024), None, raw=False)
     path = tmp_path / "wide.npz"
-    write_scores(path, ScoredPhoto(work, maps, 1, {}), photo, (2100, 30), {})
+    write_scores(path, Inferred(work, maps, 1, {}), photo, (2100, 30), {})
     found = read_scores(path)
     again = scored_again(found)
     assert again.photo.size == (1024, 15)

@@ -26,13 +26,13 @@ def with_card(source: Path, target: Path, **changes: Any) -> Path:
 
 def test_each_system_has_its_nets(tiny_weights: Path, tiny_fcn: Path) -> None:
     first, second = str(tiny_weights), str(tiny_fcn)
-    for system, deconvnet, fcn in (
+    for name, deconvnet, fcn in (
         ("deconvnet", first, None),
         ("fcn8s", None, second),
         ("edeconvnet", first, second),
     ):
-        system = choose_system(system, first, second)
-        assert system.name == system
+        system = choose_system(name, first, second)
+        assert system.name == name
         assert (system.deconvnet and str(system.deconvnet.path)) == deconvnet
         assert (system.fcn and str(system.fcn.path)) == fcn
 

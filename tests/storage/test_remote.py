@@ -58,7 +58,7 @@ def options(lively_weights):
 @pytest.fixture(scope="module")
 def local_run(photos, options):
     """The label PNGs of a run that knows local folders alone."""
-    from conftest import run_cli
+    from helpers.command_line import run_cli
 
     out = photos.with_name("local")
     assert run_cli("batch", photos, "-o", out, *options, "--workers", 1).exit_code == 0

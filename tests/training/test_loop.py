@@ -26,7 +26,7 @@ from deconvnet_cli.training.loop import (
 from deconvnet_cli.training.losses import Objective
 from deconvnet_cli.training.run_folder import load_checkpoint, prepare_run, read_log
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
-from deconvnet_cli.training.settings import TrainSettings, paper_settings
+from deconvnet_cli.training.settings import TrainSettings, default_settings
 
 SETTINGS = TrainSettings(crops=32, batch=4, lr=3e-3, warmup=2, precision="fp32", log_every=2)
 CPU = torch.device("cpu")
@@ -184,11 +184,11 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing():
 
 
 def test_the_papers_schedule_falls_by_steps():
-    settings = paper_settings(1)
+    settings = default_settings("deconvnet-vgg16", 1)
     assert settings.steps == 20_000
     rates = [settings.lr * learning_rate(step, settings) for step in (0, 8_999, 9_000, 18_000)]
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.0001])
-    assert paper_settings(2).steps == 40_000
+    assert default_settings("deconvnet-vgg16", 2).steps == 40_000
     optimiser = build_optimiser(build_net("deconvnet-vgg16", {"width": 0.02, "fc": 4}), settings)
     assert isinstance(optimiser, torch.optim.SGD)
     assert {(g["lr"], g["weight_decay"], g["momentum"]) for g in optimiser.param_groups} == {

@@ -36,7 +36,7 @@ from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.runtime.workers import TRIES
 from deconvnet_cli.segmentation.proposals import propose
-from deconvnet_cli.segmentation.segment import ScoredPhoto, score_photo, working_copy
+from deconvnet_cli.segmentation.segment import Inferred, infer, working_copy
 
 State = TypeVar("State")
 Key = tuple[str, int]  # stage, and number of the photo
@@ -65,7 +65,7 @@ class Judged:
 
     job: Job
     source: Source
-    scored: ScoredPhoto
+    scored: Inferred
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class Judge:
             return Stop(self.broken)
 
         def judge() -> Judged:
-            scored = score_photo(photo.work, self.system, self.settings, boxes=photo.boxes)
+            scored = infer(photo.work, self.system, self.settings, boxes=photo.boxes)
             # The next stage may be on a machine without a GPU.
             scored = replace(scored, maps=scored.maps.cpu(), ms={**scored.ms, **photo.ms})
             return Judged(photo.job, photo.source, scored)

@@ -60,7 +60,7 @@ def from_nets(
     from deconvnet_cli.data.images import read_photo
     from deconvnet_cli.evaluation.paper_table import label_rows, row_of
     from deconvnet_cli.evaluation.scoreboard import TABLE
-    from deconvnet_cli.segmentation.segment import score_photo
+    from deconvnet_cli.segmentation.segment import infer
     from deconvnet_cli.segmentation.settings import CrfSettings
     from deconvnet_cli.segmentation.system import describe
 
@@ -68,7 +68,7 @@ def from_nets(
 
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
         photo = read_photo(tree.image(name), max_pixels=max_pixels)
-        scored = score_photo(photo, system, settings)
+        scored = infer(photo, system, settings)
         crf = settings.crf or CrfSettings()
         return label_rows(scored, rows, photo.width, photo.height, system.ensemble, crf=crf)
 

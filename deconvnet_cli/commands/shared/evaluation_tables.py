@@ -46,7 +46,7 @@ def results(
 
 def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
     """IoU by class, a column a row of the table; of a single row Boundary IoU as well."""
-    columns = {name: result.scores.iou for name, result in rows.items()}
+    columns = {name: result.metrics.iou for name, result in rows.items()}
     if len(columns) == 1:
         columns = {"IoU": next(iter(columns.values()))}
         columns["Boundary IoU"] = next(iter(rows.values())).boundary_iou
@@ -63,7 +63,7 @@ def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) 
     columns = ["", "mIoU", "95 %", "pixel", "mean", "fwIoU", "bIoU", *(["paper*"] if known else [])]
     lines = []
     for name, result in rows.items():
-        found = result.scores
+        found = result.metrics
         low, high = result.interval
         papers = reported.get(name)
         cells = ["" if papers is None else f"{papers:.1f}"] if known else []
@@ -82,7 +82,7 @@ def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) 
     console.table(columns, lines, numbers=True)
     last = list(rows.values())[-1]
     text = (
-        f"{last.images} images; means over {last.scores.averaged} of {len(last.scores.iou)} "
+        f"{last.images} images; means over {last.metrics.averaged} of {len(last.metrics.iou)} "
         "classes (absent ones left out)"
     )
     text += "\npixel, mean: accuracy; fwIoU: frequency-weighted IoU; bIoU: Boundary IoU"
