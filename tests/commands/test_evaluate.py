@@ -253,7 +253,7 @@ def test_what_is_absent_is_said_in_every_way(monkeypatch):
     none = (None,) * 20
     found = SimpleNamespace(
         images=1,
-        scores=Metrics(1.0, (1.0, *none), 1.0, 1, 1.0, 1.0),
+        metrics=Metrics(1.0, (1.0, *none), 1.0, 1, 1.0, 1.0),
         boundary_iou=(0.5, *none),
         mean_boundary_iou=0.5,
         interval=(1.0, 1.0),

@@ -171,7 +171,7 @@ def test_nobody_decided_anything(found):
 
 def test_confidence_and_entropy_are_of_the_merged_probabilities(found):
     _, confidence, bits = figures.doubt(found)
-    softmax = np.exp(found.metrics.numpy().astype(np.float64))
+    softmax = np.exp(found.scores.numpy().astype(np.float64))
     softmax /= softmax.sum(0)
     largest = np.asarray(confidence.image)
     assert np.abs(largest / 255 - softmax.max(0)).max() < 0.003
@@ -184,7 +184,7 @@ def test_score_maps_are_those_of_the_classes(found):
     for label, picture in zip(found.present, figures.scores(found), strict=True):
         assert picture.scale is not None and picture.scale.unit == "raw score"
         shown = np.asarray(picture.image) / 255 * picture.scale.high
-        assert np.abs(shown - found.metrics[label].numpy()).max() <= picture.scale.high / 500
+        assert np.abs(shown - found.scores[label].numpy()).max() <= picture.scale.high / 500
 
 
 def test_changed_pixels_are_red(found):
