@@ -1,0 +1,67 @@
+"""VOC's XML annotations: boxes by hand, and files that are not of VOC's form."""
+
+from __future__ import annotations
+
+import pytest
+
+from deconvnet_cli.data.annotations import read_annotation
+from deconvnet_cli.data.voc import CLASSES
+from deconvnet_cli.errors import DatasetError
+
+
+def annotation(*objects: str) -> str:
+    return f"<annotation><size><width>9</width></size>{''.join(objects)}</annotation>"
+
+
+def one(name: str = "cat", box: str = "1 2 3 4", more: str = "") -> str:
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), box.split(), strict=False)
+    inside = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
+    return f"<object><name>{name}</name>{more}<bndbox>{inside}</bndbox></object>"
+
+
+def test_boxes_count_from_0_and_are_half_open(tmp_path):
+    """VOC's 1 2 3 4 is three columns and three rows, from column 0 and row 1 on."""
+    path = tmp_path / "a.xml"
+    path.write_text(annotation(one(), one("person", "5.0 5.0 5.0 5.0")))
+    assert read_annotation(path, CLASSES) == [(8, (0, 1, 3, 4)), (15, (4, 4, 5, 5))]
+
+
+def test_difficult_objects_are_left_out(tmp_path):
+    path = tmp_path / "a.xml"
+    easy = one(more="<difficult>0</difficult>")
+    path.write_text(annotation(one(more="<difficult>1</difficult>"), easy))
+    assert len(read_annotation(path, CLASSES)) == 1
+
+
+def test_boxes_of_parts_are_not_objects(tmp_path):
+    """VOC's people have heads and hands with boxes of their own."""
+    path = tmp_path / "a.xml"
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+    path.write_text(annotation(one("person", more=part)))
+    assert read_annotation(path, CLASSES) == [(15, (0, 1, 3, 4))]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (annotation(one("unicorn")), "unknown class 'unicorn'"),
+        (annotation(one(box="1 2 3")), "no box of four numbers"),
+        (annotation(one(box="1 2 3 nan")), "no box of four numbers"),
+        (annotation(one(box="4 2 3 4")), "ends before it begins"),
+        ("<annotation>", "not readable as XML"),
+        ("", "not readable as XML"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "declares a document type"),
+        ('<?xml version="1.0" encoding="no-such-code"?><annotation/>', "not readable as XML"),
+    ],
+)
+def test_what_is_not_of_vocs_form_is_refused(tmp_path, text, words):
+    path = tmp_path / "a.xml"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match="a.xml") as caught:
+        read_annotation(path, CLASSES)
+    assert words in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_annotation(tmp_path / "none.xml", CLASSES)
