@@ -1,0 +1,165 @@
+"""The photos, masks and soft labels of a run, decoded once and held in memory or on a GPU.
+
+All photos lie one after the other in a single uint8 tensor, and so do masks and soft labels: one
+allocation each, which processes can share and a GPU can gather from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from deconvnet_cli.data.objects import read_photo_and_mask
+from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.training.soft_labels import read_soft, soft_path
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoStore:
+    """Decoded photos, flat.
+
+    Attributes:
+        index: The number of each photo by name.
+        sizes: int64 P x 2, width and height of each photo, pixels.
+        starts: int64 P, where the pixels of each photo begin among those of all.
+        pixels: uint8 T x 3, RGB, row by row, photo by photo.
+        masks: uint8 T, the labels of the same pixels.
+        soft_sizes: int64 P x 2, width and height of each photo's soft labels, in cells.
+        soft_starts: int64 P, where the cells of each photo begin.
+        soft: uint8 U x C, probabilities times 255, cell by cell; None without a teacher.
+    """
+
+    index: dict[str, int]
+    sizes: Tensor
+    starts: Tensor
+    pixels: Tensor
+    masks: Tensor
+    soft_sizes: Tensor
+    soft_starts: Tensor
+    soft: Tensor | None = None
+
+    def photo_and_mask(self, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
+        """Return a photo (RGB) and its mask, as ``objects.read_photo_and_mask`` reads them."""
+        number = self.index[name]
+        width, height = self.sizes[number].tolist()
+        first = int(self.starts[number])
+        rows = slice(first, first + width * height)
+        photo = self.pixels[rows].view(height, width, 3).numpy()
+        return Image.fromarray(photo), self.masks[rows].view(height, width).numpy()
+
+    def soft_labels(self, name: str) -> NDArray[np.uint8]:
+        """Return the soft labels of a photo, uint8 C x h x w.
+
+        Raises:
+            ValueError: The store has no soft labels (an error of the caller).
+        """
+        if self.soft is None:
+            raise ValueError("no soft labels in this store")
+        number = self.index[name]
+        width, height = self.soft_sizes[number].tolist()
+        first = int(self.soft_starts[number])
+        cells = self.soft[first : first + width * height].view(height, width, -1)
+        return cells.permute(2, 0, 1).numpy()
+
+    def to(self, device: torch.device) -> PhotoStore:
+        """Return the store with its tensors on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that the tensors take."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+
+
+def load_photos(
+    tree: VocTree,
+    names: Sequence[str],
+    teacher: Path | None = None,
+    on_photo: Callable[[], None] = lambda: None,
+) -> PhotoStore:
+    """Decode photos, masks and soft labels, on all cores.
+
+    Args:
+        names: The names of the photos, each once.
+        teacher: A folder of soft labels, or None.
+        on_photo: Called after each photo.
+
+    Raises:
+        ImageError: A photo cannot be read.
+        DatasetError: A mask or soft labels are missing, damaged or of another size.
+    """
+
+    def read(name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]:
+        photo, mask = read_photo_and_mask(tree, name)
+        soft = None if teacher is None else read_soft(soft_path(teacher, name))
+        return np.asarray(photo), mask, soft
+
+    photos, masks, softs = [], [], []
+    # Pillow decodes without Python's lock, so threads are enough.
+    for photo, mask, soft in _in_threads(read, names):
+        photos.append(photo)
+        masks.append(mask)
+        if soft is not None:
+            softs.append(soft.transpose(1, 2, 0))
+        on_photo()
+    sizes = _sizes(photos)
+    soft_sizes = _sizes(softs) if softs else torch.zeros(len(names), 2, dtype=torch.int64)
+    return PhotoStore(
+        index={name: number for number, name in enumerate(names)},
+        sizes=sizes,
+        starts=_starts(sizes),
+        pixels=_flat(photos, 3),
+        masks=_flat(masks, 1)[:, 0],
+        soft_sizes=soft_sizes,
+        soft_starts=_starts(soft_sizes),
+        soft=_flat(softs, softs[0].shape[2]) if softs else None,
+    )
+
+
+def _in_threads(
+    read: Callable[[str], tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]],
+    names: Sequence[str],
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]]:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        try:
+            yield from pool.map(read, names)
+        finally:  # after an error nobody waits for the rest
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _sizes(arrays: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Return widths and heights, int64 P x 2, of arrays H x W x channels."""
+    return torch.tensor([[array.shape[1], array.shape[0]] for array in arrays], dtype=torch.int64)
+
+
+def _starts(sizes: Tensor) -> Tensor:
+    """Return where each of some pictures begins, int64 P, if they lie one after the other."""
+    areas = sizes.prod(1)
+    return areas.cumsum(0) - areas
+
+
+def _flat(arrays: list[NDArray[np.uint8]], channels: int) -> Tensor:
+    """Return pictures as one tensor, pixel by pixel; the list is emptied on the way."""
+    total = sum(array.size // channels for array in arrays)
+    flat = torch.empty(total, channels, dtype=torch.uint8)
+    first = 0
+    while arrays:
+        rows = arrays.pop(0).reshape(-1, channels)
+        flat.numpy()[first : first + len(rows)] = rows
+        first += len(rows)
+    return flat
