@@ -1,0 +1,1 @@
+"""Data sets of other tools made into VOC trees, and trees looked through for mistakes."""

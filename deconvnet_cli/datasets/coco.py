@@ -1,0 +1,140 @@
+"""COCO JSON: polygons and run lengths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.data.classes import with_background
+from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.datasets.export import Example, Export, find_photo, oriented_photo
+from deconvnet_cli.errors import DatasetError, DependencyError
+from deconvnet_cli.storage.files import read_whole
+
+MAX_BYTES = 2_000_000_000
+MOST_OBJECTS = 254  # of one photo, as they are numbered in bytes
+
+
+def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
+    """Open a file of COCO's instances.
+
+    Args:
+        path: The JSON file.
+        photos: The folder of the photos; by default they are looked for beside the file.
+        wanted: The classes, in the order of their labels; None takes all, by their numbers.
+
+    Raises:
+        DatasetError: The file cannot be read or is not of COCO's form.
+        DependencyError: pycocotools is not installed.
+    """
+    _masks()
+    content = _load(path)
+    try:
+        images = {int(image["id"]): image for image in content["images"]}
+        by_id = {int(item["id"]): str(item["name"]) for item in content["categories"]}
+        annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
+        for item in content["annotations"]:
+            annotations[int(item["image_id"])].append(item)
+        names = {_stem(image["file_name"]): number for number, image in images.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{path}: not COCO's instances ({error!r})") from error
+    if len(names) < len(images):
+        raise DatasetError(f"{path}: two photos have the same file name but for the suffix")
+    used = {int(item["category_id"]) for items in annotations.values() for item in items}
+    found = [by_id[number] for number in sorted(by_id) if number in used]
+    classes = with_background(wanted if wanted is not None else found, str(path))
+    labels = {
+        number: classes.index(name) if name in classes else 0 for number, name in by_id.items()
+    }
+    folders = [photos] if photos else [path.parent, path.parent / "images", path.parent.parent]
+
+    def read(name: str) -> Example:
+        image = images[names[name]]
+        file = find_photo(folders, str(image["file_name"]), path)
+        size = int(image["width"]), int(image["height"])
+        photo, content = oriented_photo(file, size, str(file))
+        mask, objects = _draw(annotations[names[name]], labels, size, f"{path}, {name}")
+        return Example(photo, content, mask, objects)
+
+    left_out = sorted({by_id[number] for number in used} - set(classes))
+    notes = (f"left out as background: {', '.join(left_out)}",) if left_out else ()
+    return Export("COCO JSON", classes, tuple(sorted(names)), read, notes=notes)
+
+
+def _masks() -> Any:
+    """Return pycocotools' masks."""
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise DependencyError(
+            "COCO's masks need pycocotools: pip install 'pycocotools>=2.0.8'"
+        ) from error
+    return mask
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(read_whole(path, MAX_BYTES))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: not readable as JSON ({error})") from error
+
+
+def _stem(file_name: str) -> str:
+    """Return a photo's name: the last part of its path, without suffix."""
+    return Path(file_name.replace("\\", "/")).stem
+
+
+def _draw(
+    annotations: Sequence[Mapping[str, Any]],
+    labels: Mapping[int, int],
+    size: tuple[int, int],
+    source: str,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the mask and the numbered objects of a photo, uint8 H x W each.
+
+    Small objects are drawn over large ones; a crowd is ignored where no object is.
+    """
+    width, height = size
+    mask = np.zeros((height, width), np.uint8)
+    objects = np.zeros((height, width), np.uint8)
+    drawn = []
+    try:
+        for item in annotations:
+            label = labels[int(item["category_id"])]
+            if label and item.get("segmentation"):
+                inside = _inside(item["segmentation"], width, height)
+                drawn.append((not item.get("iscrowd"), -int(inside.sum()), label, inside))
+    except Exception as error:  # pycocotools raises many kinds, the plain one among them
+        raise DatasetError(f"{source}: a segmentation is wrong ({error!r})") from error
+    drawn.sort(key=lambda found: found[:2])
+    single = [found for found in drawn if found[0]]
+    if len(single) > MOST_OBJECTS:
+        raise DatasetError(f"{source}: {len(single)} objects; at most {MOST_OBJECTS} are numbered")
+    number = 0
+    for is_single, _, label, inside in drawn:
+        mask[inside] = label if is_single else IGNORE
+        number += is_single
+        objects[inside] = number if is_single else 0
+    return mask, objects
+
+
+def _inside(segmentation: Any, width: int, height: int) -> NDArray[np.bool_]:
+    """Return where an object is, bool H x W, from its polygons or run lengths."""
+    masks = _masks()
+    if isinstance(segmentation, list):
+        runs = masks.merge(masks.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        runs = masks.frPyObjects(segmentation, height, width)
+    else:
+        runs = segmentation
+    if list(runs["size"]) != [height, width]:
+        raise ValueError(f"run lengths of {runs['size']} pixels")
+    found: NDArray[np.bool_] = masks.decode(runs).astype(bool)
+    return found

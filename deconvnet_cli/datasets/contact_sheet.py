@@ -1,0 +1,71 @@
+"""A sheet of small photos with their masks laid over them, to see at a glance what is labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.voc import IGNORE, palette
+from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.outputs.legend import Entry, with_legend
+
+TILE, GAP, COLUMNS = 200, 8, 6  # pixels, pixels, tiles
+STRENGTH = 0.55  # of the colours over the photo
+WHITE = (255, 255, 255)
+
+
+def contact_sheet(
+    root: Path, names: Sequence[str], classes: Sequence[str], most: int = 24
+) -> Image.Image:
+    """Return a sheet, mode RGB, of photos spread evenly over the names, with a legend.
+
+    A photo or mask that cannot be read leaves its tile grey; ``survey`` says why.
+
+    Args:
+        root: The tree's folder.
+        names: Names of photos.
+        classes: The names of the labels, the background first.
+        most: How many photos are shown.
+    """
+    step = max(1, len(names) / most)
+    shown = [names[int(number * step)] for number in range(min(most, len(names)))]
+    rows = ceil(len(shown) / COLUMNS)
+    columns = min(COLUMNS, max(1, len(shown)))
+    size = columns * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP
+    sheet = Image.new("RGB", size, WHITE)
+    counts = np.zeros(256, np.int64)
+    for number, name in enumerate(shown):
+        place = number % COLUMNS * (TILE + GAP) + GAP, number // COLUMNS * (TILE + GAP) + GAP
+        tile, labels = _tile(root, name)
+        counts += np.bincount(labels, minlength=256)
+        sheet.paste(
+            tile, (place[0] + (TILE - tile.width) // 2, place[1] + (TILE - tile.height) // 2)
+        )
+    colours = palette()
+    total = max(1, int(counts[:IGNORE].sum()))
+    entries = [
+        Entry(name, tuple(colours[label].tolist()), counts[label] / total)
+        for label, name in enumerate(classes)
+        if label and counts[label]
+    ]
+    return with_legend(sheet, entries)
+
+
+def _tile(root: Path, name: str) -> tuple[Image.Image, np.ndarray]:
+    """Return a small photo under its mask, and the labels that it shows."""
+    try:
+        photo = read_photo(root / "JPEGImages" / f"{name}.jpg")
+        with Image.open(root / "SegmentationClass" / f"{name}.png") as file:
+            mask = Image.fromarray(np.array(file).astype(np.uint8), "L")
+        photo.thumbnail((TILE, TILE))
+        labels = np.asarray(mask.resize(photo.size, Image.Resampling.NEAREST))
+    except (DeconvnetError, OSError, ValueError, TypeError):
+        return Image.new("RGB", (TILE, TILE), (200, 200, 200)), np.zeros(0, np.int64)
+    colour = Image.fromarray(palette()[labels])
+    strength = Image.fromarray(np.where(labels > 0, round(255 * STRENGTH), 0).astype(np.uint8))
+    return Image.composite(colour, photo, strength), labels.ravel()

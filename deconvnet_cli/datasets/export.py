@@ -1,0 +1,123 @@
+"""What every reader of another tool's export returns: classes, names, and a function that reads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.storage.files import read_whole
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One annotated photo.
+
+    Attributes:
+        photo: The photo, mode RGB, upright as its mask is.
+        content: The bytes of its file if they are a JPEG of these very pixels, else None.
+        mask: Labels uint8 H x W; 255 is ignored.
+        objects: Numbers of the objects, uint8 H x W, 0 for none; None if they are not known.
+    """
+
+    photo: Image.Image
+    content: bytes | None
+    mask: NDArray[np.uint8]
+    objects: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export of another tool.
+
+    Attributes:
+        kind: What it is, for people: "COCO JSON".
+        classes: The names of the labels, the background first.
+        names: The names of the photos, each once; paths without suffix.
+        read: Reads the example of a name; raises DatasetError or ImageError.
+        splits: The split of each name where the export says so.
+        notes: What people should know of it, a sentence each.
+    """
+
+    kind: str
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    read: Callable[[str], Example]
+    splits: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def oriented_photo(
+    source: Path | bytes, size: tuple[int, int], name: str
+) -> tuple[Image.Image, bytes | None]:
+    """Return a photo in the orientation that its annotation has, and the bytes of its file.
+
+    Annotation tools differ in whether they turn a photo as its EXIF data say; the size of the
+    annotation tells.
+
+    Args:
+        size: Width and height of the annotation.
+        name: What errors call the photo.
+
+    Returns:
+        The photo, mode RGB, and the bytes of a JPEG that needed no turning, else None.
+
+    Raises:
+        ImageError: The photo cannot be read.
+        DatasetError: It has another size than its annotation, however it is turned.
+    """
+    try:
+        content = source if isinstance(source, bytes) else read_whole(source, MAX_BYTES)
+        upright = read_photo(content, name)
+        with identify(content) as image:
+            load(image)
+            stored = image.convert("RGB")
+            as_it_is = image.format == "JPEG" and image.mode == "RGB"
+    except OSError as error:
+        raise DatasetError(f"{name}: the photo cannot be read ({error.strerror})") from error
+    except Undecodable as error:
+        raise DatasetError(f"{name}: {error}") from error
+    turned = upright.size != stored.size or upright.tobytes() != stored.tobytes()
+    if upright.size == size:
+        return upright, content if as_it_is and not turned else None
+    if stored.size == size:
+        return stored, None  # the annotation knows nothing of the EXIF data, which are left out
+    raise DatasetError(
+        f"{name}: the photo has {upright.width}x{upright.height} pixels, "
+        f"its annotation {size[0]}x{size[1]}; export both again"
+    )
+
+
+def jpeg_bytes(photo: Image.Image) -> bytes:
+    """Return a photo as the bytes of a JPEG of high quality."""
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def find_photo(folders: list[Path], name: str, source: Path) -> Path:
+    """Return the file of a photo that an annotation names.
+
+    Args:
+        folders: Where it is looked for, in this order: by its whole path, then by its last part.
+        source: The file that names it, for errors.
+
+    Raises:
+        DatasetError: No folder has it.
+    """
+    parts = Path(name.replace("\\", "/"))
+    for candidate in (parts, Path(parts.name)):
+        if candidate.is_absolute() or ".." in candidate.parts:
+            continue
+        for folder in folders:
+            if (folder / candidate).is_file():
+                return folder / candidate
+    raise DatasetError(f"{source}: names {name}, which is not there; say where with --photos DIR")

@@ -1,0 +1,145 @@
+"""LabelMe JSON: a file a photo, with polygons, rectangles, circles and masks."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from deconvnet_cli.data.classes import with_background
+from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable, identify, load
+from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.datasets.export import Example, Export, find_photo, oriented_photo
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.storage.files import read_whole
+
+MAX_BYTES = 1 << 28  # of one file, which may hold its photo
+MOST_OBJECTS = 254
+IGNORED, NOTHING = "__ignore__", "_background_"  # labels with a meaning in LabelMe
+
+
+def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
+    """Open a folder of LabelMe files.
+
+    Args:
+        folder: The folder with the ``.json`` files.
+        photos: The folder of the photos; by default they are looked for beside the files.
+        wanted: The classes, in the order of their labels; None takes all, by name.
+
+    Raises:
+        DatasetError: A file cannot be read, or is not of LabelMe's form.
+    """
+    files = {path.stem: path for path in sorted(folder.rglob("*.json"))}
+    if len(files) < len(list(folder.rglob("*.json"))):
+        raise DatasetError(f"{folder}: two files have the same name in different folders")
+    contents = {name: _load(path) for name, path in files.items()}
+    found = {str(shape["label"]) for content in contents.values() for shape in content["shapes"]}
+    found -= {IGNORED, NOTHING}
+    classes = with_background(wanted if wanted is not None else sorted(found), str(folder))
+
+    def read(name: str) -> Example:
+        path, content = files[name], contents[name]
+        size = int(content["imageWidth"]), int(content["imageHeight"])
+        source = _photo(path, content, [photos] if photos else [path.parent, folder])
+        photo, data = oriented_photo(source, size, str(path))
+        mask, objects = _draw(content["shapes"], classes, size, str(path))
+        return Example(photo, data, mask, objects)
+
+    left_out = sorted(found - set(classes))
+    notes = (f"left out as background: {', '.join(left_out)}",) if left_out else ()
+    return Export("LabelMe JSON", classes, tuple(files), read, notes=notes)
+
+
+def _load(path: Path) -> Any:
+    """Return a LabelMe file as plain values, with the names that it must have."""
+    try:
+        content = json.loads(read_whole(path, MAX_BYTES))
+        for shape in content["shapes"]:
+            if not isinstance(shape["label"], str) or not isinstance(shape["points"], list):
+                raise ValueError("a shape has no label or no points")
+        if min(int(content["imageWidth"]), int(content["imageHeight"])) < 1:
+            raise ValueError("its photo has no pixels")
+        return content
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: not a LabelMe file ({error})") from error
+
+
+def _photo(path: Path, content: Any, folders: list[Path]) -> Path | bytes:
+    """Return the file of the photo, or its bytes where the annotation holds them."""
+    try:
+        return find_photo(folders, str(content.get("imagePath") or ""), path)
+    except DatasetError:
+        if not content.get("imageData"):
+            raise
+    try:
+        return base64.b64decode(content["imageData"], validate=False)
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{path}: its photo cannot be decoded ({error})") from error
+
+
+def _draw(
+    shapes: Sequence[Any], classes: Sequence[str], size: tuple[int, int], source: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return mask and numbered objects, uint8 H x W each; later shapes lie over earlier ones."""
+    mask = np.zeros(size[::-1], np.uint8)
+    objects = np.zeros(size[::-1], np.uint8)
+    groups: dict[Any, int] = {}
+    for index, shape in enumerate(shapes):
+        name = shape["label"]
+        if name != IGNORED and name != NOTHING and name not in classes:
+            continue
+        inside = _inside(shape, size, source)
+        if name in (IGNORED, NOTHING):
+            mask[inside], objects[inside] = (IGNORE if name == IGNORED else 0), 0
+            continue
+        group = shape.get("group_id")
+        key = ("shape", index) if group is None else (name, str(group))
+        number = groups.setdefault(key, len(groups) + 1)
+        if number > MOST_OBJECTS:
+            raise DatasetError(f"{source}: over {MOST_OBJECTS} objects; they are numbered in bytes")
+        mask[inside], objects[inside] = classes.index(name), number
+    return mask, objects
+
+
+def _inside(shape: Any, size: tuple[int, int], source: str) -> NDArray[np.bool_]:
+    """Return where a shape is, bool H x W."""
+    kind = shape.get("shape_type") or "polygon"
+    image = Image.new("1", size)
+    draw = ImageDraw.Draw(image)
+    try:
+        points = [(float(x), float(y)) for x, y in shape["points"]]
+        if kind == "polygon" and len(points) > 2:
+            draw.polygon(points, fill=1, outline=1)
+        elif kind in ("rectangle", "mask") and len(points) == 2:
+            (x0, y0), (x1, y1) = points
+            left, top, right, bottom = min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+            if kind == "rectangle":
+                draw.rectangle((left, top, right, bottom), fill=1, outline=1)
+            else:
+                image.paste(_bitmap(shape["mask"]), (round(left), round(top)))
+        elif kind == "circle" and len(points) == 2:
+            (x, y), (at_x, at_y) = points
+            radius = float(np.hypot(at_x - x, at_y - y))
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
+        else:
+            raise ValueError(
+                f"a {kind} of {len(points)} points is no area; draw a polygon, rectangle or circle"
+            )
+    except (TypeError, ValueError, KeyError, Undecodable) as error:
+        raise DatasetError(f"{source}: {shape['label']}: {error}") from error
+    return np.array(image)
+
+
+def _bitmap(text: str) -> Image.Image:
+    """Return a shape's own bitmap, mode 1, from the base64 of a PNG."""
+    with identify(base64.b64decode(text), LABEL_FORMATS) as image:
+        load(image)
+        return Image.fromarray(np.array(image).astype(bool))

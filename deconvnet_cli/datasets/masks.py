@@ -1,0 +1,224 @@
+"""Exports with a mask a photo: CVAT's, Roboflow's, RGB with a colour table, grey 0 and 255."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.data.classes import BACKGROUND, with_background
+from deconvnet_cli.data.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.datasets.export import Example, Export, oriented_photo
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.storage.files import read_whole
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+MAX_TABLE_BYTES = 1 << 20
+Colour = tuple[int, int, int]
+Reader = Callable[[Path], NDArray[np.uint8]]
+VOID = "void"  # a class of this name in a colour table is ignored
+
+
+def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
+    """Open CVAT's "Segmentation mask" export: ``labelmap.txt`` beside ``SegmentationClass/``.
+
+    Raises:
+        DatasetError: Something is missing or not of CVAT's form.
+    """
+    table = read_colour_table(folder / "labelmap.txt")
+    where = photos or folder / "JPEGImages"
+    return _coloured(folder / "SegmentationClass", where, table, wanted, "CVAT's masks")
+
+
+def open_coloured(
+    masks: Path, photos: Path, table: Path, wanted: Sequence[str] | None = None
+) -> Export:
+    """Open a folder of RGB masks, whose colours a table names.
+
+    Raises:
+        DatasetError: Something is missing, or the table cannot be read.
+    """
+    return _coloured(masks, photos, read_colour_table(table), wanted, "RGB masks")
+
+
+def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
+    """Open Roboflow's "Semantic Segmentation Masks": ``_classes.csv`` beside photos and masks.
+
+    Raises:
+        DatasetError: Something is missing or not of Roboflow's form.
+    """
+    tables = sorted(folder.rglob("_classes.csv"))
+    values = _pixel_values(tables[0])
+    if any(_pixel_values(table) != values for table in tables[1:]):
+        raise DatasetError(f"{folder}: its splits have different classes; export them together")
+    classes = with_background(list(values.values()) if wanted is None else wanted, str(tables[0]))
+    lookup = {
+        value: classes.index(name) if name in classes else 0 for value, name in values.items()
+    }
+    pairs, splits = {}, {}
+    for table in tables:
+        split = {"valid": "val"}.get(table.parent.name, table.parent.name)
+        for mask in sorted(table.parent.glob("*_mask.png")):
+            name = mask.name.removesuffix("_mask.png")
+            if name in pairs:
+                raise DatasetError(f"{mask}: another split has a photo of this name")
+            pairs[name] = (_beside(table.parent, name), mask)
+            splits[name] = split
+    named = splits if len(tables) > 1 else {}
+    return _paired(pairs, classes, lambda path: _by_value(path, lookup), "Roboflow's masks", named)
+
+
+def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None = None) -> Export:
+    """Open a folder of grey masks in which 0 is background and 255 the one class.
+
+    Args:
+        wanted: The name of the class; "object" unless given.
+
+    Raises:
+        DatasetError: More than one class is named, or a mask or photo is missing.
+    """
+    classes = with_background(wanted or ["object"], str(masks))
+    if len(classes) != 2:
+        raise DatasetError(f"{masks}: masks of 0 and 255 have one class, not {len(classes) - 1}")
+    pairs = _pairs(masks, photos)
+    return _paired(pairs, classes, lambda path: _by_value(path, {0: 0, 255: 1}), "grey masks")
+
+
+def read_colour_table(path: Path) -> dict[str, Colour]:
+    """Return the colour of each class from lines such as ``cat:64,0,0`` or ``cat 64 0 0``.
+
+    CVAT's ``labelmap.txt`` is of this form; what follows the colour is not used.
+
+    Raises:
+        DatasetError: The file cannot be read, or a line names no class or no colour.
+    """
+    try:
+        text = read_whole(path, MAX_TABLE_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: not a readable table of colours ({error})") from error
+    table: dict[str, Colour] = {}
+    for line in text.split("\n"):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if ":" in line:
+            name, colour = line.split(":")[:2]
+            parts = colour.split(",")
+        else:
+            name, *parts = line.replace(",", " ").rsplit(maxsplit=3)
+        if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+            raise DatasetError(f"{path}: {line.strip()!r} is no class with a colour: cat:64,0,0")
+        red, green, blue = (int(part) for part in parts)
+        if max(red, green, blue) > 255:
+            raise DatasetError(f"{path}: {line.strip()!r}: colours are 0 to 255")
+        table[name.strip()] = red, green, blue
+    return table
+
+
+def _pixel_values(path: Path) -> dict[int, str]:
+    """Return the name of each value of Roboflow's ``_classes.csv``."""
+    try:
+        rows = list(csv.reader(io.StringIO(read_whole(path, MAX_TABLE_BYTES).decode("utf-8-sig"))))
+        return {int(value): name.strip() for value, name in rows[1:]}
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise DatasetError(f"{path}: not Roboflow's table of classes ({error})") from error
+
+
+def _coloured(
+    masks: Path,
+    photos: Path,
+    table: Mapping[str, Colour],
+    wanted: Sequence[str] | None,
+    kind: str,
+) -> Export:
+    names = [name for name in table if name not in (BACKGROUND, VOID)]
+    classes = with_background(names if wanted is None else wanted, str(masks))
+    codes = {
+        red << 16 | green << 8 | blue: (
+            255 if name == VOID else classes.index(name) if name in classes else 0
+        )
+        for name, (red, green, blue) in table.items()
+    }
+    codes.setdefault(0, 0)
+
+    def labels_of(path: Path) -> NDArray[np.uint8]:
+        pixels = _mask_pixels(path, "RGB").astype(np.uint32)
+        packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+        return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
+
+    return _paired(_pairs(masks, photos), classes, labels_of, kind)
+
+
+def _by_value(path: Path, lookup: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Return the labels of a palette or grey mask."""
+    return _looked_up(_mask_pixels(path, None), lookup, path, lambda value: f"value {value}")
+
+
+def _looked_up(
+    values: NDArray[np.generic],
+    lookup: Mapping[int, int],
+    path: Path,
+    words: Callable[[int], str],
+) -> NDArray[np.uint8]:
+    """Return the labels of values; DatasetError names a value that no class has."""
+    known, where = np.unique(values, return_inverse=True)
+    for value in known.tolist():
+        if value not in lookup:
+            raise DatasetError(f"{path}: {words(value)} is of no class in the table")
+    labels = np.array([lookup[value] for value in known.tolist()], np.uint8)
+    return labels[where].reshape(values.shape)
+
+
+def _mask_pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
+    """Return the pixels of a mask: RGB, or a palette's or grey image's own values."""
+    try:
+        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+            load(image)
+            if mode is None and image.mode not in ("L", "P", "1"):
+                raise DatasetError(
+                    f"{path}: a mask in mode {image.mode}; palette or grey is needed here"
+                )
+            converted = (
+                image.convert(mode) if mode else image.convert("L") if image.mode == "1" else image
+            )
+            return np.array(converted)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except Undecodable as error:
+        raise DatasetError(f"{path}: not a readable mask ({error})") from error
+
+
+def _pairs(masks: Path, photos: Path) -> dict[str, tuple[Path, Path]]:
+    """Return photo and mask by name; every mask must have its photo."""
+    files = sorted(masks.glob("*.png"))
+    if not files:
+        raise DatasetError(f"{masks}: no masks (.png) in this folder")
+    return {file.stem: (_beside(photos, file.stem), file) for file in files}
+
+
+def _beside(folder: Path, name: str) -> Path:
+    """Return the photo of this name in a folder."""
+    for suffix in PHOTO_SUFFIXES:
+        for path in (folder / f"{name}{suffix}", folder / f"{name}{suffix.upper()}"):
+            if path.is_file():
+                return path
+    raise DatasetError(f"{folder}: has no photo called {name}; say where with --photos DIR")
+
+
+def _paired(
+    pairs: Mapping[str, tuple[Path, Path]],
+    classes: tuple[str, ...],
+    labels_of: Reader,
+    kind: str,
+    splits: Mapping[str, str] | None = None,
+) -> Export:
+    def read(name: str) -> Example:
+        file, path = pairs[name]
+        mask = labels_of(path)
+        photo, content = oriented_photo(file, mask.shape[::-1], str(file))
+        return Example(photo, content, mask)
+
+    return Export(kind, classes, tuple(sorted(pairs)), read, splits or {})

@@ -1,0 +1,103 @@
+"""Which kind of export a path is, and its reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deconvnet_cli.datasets.coco import open_coco
+from deconvnet_cli.datasets.export import Export
+from deconvnet_cli.datasets.labelme import open_labelme
+from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_cvat, open_roboflow
+from deconvnet_cli.errors import DatasetError, UsageError
+
+KINDS = ("auto", "coco", "labelme", "cvat", "roboflow", "rgb", "grey")
+
+
+def open_export(
+    source: Path,
+    kind: str = "auto",
+    photos: Path | None = None,
+    colours: Path | None = None,
+    classes: Sequence[str] | None = None,
+) -> Export:
+    """Open an export of another tool.
+
+    Args:
+        source: A COCO file, or a folder.
+        kind: One of ``KINDS``; "auto" looks at what is there.
+        photos: The folder of the photos, where they are not beside the annotations.
+        colours: The colour table of RGB masks.
+        classes: The classes, in the order of their labels; None takes those of the export.
+
+    Raises:
+        UsageError: The kind cannot be told, or an option does not fit it.
+        DatasetError: The export cannot be read.
+    """
+    if not source.exists():
+        raise DatasetError(f"{source}: no such file or folder; check the path")
+    chosen = kind_of(source, colours) if kind == "auto" else kind
+    if colours is not None and chosen != "rgb":
+        raise UsageError("--colours goes with RGB masks: --kind rgb")
+    if chosen == "coco":
+        return open_coco(_coco_file(source), photos, classes)
+    if chosen == "labelme":
+        return open_labelme(source, photos, classes)
+    if chosen == "cvat":
+        return open_cvat(source, photos, classes)
+    if chosen == "roboflow":
+        if photos is not None:
+            raise UsageError("Roboflow's photos lie beside their masks; leave out --photos")
+        return open_roboflow(source, classes)
+    if photos is None:
+        raise UsageError(f"{source}: say where the photos of these masks are: --photos DIR")
+    if chosen == "rgb":
+        if colours is None:
+            raise UsageError("RGB masks need their colours: --colours FILE (lines: cat 64 0 0)")
+        return open_coloured(source, photos, colours, classes)
+    return open_binary(source, photos, classes)
+
+
+def kind_of(source: Path, colours: Path | None) -> str:
+    """Return the kind of an export, by what is there.
+
+    Raises:
+        UsageError: It cannot be told.
+    """
+    if source.is_file() and source.suffix.lower() == ".json":
+        return "coco"
+    if colours is not None:
+        return "rgb"
+    if (source / "labelmap.txt").is_file():
+        return "cvat"
+    if any(source.rglob("_classes.csv")):
+        return "roboflow"
+    for path in sorted(source.rglob("*.json"))[:1]:
+        content = _first_keys(path)
+        if "shapes" in content:
+            return "labelme"
+        if "annotations" in content and "images" in content:
+            return "coco"
+    if source.is_dir() and any(source.glob("*.png")):
+        return "grey"
+    raise UsageError(f"{source}: not clear what this is; say --kind {'|'.join(KINDS[1:])}")
+
+
+def _first_keys(path: Path) -> set[str]:
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return set()
+    return set(content) if isinstance(content, dict) else set()
+
+
+def _coco_file(source: Path) -> Path:
+    """Return the one file of COCO's annotations in a folder, or the file itself."""
+    if source.is_file():
+        return source
+    files = [path for path in sorted(source.rglob("*.json")) if "images" in _first_keys(path)]
+    if len(files) != 1:
+        raise UsageError(f"{source}: {len(files)} COCO files in it; name one")
+    return files[0]

@@ -1,0 +1,228 @@
+"""What is in a VOC tree, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.data.classes import tree_classes
+from deconvnet_cli.data.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.runtime.opencv import cv2
+from deconvnet_cli.storage.files import read_whole
+from deconvnet_cli.storage.hashing import bytes_sha256
+
+FEW = 5  # photos of a class, under which a net hardly learns it
+LISTS = Path("ImageSets") / "Segmentation"
+
+
+@dataclass
+class ClassCount:
+    """How much there is of a class.
+
+    Attributes:
+        photos: Photos with a pixel of it.
+        objects: Its connected components, all photos together.
+        pixels: Its pixels.
+    """
+
+    photos: int = 0
+    objects: int = 0
+    pixels: int = 0
+
+
+@dataclass
+class Survey:
+    """What is in a tree.
+
+    Attributes:
+        classes: The names of the labels, the background first.
+        counts: By label.
+        sizes: Width and height of each photo that could be read.
+        lists: How many names each list has.
+        problems: What is wrong and how to mend it, a line each.
+        remarks: What a person should know but need not mend.
+    """
+
+    classes: tuple[str, ...]
+    counts: list[ClassCount]
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    lists: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def total_pixels(self) -> int:
+        """Pixels of all masks that are not ignored."""
+        return sum(count.pixels for count in self.counts)
+
+
+def survey_tree(root: Path, on_photo: Callable[[], None] = lambda: None) -> Survey:
+    """Look at every photo and mask of a tree.
+
+    Args:
+        root: The tree's folder, with JPEGImages, SegmentationClass and ImageSets/Segmentation.
+        on_photo: Called after each name.
+
+    Raises:
+        DatasetError: It is no tree, or its ``classes.txt`` is wrong.
+    """
+    for part in ("JPEGImages", "SegmentationClass"):
+        if not (root / part).is_dir():
+            raise DatasetError(f"{root}: not a VOC tree, {part}/ is missing")
+    classes = tree_classes(root)
+    survey = Survey(classes, [ClassCount() for _ in classes])
+    names = survey_names(root)
+    lists = _read_lists(root, survey)
+    hashes: dict[str, str] = {}
+    for name in names:
+        _survey_photo(root, name, survey, hashes)
+        on_photo()
+    _survey_lists(lists, set(names), hashes, survey)
+    for label, count in enumerate(survey.counts[1:], start=1):
+        if not count.photos:
+            survey.problems.append(
+                f"{classes[label]}: in no mask; label it, or take it out of classes.txt"
+            )
+        elif count.photos < FEW:
+            survey.remarks.append(
+                f"{classes[label]}: in {count.photos} photos only; a net needs more to learn it"
+            )
+    return survey
+
+
+def survey_names(root: Path) -> list[str]:
+    """Return the names of all photos and masks of a tree, sorted."""
+    photos = {path.stem for path in (root / "JPEGImages").glob("*.jpg")}
+    return sorted(photos | {path.stem for path in (root / "SegmentationClass").glob("*.png")})
+
+
+def _survey_photo(root: Path, name: str, survey: Survey, hashes: dict[str, str]) -> None:
+    """Count one photo and its mask, or note what is wrong with them."""
+    photo, mask = root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
+    size: tuple[int, int] | None = None
+    if not photo.is_file():
+        survey.problems.append(f"{mask}: has no photo JPEGImages/{name}.jpg; add it")
+        return
+    try:
+        content = read_whole(photo, MAX_BYTES)
+        size = read_photo(content, str(photo)).size
+        survey.sizes.append(size)
+        digest = bytes_sha256(content)
+        if digest in hashes:
+            survey.remarks.append(f"{photo}: the same file as {hashes[digest]}; remove one")
+        hashes.setdefault(digest, name)
+    except OSError as error:
+        survey.problems.append(f"{photo}: cannot be read ({error.strerror})")
+    except ImageError as error:
+        survey.problems.append(str(error))
+    if not mask.is_file():
+        survey.problems.append(f"{photo}: has no mask SegmentationClass/{name}.png; add it")
+        return
+    labels = _labels(mask, survey)
+    if labels is None:
+        return
+    if size is not None and labels.shape[::-1] != size:
+        survey.problems.append(
+            f"{mask}: {labels.shape[1]}x{labels.shape[0]} pixels, its photo {size[0]}x{size[1]}; "
+            "export both again"
+        )
+        return
+    _count(labels, mask, survey)
+
+
+def _labels(path: Path, survey: Survey) -> NDArray[np.uint8] | None:
+    """Return the labels of a mask; None, with a problem noted, if it has none."""
+    try:
+        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+            load(image)
+            mode, labels = image.mode, np.array(image)
+    except OSError as error:
+        survey.problems.append(f"{path}: cannot be read ({error.strerror})")
+        return None
+    except Undecodable as error:
+        survey.problems.append(f"{path}: {error}")
+        return None
+    if mode not in ("L", "P"):
+        survey.problems.append(
+            f"{path}: mode {mode}, no palette or grey PNG; "
+            "`deconvnet dataset import` takes masks in colours"
+        )
+        return None
+    found: NDArray[np.uint8] = labels
+    return found
+
+
+def _count(labels: NDArray[np.uint8], path: Path, survey: Survey) -> None:
+    """Add the classes of a mask to the counts."""
+    values = np.unique(labels)
+    if set(values.tolist()) == {0, IGNORE}:
+        survey.problems.append(
+            f"{path}: has 0 and 255 alone, and 255 is ignored; "
+            "`deconvnet dataset import --kind grey` makes 255 a class"
+        )
+        return
+    wrong = [value for value in values.tolist() if value >= len(survey.classes) and value != IGNORE]
+    if wrong:
+        survey.problems.append(
+            f"{path}: label {wrong[0]}; there are 0 to {len(survey.classes) - 1} and 255"
+        )
+        return
+    if not any(0 < value < IGNORE for value in values.tolist()):
+        survey.remarks.append(f"{path}: nothing but background")
+    for value in values.tolist():
+        if value == IGNORE:
+            continue
+        inside = (labels == value).astype(np.uint8)
+        count = survey.counts[value]
+        count.photos += 1
+        count.pixels += int(inside.sum())
+        if value:
+            count.objects += int(cv2.connectedComponents(inside)[0]) - 1
+
+
+def _read_lists(root: Path, survey: Survey) -> dict[str, list[str]]:
+    """Return the names of each list of the tree."""
+    lists = {}
+    for path in sorted((root / LISTS).glob("*.txt")):
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            survey.problems.append(f"{path}: not a readable list of names ({error})")
+            continue
+        lists[path.stem] = [name for line in text.split("\n") if (name := line.strip())]
+        survey.lists[path.stem] = len(lists[path.stem])
+    if not lists:
+        survey.problems.append(f"{root / LISTS}: has no lists; add train.txt and val.txt")
+    return lists
+
+
+def _survey_lists(
+    lists: dict[str, list[str]], names: set[str], hashes: dict[str, str], survey: Survey
+) -> None:
+    """Note names that are listed twice, of no photo, or in both train and val."""
+    for split, listed in lists.items():
+        missing = [name for name in listed if name not in names]
+        if missing:
+            survey.problems.append(
+                f"{split}.txt: {missing[0]} and {len(missing) - 1} others have no photo; "
+                "take them out"
+            )
+        twice = len(listed) - len(set(listed))
+        if twice:
+            survey.problems.append(f"{split}.txt: {twice} names stand twice; take them out")
+    both = sorted(set(lists.get("train", ())) & set(lists.get("val", ())))
+    if both:
+        survey.problems.append(
+            f"train.txt and val.txt: both have {both[0]} and {len(both) - 1} others; "
+            "a photo that is trained on must not be scored"
+        )
+    unlisted = names - {name for listed in lists.values() for name in listed}
+    if unlisted and lists:
+        survey.remarks.append(f"{len(unlisted)} photos are in no list, {sorted(unlisted)[0]} first")

@@ -1,0 +1,95 @@
+"""A VOC tree written from an export: photos, label PNGs, numbered objects, lists, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from deconvnet_cli.data.classes import FILE
+from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.datasets.export import Export, jpeg_bytes
+from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
+from deconvnet_cli.storage.files import make_folder, write_whole
+
+LISTS = Path("ImageSets") / "Segmentation"
+
+
+def write_tree(
+    export: Export,
+    root: Path,
+    val_share: float,
+    seed: int,
+    on_photo: Callable[[], None] = lambda: None,
+    on_failure: Callable[[DeconvnetError], None] | None = None,
+) -> list[str]:
+    """Write an export as a VOC tree; the lists come last, so that half a tree is none.
+
+    Args:
+        root: A folder that is not there yet, or empty.
+        val_share: The share of the photos that ``val.txt`` gets, 0 to 1, where the export has no
+            splits of its own.
+        seed: Of the split: the same seed and names give the same lists.
+        on_photo: Called after each photo.
+        on_failure: Is told of a photo that cannot be used, which is left out; None raises.
+
+    Returns:
+        The names that were written.
+
+    Raises:
+        UsageError: The folder is not empty.
+        DatasetError, ImageError: A photo cannot be used and ``on_failure`` is None; or none can.
+        OutputError: Something cannot be written.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UsageError(f"{root}: is there already; give a new folder with -o")
+    for part in ("JPEGImages", "SegmentationClass", "SegmentationObject", LISTS):
+        make_folder(root / part)
+    written = []
+    for name in export.names:
+        try:
+            example = export.read(name)
+        except DeconvnetError as error:
+            if on_failure is None:
+                raise
+            on_failure(error)
+            on_photo()
+            continue
+        content = example.content or jpeg_bytes(example.photo)
+        write_whole(root / "JPEGImages" / f"{name}.jpg", content)
+        write_whole(root / "SegmentationClass" / f"{name}.png", label_png(example.mask))
+        if example.objects is not None:
+            objects = np.where(example.mask == 255, 255, example.objects).astype(np.uint8)
+            write_whole(root / "SegmentationObject" / f"{name}.png", label_png(objects))
+        written.append(name)
+        on_photo()
+    if not written:
+        raise DatasetError(f"{export.kind}: not one photo of {len(export.names)} can be used")
+    write_whole(root / FILE, "".join(f"{name}\n" for name in export.classes).encode())
+    for split, names in split_names(export, written, val_share, seed).items():
+        text = "".join(f"{name}\n" for name in names)
+        write_whole(root / LISTS / f"{split}.txt", text.encode())
+    return written
+
+
+def split_names(
+    export: Export, names: Sequence[str], val_share: float, seed: int
+) -> dict[str, list[str]]:
+    """Return the names of each list: the export's own splits, or a seeded ``train`` and ``val``.
+
+    Both have at least one photo if there are two.
+    """
+    if export.splits:
+        lists: dict[str, list[str]] = {}
+        for name in names:
+            lists.setdefault(export.splits[name], []).append(name)
+        return lists
+    shuffled = sorted(names)
+    Random(seed).shuffle(shuffled)
+    count = round(val_share * len(shuffled))
+    if val_share > 0:
+        count = min(max(1, count), len(shuffled) - 1)
+    lists = {"train": sorted(shuffled[count:])}
+    return {**lists, "val": sorted(shuffled[:count])} if count else lists

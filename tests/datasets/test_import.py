@@ -1,0 +1,236 @@
+"""Exports of other tools made into VOC trees: every mask against shapes drawn by hand."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import exports
+from helpers.exports import HEIGHT, NAMES, WIDTH, names_in, read_labels, truth
+from PIL import Image
+
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.datasets.opening import open_export
+from deconvnet_cli.datasets.tree import write_tree
+from deconvnet_cli.errors import DatasetError, UsageError
+
+# Of pycocotools, which numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+BOTH = ("background", "disc", "square")
+
+
+def imported(source: Path, tree: Path, **options: object) -> Path:
+    """The tree that an export becomes."""
+    share = options.pop("val_share", 0.4)
+    write_tree(open_export(source, **options), tree, share, seed=0)
+    return tree
+
+
+@pytest.mark.parametrize("kind", ["coco", "labelme", "cvat", "roboflow"])
+def test_every_mask_is_the_one_that_was_drawn(tmp_path, kind):
+    source = getattr(exports, f"{kind}_export")(tmp_path / kind)
+    tree = imported(source, tmp_path / "tree")
+    classes = (tree / "classes.txt").read_text().split()
+    assert set(classes) == set(BOTH) and classes[0] == "background"
+    swap = np.arange(256)
+    swap[1], swap[2] = classes.index("disc"), classes.index("square")
+    for number, name in enumerate(NAMES):
+        labels = read_labels(tree / "SegmentationClass" / f"{name}.png")
+        np.testing.assert_array_equal(labels, swap[truth(number)])
+        with Image.open(tree / "JPEGImages" / f"{name}.jpg") as photo:
+            assert photo.size == (WIDTH, HEIGHT)
+    assert sorted(names_in(tree, "train") + names_in(tree, "val")) == sorted(NAMES)
+
+
+def test_a_jpeg_keeps_its_bytes(tmp_path):
+    source = exports.cvat_export(tmp_path / "cvat")
+    tree = imported(source, tmp_path / "tree")
+    for name in NAMES:
+        photo = f"JPEGImages/{name}.jpg"
+        assert (tree / photo).read_bytes() == (source / photo).read_bytes()
+
+
+def test_coco_objects_are_numbered_and_crowds_ignored(tmp_path):
+    path = exports.coco_export(tmp_path)
+    content = json.loads(path.read_text())
+    content["annotations"][1]["iscrowd"] = 1  # the square of the first photo
+    path.write_text(json.dumps(content))
+    tree = imported(path, tmp_path / "tree")
+    first = truth(0)
+    labels = read_labels(tree / "SegmentationClass/one.png")
+    assert (labels[first == 2] == 255).all() and (labels[first == 0] == 0).all()
+    objects = read_labels(tree / "SegmentationObject/two.png")
+    second = truth(1)
+    assert {len(np.unique(objects[second == label])) for label in (0, 1, 2)} == {1}
+    assert len(np.unique(objects)) == 3
+
+
+def test_coco_small_objects_lie_over_large_ones(tmp_path):
+    path = exports.coco_export(tmp_path)
+    content = json.loads(path.read_text())
+    everything = exports.polygon((0, 0, WIDTH, HEIGHT))
+    content["annotations"].append(
+        {"id": 99, "image_id": 10, "category_id": 3, "segmentation": [everything], "iscrowd": 0}
+    )
+    path.write_text(json.dumps(content))
+    tree = imported(path, tmp_path / "tree")
+    square, disc = 1, 2  # by their numbers in the file
+    labels = read_labels(tree / "SegmentationClass/one.png")
+    np.testing.assert_array_equal(labels == disc, truth(0) == 1)
+    assert ((labels == square) == (truth(0) != 1)).all()
+
+
+def test_labelme_keeps_photos_inside_and_has_words_for_nothing_and_ignored(tmp_path):
+    folder = exports.labelme_export(tmp_path / "labelme")
+    path = folder / "one.json"
+    content = json.loads(path.read_text())
+    content["imageData"] = base64.b64encode((folder / "one.jpg").read_bytes()).decode()
+    (folder / "one.jpg").unlink()
+    whole = [[0, 0], [WIDTH, HEIGHT]]
+    ignored = {"label": "__ignore__", "points": whole, "shape_type": "rectangle"}
+    content["shapes"].insert(0, ignored)
+    path.write_text(json.dumps(content))
+    tree = imported(folder, tmp_path / "tree")
+    labels = read_labels(tree / "SegmentationClass/one.png")
+    np.testing.assert_array_equal(labels, np.where(truth(0) > 0, truth(0), 255))
+    assert (tree / "JPEGImages/one.jpg").is_file()
+
+
+def test_labelme_circles_are_round(tmp_path):
+    folder = exports.labelme_export(tmp_path / "labelme")
+    for path in folder.glob("*.json"):
+        content = json.loads(path.read_text())
+        content["shapes"] = [
+            {"label": "disc", "points": [[40, 30], [40, 50]], "shape_type": "circle"}
+        ]
+        path.write_text(json.dumps(content))
+    labels = read_labels(imported(folder, tmp_path / "tree") / "SegmentationClass/two.png")
+    assert abs(int(labels.sum()) - np.pi * 20**2) < 0.06 * np.pi * 20**2
+
+
+def test_grey_masks_of_one_class(tmp_path):
+    masks = exports.grey_export(tmp_path)
+    names = tmp_path / "names.txt"
+    names.write_text("leaf\n")
+    tree = imported(masks, tmp_path / "tree", photos=tmp_path / "photos", classes=["leaf"])
+    assert (tree / "classes.txt").read_text().split() == ["background", "leaf"]
+    labels = read_labels(tree / "SegmentationClass/one.png")
+    np.testing.assert_array_equal(labels, (truth(0) > 0).astype(int))
+
+
+def test_rgb_masks_with_a_table(tmp_path):
+    folder = exports.cvat_export(tmp_path / "cvat")
+    table = tmp_path / "colours.txt"
+    table.write_text("disc 200 30 30\nvoid 30,60,200\n")
+    tree = imported(
+        folder / "SegmentationClass",
+        tmp_path / "tree",
+        photos=folder / "JPEGImages",
+        colours=table,
+    )
+    labels = read_labels(tree / "SegmentationClass/one.png")
+    np.testing.assert_array_equal(labels, np.array([0, 1, 255])[truth(0)])
+
+
+def test_a_colour_that_is_in_no_table_is_named(tmp_path):
+    folder = exports.cvat_export(tmp_path / "cvat")
+    (folder / "labelmap.txt").write_text("background:0,0,0::\ndisc:200,30,30::\n")
+    with pytest.raises(DatasetError, match=r"five\.png: colour #1e3cc8 is of no class"):
+        imported(folder, tmp_path / "tree")
+
+
+def test_photos_are_turned_as_their_annotation_is(tmp_path):
+    """EXIF says a quarter turn; the annotation has the size of the turned photo, or of the file."""
+    folder = exports.labelme_export(tmp_path / "labelme")
+    for name, size in (("one", (HEIGHT, WIDTH)), ("two", (WIDTH, HEIGHT))):
+        with Image.open(folder / f"{name}.jpg") as photo:
+            exif = photo.getexif()
+            exif[0x0112] = 6
+            photo.save(folder / f"{name}.jpg", exif=exif, quality=95)
+        content = json.loads((folder / f"{name}.json").read_text())
+        content["imageWidth"], content["imageHeight"] = size
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    tree = imported(folder, tmp_path / "tree")
+    assert read_photo(tree / "JPEGImages/one.jpg").size == (HEIGHT, WIDTH)
+    assert read_photo(tree / "JPEGImages/two.jpg").size == (WIDTH, HEIGHT)
+
+
+def test_splits_of_an_export_are_kept_and_others_are_seeded(tmp_path):
+    tree = imported(exports.roboflow_export(tmp_path / "roboflow"), tmp_path / "a")
+    assert names_in(tree, "train") == sorted(NAMES[:3])
+    assert names_in(tree, "val") == sorted(NAMES[3:])
+    source = exports.labelme_export(tmp_path / "labelme")
+    trees = [imported(source, tmp_path / name) for name in ("b", "c")]
+    assert names_in(trees[0], "val") == names_in(trees[1], "val")
+    assert len(names_in(trees[0], "val")) == 2
+
+
+def test_classes_that_are_not_wanted_become_background(tmp_path):
+    source = exports.labelme_export(tmp_path / "labelme")
+    export = open_export(source, classes=["square"])
+    assert export.classes == ("background", "square")
+    assert export.notes == ("left out as background: disc",)
+    mask = export.read("one").mask
+    np.testing.assert_array_equal(mask, (truth(0) == 2).astype(int))
+
+
+def test_nothing_is_written_over(tmp_path):
+    source = exports.labelme_export(tmp_path / "labelme")
+    tree = imported(source, tmp_path / "tree")
+    with pytest.raises(UsageError, match="is there already"):
+        imported(source, tree)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda content: content.pop("categories"), "not COCO's instances"),
+        (lambda content: content["images"].append({"id": 1}), "not COCO's instances"),
+        (lambda content: content["annotations"][0].update(image_id=5), "not COCO's instances"),
+        (lambda content: content["images"][0].update(width=9), "80x60"),
+        (lambda content: content["annotations"][0].update(segmentation=[[1]]), "is wrong"),
+        (lambda content: content["images"][0].update(file_name="no.jpg"), "not there"),
+        (lambda content: content["images"][0].update(file_name="../../x.jpg"), "not there"),
+    ],
+)
+def test_coco_that_is_wrong_is_refused(tmp_path, change, words):
+    path = exports.coco_export(tmp_path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=words):
+        export = open_export(path)
+        for name in export.names:
+            export.read(name)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"shapes": [{}]}', "[" * 100_000])
+def test_labelme_that_is_wrong_is_refused(tmp_path, text):
+    folder = exports.labelme_export(tmp_path / "labelme")
+    (folder / "one.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"one\.json: not a LabelMe file"):
+        open_export(folder, "labelme")
+
+
+def test_a_bad_photo_is_told_and_the_others_are_written(tmp_path):
+    source = exports.labelme_export(tmp_path / "labelme")
+    (source / "two.jpg").write_bytes(b"no photo")
+    told: list[Exception] = []
+    export = open_export(source)
+    names = write_tree(export, tmp_path / "tree", 0.2, 0, on_failure=told.append)
+    assert len(names) == 4 and "two" not in names and len(told) == 1
+    assert "two" in str(told[0])
+
+
+def test_what_a_path_is(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="say --kind"):
+        open_export(tmp_path / "empty")
+    with pytest.raises(DatasetError, match="no such file"):
+        open_export(tmp_path / "none")
+    masks = exports.grey_export(tmp_path)
+    with pytest.raises(UsageError, match="--photos"):
+        open_export(masks)
