@@ -1,6 +1,6 @@
-"""Boxes in a photo, and how far they overlap.
+"""Boxes in a photo, and how much they overlap.
 
-A box is (x0, y0, x1, y1), half open, in pixels of the photo; it may reach over the photo's edge.
+A box is (x0, y0, x1, y1), half open, in pixels of the photo; it may reach beyond the photo's edge.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Box = tuple[int, int, int, int]
 
 
 def overlap(boxes: NDArray[np.int32], box: Box) -> NDArray[np.float64]:
-    """IoU of N x 4 boxes with one, N values 0 to 1."""
+    """Return the IoU of each of N x 4 boxes with one box, N values from 0 to 1."""
     inner = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
     common = np.prod(np.maximum(inner, 0), axis=1, dtype=np.float64)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1, dtype=np.float64)

@@ -1,8 +1,12 @@
-"""Label PNGs: the one reader and the one writer."""
+"""The one reader and the one writer of label PNGs.
+
+Every PNG of labels is read through :func:`read_png`: masks of a tree, maps of instances,
+predictions of other tools and files of a submission. The callers differ in what they accept, and
+each has its own error message.
+"""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -16,32 +20,65 @@ from deconvnet_cli.data.decoding import (
     identify,
     load,
 )
+from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.voc import CLASSES, IGNORE, palette
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
+LABEL_MODES = ("P", "L")  # palette and grey: one byte a pixel
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """A label PNG as uint8 H x W: 0..20 are classes, 255 is ignored.
+
+class WrongSize(Exception):
+    """A PNG whose size is not the expected one."""
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__(f"{width}x{height} pixels")
+        self.width = width
+        self.height = height
+
+
+def read_png(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """Return the decoded image of a PNG in its own mode: palette, grey or any other.
+
+    Args:
+        path: The PNG.
+        size: The width and height that it must have. They are checked before any pixel is
+            decoded. None accepts all sizes.
 
     Raises:
-        DatasetError: unreadable, not single-channel, or with other values.
+        OSError: The file cannot be read.
+        UnknownFormat: The file is not a PNG.
+        Undecodable: The PNG is damaged or too large.
+        WrongSize: The image has another size.
+    """
+    image: Image.Image
+    with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+        if size is not None and image.size != size:
+            raise WrongSize(*image.size)
+        load(image)
+    return image
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Return the labels of a ground-truth PNG, uint8 H x W: 0..20 are classes, 255 is void.
+
+    Raises:
+        DatasetError: The file cannot be read, is not palette or grey, or has other values.
     """
     try:
-        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
-            if image.mode not in ("P", "L"):
-                raise DatasetError(
-                    f"{path}: a label PNG in mode {image.mode}; "
-                    "labels must be palette or grey PNG with values 0..20 and 255"
-                )
-            load(image)
-            mask = np.array(image)
+        image = read_png(path)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such label PNG") from None
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except Undecodable as error:
         raise DatasetError(f"{path}: not a readable label PNG ({error})") from error
+    if image.mode not in LABEL_MODES:
+        raise DatasetError(
+            f"{path}: a label PNG in mode {image.mode}; "
+            "labels must be palette or grey PNG with values 0..20 and 255"
+        )
+    mask = np.array(image)
     wrong = (mask >= len(CLASSES)) & (mask != IGNORE)
     if wrong.any():
         raise DatasetError(f"{path}: label {mask[wrong][0]}; labels are 0..20 and 255")
@@ -49,9 +86,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def label_png(labels: NDArray[np.uint8]) -> bytes:
-    """uint8 H x W labels as the bytes of a palette PNG in VOC's colours."""
+    """Return uint8 H x W labels as the bytes of a palette PNG in VOC's colours."""
     image = Image.fromarray(labels, mode="L")
     image.putpalette(palette().tobytes())
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=False)
-    return buffer.getvalue()
+    return png_bytes(image)

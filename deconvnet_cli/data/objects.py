@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.data.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
-from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.data.label_png import WrongSize, read_mask, read_png
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
 
-SMALLEST_OBJECT = 0.005  # share of the photo; smaller components are specks of a mask
-# Instances of one class lie side by side in SegmentationObject; 0 and 255 are no object.
+SMALLEST_OBJECT = 0.005  # share of the photo; smaller components are specks in a mask
+# Pixels of SegmentationObject that belong to no instance.
 NO_INSTANCE = (0, IGNORE)
 
 
 @dataclass(frozen=True)
 class ObjectBox:
-    """One object of the photo ``name``: its class and its box, pixels, half open."""
+    """An object of the photo ``name``: its label and its half-open box in pixels."""
 
     name: str
     label: int
@@ -34,16 +34,16 @@ class ObjectBox:
 
 
 def list_names(tree: VocTree, lists: tuple[str, ...]) -> list[str]:
-    """The names of several lists, each name once, in order of first appearance."""
+    """Return the names of several lists, each name once, in order of first appearance."""
     return list(dict.fromkeys(name for split in lists for name in tree.names(split)))
 
 
 def read_photo_and_mask(tree: VocTree, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
-    """A photo (RGB) and its mask.
+    """Return a photo (mode RGB) and its mask (uint8 H x W).
 
     Raises:
-        ImageError: the photo cannot be read.
-        DatasetError: the mask cannot be read, or has another size.
+        ImageError: The photo cannot be read.
+        DatasetError: The mask cannot be read or has another size.
     """
     with opened_photo(tree.image(name)) as file:
         load(file)
@@ -53,10 +53,10 @@ def read_photo_and_mask(tree: VocTree, name: str) -> tuple[Image.Image, NDArray[
 
 @contextmanager
 def opened_photo(path: Path) -> Iterator[Image.Image]:
-    """A photo whose pixels are still to be loaded.
+    """Open a photo without decoding its pixels yet.
 
     Raises:
-        ImageError: it cannot be read, here or when it is loaded.
+        ImageError: The photo cannot be read, here or when its pixels are loaded.
     """
     try:
         with identify(read_whole(path, MAX_BYTES)) as image:
@@ -68,10 +68,10 @@ def opened_photo(path: Path) -> Iterator[Image.Image]:
 
 
 def checked_mask(tree: VocTree, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The mask of a photo of this size (width, height).
+    """Return the mask of a photo of this size (width, height).
 
     Raises:
-        DatasetError: it cannot be read, or has another size.
+        DatasetError: The mask cannot be read or has another size.
     """
     mask = read_mask(tree.mask(name))
     if size != mask.shape[::-1]:
@@ -85,14 +85,17 @@ def checked_mask(tree: VocTree, name: str, size: tuple[int, int]) -> NDArray[np.
 def find_objects(
     tree: VocTree, names: list[str], on_photo: Callable[[], None] = lambda: None
 ) -> list[ObjectBox]:
-    """The objects of each photo: its instances where the tree has them, else the connected
-    components of each class. Every photo and mask is looked at, so bad data is found here.
+    """Return the objects of each photo: its instances if the tree has them, otherwise the
+    connected components of each class. This opens every photo and mask, so it finds bad data.
 
     Args:
-        on_photo: called after each photo.
+        tree: The VOC tree.
+        names: The names of the photos.
+        on_photo: Called after each photo.
 
     Raises:
-        ImageError, DatasetError: a photo or mask is missing or wrong; or no mask has any object.
+        ImageError: A photo is missing or cannot be read.
+        DatasetError: A mask is missing or wrong, or no mask has any object.
     """
     objects: list[ObjectBox] = []
     for name in names:
@@ -100,7 +103,7 @@ def find_objects(
             size = photo.size
         mask = checked_mask(tree, name, size)
         instances = tree.root / "SegmentationObject" / f"{name}.png"
-        found = of_instances(mask, instances) if instances.is_file() else of_components(mask)
+        found = instance_objects(mask, instances) if instances.is_file() else components(mask)
         least = SMALLEST_OBJECT * mask.size
         objects += [ObjectBox(name, label, box) for label, box, area in found if area >= least]
         on_photo()
@@ -109,31 +112,33 @@ def find_objects(
     return objects
 
 
-def of_components(mask: NDArray[np.uint8]) -> Iterable[tuple[int, Box, int]]:
-    """Class, box and area (pixels) of each connected component of one class in a mask H x W."""
+def components(mask: NDArray[np.uint8]) -> Iterable[tuple[int, Box, int]]:
+    """Yield label, box and area (pixels) of each one-class connected component of a mask H x W."""
     for label in np.unique(mask[(mask != 0) & (mask != IGNORE)]):
         _, _, stats, _ = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8))
         for x, y, width, height, area in stats[1:].tolist():
             yield int(label), (x, y, x + width, y + height), area
 
 
-def of_instances(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int, Box, int]]:
-    """Class, box and area of each instance; its class is the commonest label on its pixels.
+def instance_objects(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int, Box, int]]:
+    """Yield label, box and area (pixels) of each instance.
+
+    The label of an instance is the most common one on its pixels.
 
     Args:
-        mask: labels H x W.
-        path: of the PNG of instances, of the same size.
+        mask: The labels, H x W.
+        path: The PNG of instances, of the same size.
 
     Raises:
-        DatasetError: the instances cannot be read or have another size.
+        DatasetError: The instances cannot be read or have another size.
     """
     try:
-        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
-            load(image)
-            instances = np.array(image)
+        instances = np.array(read_png(path, (mask.shape[1], mask.shape[0])))
     except (OSError, Undecodable) as error:
         raise DatasetError(f"{path}: not a readable PNG ({error})") from error
-    if instances.shape != mask.shape:
+    except WrongSize:
+        instances = None
+    if instances is None or instances.ndim != 2:
         raise DatasetError(f"{path}: must be a palette or grey PNG of its photo's size")
     for instance in np.setdiff1d(np.unique(instances), NO_INSTANCE):
         rows, columns = np.nonzero(instances == instance)

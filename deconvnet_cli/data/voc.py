@@ -34,15 +34,15 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
-MAX_LIST_BYTES = 1 << 28  # of a list of names
-IGNORE = 255  # the rim around objects, and crowds: neither trained on nor scored
+MAX_LIST_BYTES = 1 << 28  # the largest accepted list of names
+IGNORE = 255  # the rim around objects, and crowds: not used in training or evaluation
 
 
 def palette() -> NDArray[np.uint8]:
-    """VOC's colour map, uint8 256 x 3: the bits of a label spread over the high bits of R, G, B.
+    """Return VOC's colour map, uint8 256 x 3.
 
-    Bit 0, 3, 6 of the label are the highest bits of R, bits 1, 4, 7 those of G, bits 2, 5 those
-    of B; so neighbouring labels get far colours.
+    Bits 0, 3 and 6 of a label are the highest bits of R, bits 1, 4 and 7 those of G, and bits 2
+    and 5 those of B. So neighbouring labels get very different colours.
     """
     labels = np.arange(256)
     colours = np.zeros((256, 3), np.uint8)
@@ -54,23 +54,23 @@ def palette() -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class VocTree:
-    """A devkit's ``VOC2012/`` folder."""
+    """The ``VOC2012/`` folder of a devkit."""
 
     root: Path
 
     def image(self, name: str) -> Path:
-        """Path of the photo called ``name``."""
+        """Return the path of the photo called ``name``."""
         return self.root / "JPEGImages" / f"{name}.jpg"
 
     def mask(self, name: str) -> Path:
-        """Path of the label PNG called ``name``."""
+        """Return the path of the label PNG called ``name``."""
         return self.root / "SegmentationClass" / f"{name}.png"
 
     def names(self, split: str) -> list[str]:
-        """The image names of one list, in its order.
+        """Return the image names of one list, in its order.
 
         Raises:
-            DatasetError: no such list, an empty one, or an image or mask of it is missing.
+            DatasetError: The list is missing or empty, or one of its images or masks is missing.
         """
         path = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
         if not path.is_file():
@@ -92,10 +92,10 @@ class VocTree:
 
 
 def open_tree(folder: Path) -> VocTree:
-    """The tree at ``folder``: ``VOC2012/`` itself or the devkit folder above it.
+    """Return the tree at ``folder``, which is ``VOC2012/`` or the devkit folder above it.
 
     Raises:
-        DatasetError: neither has JPEGImages, SegmentationClass and ImageSets/Segmentation.
+        DatasetError: Neither has JPEGImages, SegmentationClass and ImageSets/Segmentation.
     """
     parts = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):

@@ -10,18 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.decoding import (
-    LABEL_FORMATS,
-    MAX_BYTES,
-    Undecodable,
-    UnknownFormat,
-    identify,
-    load,
-)
-from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.decoding import Undecodable, UnknownFormat
+from deconvnet_cli.data.label_png import LABEL_MODES, WrongSize, read_mask, read_png
 from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree, palette
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.storage.files import read_whole
 
 
 @dataclass(frozen=True)
@@ -89,33 +81,28 @@ class _Wrong(Exception):
 
 def _read(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The labels; _Wrong if they cannot be scored against ``truth`` (H x W)."""
+    height, width = truth.shape
     try:
-        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
-            _check_size(image, truth)
-            load(image)
-            _check_mode(image)
-            labels: NDArray[np.uint8] = np.array(image)
+        image = read_png(path, (width, height))
+    except WrongSize as found:
+        raise _Wrong(
+            f"{found.width}x{found.height} pixels, but its mask has {width}x{height}; "
+            "save labels in the size of the photo"
+        ) from None
     except OSError as error:
         raise _Wrong(f"cannot be read ({error.strerror})") from error
     except UnknownFormat:
         raise _Wrong("not a PNG; save labels as 8-bit palette or grey PNG") from None
     except Undecodable as error:
         raise _Wrong(f"damaged PNG ({error}); write it again") from error
+    _check_mode(image)
+    labels: NDArray[np.uint8] = np.array(image)
     _check_labels(labels, truth)
     return labels
 
 
-def _check_size(image: Image.Image, truth: NDArray[np.uint8]) -> None:
-    height, width = truth.shape
-    if image.size != (width, height):
-        raise _Wrong(
-            f"{image.width}x{image.height} pixels, but its mask has {width}x{height}; "
-            "save labels in the size of the photo"
-        )
-
-
 def _check_mode(image: Image.Image) -> None:
-    if image.mode in ("P", "L"):
+    if image.mode in LABEL_MODES:
         return
     what = f"mode {image.mode}"
     if image.mode in ("RGB", "RGBA"):
