@@ -1,34 +1,34 @@
-"""Every error that this package raises on purpose.
+"""The errors that this package raises on purpose.
 
     DeconvnetError                 exit 1
     ├── UsageError                 exit 2   options that do not fit together
     ├── ImageError                 exit 1   a photo or label PNG that cannot be read
     ├── OutputError                exit 1   a file that cannot be written
-    │   └── DiskFullError          exit 1   there is no room for it, nor for the next one
+    │   └── DiskFullError          exit 1   the disk is full
     ├── BusyError                  exit 1   another run is writing to the same folder
     ├── CrashError                 exit 1   a worker process that died
-    ├── DatasetError               exit 1   a VOC tree with something missing or wrong
+    ├── DatasetError               exit 1   a dataset with something missing or wrong
     ├── WeightsError               exit 1   a weights file that cannot be used
-    │   └── ChecksumError          exit 1   its SHA-256 is not the expected one
-    ├── DependencyError            exit 1   an optional or wrongly installed package
+    │   └── ChecksumError          exit 1   a weights file with an unexpected SHA-256
+    ├── DependencyError            exit 1   a package that is missing or wrongly installed
     └── DeviceError                exit 1   a device that this machine does not have
 
-A message is one line: what is wrong, with which file, and what to do about it. It stays one line
-whatever the file is called, and whatever the library says that the message quotes.
-Only ``cli.py`` turns these into text and exit codes.
+A message is one line that says what is wrong, with which file, and how to fix it. It stays one
+line even if a file name or a quoted error has line breaks. Only ``cli.py`` turns errors into text
+and exit codes.
 """
 
 from __future__ import annotations
 
-LONGEST = 10_000  # characters of a message: over twice the longest path
-SHOWN_END = 500  # of a longer message, where the remedy stands
+LONGEST = 10_000  # characters that are kept of a message: over twice the longest path
+SHOWN_END = 500  # characters kept at the end of a longer message, where the remedy stands
 
 
 def printable(text: str) -> str:
-    """The text as one line that a terminal can show and that cannot change how it shows others.
+    """Return the text as one line that is safe to print on a terminal.
 
-    Line breaks, control characters, marks that turn the direction of writing and bytes of names
-    that are not UTF-8 become escapes of Python: ``\\n``, ``\\x1b``, ``\\u202e``, ``\\udcff``.
+    Line breaks, control characters, marks that change the direction of writing and bytes of names
+    that are not UTF-8 become Python escapes: ``\\n``, ``\\x1b``, ``\\u202e``, ``\\udcff``.
     """
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - SHOWN_END]} ... {text[-SHOWN_END:]}"
@@ -40,7 +40,7 @@ def printable(text: str) -> str:
 
 
 class DeconvnetError(Exception):
-    """Base of all errors of this package."""
+    """The base class of all errors of this package."""
 
     exit_code = 1
 
@@ -63,11 +63,11 @@ class OutputError(DeconvnetError):
 
 
 class DiskFullError(OutputError):
-    """No room is left, so that no further file can be written either."""
+    """A disk that is full, so that no further file can be written."""
 
 
 class BusyError(DeconvnetError):
-    """Another run is writing to the same output folder."""
+    """An output folder that another run is writing to."""
 
 
 class CrashError(DeconvnetError):
@@ -75,20 +75,24 @@ class CrashError(DeconvnetError):
 
 
 class DatasetError(DeconvnetError):
-    """A VOC tree with a missing or malformed file."""
+    """A dataset with a missing or malformed file."""
 
 
 class WeightsError(DeconvnetError):
-    """A weights file that is missing, damaged or of another net."""
+    """A weights file that is missing, damaged or made for another net."""
 
 
 class ChecksumError(WeightsError):
-    """A weights file whose SHA-256 is not the one it was published with."""
+    """A weights file whose SHA-256 differs from the published one."""
 
 
 class DependencyError(DeconvnetError):
-    """A package that is missing, or shadowed by another one."""
+    """A package that is missing or shadowed by another one."""
 
 
 class DeviceError(DeconvnetError):
     """A device or precision that this machine does not offer."""
+
+
+class DivergenceError(DeconvnetError):
+    """A training run whose loss is no longer finite."""

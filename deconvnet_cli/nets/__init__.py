@@ -1,1 +1,1 @@
-"""The networks: one module a net, the layers they share, and the registry that builds them."""
+"""The networks: one module for each, the layers they share, and the registry."""

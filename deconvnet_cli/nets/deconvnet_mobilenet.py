@@ -1,4 +1,4 @@
-"""``deconvnet-mobilenet``: the idea of DeconvNet on an encoder that a CPU can train and run.
+"""``deconvnet-mobilenet``: a DeconvNet on an encoder that a CPU can train and run.
 
     stage        layers                                              channels   output
     stem         3x3 convolution; pool1                              32         112
@@ -7,7 +7,7 @@
     block4 .. 6  inverted residuals; pool4                           32, 64     14
     block7 .. 16 inverted residuals, 14 .. 16 with dilation 2        .. 320     14
     head         1x1 + image-level pooling, projection               256        14
-    coarse       1x1 scores of the head, upsampled and added         21         14
+    coarse       1x1 logits of the head, upsampled and added         21         14
     bridge       deconvolutions 3x3                                  160, 64    14
     decode4      unpool4; deconvolutions 3x3                         64, 64, 32 28
     decode3      unpool3; deconvolutions 3x3                         32, 24     56
@@ -16,11 +16,11 @@
     score        1x1 convolution                                     21         224
 
 Encoder: MobileNetV2 (Sandler et al., CVPR 2018) with each stride of 2 replaced by a stride of 1
-and a 2x2 max pool that keeps its switches. What the encoder goes on with is a setting: the maxima
-(``pool="max"``), or the values that the stride would have kept (``pool="stride"``), so that a
-pretrained encoder computes what it was trained to; the decoder unpools to the maxima either way.
-Head: the image-level branch of DeepLabv3 (Chen et al., 2017), in the place of fc6 and fc7. Every
-layer but the two score layers has BatchNorm.
+and a 2x2 max pool that keeps its switches. A setting says which values the encoder passes on: the
+maxima (``pool="max"``), or the values that the stride would have kept (``pool="stride"``), so that
+a pretrained encoder computes what it was trained for. The decoder unpools to the maxima either way.
+Head: the image-level branch of DeepLabv3 (Chen et al., 2017), which replaces fc6 and fc7. Every
+layer except the two that produce logits has BatchNorm.
 """
 
 from __future__ import annotations
@@ -46,17 +46,19 @@ POOLS = ("max", "stride")
 
 @dataclass(frozen=True)
 class MobileNetSettings:
-    """Widths of the net.
+    """The widths of the net.
 
     Attributes:
-        classes: number of scores a pixel.
-        head: channels of the head on the smallest map.
-        bridge: deconvolutions on the smallest map; the last has the channels of its pool.
-        decode4, decode3, decode2, decode1: deconvolutions after each unpooling; the last of
-            each has the channels of the next pool to undo (32, 24, 32; ``decode1`` is free).
+        classes: The number of logits for each pixel.
+        head: The channels of the head on the smallest map.
+        bridge: The channels of the deconvolutions on the smallest map; the last number is that of
+            its pool.
+        decode5, decode4, decode3, decode2, decode1: The channels of the deconvolutions after each
+            unpooling. The last number of each is that of the next pool to undo (32, 24, 32;
+            ``decode1`` is free). ``decode5`` is used with 5 pools only.
         pools: 4, or 5 to halve once more after block 13 (the bridge then works on 7x7).
-        pool: what the encoder keeps of a 2x2 window whose maximum is the switch: "max", that
-            maximum, or "stride", the first value, as MobileNetV2's strides do.
+        pool: The value that the encoder keeps of each 2x2 window: "max", the maximum at the
+            switch, or "stride", the first value, as MobileNetV2's strides do.
     """
 
     classes: int = 21
@@ -72,7 +74,7 @@ class MobileNetSettings:
 
 
 def deconvolutions(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
-    """3x3 deconvolutions of stride 1 that keep the size, each with BatchNorm and ReLU."""
+    """Return 3x3 deconvolutions that keep the size, each with BatchNorm and ReLU."""
     layers = []
     for outputs in widths:
         layer = nn.ConvTranspose2d(inputs, outputs, 3, padding=1, bias=False)
@@ -84,8 +86,8 @@ def deconvolutions(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
 class DeconvNetMobile(MobileNetEncoder):
     """The default net. Input N x 3 x H x W, H and W multiples of 16; output N x 21 x H x W.
 
-    ``strided`` builds the encoder as MobileNetV2 had it, with strides and no pools: only its
-    features make sense then. The start of training needs it (``initialisation.py``).
+    ``strided`` builds the encoder as in MobileNetV2, with strides and no pools. Only its features
+    make sense then; training recomputes BatchNorm statistics from them (``training/batchnorm.py``).
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class DeconvNetMobile(MobileNetEncoder):
         self.score = nn.Conv2d(settings.decode1[-1], settings.classes, 1)
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Features N x 320 x H/16 x W/16 and the switches of each pool, first pool first."""
+        """Return features N x 320 x H/16 x W/16 and the switches of each pool, first pool first."""
         switches: list[Tensor] = []
         x = self._halve(self.stem(x), switches)
         for index, block in enumerate(self.blocks):
@@ -127,7 +129,7 @@ class DeconvNetMobile(MobileNetEncoder):
         return x, switches
 
     def _halve(self, x: Tensor, switches: list[Tensor]) -> Tensor:
-        """What goes on from a map that the encoder halves here; its switches are appended."""
+        """Halve a map, unless strided layers did so already, and append its switches."""
         if self.strided:
             return x
         pooled, where = pool_with_switches(x)
@@ -135,60 +137,60 @@ class DeconvNetMobile(MobileNetEncoder):
         return pooled if self.settings.pool == "max" else x[:, :, ::2, ::2]
 
     def enlarge(self, coarse: Tensor, size: tuple[int, int]) -> Tensor:
-        """Coarse scores N x C x H/16 x W/16 at the net's input size (H, W), bilinear.
+        """Enlarge coarse logits N x C x H/16 x W/16 to the input size (H, W), bilinearly.
 
         Maxima lie in the middle of their windows on average. A stride keeps the first value, so
-        that cell ``i`` belongs to pixel ``16 i`` and not to the middle of its 16 pixels.
+        cell ``i`` belongs to pixel ``16 i`` and not to the middle of its 16 pixels.
         """
         if self.settings.pool == "max" and not self.strided:
             return F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
         return enlarge_cells(coarse, size)
 
     def decode(self, features: Tensor, switches: list[Tensor]) -> Tensor:
-        """Scores N x 21 x H x W from the head's features, unpooling with the switches."""
+        """Return logits N x 21 x H x W from the head's features, unpooling with the switches."""
         x = self.bridge(features)
         stages = [self.decode4, self.decode3, self.decode2, self.decode1]
         if self.settings.pools == 5:
             stages.insert(0, self.decode5)
         for stage, where in zip(stages, reversed(switches), strict=True):
             x = stage(unpool(x, where))
-        scores: Tensor = self.score(x)
-        return scores
+        logits: Tensor = self.score(x)
+        return logits
 
-    def added_scores(self) -> tuple[nn.Module, ...]:
-        """The layers whose scores are added to the head's."""
+    def added_logits(self) -> tuple[nn.Module, ...]:
+        """Return the layers whose logits are added to the head's."""
         return (self.score,)
 
     def published(self) -> DeconvNetMobile:
-        """A fresh net of these widths whose encoder computes what the published one does."""
+        """Return a new net of these widths whose encoder computes what the published one does."""
         return DeconvNetMobile(self.settings, strided=True)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The decoder's scores and the coarse ones, both N x 21 x H x W."""
+        """Return the decoder's logits and the coarse logits, both N x 21 x H x W."""
         height, width = x.shape[2:]
         x, switches = self.encode(x)
         features, coarse = self.head(x)
         return self.decode(features, switches), self.enlarge(coarse, (height, width))
 
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores, and the coarse scores that are a part of them (both N x 21 x H x W).
+        """Return the logits and the coarse logits that are a part of them, both N x 21 x H x W.
 
-        In training the coarse scores have a loss of their own, so that the head keeps telling
+        In training the coarse logits have a loss of their own, so that the head keeps telling
         classes apart while the decoder learns shapes.
         """
-        scores, coarse = self._parts(x)
-        if scores.is_contiguous(memory_format=torch.channels_last):
-            # A sum of two layouts takes several times as long as a change of one and a sum.
+        decoded, coarse = self._parts(x)
+        if decoded.is_contiguous(memory_format=torch.channels_last):
+            # Adding two layouts takes several times as long as converting one first.
             coarse = coarse.contiguous(memory_format=torch.channels_last)
-        return scores + coarse, coarse
+        return decoded + coarse, coarse
 
     def forward(self, x: Tensor) -> Tensor:
-        scores, coarse = self._parts(x)
-        return scores.contiguous() + coarse  # planes: what is done with scores is done by class
+        decoded, coarse = self._parts(x)
+        return decoded.contiguous() + coarse  # in planes, as later steps work class by class
 
 
 def decoder_stages(net: DeconvNetMobile) -> tuple[DecoderStage, ...]:
-    """Return what the decoder starts from, each unpooling and what follows it, the logits."""
+    """Return the stages of the decoder: bridge, each unpooling and its layers, the logits."""
     stages = [DecoderStage("bridge", "bridge")]
     for number in range(net.settings.pools, 0, -1):
         stages.append(DecoderStage(f"unpool{number}", f"decode{number}", entering=True))

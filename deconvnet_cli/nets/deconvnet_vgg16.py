@@ -1,4 +1,4 @@
-"""``deconvnet-vgg16``: the net of the paper, to the layer (section 3.1).
+"""``deconvnet-vgg16``: the net of the paper, layer by layer (section 3.1).
 
     block      layers                                               channels        output
     conv1      conv1_1, conv1_2; pool1 keeps its switches           64, 64          112
@@ -15,8 +15,8 @@
     deconv1    unpool1; deconv1_1, deconv1_2                        64, 64          224
     score      seg_score_voc, a bare 1x1 convolution                21              224
 
-Kernels are 3x3 with padding 1 where nothing else is said. Every layer but the score has a bias,
-BatchNorm and ReLU. Names are those of the released definition with ``_`` in the place of ``-``.
+Kernels are 3x3 with padding 1 unless noted. Every layer except the last has a bias, BatchNorm and
+ReLU. Names are those of the released definition, with ``_`` instead of ``-``.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from deconvnet_cli.nets.layers import BatchNorm, DecoderStage, pool_with_switche
 
 @dataclass(frozen=True)
 class DeconvNetSettings:
-    """Widths of the net; the defaults are the paper's.
+    """The widths of the net; the defaults are the paper's.
 
     Attributes:
-        classes: number of scores a pixel.
-        width: multiplies the channels of every layer but fc6, fc7 and the score; at least one
-            channel is left.
-        fc: channels of fc6 and fc7.
+        classes: The number of logits for each pixel.
+        width: The factor for the channels of every layer except fc6, fc7 and the last; each layer
+            keeps at least one channel.
+        fc: The channels of fc6 and fc7.
     """
 
     classes: int = 21
@@ -48,19 +48,19 @@ class DeconvNetSettings:
     fc: int = 4096
 
     def scaled(self, channels: int) -> int:
-        """The channels that a layer of the paper's ``channels`` has at this width."""
+        """Return the channels at this width of a layer with ``channels`` in the paper."""
         return max(1, round(channels * self.width))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or deconvolution of stride 1, with the BatchNorm that follows it.
+    """A convolution or deconvolution of stride 1, with the BatchNorm that follows it.
 
     Attributes:
-        name, norm: module names of the layer and of its BatchNorm.
-        channels: what it puts out at width 1; ``None`` for the width of fc6 and fc7.
-        kernel, padding: pixels.
-        deconvolution: whether it is a ``ConvTranspose2d``.
+        name, norm: The module names of the layer and of its BatchNorm.
+        channels: The output channels at width 1; None for fc6 and fc7, whose setting is ``fc``.
+        kernel, padding: The sides of the kernel and of the padding, pixels.
+        deconvolution: Whether the layer is a ``ConvTranspose2d``.
     """
 
     name: str
@@ -98,7 +98,7 @@ FULLY_CONNECTED = (
     Layer("fc7", "bnfc7", None, kernel=1, padding=0),
     Layer("fc6_deconv", "fc6_deconv_bn", 512, kernel=7, padding=0, deconvolution=True),
 )
-# An unpooling, with the switches of the pool of the same number, goes before each block.
+# Before each block, an unpooling uses the switches of the pool of the same number.
 DECODER = (
     _deconvolutions(5, 512, 512, 512),
     _deconvolutions(4, 512, 512, 256),
@@ -108,16 +108,16 @@ DECODER = (
 )
 SCORE = "seg_score_voc"
 TRUNK = tuple(layer for block in ENCODER for layer in block)
-# The parts that VGG-16, trained on ImageNet, has weights for; BatchNorm goes with its convolution.
+# VGG-16, trained on ImageNet, has weights for these; each BatchNorm goes with its convolution.
 PUBLISHED_PARTS = tuple(f"{name}." for layer in TRUNK for name in (layer.name, layer.norm))
 LAYERS = (*TRUNK, *FULLY_CONNECTED, *(layer for block in DECODER for layer in block))
 
 
 class DeconvNet(nn.Module):
-    """The paper's net. Input N x 3 x 224 x 224; output N x classes x 224 x 224 raw scores.
+    """The paper's net. Input N x 3 x 224 x 224; output logits N x classes x 224 x 224.
 
-    fc6 has no padding, so 224 is the smallest input; a larger one (a multiple of 32) works too,
-    but is not what the paper trains and tests with.
+    fc6 has no padding, so 224 is the smallest input. Larger inputs (multiples of 32) work too,
+    but the paper does not train or test with them.
     """
 
     def __init__(self, settings: DeconvNetSettings = DeconvNetSettings()) -> None:
@@ -132,7 +132,7 @@ class DeconvNet(nn.Module):
             self.add_module(layer.norm, BatchNorm(outputs))
             inputs = outputs
         self.add_module(SCORE, nn.Conv2d(inputs, settings.classes, 1))
-        # Set to nothing by fusion.py, whose layers activate themselves.
+        # fusion.py replaces this by the identity, as fused layers apply the activation themselves.
         self.activate: Callable[[Tensor], Tensor] = partial(F.relu, inplace=True)
 
     def _block(self, layers: tuple[Layer, ...], x: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class DeconvNet(nn.Module):
         return x
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map after fc6_deconv, N x 512 x 7 x 7, and the switches of pool1 .. pool5."""
+        """Return the map after fc6_deconv, N x 512 x 7 x 7, and the switches of pool1 .. pool5."""
         switches = []
         for block in ENCODER:
             x, where = pool_with_switches(self._block(block, x))
@@ -149,11 +149,11 @@ class DeconvNet(nn.Module):
         return self._block(FULLY_CONNECTED, x), switches
 
     def decode(self, x: Tensor, switches: list[Tensor]) -> Tensor:
-        """Raw scores N x classes x 224 x 224 from what :meth:`encode` returned."""
+        """Return logits N x classes x 224 x 224 from the map and switches of :meth:`encode`."""
         for block, where in zip(DECODER, reversed(switches), strict=True):
             x = self._block(block, unpool(x, where))
-        scores: Tensor = getattr(self, SCORE)(x)
-        return scores
+        logits: Tensor = getattr(self, SCORE)(x)
+        return logits
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(*self.encode(x))
@@ -163,13 +163,13 @@ class DeconvNet(nn.Module):
 def initialise(net: DeconvNet, seed: int) -> None:
     """Set every parameter to its value before training (paper section 5.1, released definition).
 
-    Deconvolutions, fc6, fc7 and the score: Gaussian of mean 0, sd 0.01. BatchNorm: scale 1, shift
-    0.001, mean 0, variance 1. Biases: 0. The convolutions of the trunk get He's normal values,
-    for the paper puts VGG-16's in their place: load those after this, as it overwrites all.
+    Deconvolutions, fc6, fc7 and the last layer: Gaussian of mean 0, sd 0.01. BatchNorm: scale 1,
+    shift 0.001, mean 0, variance 1. Biases: 0. The convolutions of the trunk get He's normal
+    values. The paper uses VGG-16's there: load those afterwards, as this overwrites everything.
 
     Args:
-        net: on any device but ``meta``; the values do not depend on the device.
-        seed: the same one gives the same values.
+        net: The net, on any device except ``meta``; the values do not depend on the device.
+        seed: The seed of the random values.
     """
     generator = torch.Generator().manual_seed(seed)
     trunk = {layer.name for layer in TRUNK}
@@ -188,7 +188,7 @@ def initialise(net: DeconvNet, seed: int) -> None:
 
 
 def decoder_stages(net: DeconvNet) -> tuple[DecoderStage, ...]:
-    """Return what the decoder starts from, each unpooling, what ends its block, and the logits."""
+    """Return the stages of the decoder: fc6_deconv, each unpooling and block, the logits."""
     stages = [DecoderStage("fc6_deconv", "fc6_deconv_bn")]
     for number, block in zip(range(len(DECODER), 0, -1), DECODER, strict=True):
         stages.append(DecoderStage(f"unpool{number}", block[0].name, entering=True))

@@ -12,9 +12,9 @@
             + score_pool3 1x1 of pool3; upscore8, 16x16              21              1
 
 Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015. No
-BatchNorm. conv1_1 pads by 100 pixels, so that fc6 fits on any photo, and each sum cuts off what
-the padding and fc6 leave too much on a side: 5, 9 and, of the output, 31. Pools round up, as in
-Caffe. Names are those of Caffe's ``voc-fcn8s`` and of the usual port of it to torch.
+BatchNorm. conv1_1 pads by 100 pixels, so that fc6 fits on any photo, and each sum crops the excess
+that padding and fc6 leave on a side: 5, 9 and, for the output, 31. Pools round up, as in Caffe.
+Names are those of Caffe's ``voc-fcn8s`` and of its usual port to torch.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ DROPOUT = 0.5
 
 @dataclass(frozen=True)
 class FCN8sSettings(DeconvNetSettings):
-    """Widths of the net, as DeconvNet's: ``width`` is of conv1_1 .. conv5_3."""
+    """The widths of the net, as for DeconvNet; ``width`` applies to conv1_1 .. conv5_3."""
 
 
-# The parts that VGG-16, trained on ImageNet, has weights for.
+# VGG-16, trained on ImageNet, has weights for these.
 PUBLISHED_PARTS = tuple(f"{layer.name}." for layer in TRUNK)
 
 
 def bilinear_kernel(classes: int, size: int) -> Tensor:
-    """Weights classes x classes x size x size of a deconvolution that enlarges by size / 2.
+    """Return deconvolution weights, classes x classes x size x size, to enlarge by size / 2.
 
-    Each class is interpolated by itself, and linearly in both directions.
+    Each class is interpolated separately, and linearly in both directions.
     """
     centre = (size - 1) / 2
     tent = 1 - (torch.arange(size) - centre).abs() / (size / 2)
@@ -54,7 +54,7 @@ def bilinear_kernel(classes: int, size: int) -> Tensor:
 
 
 class FCN8s(nn.Module):
-    """Input N x 3 x H x W of any size; output N x classes x H x W raw scores."""
+    """The FCN-8s. Input N x 3 x H x W of any size; output logits N x classes x H x W."""
 
     def __init__(self, settings: FCN8sSettings = FCN8sSettings()) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class FCN8s(nn.Module):
         self.upscore8 = nn.ConvTranspose2d(classes, classes, 16, 8, bias=False)
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """The maps after pool1 .. pool5, N x channels x h x w each, of N x 3 x H x W."""
+        """Return the maps after pool1 .. pool5, each N x channels x h x w, for N x 3 x H x W."""
         pools = []
         for block in ENCODER:
             for layer in block:
@@ -101,7 +101,7 @@ class FCN8s(nn.Module):
 
 
 def cropped(x: Tensor, offset: int, like: Tensor) -> Tensor:
-    """The part of N x C x h x w that starts ``offset`` from its corner, as large as ``like``."""
+    """Return the part of N x C x h x w that starts at ``offset``, with the size of ``like``."""
     height, width = like.shape[2:]
     return x[:, :, offset : offset + height, offset : offset + width]
 
@@ -110,12 +110,12 @@ def cropped(x: Tensor, offset: int, like: Tensor) -> Tensor:
 def initialise(net: FCN8s, seed: int) -> None:
     """Set every parameter to its value before training.
 
-    Enlarging deconvolutions are bilinear and the scores start at 0 (CVPR 2015, section 4.3).
-    Other convolutions get He's normal values, for VGG-16's are to take their place.
+    Enlarging deconvolutions are bilinear and the logits start at 0 (CVPR 2015, section 4.3).
+    Other convolutions get He's normal values, which VGG-16's weights then replace.
 
     Args:
-        net: on any device but ``meta``; the values do not depend on the device.
-        seed: the same one gives the same values.
+        net: The net, on any device except ``meta``; the values do not depend on the device.
+        seed: The seed of the random values.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, module in net.named_children():

@@ -1,4 +1,4 @@
-"""``fcn8s-mobilenet``: the idea of FCN-8s on the encoder of ``deconvnet-mobilenet``.
+"""``fcn8s-mobilenet``: an FCN-8s on the encoder of ``deconvnet-mobilenet``.
 
     stage        layers                                              channels   stride
     stem         3x3 convolution                                     32         2
@@ -6,14 +6,14 @@
     block3 .. 5  inverted residuals; skip8                           32         8
     block6 .. 12 inverted residuals; skip16                          64, 96     16
     block13.. 16 inverted residuals                                  160, 320   32
-    head         1x1 + image-level pooling, projection; 1x1 scores   256, 21    32
-    skip16       3x3 convolution; 1x1 scores, added to the head's    64, 21     16
-    skip8        3x3 convolution; 1x1 scores, added to these         64, 21     8
+    head         1x1 + image-level pooling, projection; 1x1 logits   256, 21    32
+    skip16       3x3 convolution; 1x1 logits, added to the head's    64, 21     16
+    skip8        3x3 convolution; 1x1 logits, added to these         64, 21     8
 
 Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015:
-scores at stride 32, enlarged twofold and added to those of finer maps at strides 16 and 8; as
-there, the scores of the finer maps start at zero. The encoder is MobileNetV2 with its strides:
-at stride 32 it computes what DeepLabv3's dilated one computes at every second place.
+the logits at stride 32 are enlarged twofold and added to those of finer maps, at strides 16 and 8.
+As there, the logits of the finer maps start at zero. The encoder is MobileNetV2 with its strides:
+at stride 32 it computes every second value of DeepLabv3's dilated encoder.
 """
 
 from __future__ import annotations
@@ -31,17 +31,15 @@ from deconvnet_cli.nets.mobilenet_v2 import (
     enlarge_cells,
 )
 
-STRIDE = 32  # sides of the input are multiples of it
-
 
 @dataclass(frozen=True)
 class FCN8sMobileSettings:
-    """Widths of the net.
+    """The widths of the net.
 
     Attributes:
-        classes: number of scores a pixel.
-        head: channels of the head on the smallest map.
-        skip: channels of the 3x3 convolution of each skip.
+        classes: The number of logits for each pixel.
+        head: The channels of the head on the smallest map.
+        skip: The channels of the 3x3 convolution of each skip.
     """
 
     classes: int = 21
@@ -50,13 +48,13 @@ class FCN8sMobileSettings:
 
 
 def skip(inputs: int, width: int, classes: int) -> nn.Sequential:
-    """Scores of one of the encoder's maps: 3x3 convolution with BatchNorm, then 1x1."""
+    """Return the layers from a map of the encoder to logits: 3x3 with BatchNorm, then 1x1."""
     layer = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
     return nn.Sequential(normalised(layer, width, nn.ReLU6), nn.Conv2d(width, classes, 1))
 
 
 class FCN8sMobile(MobileNetEncoder):
-    """Input N x 3 x H x W, H and W multiples of 32; output N x 21 x H x W raw scores."""
+    """The small FCN-8s. Input N x 3 x H x W, multiples of 32; output logits N x 21 x H x W."""
 
     def __init__(self, settings: FCN8sMobileSettings = FCN8sMobileSettings()) -> None:
         halving = (*HALVING_BLOCKS, LAST_HALVING_BLOCK)
@@ -66,7 +64,7 @@ class FCN8sMobile(MobileNetEncoder):
         self.skip8 = skip(BLOCKS[HALVING_BLOCKS[-1]][0], settings.skip, settings.classes)
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map N x 320 x H/32 x W/32, and the last ones at strides 8 and 16."""
+        """Return the map N x 320 x H/32 x W/32, and the last maps at strides 8 and 16."""
         finer = []
         x = self.stem(x)
         for index, block in enumerate(self.blocks):
@@ -78,15 +76,15 @@ class FCN8sMobile(MobileNetEncoder):
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[2:]
         x, (at8, at16) = self.encode(x)
-        scores: Tensor = self.head(x)[1]
+        logits: Tensor = self.head(x)[1]
         for finer, layer in ((at16, self.skip16), (at8, self.skip8)):
-            scores = enlarge_cells(scores, finer.shape[2:]) + layer(finer)
-        return enlarge_cells(scores, size)
+            logits = enlarge_cells(logits, finer.shape[2:]) + layer(finer)
+        return enlarge_cells(logits, size)
 
-    def added_scores(self) -> tuple[nn.Module, ...]:
-        """The layers whose scores are added to the head's."""
+    def added_logits(self) -> tuple[nn.Module, ...]:
+        """Return the layers whose logits are added to the head's."""
         return self.skip16[1], self.skip8[1]
 
     def published(self) -> FCN8sMobile:
-        """A fresh net whose encoder computes what the published one does: one like this."""
+        """Return a new net like this one: its encoder already computes what the published does."""
         return FCN8sMobile(self.settings)

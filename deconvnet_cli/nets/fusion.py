@@ -1,10 +1,10 @@
-"""A net made ready to predict: the same function with less to do.
+"""Fusion of the layers of a net for inference: the same function in less time.
 
-BatchNorm is folded into the convolution before it, and a deconvolution of stride 1 becomes the
-convolution it is, for which CPUs and GPUs have better kernels. Where a CPU can, a convolution does
-the activation after it as well (oneDNN writes the activated values at once; on their own,
-activations take a seventh of the time of ``deconvnet-mobilenet``, all of it spent on reading and
-writing maps once more). A prepared net cannot be trained.
+BatchNorm is folded into the convolution before it, and a deconvolution of stride 1 becomes an
+equal convolution, for which CPUs and GPUs have better kernels. If the CPU can, a convolution also
+applies the activation after it: oneDNN writes the activated values at once, while separate
+activations take a seventh of the time of ``deconvnet-mobilenet``, only to read and write maps once
+more. A fused net cannot be trained.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from deconvnet_cli.nets.deconvnet_vgg16 import FULLY_CONNECTED, LAYERS, DeconvNe
 
 @torch.no_grad()
 def fused(net: nn.Module) -> nn.Module:
-    """A copy of a net in eval mode that computes the same, but for rounding (about 1e-5).
+    """Return a copy of a net, in eval mode, that computes the same up to rounding (about 1e-5).
 
     Args:
-        net: float32, on any device; it is left as it is.
+        net: The net, float32, on any device; it is not changed.
     """
     net = copy.deepcopy(net).eval()
     if isinstance(net, DeconvNet):
@@ -49,7 +49,7 @@ def fused(net: nn.Module) -> nn.Module:
 
 
 def fold(parent: nn.Module, layer: str, norm: str) -> None:
-    """Fold one BatchNorm into the layer before it, if that is what they are."""
+    """Fold a BatchNorm into the (de)convolution before it; do nothing for other modules."""
     convolution, batchnorm = getattr(parent, layer), getattr(parent, norm)
     kinds = nn.Conv2d | nn.ConvTranspose2d
     if not (isinstance(convolution, kinds) and isinstance(batchnorm, nn.BatchNorm2d)):
@@ -69,10 +69,10 @@ def fold(parent: nn.Module, layer: str, norm: str) -> None:
 
 
 def fuse_activations(net: nn.Module) -> None:
-    """Let convolutions activate what they put out themselves (``fused.py``)."""
+    """Let convolutions apply the activation that follows them."""
     if isinstance(net, DeconvNet):
         for layer in LAYERS:
-            if layer in FULLY_CONNECTED:  # on one pixel, where fused kernels are the slower ones
+            if layer in FULLY_CONNECTED:  # one pixel each, where fused kernels are slower
                 setattr(net, layer.norm, nn.ReLU(inplace=True))
             else:
                 setattr(net, layer.name, FusedConvolution(getattr(net, layer.name), nn.ReLU()))
@@ -83,16 +83,16 @@ def fuse_activations(net: nn.Module) -> None:
 
 
 class PointDeconvolution(nn.Module):
-    """A deconvolution of stride 1 without padding, quick where its input is a single pixel.
+    """A deconvolution of stride 1 without padding that is fast for an input of a single pixel.
 
-    Its output is then its kernels, weighted by the pixel's channels: one matrix product. As a
-    convolution it would mostly multiply by padding.
+    The output is then the sum of the kernels, weighted by the pixel's channels: one matrix
+    product. A convolution would mostly multiply by padding.
     """
 
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
         super().__init__()
         self.kernel = cast(tuple[int, int], layer.kernel_size)
-        # One row for each pixel of the kernel and channel of the output, the channels together.
+        # One row for each kernel pixel and output channel; the channels of a pixel are adjacent.
         self.weight = nn.Parameter(layer.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous())
         self.bias = layer.bias
 
@@ -109,7 +109,7 @@ class PointDeconvolution(nn.Module):
 
 
 def as_convolution(layer: nn.ConvTranspose2d) -> nn.Conv2d:
-    """The convolution that a deconvolution of stride 1 is: kernel turned round, axes swapped."""
+    """Return the convolution, kernel flipped, that equals a deconvolution of stride 1."""
     (down, across), (above, beside) = layer.kernel_size, cast(tuple[int, int], layer.padding)
     convolution = nn.Conv2d(
         layer.in_channels,
@@ -123,7 +123,7 @@ def as_convolution(layer: nn.ConvTranspose2d) -> nn.Conv2d:
     return convolution
 
 
-# What oneDNN calls an activation, and the values it wants for it.
+# The name and the parameters of each activation in oneDNN.
 ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
@@ -131,7 +131,7 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 
 
 def has_fused_kernels() -> bool:
-    """Whether this machine has them; elsewhere than on x86 nobody has measured what they bring."""
+    """Return whether this machine has fused kernels; only those of x86 have been measured."""
     return (
         platform.machine() in ("x86_64", "AMD64")
         and torch._C._has_mkldnn
@@ -140,7 +140,7 @@ def has_fused_kernels() -> bool:
 
 
 class FusedConvolution(nn.Conv2d):
-    """A convolution followed by an activation; on another device than a CPU one after the other."""
+    """A convolution with its activation; on devices other than the CPU they run one by one."""
 
     def __init__(self, layer: nn.Conv2d, activation: nn.Module) -> None:
         """Take over the weights of ``layer``; ``activation`` is one of ``ACTIVATIONS``."""
@@ -169,7 +169,7 @@ class FusedConvolution(nn.Conv2d):
 
 
 def fuse(module: nn.Sequential) -> None:
-    """Replace each convolution that an activation follows, but for what does nothing between."""
+    """Fuse each convolution with the activation after it, skipping identities between them."""
     kept = [index for index, child in enumerate(module) if not isinstance(child, nn.Identity)]
     for index, following in pairwise(kept):
         layer, activation = module[index], module[following]

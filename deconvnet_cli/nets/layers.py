@@ -1,4 +1,4 @@
-"""The two layers that both DeconvNets are made of: pooling with switches and its inverse.
+"""The layers that the nets share: pooling with switches, its inverse, and BatchNorm.
 
 Layout N x C x H x W, float tensors throughout.
 """
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 
 def pool_with_switches(x: Tensor) -> tuple[Tensor, Tensor]:
-    """2x2 max pooling that remembers where each maximum stood (paper section 3.2.1).
+    """Max-pool 2x2 windows and remember where each maximum was (paper section 3.2.1).
 
     Args:
-        x: N x C x H x W, H and W even.
+        x: The map, N x C x H x W, with even H and W.
 
     Returns:
         The pooled map, N x C x H/2 x W/2, and its switches (int64, same shape): the index into
-        the flattened H x W plane. The first maximum wins a tie, as in Caffe: after a ReLU whole
-        windows are zero, so ties are common.
+        the flattened H x W plane. The first maximum wins a tie, as in Caffe. Ties are common,
+        because after a ReLU whole windows are zero.
     """
     return F.max_pool2d(x, kernel_size=2, stride=2, return_indices=True)
 
@@ -31,20 +31,20 @@ def unpool(x: Tensor, switches: Tensor) -> Tensor:
     """Put each value back at its switch and zero everywhere else (paper section 3.2.1).
 
     Args:
-        x: N x C x H x W, the same shape as ``switches``.
-        switches: what :func:`pool_with_switches` returned.
+        x: The map, N x C x H x W, of the same shape as ``switches``.
+        switches: The switches that :func:`pool_with_switches` returned.
 
     Returns:
-        N x C x 2H x 2W.
+        The unpooled map, N x C x 2H x 2W.
     """
     return F.max_unpool2d(x, switches, kernel_size=[2, 2], stride=[2, 2])
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm that can also be trained where a batch has one value a channel.
+    """A BatchNorm that can also be trained if a batch has only one value for each channel.
 
-    That is a 1x1 map (fc6, image-level pooling) of a single crop: it has no variance, so it is
-    normalised by the running statistics, after these have taken the value in.
+    This happens with the 1x1 map (fc6, image-level pooling) of a single crop. It has no variance,
+    so it is normalised by the running statistics, which are updated first.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,14 +59,14 @@ class BatchNorm(nn.BatchNorm2d):
         return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
 
     def count_batch(self) -> float:
-        """The share of the running statistics that a batch, counted here, has from now on."""
+        """Count this batch and return its weight in the running statistics."""
         tracked = cast(Tensor, self.num_batches_tracked).add_(1)
-        # torch: without a momentum the statistics are plain averages.
+        # As in torch, statistics without a momentum are plain averages.
         return 1 / int(tracked) if self.momentum is None else self.momentum
 
 
 def normalised(layer: nn.Module, channels: int, activation: type[nn.Module]) -> nn.Sequential:
-    """A convolution or deconvolution followed by BatchNorm and an activation."""
+    """Return a convolution or deconvolution followed by BatchNorm and an activation."""
     return nn.Sequential(layer, BatchNorm(channels), activation(inplace=True))
 
 
@@ -76,10 +76,9 @@ class DecoderStage:
 
     Attributes:
         name: The name of the layer, as in the table at the top of the net's module.
-        module: The submodule to listen to; one that ``fusion.py`` leaves in its place.
-        entering: Whether to take what goes into the module and not what comes out: an unpooling
-            is a function between two modules and no module itself. Outputs are taken after the
-            ReLU.
+        module: The submodule to observe; ``fusion.py`` leaves it in place.
+        entering: Whether to take the module's input and not its output. Unpoolings need this, as
+            they are functions between two modules. Outputs are taken after the ReLU.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """MobileNetV2 as an encoder (Sandler et al., CVPR 2018), with the head of DeepLabv3.
 
-Every convolution but the head's last has BatchNorm. The head is the image-level branch of DeepLabv3
-(Chen et al., 2017), in the place of VGG-16's fc6 and fc7.
+Every convolution except the head's last has BatchNorm. The head is the image-level branch of
+DeepLabv3 (Chen et al., 2017), which replaces VGG-16's fc6 and fc7.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ BLOCKS = (
     (160, 160, 6),
     (160, 320, 6),
 )
-# The blocks that halve the resolution: their stride is 2 in MobileNetV2, here a pool follows them.
+# These blocks halve the resolution: by a stride of 2 in MobileNetV2, or by a pool after them.
 HALVING_BLOCKS = (1, 3, 6)
 LAST_HALVING_BLOCK = 13
-# Names of the parts that a published MobileNetV2 has weights for.
+# A published MobileNetV2 has weights for these.
 PUBLISHED_PARTS = ("stem.", "blocks.", "head.")
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand 1x1, depthwise 3x3, project 1x1, with a shortcut if it fits."""
+    """The block of MobileNetV2: expand 1x1, depthwise 3x3, project 1x1, shortcut if it fits."""
 
     def __init__(
         self, inputs: int, outputs: int, expansion: int, dilation: int = 1, stride: int = 1
@@ -68,9 +68,10 @@ class InvertedResidual(nn.Module):
 
 
 class Head(nn.Module):
-    """A 1x1 convolution joined with image-level pooling, then projected; and coarse scores.
+    """The head: a 1x1 convolution joined with image-level pooling, a projection, coarse logits.
 
-    Of a map N x inputs x h x w it makes N x width x h x w and scores N x classes x h x w.
+    It turns a map N x inputs x h x w into features N x width x h x w and logits
+    N x classes x h x w.
     """
 
     def __init__(self, inputs: int, width: int, classes: int) -> None:
@@ -87,9 +88,9 @@ class Head(nn.Module):
 
 
 def between_cells(cells: int, pixels: int) -> Tensor:
-    """The matrix, pixels x cells, of linear interpolation along one side of a map.
+    """Return the matrix, pixels x cells, of linear interpolation along one side of a map.
 
-    Cell ``i`` stands at pixel ``i * pixels / cells``; the last one is held beyond its place.
+    Cell ``i`` is at pixel ``i * pixels / cells``; pixels beyond the last cell get its value.
     """
     at = (torch.arange(pixels) * cells / pixels).clamp_max(cells - 1)
     below = at.floor().long()
@@ -100,9 +101,9 @@ def between_cells(cells: int, pixels: int) -> Tensor:
 
 
 def enlarge_cells(coarse: Tensor, size: Sequence[int]) -> Tensor:
-    """A map N x C x h x w at ``size`` (H, W), where cell ``i`` stands at pixel ``i * H / h``.
+    """Enlarge a map N x C x h x w to ``size`` (H, W), with cell ``i`` at pixel ``i * H / h``.
 
-    That is where a stride keeps it: the first pixel of its window and not the middle.
+    A stride keeps the first pixel of each window, not the middle.
     """
     down, across = (
         between_cells(cells, pixels).to(coarse)
@@ -112,20 +113,20 @@ def enlarge_cells(coarse: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class MobileNetEncoder(nn.Module, ABC):
-    """Stem, blocks and head; what a net does between them, and after, is its own.
+    """A base class for nets on MobileNetV2: stem, blocks and head.
 
     Args:
-        head: channels of the head.
-        classes: number of scores of the head.
-        halving: the blocks, besides the stem, that halve the map (see ``HALVING_BLOCKS``).
-        strided: they do so by a stride, as MobileNetV2's; otherwise the net has to.
+        head: The channels of the head.
+        classes: The number of logits of the head.
+        halving: The blocks, besides the stem, that halve the map (see ``HALVING_BLOCKS``).
+        strided: Whether they halve by a stride, as in MobileNetV2; otherwise the net must pool.
     """
 
     def __init__(self, head: int, classes: int, halving: tuple[int, ...], *, strided: bool) -> None:
         super().__init__()
         step = 2 if strided else 1
         self.stem = normalised(nn.Conv2d(3, 32, 3, step, 1, bias=False), 32, nn.ReLU6)
-        # What is not halved once more is looked at from twice as far.
+        # Blocks that miss the last halving are dilated to keep their field of view.
         dilation = 1 if LAST_HALVING_BLOCK in halving else 2
         self.blocks = nn.ModuleList(
             InvertedResidual(
@@ -139,19 +140,19 @@ class MobileNetEncoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map that the head works on, N x 320 x h x w, and what else the net needs."""
+        """Return the input of the head, N x 320 x h x w, and maps or switches for the decoder."""
 
     @abstractmethod
-    def added_scores(self) -> tuple[nn.Module, ...]:
-        """The layers whose scores are added to the head's."""
+    def added_logits(self) -> tuple[nn.Module, ...]:
+        """Return the layers whose logits are added to the head's."""
 
     @abstractmethod
     def published(self) -> MobileNetEncoder:
-        """A fresh net of these widths whose encoder computes what the published one does."""
+        """Return a new net of these widths whose encoder computes what the published one does."""
 
 
 def convolution_pairs(net: MobileNetEncoder) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolution + BatchNorm pairs of encoder and head, by the names of the folded file."""
+    """Return each convolution of encoder and head with its BatchNorm, by its folded name."""
     stages: dict[str, nn.Module] = {"stem": net.stem}
     for index, block in enumerate(net.blocks):
         for part in ("expand", "depthwise", "project"):

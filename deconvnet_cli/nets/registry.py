@@ -1,4 +1,4 @@
-"""The registry of nets: all that is known of each, in one entry.
+"""The registry of nets: one entry holds everything that is known about a net.
 
 To add a net, write its module and add one entry here, and its name to ``choices.NET_NAMES``.
 """
@@ -28,29 +28,30 @@ from deconvnet_cli.nets.layers import DecoderStage
 
 MOST_CHANNELS = 65_536  # 16 times the paper's widest layer
 MOST_WIDTH = 16  # times the paper's channels
-MOST_LAYERS = 16  # of one stage of a decoder
+MOST_LAYERS = 16  # in one stage of a decoder
 
 
 @dataclass(frozen=True)
 class NetSpec:
-    """A net: how it is built, shown photos, started and trained.
+    """The facts about a net: how it is built, shown photos, initialised and trained.
 
     Attributes:
         net_class, settings_class: The module, and the frozen dataclass that it is built from.
-        input: The input convention, unless the weights have another.
+        input: The input convention, unless the weights have their own.
         takes_boxes: Whether the net is shown boxes of a photo; an FCN is shown the whole photo.
-        stride: The sides of an input are multiples of it, pixels.
+        stride: The sides of an input are multiples of this, pixels.
         least_size: The smallest side of an input, pixels.
         whole_photos: Whether the net takes whole photos that are not square.
-        merge: How overlapping crops are merged, unless the weights say otherwise.
-        proposals: How many boxes are segmented, unless the weights say otherwise.
-        pretrained: The prefixes of the parameters that published weights bring.
-        initialise: Sets every parameter to its value before training; None keeps torch's.
-        decoder: Returns the stages of the decoder, the last one its logits; None if the net has
-            no unpooling.
-        training: Settings of a training run that are not the general defaults.
-        stages: Settings of single training stages, over those.
-        default_stage: The stage of a run that names none.
+        merge: The merge rule for overlapping crops, unless the weights say otherwise.
+        proposals: The number of boxes to segment, unless the weights say otherwise.
+        pretrained: The prefixes of the parameters that published weights provide.
+        initialise: The function that sets every parameter before training; None keeps torch's
+            values.
+        decoder: The function that returns the stages of the decoder, the last one its logits;
+            None if the net has no unpooling.
+        training: The settings of a training run that differ from the general defaults.
+        stages: Further settings of single training stages, which override those.
+        default_stage: The training stage of a run that does not name one.
     """
 
     net_class: type[nn.Module]
@@ -70,7 +71,7 @@ class NetSpec:
     default_stage: int = 0
 
 
-# Best so far on a CPU; the figures are in the cards of the weights.
+# The best settings so far on a CPU; the results are in the cards of the weights.
 _DECODER_ALONE = {"frozen": True, "lr": 2e-3, "crops": 24_000}
 # Plain SGD on plain crops, as both papers train: no jitter, no balance, no warm-up, no clipping.
 _PLAIN_SGD = {
@@ -90,7 +91,7 @@ NETS: dict[str, NetSpec] = {
         input=MOBILENET_INPUT,
         takes_boxes=True,
         stride=16,
-        # The whole photo says most, so the best 20 boxes are enough beside it.
+        # The whole photo matters most, so the best 20 boxes beside it are enough.
         merge="context",
         proposals=21,
         pretrained=mobilenet_v2.PUBLISHED_PARTS,
@@ -145,8 +146,8 @@ NETS: dict[str, NetSpec] = {
         pretrained=fcn8s.PUBLISHED_PARTS,
         initialise=fcn8s.initialise,
         # Minibatch, optimiser and rate of "Fully Convolutional Networks" (CVPR 2015, section
-        # 4.3). It trains on whole photos, this on windows of them, which make batches; the rate
-        # is reached in 100 steps, since from a VGG trunk alone the loss leaps up at first.
+        # 4.3). The paper trains on whole photos, this on windows of them, which make batches. The
+        # rate is reached in 100 steps, since the loss leaps up at first from a VGG trunk alone.
         training={
             **_PLAIN_SGD,
             "batch": 5,
@@ -162,7 +163,7 @@ NETS: dict[str, NetSpec] = {
 
 
 def net_spec(name: str) -> NetSpec:
-    """Return all that is known of a net.
+    """Return the entry of a net.
 
     Raises:
         WeightsError: No net has this name.
@@ -176,7 +177,7 @@ def name_of_net(net: nn.Module) -> str:
     """Return the name of a net that :func:`build_net` built.
 
     Raises:
-        ValueError: The module is no such net (an error of the caller).
+        ValueError: The module is not in the registry (a bug of the caller).
     """
     for name, spec in NETS.items():
         if type(net) is spec.net_class:
@@ -185,15 +186,15 @@ def name_of_net(net: nn.Module) -> str:
 
 
 def build_net(name: str, settings: dict[str, Any] | None = None) -> nn.Module:
-    """Build a net with fresh weights on the current default device (``meta`` to load into it).
+    """Build a net with new weights on the default device (``meta`` if weights are loaded next).
 
     Args:
         name: One of ``choices.NET_NAMES``.
         settings: The settings of the net that differ from the defaults.
 
     Raises:
-        WeightsError: The name is unknown, the net has no such setting, or a value is of another
-            type or out of bounds.
+        WeightsError: The name or a setting is unknown, or a value is of the wrong type or out of
+            bounds.
     """
     spec = net_spec(name)
     settings_class, net_class = spec.settings_class, spec.net_class
@@ -206,13 +207,13 @@ def build_net(name: str, settings: dict[str, Any] | None = None) -> nn.Module:
         checked = {key: _like(value, known[key]) for key, value in given.items()}
         return net_class(settings_class(**checked))
     except ValueError as error:
-        raise WeightsError(f"{name}: settings that no net has ({error})") from error
+        raise WeightsError(f"{name}: impossible settings ({error})") from error
 
 
 def _like(value: Any, default: Any) -> Any:
-    """Return a value of a setting with the type of its default; lists become tuples.
+    """Return the value of a setting, checked against its default; lists become tuples.
 
-    Values are bounded, so that no file can ask for a net that no machine can hold.
+    Bounds keep a file from asking for a net that no machine can hold.
 
     Raises:
         ValueError: The value has another type or is out of bounds.
@@ -231,7 +232,7 @@ def _like(value: Any, default: Any) -> Any:
 
 
 def default_input(name: str) -> InputConvention:
-    """Return the input convention of a net, unless its weights have another.
+    """Return the default input convention of a net; its weights may have their own.
 
     Raises:
         WeightsError: No net has this name.

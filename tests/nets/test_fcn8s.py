@@ -105,7 +105,7 @@ def test_the_light_net_starts_as_the_head_alone_and_skips_reach_it():
     net = FCN8sMobile(settings).eval()
     x = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
-        for layer in net.added_scores():
+        for layer in net.added_logits():
             for parameter in layer.parameters():
                 parameter.zero_()
         scores = net(x)
@@ -116,7 +116,7 @@ def test_the_light_net_starts_as_the_head_alone_and_skips_reach_it():
     shapes = [tuple(finer.shape[1:]) for finer in net.encode(x)[1]]
     assert shapes == [(32, 8, 12), (96, 4, 6)]
     before = net(x)
-    for layer in net.added_scores():
+    for layer in net.added_logits():
         layer.bias.data += 1
     torch.testing.assert_close(net(x), before + 2, atol=1e-5, rtol=1e-5)
 
