@@ -1,4 +1,4 @@
-"""Which device computes, and in which precision."""
+"""Devices, precisions, cores and memory settings."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 
 from deconvnet_cli.errors import DeviceError
 
-# glibc's malloc.h: no block is mapped by itself up to 1 GB, freed memory stays, and all threads
-# share one heap (in those of their own, large blocks would be mapped by themselves after all).
+# Options of glibc's malloc.h: blocks up to 1 GB are not mapped separately, freed memory is kept,
+# and all threads share one heap (heaps of their own would map large blocks separately).
 MALLOC = {-3: 1 << 30, -1: (1 << 31) - 1, -8: 1}
-MOST_WORKERS = 8  # unless more are asked for
+MOST_WORKERS = 8  # unless the user asks for more
 CPU = torch.device("cpu")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called ``name``: auto, cpu, cuda, cuda:N or mps.
+    """Return the device called ``name``: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
-        DeviceError: no such device on this machine.
+        DeviceError: This machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -45,12 +45,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """The precision called ``name``; "auto" is the quickest that the device really has.
+    """Return the precision called ``name``; for "auto", the fastest of the device.
 
-    bf16 where it computes in it, else fp16 on a GPU and fp32 on a CPU.
+    That is bf16 if the hardware supports it, otherwise fp16 on a GPU and fp32 on a CPU.
 
     Raises:
-        DeviceError: fp16 on a CPU, where it is slower and less exact than fp32.
+        DeviceError: The name is fp16 and the device a CPU, where fp16 is slower and less exact
+            than fp32.
     """
     if name == "auto":
         if has_bf16(device):
@@ -62,20 +63,20 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16, and does not only imitate it."""
+    """Return whether the hardware computes in bfloat16 and does not only emulate it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
-    # Older versions of torch do not say; they then compute in fp32, which is right anywhere.
+    # Older versions of torch cannot tell; fp32 is then the safe choice.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def merge_device(device: torch.device) -> torch.device:
-    """Where the scores of a net on ``device`` are worked on: there, if torch can do all of it.
+    """Return the device that merges the logits of a net on ``device``: that one if torch can.
 
-    On MPS it cannot scale with antialiasing.
+    On MPS, torch cannot resize with antialiasing.
     """
     return device if device.type == "cuda" else CPU
 
@@ -83,8 +84,8 @@ def merge_device(device: torch.device) -> torch.device:
 def one_core_a_photo() -> None:
     """Compute each photo on one core, so that several photos share the cores of this machine.
 
-    That is quicker than to share each of them out, and its results do not depend on how many are
-    worked on: sums are rounded in another order on another number of threads.
+    This is faster than using all cores for one photo. Results do not depend on the number of
+    photos at a time, whereas the number of threads changes how sums are rounded.
     """
     from deconvnet_cli.runtime.opencv import cv2
 
@@ -94,10 +95,10 @@ def one_core_a_photo() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let memory that a photo has freed be used by the next one; call before threads begin.
+    """Reuse the freed memory of a photo for the next one; call this before threads start.
 
-    glibc gives large blocks back to the system at once, which clears each of their pages again
-    when the next tensor needs them: a fifth of the time of a photo. Elsewhere nothing changes.
+    glibc returns large blocks to the system at once, which must clear their pages again for the
+    next tensor: a fifth of the time of a photo. Without glibc this does nothing.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is not None and hasattr(libc, "mallopt"):
@@ -106,12 +107,12 @@ def keep_freed_memory() -> None:
 
 
 def at_a_time(workers: int | None) -> int:
-    """How many photos are worked on at a time; each takes some hundred megabytes of memory."""
+    """Return the number of photos to work on at a time; each takes some hundred megabytes."""
     return workers or min(cores(), MOST_WORKERS)
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

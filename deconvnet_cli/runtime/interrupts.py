@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a run to finish what it is doing, the second ends it."""
+"""Ctrl-C and SIGTERM: the first signal asks a run to stop soon, the second ends it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that is no longer empty once the run was asked to stop: Ctrl-C or SIGTERM.
+    """Yield a list that gets an item when Ctrl-C or SIGTERM asks the run to stop.
 
-    Whoever works looks at it between two pieces of work; a second signal raises
-    KeyboardInterrupt wherever the run is. For the main thread only.
+    The caller checks the list between two pieces of work. A second signal raises
+    KeyboardInterrupt at once. Only the main thread may call this.
     """
     seen: list[int] = []
 

@@ -1,4 +1,4 @@
-"""OpenCV, or an error that says how to get it: every other module takes ``cv2`` from here."""
+"""OpenCV, or an error that says how to install it. Other modules import ``cv2`` from here."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ try:
 except ImportError as error:
     raise DependencyError(
         f"OpenCV cannot be loaded ({error}): pip install --force-reinstall opencv-contrib-python; "
-        "where it is libGL that is missing, install that (Debian, Ubuntu: apt-get install libgl1)"
+        "if libGL is missing, install it (Debian, Ubuntu: apt-get install libgl1)"
     ) from error
 
 
 def require_ximgproc() -> Any:
-    """The module ``cv2.ximgproc``.
+    """Return the module ``cv2.ximgproc``.
 
     Raises:
-        DependencyError: a plain ``opencv-python`` took the place of ``opencv-contrib-python``.
+        DependencyError: A plain ``opencv-python`` shadows ``opencv-contrib-python``.
     """
     module = getattr(cv2, "ximgproc", None)
     if not hasattr(module, "createEdgeBoxes"):

@@ -1,4 +1,4 @@
-"""Work on many items side by side, results in order, never many at a time in memory."""
+"""A pool of threads with results in order and few items in memory at a time."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-AHEAD = 2  # items a worker, begun or done, whose results were not taken yet
+AHEAD = 2  # items for each worker whose results were not taken yet
 
 
 def in_order(
     items: Iterable[Item], work: Callable[[Item], Result], workers: int
 ) -> Iterator[tuple[Item, Callable[[], Result]]]:
-    """Each item, in order, with a function that gives its result or raises its error.
+    """Yield each item, in order, with a function that returns its result or raises its error.
 
     Threads are enough, as torch, OpenCV and Pillow release Python's lock while they compute, and
-    they share the weights. An item is begun only while fewer than ``AHEAD`` times ``workers`` are
-    waiting to be taken: however slow one of them is, the others do not pile up behind it.
+    threads share the weights. At most ``AHEAD`` times ``workers`` results wait to be taken, so a
+    slow item does not make the others pile up behind it.
 
     Args:
-        work: called in a thread; with one worker in this one, when the result is asked for.
-        workers: how many items are worked on at a time.
+        items: The items.
+        work: The function that is called with each item in a thread. With one worker it is called
+            in the caller's thread, when the result is asked for.
+        workers: The number of items to work on at a time.
     """
     if workers == 1:
         for item in items:
@@ -41,5 +43,5 @@ def in_order(
             first, future = waiting.popleft()
             yield first, future.result
     finally:
-        # Whoever stops early (an error, Ctrl-C) waits for what is being worked on, no more.
+        # A caller that stops early (an error, Ctrl-C) waits for the running items only.
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Shards: each of N runs takes every N-th photo, and together they take all of them."""
+"""Shards: each of N runs takes every N-th photo, so that together they take all."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Item = TypeVar("Item")
 
 
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """``I/N`` as (I, N), I from 1; ``auto`` takes them from the job that this process is in.
+    """Return ``I/N`` as (I, N), with I from 1; ``auto`` reads them from the environment.
 
-    ``auto`` knows SLURM's arrays (SLURM_ARRAY_TASK_ID, _MIN, _COUNT; tasks numbered without gaps)
-    and RANK with WORLD_SIZE, as torchrun and many schedulers set them.
+    ``auto`` supports SLURM's arrays (SLURM_ARRAY_TASK_ID, _MIN, _COUNT; tasks numbered without
+    gaps) and RANK with WORLD_SIZE, which torchrun and many schedulers set.
 
     Raises:
-        UsageError: neither of them, or I is not one of 1 to N.
+        UsageError: The text is neither form, I is not in 1 to N, or the environment has no shard.
     """
     if text == "auto":
         return shard_here(environment)
@@ -31,10 +31,10 @@ def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> tuple
 
 
 def shard_here(environment: Mapping[str, str]) -> tuple[int, int]:
-    """The shard that the environment says this process is.
+    """Return the shard of this process according to the environment.
 
     Raises:
-        UsageError: it says none, or something impossible.
+        UsageError: The environment names no shard or an impossible one.
     """
     for index, first, count in (
         ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT"),
@@ -46,7 +46,9 @@ def shard_here(environment: Mapping[str, str]) -> tuple[int, int]:
             here = int(environment[index]) - int(environment.get(first, 0))
             total = int(environment[count])
         except ValueError as error:
-            raise UsageError(f"--shard auto: {index} or {count} is no number ({error})") from error
+            raise UsageError(
+                f"--shard auto: {index} or {count} is no number ({error})"
+            ) from error
         if not 0 <= here < total:
             raise UsageError(
                 f"--shard auto: {index}={environment[index]} is none of {total} without gaps; "
@@ -60,5 +62,5 @@ def shard_here(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def shard_of(items: Sequence[Item], shard: tuple[int, int] | None) -> list[Item]:
-    """Shard I of N of ``items``, or all of them."""
+    """Return shard I of N of ``items``, or all items without a shard."""
     return list(items) if shard is None else list(items[shard[0] - 1 :: shard[1]])

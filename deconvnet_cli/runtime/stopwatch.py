@@ -1,4 +1,4 @@
-"""Milliseconds by stage of a photo."""
+"""A stopwatch for the stages of a photo."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 
 @dataclass
 class Stopwatch:
-    """Milliseconds by stage."""
+    """The milliseconds of each stage."""
 
     ms: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Count what happens inside towards ``stage``, on a GPU that it leaves busy as well."""
+        """Measure the time of the ``with`` block as ``stage``, including its work on a GPU."""
         start = time.perf_counter()
         yield
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""One worker process: how it is begun, given items, heard and ended.
+"""A worker process: how it starts, gets items, answers and ends.
 
-Processes and not threads, since a decoder that crashes or a machine that runs out of memory ends
-a whole process: here one worker, and not the run.
+Workers are processes and not threads, since a crashing decoder or a lack of memory ends a whole
+process. It is then one worker that ends, and not the run.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Work = Callable[[Item], Result]
 PATIENCE = 5.0  # seconds for an idle worker to end by itself
-READY, DONE, ERROR, BROKEN, DIED = range(5)  # what is heard of a worker
+READY, DONE, ERROR, BROKEN, DIED = range(5)  # kinds of answers of a worker
 NO_MEMORY = "ran out of memory"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Forked from a server that has imported torch already, and nothing else: a worker starts at once,
-# and no thread of this process is forked in the middle of something.
+# Workers are forked from a server that has already imported torch. So they start at once, and no
+# thread of this process is forked in the middle of its work.
 METHOD = "spawn" if sys.platform in ("win32", "darwin") else "forkserver"
 CONTEXT: Any = multiprocessing.get_context(METHOD)
 
 
 def prepare_workers(module: str) -> None:
-    """Begin to import ``module``, once for all workers to come, while this process goes on.
+    """Start to import ``module`` once for all later workers, without waiting for it.
 
     Raises:
-        CrashError: no process can be started.
+        CrashError: No process can be started.
     """
     if METHOD != "forkserver":
         return
@@ -53,17 +53,17 @@ def prepare_workers(module: str) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the end, and never reach a process that is begun meanwhile.
+    """Hold back Ctrl-C and SIGTERM, also from the processes that are started meanwhile.
 
-    A terminal sends Ctrl-C to all processes, a cluster SIGTERM: it is for the parent alone to
-    say when workers end.
+    A terminal sends Ctrl-C to all processes, and a cluster SIGTERM. Only the parent may decide
+    when workers end.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # which lets signals in when it begins
+    resource_tracker.ensure_running()  # this unblocks signals when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -73,15 +73,18 @@ def signals_held() -> Iterator[None]:
 
 @dataclass
 class Task(Generic[Item]):
+    """An item, and the number of workers that died while they had it."""
+
     item: Item
-    deaths: int = 0  # of workers that had it
+    deaths: int = 0
 
 
 class Worker(Generic[Item, Result]):
     """A process that works on one item at a time.
 
     Raises:
-        OSError, EOFError: it cannot be started.
+        OSError: The process cannot be started.
+        EOFError: The process cannot be started.
     """
 
     def __init__(self, begin: Callable[[], Work[Item, Result]]) -> None:
@@ -92,13 +95,13 @@ class Worker(Generic[Item, Result]):
         try:
             with signals_held():
                 self.process.start()
-                # However this process ends, it must not wait at its exit for one that works on.
+                # However this process ends, its exit must not wait for a busy worker.
                 Finalize(self, kill, (self.process,), exitpriority=1)
         finally:
-            theirs.close()  # so that the pipe ends when the process does
+            theirs.close()  # so that the pipe closes when the process ends
 
     def give(self, task: Task[Item]) -> bool:
-        """Whether the worker was alive to take it."""
+        """Send a task; return whether the worker was alive to take it."""
         try:
             self.pipe.send(task.item)
         except OSError:
@@ -107,54 +110,54 @@ class Worker(Generic[Item, Result]):
         return True
 
     def answer(self) -> tuple[int, Any]:
-        """What it says; ``DIED`` and how, if it no longer does."""
+        """Return the kind and value of the next answer; ``DIED`` and the cause if it is dead."""
         try:
-            said, value = self.pipe.recv()
+            kind, value = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(PATIENCE)
             return DIED, how_it_ended(self.process.exitcode)
-        if said in (DONE, ERROR):
+        if kind in (DONE, ERROR):
             self.task = None
-        self.ready = self.ready or said == READY
-        return said, value
+        self.ready = self.ready or kind == READY
+        return kind, value
 
     def dismiss(self) -> None:
-        """Let it end: by itself if it is idle, else at once."""
+        """End the worker: by itself if it is idle, otherwise at once."""
         self.pipe.close()
         if self.task is not None:
             kill(self.process)
 
 
 def how_it_ended(code: int | None) -> str:
-    """The exit code of a process in words."""
+    """Return the exit code of a process in words."""
     if code is None or code >= 0:
         return f"ended with exit code {code}"
-    known = {number.value: number.name for number in signal.Signals}
-    name = known.get(-code, f"signal {-code}")
+    names = {number.value: number.name for number in signal.Signals}
+    name = names.get(-code, f"signal {-code}")
     return f"was killed by {name}" + (" (too little memory?)" if name == "SIGKILL" else "")
 
 
 def kill(process: Any) -> None:
-    """End a process at once, if it still runs."""
+    """Kill a process if it still runs."""
     if process.is_alive():
         process.kill()
         process.join()
 
 
 def serve(pipe: Connection, begin: Callable[[], Work[Any, Any]]) -> None:
-    """What a worker process does: work on one item after another until the pipe is closed."""
+    """Work on one item after another until the pipe is closed; this runs in the worker."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # see signals_held
     threading.Thread(target=end_with_parent, daemon=True).start()
     for answer in answers(pipe, begin):
         try:
             pipe.send(answer)
-        except ConnectionError:  # nobody listens any more
+        except ConnectionError:  # the parent is gone
             return
 
 
 def answers(pipe: Connection, begin: Callable[[], Work[Any, Any]]) -> Iterator[tuple[int, Any]]:
-    """What it has to say."""
+    """Yield the kind and value of each answer of a worker."""
     try:
         work = begin()
     except DeconvnetError as error:
@@ -173,14 +176,14 @@ def answers(pipe: Connection, begin: Callable[[], Work[Any, Any]]) -> Iterator[t
             answer = DONE, work(item)
         except DeconvnetError as error:
             answer = ERROR, error
-        except MemoryError:  # this process may be the reason: the next try is in another
+        except MemoryError:  # this process may be the cause, so another one retries
             yield DIED, NO_MEMORY
             return
         yield answer
 
 
 def end_with_parent() -> None:
-    """A worker whose parent was killed must not go on by itself."""
+    """End this worker when its parent ends, even if the parent was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

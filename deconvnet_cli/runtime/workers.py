@@ -1,4 +1,4 @@
-"""Worker processes: items side by side, and one that dies costs at most the item it had."""
+"""A team of worker processes; one that dies costs at most its current item."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from deconvnet_cli.runtime.worker_process import (
     kill,
 )
 
-TRIES = 2  # workers that an item may kill before it has failed
+TRIES = 2  # workers that an item may kill before it counts as failed
 FALSE_STARTS = 3  # workers in a row that may die before they are ready
-POLL = 0.2  # seconds between two looks at whether to stop
+POLL = 0.2  # seconds between two checks whether to stop
 
 
 class _Source(Generic[Item]):
-    """What is to be done: items, and before them those whose worker died."""
+    """The open tasks: first those whose worker died, then the next items."""
 
     def __init__(self, items: Iterable[Item | None]) -> None:
         self.items = iter(items)
@@ -36,7 +36,7 @@ class _Source(Generic[Item]):
         self.more = True
 
     def take(self) -> Task[Item] | None:
-        """The next task; None if there is none, for now or (``empty``) for good."""
+        """Return the next task, or None if there is no task now or (if ``empty``) ever."""
         if self.again:
             return self.again.popleft()
         for item in self.items:
@@ -50,7 +50,7 @@ class _Source(Generic[Item]):
 
 
 class _Team(Generic[Item, Result]):
-    """Workers that are begun as they are needed."""
+    """A team of workers that are started when they are needed."""
 
     def __init__(self, begin: Callable[[], Work[Item, Result]]) -> None:
         self.begin = begin
@@ -62,10 +62,10 @@ class _Team(Generic[Item, Result]):
         return [worker for worker in self.workers if worker.task]
 
     def give(self, task: Task[Item]) -> bool:
-        """Whether a worker took the task. If not, it was dead; another one may take it.
+        """Give a task to a worker; return False if that one was dead and another must take it.
 
         Raises:
-            CrashError: several workers in a row were not even ready.
+            CrashError: Several workers in a row died before they were ready.
         """
         worker = next((worker for worker in self.workers if not worker.task), None)
         if worker is None:
@@ -76,15 +76,15 @@ class _Team(Generic[Item, Result]):
                 return False
             self.workers.append(worker)
         if not worker.give(task):
-            self._lose(worker, "did not take what it was given")
+            self._lose(worker, "did not take its task")
             return False
         return True
 
     def answers(self) -> Iterator[tuple[Task[Item], int, Any]]:
-        """Tasks of which something is heard within ``POLL`` seconds, and that.
+        """Yield each task that is answered within ``POLL`` seconds, with the kind and value.
 
         Raises:
-            DeconvnetError: a worker cannot begin, or several in a row were not even ready.
+            DeconvnetError: A worker cannot begin, or several in a row died before they were ready.
         """
         pipes = {worker.pipe: worker for worker in self.busy}
         if not pipes:
@@ -93,19 +93,19 @@ class _Team(Generic[Item, Result]):
         for pipe in wait(list(pipes), POLL):
             worker = pipes[pipe]
             task = worker.task
-            said, value = worker.answer()
-            if said == READY or task is None:
+            kind, value = worker.answer()
+            if kind == READY or task is None:
                 self.false_starts = 0
                 continue
-            if said == BROKEN:
+            if kind == BROKEN:
                 raise value
-            if said == DIED:
+            if kind == DIED:
                 self._lose(worker, value)
                 task.deaths += worker.ready
-            yield task, said, value
+            yield task, kind, value
 
     def end(self) -> None:
-        """End all workers; what busy ones were working on is lost."""
+        """End all workers; the items of busy ones are lost."""
         for worker in self.workers:
             worker.dismiss()
         for worker in self.workers:
@@ -130,20 +130,22 @@ def side_by_side(
     workers: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Item, Result | DeconvnetError]]:
-    """Each item with its result, or with the error that it failed with, as they are done.
+    """Yield each item with its result or its error, in the order in which they finish.
 
-    An item is taken when a worker is free for it and no sooner. If its worker dies, or has run
-    out of memory (MemoryError), it is tried once more in another, and has then failed with a
-    CrashError.
+    An item is taken only when a worker is free. If the worker dies or runs out of memory
+    (MemoryError), another worker tries the item once more, which then fails with a CrashError.
 
     Args:
-        items: None among them says that there is nothing to do for now.
-        begin: called once in each worker process; returns what works on an item there. It and
-            the items are pickled.
-        stop: asked all the while; once true no further item is begun, and those that are come out.
+        items: The items; None means that there is nothing to do for now.
+        begin: The function that is called once in each worker process and returns the function
+            for items. It and the items are pickled.
+        workers: The number of worker processes.
+        stop: The function that is asked repeatedly whether to stop. Once it returns True, no
+            further item is started; the running ones are still yielded.
 
     Raises:
-        DeconvnetError: of ``begin``; a CrashError if workers die before they work at all.
+        DeconvnetError: The error that ``begin`` raised.
+        CrashError: Workers die before they are ready.
     """
     source = _Source(items)
     team: _Team[Item, Result] = _Team(begin)
@@ -154,8 +156,8 @@ def side_by_side(
                     source.again.append(next_task)
             if not team.busy and (stop() or source.empty):
                 return
-            for task, said, value in team.answers():
-                if said != DIED:
+            for task, kind, value in team.answers():
+                if kind != DIED:
                     yield task.item, value
                 elif task.deaths < TRIES:
                     source.again.append(task)

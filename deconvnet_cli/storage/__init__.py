@@ -1,1 +1,1 @@
-"""Files and object stores: reading within limits, writing whole or not at all."""
+"""Files and object stores: bounded reading, and writing whole files or nothing."""

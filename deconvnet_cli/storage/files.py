@@ -1,4 +1,4 @@
-"""Files are read within limits; they appear whole or not at all, and outlive a crash."""
+"""Files: bounded reading, writing that survives a crash, and locks of folders."""
 
 from __future__ import annotations
 
@@ -16,30 +16,28 @@ from deconvnet_cli.errors import BusyError, DiskFullError, OutputError
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.remote import RemotePath
 
-PART = ".part"  # how the names of files end that are not whole yet
+PART = ".part"  # suffix of files that are not complete yet
 LOCK = ".deconvnet.lock"
-NAME_BYTES = 200  # of a name that are kept in that of its part: a name has at most 255
+NAME_BYTES = 200  # of a name that its part keeps: names have at most 255
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+PIECE = 1 << 20  # bytes read at a time
 
 
 def full(error: OSError) -> type[OutputError]:
-    """The class of what went wrong: whether there was no room."""
+    """Return DiskFullError if the disk is full, otherwise OutputError."""
     return DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
 
 
-PIECE = 1 << 20  # bytes
-
-
 def read_whole(path: Path, most: int) -> bytes:
-    """All bytes of a regular file, if they are at most ``most``.
+    """Return all bytes of a regular file of at most ``most`` bytes.
 
     Raises:
-        OSError: it cannot be read, is too large, or is a pipe or device, which might never end;
-            ``strerror`` says which.
+        OSError: The file cannot be read, is too large, or is a pipe or device, which might never
+            end; ``strerror`` says which.
     """
     try:
         found = os.stat(path)
-    except ValueError:  # a NUL, or half of a character
+    except ValueError:  # a NUL or half a character
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -51,10 +49,10 @@ def read_whole(path: Path, most: int) -> bytes:
 
 
 def read_stream(stream: IO[bytes], most: int) -> bytes:
-    """All bytes up to the end of a stream, if they are at most ``most``.
+    """Return all bytes up to the end of a stream of at most ``most`` bytes.
 
     Raises:
-        OSError: it cannot be read, or there are more.
+        OSError: The stream cannot be read or is longer.
     """
     content = bytearray()
     while piece := stream.read(PIECE):
@@ -65,10 +63,10 @@ def read_stream(stream: IO[bytes], most: int) -> bytes:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, unless it is there. A remote one needs no making.
+    """Make a folder and its parents if they are missing; do nothing for a remote folder.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: The folder cannot be made.
     """
     if isinstance(folder, RemotePath):
         return
@@ -79,11 +77,15 @@ def make_folder(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write bytes, or what a function writes to the file given it; all of it or nothing.
+    """Write a whole file or nothing.
+
+    Args:
+        path: The file.
+        content: The bytes, or a function that writes them to the file it is given.
 
     Raises:
-        OutputError: the folder is missing or cannot be written to.
-        DiskFullError: there is no room for it.
+        OutputError: The folder is missing or cannot be written to.
+        DiskFullError: The disk is full.
     """
     if isinstance(path, RemotePath):
         remote.write(path, content if isinstance(content, bytes) else _written(content))
@@ -91,12 +93,12 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
     temporary: str | None = None
     try:
         if path.exists() and not path.is_file():
-            # A pipe or device (/dev/stdout, /dev/null) is written to; a file must not replace it.
+            # Pipes and devices (/dev/stdout, /dev/null) are written to, not replaced by a file.
             with open(path, "wb") as device:
                 device.write(content) if isinstance(content, bytes) else content(device)
             return
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f"{_begun(path)}.", suffix=PART, delete=False
+            dir=path.parent, prefix=f"{_part_name(path)}.", suffix=PART, delete=False
         ) as file:
             temporary = file.name
             if isinstance(content, bytes):
@@ -104,7 +106,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
             else:
                 content(file)
             file.flush()
-            os.fsync(file.fileno())  # else a crash of the machine could leave the name without data
+            os.fsync(file.fileno())  # or a crash of the machine could leave an empty file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
@@ -121,8 +123,8 @@ def _written(write: Callable[[IO[bytes]], object]) -> bytes:
     return buffer.getvalue()
 
 
-def _begun(path: Path) -> str:
-    """How the name of a file begins that is to become ``path``; a letter may be cut in two."""
+def _part_name(path: Path) -> str:
+    """Return the start of the name of a part of ``path``; it may end within a character."""
     return f".{os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])}"
 
 
@@ -133,35 +135,36 @@ def _umask() -> int:
 
 
 def remove_parts(targets: Iterable[Path]) -> None:
-    """Remove what a killed run has left of these files: begun, and never whole."""
+    """Remove the incomplete parts of these files that a killed run has left."""
     names: dict[Path, set[str]] = {}
     for target in targets:
-        if isinstance(target, RemotePath):  # nothing is begun there
+        if isinstance(target, RemotePath):  # written in one request, without parts
             continue
-        names.setdefault(target.parent, set()).add(_begun(target))
-    for folder, begun in names.items():
+        names.setdefault(target.parent, set()).add(_part_name(target))
+    for folder, part_names in names.items():
         if not folder.is_dir():
             continue
         for path in folder.iterdir():
-            # .NAME.RANDOM.part
-            if path.suffix == PART and path.name.rsplit(".", 2)[0] in begun:
+            # The name of a part is .NAME.RANDOM.part.
+            if path.suffix == PART and path.name.rsplit(".", 2)[0] in part_names:
                 path.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[bool]:
-    """Keep other runs out of a folder, for as long as this process lives.
+    """Lock a folder against other runs; yield whether it could be locked.
 
-    The system frees the lock when the process ends, however it ends. Without ``fcntl``
-    (Windows) nobody is kept out, nor on a file system without locks, nor in a remote folder: then
-    False comes out.
+    The operating system frees the lock however the process ends. Nothing is locked without
+    ``fcntl`` (on Windows), on a file system without locks, and in a remote folder.
 
     Args:
-        shared: others may share it who say so too.
+        folder: The folder.
+        name: The name of the lock file in it.
+        shared: Whether other runs may share the lock if they say so too.
 
     Raises:
-        BusyError: another run has it.
-        OutputError: the folder cannot be written to.
+        BusyError: Another run has the lock.
+        OutputError: The folder cannot be written to.
     """
     if isinstance(folder, RemotePath):
         yield False

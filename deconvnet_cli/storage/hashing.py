@@ -1,4 +1,4 @@
-"""The one file hash, SHA-256, of files on disk and in object stores."""
+"""SHA-256, the one file hash, for files on disk and in object stores."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ BLOCK = 1 << 20  # bytes read at a time
 
 
 def bytes_sha256(content: bytes) -> str:
-    """Return the hex digest of bytes."""
+    """Return the SHA-256 of bytes as a hex digest."""
     return hashlib.sha256(content).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """Return the hex digest of a file.
+    """Return the SHA-256 of a file as a hex digest.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -35,7 +35,7 @@ def file_sha256(path: Path) -> str:
 
 
 def file_sha256_or_none(path: Path) -> str | None:
-    """Return the hex digest of a file, or None if it is missing or cannot be read."""
+    """Return the SHA-256 of a file, or None if it is missing or cannot be read."""
     try:
         return file_sha256(path)
     except (OSError, ValueError, ImageError):

@@ -1,7 +1,7 @@
-"""Arrays from NumPy's files, of anyone's making: no more memory than their bytes need, no pickles.
+"""Arrays from untrusted NumPy files, without pickles and within bounds of memory.
 
-``numpy.load`` takes the memory that an array's header asks for before it has seen the data, and
-unpacks whatever an archive holds.
+``numpy.load`` allocates what an array's header asks for before it sees the data, and it unpacks
+archives of any size.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def read_npz(path: Path, most: int) -> dict[str, NDArray[Any]]:
-    """The arrays of a ``.npz`` file by name.
+    """Return the arrays of a ``.npz`` file by name.
 
     Args:
-        most: bytes that file and arrays may have.
+        path: The file.
+        most: The largest number of bytes of the file, and of all its arrays.
 
     Raises:
-        OSError: see :func:`deconvnet_cli.storage.files.read_whole`.
-        ValueError: damaged, too large when unpacked, or with something else than plain arrays.
+        OSError: The file cannot be read, see :func:`deconvnet_cli.storage.files.read_whole`.
+        ValueError: The file is damaged, is too large when unpacked, or has members that are not
+            plain arrays.
     """
     data = read_whole(path, most)
     try:
@@ -49,22 +51,22 @@ def read_npz(path: Path, most: int) -> dict[str, NDArray[Any]]:
 
 
 def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """The bytes of a member; ValueError if it is packed in a way that NumPy does not write."""
+    """Return the bytes of a member; raise ValueError if NumPy does not write its compression."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{member.filename} is packed in another way than NumPy's")
+        raise ValueError(f"{member.filename} is compressed in a way that NumPy does not use")
     with archive.open(member) as file:
-        return file.read(member.file_size)  # a number bounds it, however much more would follow
+        return file.read(member.file_size)  # the bound holds however much follows
 
 
 def array_of(content: bytes) -> NDArray[Any]:
-    """The array in the bytes of a ``.npy`` file; it cannot be written to.
+    """Return the array in the bytes of a ``.npy`` file, which is read-only.
 
     Raises:
-        ValueError: damaged, of objects, or with more or fewer data than its shape has.
+        ValueError: The bytes are damaged, hold objects, or are more or fewer than the shape needs.
     """
     stream = io.BytesIO(content)
     try:
-        # Python warns of odd text in a damaged header before it says that it is no header.
+        # Python warns about odd text in a damaged header before it fails.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shape, fortran, dtype = HEADERS[npy.read_magic(stream)](stream)

@@ -1,7 +1,7 @@
-"""Places that are no local files, such as ``s3://bucket/photos``: whatever fsspec knows.
+"""Files in object stores such as ``s3://bucket/photos``, in every scheme that fsspec supports.
 
-A URL is a :class:`RemotePath`, which goes wherever a path goes; the few functions that read, write
-or list files ask this module about one.
+A URL becomes a :class:`RemotePath`, which is used like a path. The few functions that read, write
+or list files call this module for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from deconvnet_cli.errors import DependencyError, ImageError, OutputError, Usage
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 LOCAL = "file://"
-# What file systems call the time of change of a file, in the order in which to believe them.
+# The names that file systems use for a file's modification time, most reliable first.
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ else:
 
 
 class RemotePath(Names):
-    """``scheme://a/b``: pathlib's ways with names, and the URL as its text.
+    """A URL ``scheme://a/b`` with pathlib's methods for names; ``str`` returns the URL.
 
-    It is a ``Path`` to type checkers alone. It has none of the methods that touch files: what
-    would look for it on this machine by mistake fails.
+    Only type checkers see a ``Path``. It has no methods that touch files, so code that takes it
+    for a local path by mistake fails.
     """
 
     def __str__(self) -> str:
@@ -40,35 +40,35 @@ class RemotePath(Names):
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a file without reading it: bytes, and time of change if there is one."""
+    """The metadata of a file: its size in bytes, and its modification time if known."""
 
     size: int
     mtime_ns: int | None
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is meant as a URL, ``file://`` among them."""
+    """Return whether a text is a URL, including ``file://``."""
     return URL.match(text) is not None
 
 
 def place(text: str) -> Path:
-    """The path that a text stands for: local, also if it is ``file://``, or remote."""
+    """Return the path for a text: a local one, also for ``file://``, or a remote one."""
     if text.startswith(LOCAL):
         return Path(text.removeprefix(LOCAL))
     return RemotePath(text) if is_url(text) else Path(text)
 
 
 def real(path: Path) -> Path:
-    """What tells a file from another: without symbolic links."""
+    """Return a path with symbolic links resolved, so that equal paths mean the same file."""
     return path if isinstance(path, RemotePath) else path.resolve()
 
 
 def system(path: RemotePath) -> Any:
-    """The fsspec file system of a path.
+    """Return the fsspec file system of a path.
 
     Raises:
-        DependencyError: the package for it is missing.
-        UsageError: there is none.
+        DependencyError: The package for this scheme is missing.
+        UsageError: The scheme is unknown.
     """
     scheme = path.parts[0].removesuffix(":")
     try:
@@ -77,23 +77,24 @@ def system(path: RemotePath) -> Any:
         return fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError as error:
         raise DependencyError(
-            f"{scheme}:// needs a package ({error}); pip install 'deconvnet[ray]' has that for s3"
+            f"{scheme}:// needs a package ({error}); for s3, pip install 'deconvnet[ray]'"
         ) from error
     except ValueError as error:
-        raise UsageError(f"{path}: no such kind of place ({error})") from error
+        raise UsageError(f"{path}: unknown kind of URL ({error})") from error
 
 
 def files_below(
     folder: RemotePath, unreadable: Callable[[ImageError], None]
 ) -> Iterator[RemotePath]:
-    """All files below a folder, in order; none if there is no such folder.
+    """Yield all files below a folder, in order; yield nothing if the folder is missing.
 
     Args:
-        unreadable: is told of each file whose name has an empty part or one that is a dot: as a
-            path it would be another name.
+        folder: The folder.
+        unreadable: Called with an error for each file whose name has an empty part or a part '.',
+            because its path would be another name.
 
     Raises:
-        ImageError: the folder cannot be listed.
+        ImageError: The folder cannot be listed.
     """
     files = system(folder)
     try:
@@ -111,10 +112,10 @@ def files_below(
 
 
 def matches(pattern: RemotePath) -> list[RemotePath]:
-    """The files that match a glob, in order; none if there is none.
+    """Return the files that match a glob, in order.
 
     Raises:
-        ImageError: they cannot be listed.
+        ImageError: The files cannot be listed.
     """
     files = system(pattern)
     with _failing(pattern, ImageError, "listed"):
@@ -123,10 +124,10 @@ def matches(pattern: RemotePath) -> list[RemotePath]:
 
 
 def listed(folder: RemotePath) -> list[RemotePath]:
-    """What lies in a folder itself; nothing if there is no such folder.
+    """Return the direct contents of a folder; return nothing if the folder is missing.
 
     Raises:
-        ImageError: it cannot be listed.
+        ImageError: The folder cannot be listed.
     """
     files = system(folder)
     try:
@@ -137,10 +138,10 @@ def listed(folder: RemotePath) -> list[RemotePath]:
 
 
 def found(path: RemotePath) -> Found | None:
-    """What is known of a file; None if it is not there.
+    """Return the metadata of a file, or None if the file is missing.
 
     Raises:
-        ImageError: it cannot be asked.
+        ImageError: The metadata cannot be read.
     """
     files = system(path)
     try:
@@ -152,11 +153,11 @@ def found(path: RemotePath) -> Found | None:
 
 
 def read(path: RemotePath) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ImageError: it cannot be read.
+        FileNotFoundError: The file is missing.
+        ImageError: The file cannot be read.
     """
     files = system(path)
     with _failing(path, ImageError, "read"):
@@ -165,10 +166,10 @@ def read(path: RemotePath) -> bytes:
 
 
 def write(path: RemotePath, data: bytes) -> None:
-    """Write a file in one request: object stores, which have no folders, show all of it or nothing.
+    """Write a file in one request, so that object stores show the whole file or nothing.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: The file cannot be written.
     """
     files = system(path)
     with _failing(path, OutputError, "written"):
@@ -179,7 +180,7 @@ def remove(path: RemotePath) -> None:
     """Remove a file.
 
     Raises:
-        OutputError: it cannot be removed.
+        OutputError: The file cannot be removed.
     """
     files = system(path)
     with _failing(path, OutputError, "removed"):
@@ -188,14 +189,14 @@ def remove(path: RemotePath) -> None:
 
 @contextmanager
 def _failing(path: RemotePath, kind: type[Exception], what: str) -> Iterator[None]:
-    """Make what any file system raises an error of ours, but a FileNotFoundError."""
+    """Turn the errors of any file system into ``kind``; let FileNotFoundError pass for reads."""
     try:
         yield
     except FileNotFoundError:
         if kind is OutputError:
             raise OutputError(f"{path}: cannot be {what} (no such bucket or folder)") from None
         raise
-    except Exception as error:  # each has its own: of botocore, aiohttp, credentials
+    except Exception as error:  # each file system has its own: of botocore, aiohttp, credentials
         text = " ".join(str(error).split()) or type(error).__name__
         raise kind(f"{path}: cannot be {what} ({text})") from error
 
@@ -205,7 +206,7 @@ def _path(files: Any, name: str) -> RemotePath:
 
 
 def _time(info: dict[str, Any]) -> int | None:
-    """The time of change in ns since 1970, from what a file system says of a file."""
+    """Return the modification time in ns since 1970 from a file system's metadata, or None."""
     for name in TIMES:
         value = info.get(name)
         if isinstance(value, str):

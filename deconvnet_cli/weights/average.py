@@ -1,8 +1,8 @@
-"""Weights between two: what a net was, and what further training made of it.
+"""Averages of the weights of a net before and after further training.
 
-Trained on on few photos, a net gains on what they show and forgets some of what it knew before;
-a mean of the weights before and after keeps most of both (Wortsman et al., "Robust fine-tuning of
-zero-shot models", CVPR 2022).
+Further training on few photos improves a net on their subjects, and it forgets others. A mean of
+the weights before and after keeps most of both (Wortsman et al., "Robust fine-tuning of zero-shot
+models", CVPR 2022).
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from deconvnet_cli.nets.mobilenet_v2 import MobileNetEncoder, convolution_pairs
 
 @torch.no_grad()
 def average(first: nn.Module, second: nn.Module, share: float) -> None:
-    """Move ``first`` towards ``second``, in place: all of it, or the encoder and head they share.
+    """Move ``first`` towards ``second``, in place: the whole net, or the shared encoder and head.
 
     Args:
-        share: of the second, 0 to 1.
+        first: The net to change.
+        second: A net like the first, or another one on the same encoder.
+        share: The share of the second net, 0 to 1.
 
     Raises:
-        UsageError: they are neither of the same net nor on the same encoder.
+        UsageError: The nets are neither the same nor on the same encoder.
     """
     mine, theirs = first.state_dict(), second.state_dict()
     if {name: value.shape for name, value in mine.items()} == {
@@ -38,10 +40,13 @@ def average(first: nn.Module, second: nn.Module, share: float) -> None:
 
 
 def average_encoders(first: MobileNetEncoder, second: MobileNetEncoder, share: float) -> None:
-    """Average what each convolution and its BatchNorm compute together.
+    """Average the functions of each convolution with its BatchNorm.
 
-    Two nets may hold the same function with other statistics; so each pair is averaged as the one
-    affine convolution that it is, and the first net keeps its statistics and scales.
+    Two nets may compute the same function with different statistics. So each pair is averaged as
+    one affine convolution, and the first net keeps its statistics and scales.
+
+    Raises:
+        UsageError: A layer of the two encoders differs in width.
     """
     others = convolution_pairs(second)
     for name, (layer, norm) in convolution_pairs(first).items():
@@ -59,7 +64,7 @@ def average_encoders(first: MobileNetEncoder, second: MobileNetEncoder, share: f
 
 
 def folded(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
-    """BatchNorm's factor a channel, and weight and bias of the convolution with it folded in."""
+    """Return the scale of a BatchNorm, and weight and bias of the convolution it is folded into."""
     mean, variance = torch.as_tensor(norm.running_mean), torch.as_tensor(norm.running_var)
     scale = norm.weight / (variance + norm.eps).sqrt()
     return scale, layer.weight * scale[:, None, None, None], norm.bias - mean * scale

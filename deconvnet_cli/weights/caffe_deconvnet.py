@@ -1,11 +1,11 @@
-"""From the blobs of a .caffemodel to the state of a ``DeconvNet``, with a table of what went where.
+"""Import of DeconvNet: the blobs of a .caffemodel become the state of a ``DeconvNet``.
 
 Layer names are those of the authors' released definition (conv1_1, bn1_1, fc6-deconv,
-fc6-deconv-bn, seg-score-voc ...). Caffe's order of axes is torch's, for convolutions and
-deconvolutions both, and conv1_1 stays as it is: it takes BGR, and so says the input convention.
+fc6-deconv-bn, seg-score-voc ...). Caffe and torch order axes alike, for convolutions and for
+deconvolutions. conv1_1 is not changed: it takes BGR, as the input convention says.
 
-A BN layer of the authors' fork stores a scale and a shift, in training files and in the inference
-file alike, so that names and shapes cannot tell them apart: the caller says which it is.
+A BN layer of the authors' fork stores a scale and a shift, both in training files and in the
+inference file. Names and shapes cannot tell them apart, so the caller says which file it is.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet_vgg16 import LAYERS, SCORE, DeconvNet, DeconvNetSettings
 from deconvnet_cli.weights.caffe_layers import (
-    _AGAIN,
+    DOWNLOAD_AGAIN,
     NOT_USED,
     TRUNK_NAMES,
     Blobs,
     Kind,
     LayerRow,
-    _vector,
+    channel_vector,
     check_finite,
     convolution_blobs,
     detect_kind,
@@ -36,7 +36,7 @@ from deconvnet_cli.weights.caffe_reader import FloatArray
 
 CONVOLUTIONS = (*(layer.name for layer in LAYERS), SCORE)
 NORMS = tuple(layer.norm for layer in LAYERS)
-BATCHNORM_EPSILON = 1e-5  # torch's own, which DeconvNet leaves as it is
+BATCHNORM_EPSILON = 1e-5  # torch's default, which DeconvNet uses
 
 FOLDED = "statistics folded into scale and shift; do not train on"
 NO_STATISTICS = "statistics to be recomputed"
@@ -45,6 +45,7 @@ LEFT = "left at its initial value"
 
 
 def _importable_kind(blobs: Blobs) -> Kind:
+    """Return the kind of a file; raise WeightsError if it is no DeconvNet and no VGG trunk."""
     kind = detect_kind(blobs)
     if kind == "fcn8s":
         raise WeightsError("these are weights of FCN-8s: import them with --net fcn8s")
@@ -57,14 +58,14 @@ def _importable_kind(blobs: Blobs) -> Kind:
 
 
 def infer_settings(blobs: Blobs) -> DeconvNetSettings:
-    """The settings of the net whose weights these are.
+    """Return the settings of the net that these weights belong to.
 
-    The width is taken from conv1_1 .. conv5_3; ``fc`` and ``classes`` from fc6 and seg-score-voc,
-    or the paper's where the file is a VGG trunk.
+    The width comes from conv1_1 .. conv5_3, ``fc`` and ``classes`` from fc6 and seg-score-voc.
+    For a VGG trunk, ``fc`` and ``classes`` are the paper's.
 
     Raises:
-        WeightsError: an unknown kind of file, a layer missing, or widths that belong to no
-            setting.
+        WeightsError: The kind of file is unknown, a layer is missing, or no settings have these
+            widths.
     """
     kind = _importable_kind(blobs)
     sources = sources_by_name(blobs)
@@ -77,25 +78,25 @@ def infer_settings(blobs: Blobs) -> DeconvNetSettings:
 def import_deconvnet(
     blobs: Blobs, settings: DeconvNetSettings | None = None, *, folded: bool = True
 ) -> tuple[dict[str, Tensor], list[LayerRow]]:
-    """The state of a ``DeconvNet`` from the blobs of a .caffemodel.
+    """Return the state of a ``DeconvNet`` from the blobs of a .caffemodel, and a table.
 
     Args:
-        blobs: what :func:`deconvnet_cli.weights.caffe_reader.read_caffemodel` returned.
-        settings: of the net to import into; by default :func:`infer_settings` finds them.
-        folded: for BN layers with scale and shift only, whether the statistics of training are
+        blobs: The blobs from :func:`deconvnet_cli.weights.caffe_reader.read_caffemodel`.
+        settings: The settings of the net; by default :func:`infer_settings` finds them.
+        folded: For BN layers with scale and shift only: whether the statistics of training are
             folded into them (the released inference file) or absent (a result of training, whose
-            statistics are to be recomputed before use). Either way the BatchNorm becomes exactly
+            statistics must be recomputed before use). Either way the BatchNorm becomes exactly
             ``scale * x + shift``.
 
     Returns:
         A state for ``load_state_dict`` (``strict=False`` if parts are missing), float32 on the
-        CPU, sharing memory with ``blobs`` where it can; and the table. The table has a row for
-        every layer of the file in its order, then one for every layer of the net that got
-        nothing. Of a VGG trunk only conv1_1 .. conv5_3 are taken.
+        CPU, which shares memory with ``blobs`` if possible; and the table. The table has a row
+        for every layer of the file in its order, then one for every layer of the net that got no
+        weights. A VGG trunk provides conv1_1 .. conv5_3 only.
 
     Raises:
-        WeightsError: another kind of file, a blob too many or too few, a wrong shape, or values
-            that are not finite or, for variances, negative.
+        WeightsError: The file is of another kind, a layer has too many or too few blobs or a
+            wrong shape, or values are not finite or, for variances, negative.
     """
     kind = _importable_kind(blobs)
     sources = sources_by_name(blobs)
@@ -132,19 +133,20 @@ def import_deconvnet(
 def _norm(
     source: str, arrays: Sequence[FloatArray], channels: int, folded: bool
 ) -> tuple[dict[str, Tensor], str]:
+    """Return the state of a BatchNorm, and a note for the table."""
     if len(arrays) not in (2, 4):
         raise WeightsError(
-            f"layer {source} has {len(arrays)} blobs, not scale and shift, or those with mean and "
-            f"variance; {_AGAIN}"
+            f"layer {source} has {len(arrays)} blobs, not scale and shift, or these with mean and "
+            f"variance; {DOWNLOAD_AGAIN}"
         )
-    scale, shift, *statistics = (_vector(source, array, channels) for array in arrays)
+    scale, shift, *statistics = (channel_vector(source, array, channels) for array in arrays)
     if statistics:
         mean, variance = statistics
         note = ""
         if bool((variance < 0).any()):
-            raise WeightsError(f"layer {source} has a negative variance; {_AGAIN}")
+            raise WeightsError(f"layer {source} has a negative variance; {DOWNLOAD_AGAIN}")
     else:
-        # In float32 this plus epsilon is 1, so that the layer is the affine to the last bit.
+        # In float32 this plus epsilon is exactly 1, so the layer is exactly scale * x + shift.
         mean = torch.zeros(channels)
         variance = torch.full((channels,), 1.0 - BATCHNORM_EPSILON)
         note = FOLDED if folded else NO_STATISTICS

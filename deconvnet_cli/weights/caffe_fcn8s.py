@@ -1,8 +1,8 @@
-"""From the blobs of an FCN-8s .caffemodel to the state of an ``FCN8s``, with a table.
+"""Import of FCN-8s: the blobs of a .caffemodel become the state of an ``FCN8s``.
 
 There are two generations of the published file: ``fcn-8s-pascal`` (score-fr, score2, score4,
-upsample) and ``voc-fcn8s`` (score_fr, upscore2, upscore_pool4, upscore8). The enlarging
-deconvolutions are told apart by their kernels and their order, whatever they are called.
+upsample) and ``voc-fcn8s`` (score_fr, upscore2, upscore_pool4, upscore8). Kernel size and order,
+not names, tell the enlarging deconvolutions apart.
 """
 
 from __future__ import annotations
@@ -28,15 +28,20 @@ from deconvnet_cli.weights.caffe_layers import (
 )
 
 CONVOLUTIONS = (*TRUNK_NAMES, "fc6", "fc7", "score_fr", "score_pool4", "score_pool3")
-UPSCORES = {"upscore2": 4, "upscore_pool4": 4, "upscore8": 16}  # kernel, in the order of the net
+UPSCORES = {
+    "upscore2": 4,
+    "upscore_pool4": 4,
+    "upscore8": 16,
+}  # side of the kernel, in the order of the net
 BILINEAR = "not in the file: bilinear"
 
 
 def infer_fcn8s_settings(blobs: Blobs) -> FCN8sSettings:
-    """The settings of the net whose weights these are.
+    """Return the settings of the net that these weights belong to.
 
     Raises:
-        WeightsError: a file of another net, a layer missing, or widths that belong to no setting.
+        WeightsError: The file is of another net, a layer is missing, or no settings have these
+            widths.
     """
     if detect_kind(blobs) != "fcn8s":
         raise WeightsError(
@@ -51,7 +56,7 @@ def infer_fcn8s_settings(blobs: Blobs) -> FCN8sSettings:
 
 
 def upscore_sources(blobs: Blobs) -> dict[str, str]:
-    """Layers of the file that enlarge scores, by our names for them."""
+    """Return our name for each layer of the file that enlarges logits, by the file's name."""
     found: dict[str, str] = {}
     for source, arrays in blobs.items():
         if own_name(source) in CONVOLUTIONS or arrays[0].ndim != 4:
@@ -71,10 +76,10 @@ def upscore_sources(blobs: Blobs) -> dict[str, str]:
 
 
 def import_fcn8s(blobs: Blobs, settings: FCN8sSettings) -> tuple[dict[str, Tensor], list[LayerRow]]:
-    """The state of an ``FCN8s``, float32 on the CPU, and the table of what went where.
+    """Return the state of an ``FCN8s``, float32 on the CPU, and a table of its layers.
 
     Raises:
-        WeightsError: a layer missing, a wrong shape, or values that are not finite.
+        WeightsError: A layer is missing or has a wrong shape, or values are not finite.
     """
     with torch.device("meta"):
         expected = FCN8s(settings).state_dict()
@@ -100,11 +105,11 @@ def import_fcn8s(blobs: Blobs, settings: FCN8sSettings) -> tuple[dict[str, Tenso
         named = {f"{name}.{part}": tensor for part, tensor in found.items()}
         state.update(named)
         rows.append(LayerRow(source, shapes, tuple(named), note))
-    return state, rows + enlarging(state, settings)
+    return state, rows + add_bilinear(state, settings)
 
 
-def enlarging(state: dict[str, Tensor], settings: FCN8sSettings) -> list[LayerRow]:
-    """Put bilinear weights where the file has no enlarging layer, and say so."""
+def add_bilinear(state: dict[str, Tensor], settings: FCN8sSettings) -> list[LayerRow]:
+    """Add bilinear weights for enlarging layers that the file lacks; return rows for the table."""
     rows = []
     for name, kernel in UPSCORES.items():
         key = f"{name}.weight"

@@ -1,4 +1,4 @@
-"""Layers of a .caffemodel made tensors: what the importers of both nets share."""
+"""Layers of a .caffemodel as tensors: the code that both importers share."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ TRUNK_NAMES = tuple(layer.name for layer in TRUNK)
 FCN8S_NAMES = {"score_fr", "score_pool4", "score_pool3"}
 NOT_USED = "not used: the net has no such layer"
 NO_BIAS = "no bias in the file: 0"
-_AGAIN = "download the file again"
+DOWNLOAD_AGAIN = "download the file again"
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One line of the table that an import prints.
+    """A line of the table that an import prints.
 
     Attributes:
-        source: layer in the file; empty where the net has parameters that the file does not.
-        shapes: of its blobs.
-        targets: names in the net's state; empty where the layer went nowhere.
-        note: what a reader should know, or empty.
+        source: The layer in the file; empty for parameters of the net that the file lacks.
+        shapes: The shapes of its blobs.
+        targets: The names in the net's state; empty if the layer is not used.
+        note: A remark for the reader, or empty.
     """
 
     source: str
@@ -41,14 +41,15 @@ class LayerRow:
 
 
 def own_name(source: str) -> str:
+    """Return our name for a layer of the file: with ``_`` instead of ``-``."""
     return source.replace("-", "_")
 
 
 def detect_kind(blobs: Blobs) -> Kind:
-    """What a file is, by the names of its layers.
+    """Return the kind of a file, judged by the names of its layers.
 
-    "deconvnet" has layers of the decoder, "fcn8s" score layers on pools, "vgg-trunk" all 13
-    convolutions conv1_1 .. conv5_3 and none of those.
+    A "deconvnet" has layers of the decoder, an "fcn8s" has score layers on pools, and a
+    "vgg-trunk" has neither but all 13 convolutions conv1_1 .. conv5_3.
     """
     names = {own_name(name) for name in blobs}
     if "fc6_deconv" in names or any(name.startswith("deconv5_") for name in names):
@@ -61,6 +62,11 @@ def detect_kind(blobs: Blobs) -> Kind:
 
 
 def outputs_of(sources: Mapping[str, str], blobs: Blobs, name: str) -> int:
+    """Return the number of output channels of a layer.
+
+    Raises:
+        WeightsError: The layer is missing, or its weights do not have 4 axes.
+    """
     if name not in sources:
         raise WeightsError(f"layer {name} is missing; the file is cut short or of another net")
     weight = blobs[sources[name]][0]
@@ -70,31 +76,35 @@ def outputs_of(sources: Mapping[str, str], blobs: Blobs, name: str) -> int:
 
 
 def sources_by_name(blobs: Blobs) -> dict[str, str]:
-    """Layer name of this net to the file's name for it."""
+    """Return the file's name for each layer, by our name.
+
+    Raises:
+        WeightsError: A layer has no blobs, or two layers have the same name.
+    """
     sources: dict[str, str] = {}
     for name in blobs:
         if not blobs[name]:
-            raise WeightsError(f"layer {name!r} has no blobs; download the file again")
+            raise WeightsError(f"layer {name!r} has no blobs; {DOWNLOAD_AGAIN}")
         if own_name(name) in sources:
             raise WeightsError(
                 f"layers {sources[own_name(name)]!r} and {name!r} are the same one; "
-                "download the file again"
+                f"{DOWNLOAD_AGAIN}"
             )
         sources[own_name(name)] = name
     return sources
 
 
 def infer_width(sources: Mapping[str, str], blobs: Blobs) -> float:
-    """The width at which conv1_1 .. conv5_3 have the channels they have in the file.
+    """Return the width setting at which conv1_1 .. conv5_3 have the channels of the file.
 
     Raises:
-        WeightsError: there is none, or a layer is missing.
+        WeightsError: No width fits, or a layer is missing.
     """
     low, high = 0.0, float("inf")
     exact = []
     counts = [(layer.channels or 0, outputs_of(sources, blobs, layer.name)) for layer in TRUNK]
     for paper, channels in counts:
-        # Rounding, and the minimum of one channel, leave a range of widths that fit.
+        # Because of rounding and the minimum of one channel, a range of widths fits.
         low = max(low, (channels - 0.5) / paper if channels > 1 else 0.0)
         high = min(high, (channels + 0.5) / paper)
         exact.append(channels / paper)
@@ -109,19 +119,24 @@ def infer_width(sources: Mapping[str, str], blobs: Blobs) -> float:
 
 
 def check_finite(source: str, arrays: Sequence[FloatArray]) -> None:
-    """Raise WeightsError if a layer holds a value that is not a number."""
+    """Raise WeightsError if a layer has a value that is not finite."""
     if not all(np.isfinite(array).all() for array in arrays):
-        raise WeightsError(f"layer {source} has values that are not finite; {_AGAIN}")
+        raise WeightsError(f"layer {source} has values that are not finite; {DOWNLOAD_AGAIN}")
 
 
 def as_tensor(array: FloatArray) -> Tensor:
-    # Torch warns of arrays that it may not write to.
+    """Return a blob as a float32 tensor, which shares its memory if possible."""
+    # torch warns about arrays that are not writable.
     whole = np.require(array, np.float32, ["C", "W"])
     return torch.from_numpy(whole)
 
 
-def _vector(source: str, array: FloatArray, length: int) -> Tensor:
-    """A blob of one value a channel: C, 1 x C x 1 x 1 or 1 x 1 x 1 x C."""
+def channel_vector(source: str, array: FloatArray, length: int) -> Tensor:
+    """Return a blob of one value a channel (C, 1 x C x 1 x 1 or 1 x 1 x 1 x C) as C values.
+
+    Raises:
+        WeightsError: The blob has another shape.
+    """
     if array.size != length or sum(side != 1 for side in array.shape) > 1:
         raise WeightsError(
             f"layer {source} has a blob of shape {tuple(array.shape)}; the net takes ({length},)"
@@ -132,9 +147,20 @@ def _vector(source: str, array: FloatArray, length: int) -> Tensor:
 def convolution_blobs(
     source: str, arrays: Sequence[FloatArray], shape: tuple[int, ...], outputs: int
 ) -> tuple[dict[str, Tensor], str]:
+    """Return weight and bias of a convolution or deconvolution, and a note for the table.
+
+    Args:
+        source: The layer in the file.
+        arrays: The blobs of the layer.
+        shape: The shape of the net's weight.
+        outputs: The number of values of the net's bias, which is 0 if the file has none.
+
+    Raises:
+        WeightsError: The layer has too many blobs or a wrong shape.
+    """
     if len(arrays) > 2:
         raise WeightsError(
-            f"layer {source} has {len(arrays)} blobs, not weights and bias; {_AGAIN}"
+            f"layer {source} has {len(arrays)} blobs, not weights and bias; {DOWNLOAD_AGAIN}"
         )
     if tuple(arrays[0].shape) != shape:
         raise WeightsError(
@@ -143,4 +169,4 @@ def convolution_blobs(
     weight = as_tensor(arrays[0])
     if len(arrays) == 1:
         return {"weight": weight, "bias": torch.zeros(outputs)}, NO_BIAS
-    return {"weight": weight, "bias": _vector(source, arrays[1], outputs)}, ""
+    return {"weight": weight, "bias": channel_vector(source, arrays[1], outputs)}, ""

@@ -1,4 +1,4 @@
-"""Reader of .caffemodel files: names of layers and their blobs, nothing else.
+"""A reader of .caffemodel files, for the names of layers and their blobs only.
 
 A .caffemodel is a NetParameter in protobuf's wire format (protobuf.dev, "Encoding"; field numbers
 from caffe.proto). The fields that matter here:
@@ -9,9 +9,9 @@ from caffe.proto). The fields that matter here:
     BlobProto          num, channels, height, width = 1 .. 4, data = 5, shape = 7, double_data = 8
     BlobShape          dim = 1
 
-Everything else is stepped over, so files of Caffe forks with layer types of their own can be
-read. The file is mapped into memory, and no length in it is believed before it was compared with
-what is left of the message around it.
+Everything else is skipped, so files of Caffe forks with their own layer types can be read. The
+file is mapped into memory. Each length in it is first compared with the rest of the message around
+it.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ MOST_AXES = 32  # Caffe's own limit for a blob
 LAYER_FIELDS = {2: (4, 6), 100: (1, 7)}
 LEGACY_AXES = (1, 2, 3, 4)
 DATA, SHAPE, DOUBLE_DATA = 5, 7, 8
-FIRST_RUN = 64  # unpacked numbers looked at first; doubles while all belong to the blob
+FIRST_RUN = 64  # unpacked numbers in the first look; doubled as long as all belong to the blob
 
 REMEDY = "check that it is a .caffemodel and download it again"
 
 
 class _MalformedError(Exception):
-    """What is wrong with the bytes; the caller adds file name and remedy."""
+    """A fault in the bytes; the caller adds the file name and the remedy."""
 
 
 @dataclass(frozen=True)
 class _Field:
-    """One field of a message: its payload is ``source[start:stop]``; ``value`` is a varint's."""
+    """A field of a message: its payload is ``source[start:stop]``; ``value`` is for varints."""
 
     number: int
     wire_type: int
@@ -58,17 +58,18 @@ class _Field:
 
 
 def read_caffemodel(path: Path | str) -> dict[str, list[FloatArray]]:
-    """The blobs of every layer that has any, in the order of the file.
+    """Return the blobs of every layer that has any, in the order of the file.
 
     Args:
-        path: a .caffemodel file, of the old (``layers``) or new (``layer``) format.
+        path: The .caffemodel file, in the old (``layers``) or the new (``layer``) format.
 
     Returns:
-        Layer name to its blobs: float32 arrays in C order, shaped as the file says (the four
-        axes num, channels, height, width in old files). They are copies; the file can go.
+        The blobs of each layer by its name: float32 arrays in C order, with the shapes of the
+        file (the four axes num, channels, height, width in old files). They are copies, so the
+        file may be removed.
 
     Raises:
-        WeightsError: not readable, not a .caffemodel, cut short or damaged.
+        WeightsError: The file cannot be read, is no .caffemodel, is cut short, or is damaged.
     """
     path = Path(path)
     try:
@@ -91,7 +92,7 @@ def read_caffemodel(path: Path | str) -> dict[str, list[FloatArray]]:
 
 
 def _varint(source: mmap.mmap, position: int, stop: int) -> tuple[int, int]:
-    """The unsigned 64-bit number at ``position``, and the position after it."""
+    """Return the unsigned 64-bit number at ``position``, and the position after it."""
     value = 0
     for index in range(LONGEST_VARINT):
         if position + index >= stop:
@@ -106,7 +107,7 @@ def _varint(source: mmap.mmap, position: int, stop: int) -> tuple[int, int]:
 
 
 def _field(source: mmap.mmap, position: int, stop: int) -> _Field:
-    """The field whose tag is at ``position``, in a message that ends at ``stop``."""
+    """Return the field whose tag is at ``position``, in a message that ends at ``stop``."""
     tag, start = _varint(source, position, stop)
     number, wire_type = tag >> 3, tag & 7
     if number == 0:
@@ -171,7 +172,7 @@ def _layer(
 def _blob(source: mmap.mmap, message: _Field) -> FloatArray:
     legacy: dict[int, int] = {}
     shape: list[int] = []
-    # Raw little-endian numbers, appended to piece by piece: a file may hold each on its own.
+    # Raw little-endian numbers, collected piece by piece: a file may store each separately.
     singles, doubles = bytearray(), bytearray()
     position = message.start
     while position < message.stop:
@@ -188,21 +189,22 @@ def _blob(source: mmap.mmap, message: _Field) -> FloatArray:
         if len(shape) > MOST_AXES:
             raise _MalformedError(f"the blob at byte {message.start} has over {MOST_AXES} axes")
         position = after
-    # As in Caffe, the old axes win where a blob has both, and so does double precision.
+    # As in Caffe, old axes take precedence over a shape, and doubles over singles.
     if legacy:
         shape = [legacy.get(axis, 0) for axis in LEGACY_AXES]
-    # A number that is too large for float32 becomes infinite, which the importer refuses.
+    # Numbers too large for float32 become infinite, which the importer refuses.
     with np.errstate(over="ignore"):
         data = np.frombuffer(doubles, "<f8") if doubles else np.frombuffer(singles, "<f4")
         data = data.astype(np.float32, copy=False)
     if 0 in shape or math.prod(shape) != data.size:
         raise _MalformedError(
-            f"the blob at byte {message.start} has the shape {_by(shape)} and {data.size} numbers"
+            f"the blob at byte {message.start} has the shape {_shape_text(shape)} "
+            f"and {data.size} numbers"
         )
     return data.reshape(shape)
 
 
-def _by(shape: list[int]) -> str:
+def _shape_text(shape: list[int]) -> str:
     return " x ".join(map(str, shape)) or "()"
 
 
@@ -226,10 +228,10 @@ def _dims(source: mmap.mmap, message: _Field) -> list[int]:
 def _numbers(
     source: mmap.mmap, position: int, stop: int, field: _Field, single_type: int, into: bytearray
 ) -> int:
-    """Append the numbers of a packed field, or of the run of unpacked ones that starts here.
+    """Append the numbers of a packed field, or of a run of unpacked fields, to ``into``.
 
     Returns:
-        The position after them.
+        The position after the numbers.
     """
     size = 4 if single_type == FIXED32 else 8
     if field.wire_type == BYTES:

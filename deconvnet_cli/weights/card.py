@@ -1,7 +1,7 @@
-"""What a weights file says about itself, checked before a net is built from it or shown a photo.
+"""The card of a weights file, which describes its net, and the checks of cards.
 
-Anyone can write such a file. All that is said must be of its kind and within bounds, so that no
-card asks for more memory than its tensors take, and none fails on a photo.
+Anyone can write such a file. Every value must have the right type and be within bounds, so that
+no card asks for more memory than its tensors need, and none makes a photo fail later.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ METADATA_KEY = "deconvnet"
 
 @dataclass(frozen=True)
 class Card:
-    """What a weights file says about itself.
+    """The description of the net in a weights file.
 
     Attributes:
-        net: name of the net.
-        settings: settings the net was built with.
-        input: what the net takes in.
-        merge: how the scores of overlapping crops are merged, one of ``choices.MERGES``.
-        proposals: how many boxes of a photo are segmented unless it is told otherwise; 0 for an
-            FCN, which is shown the whole photo.
-        classes: names of the scores, in order.
-        ensemble: of an FCN: "with", the name of the DeconvNet weights it is put together with,
-            and how: "rule" and "share" (see ``segmentation.score_maps.Ensemble``).
-        provenance: where the weights came from.
-        scores: what they were measured at: name of the measure -> value.
-        licence: of these weights.
+        net: The name of the net.
+        settings: The settings that the net was built with.
+        input: The input convention of the net.
+        merge: The merge rule for the logits of overlapping crops, one of ``choices.MERGES``.
+        proposals: The default number of boxes of a photo to segment; 0 for an FCN, which is shown
+            the whole photo.
+        ensemble: For an FCN only: "with", the name of the DeconvNet weights it is combined with,
+            and "rule" and "share", the ensemble rule (see ``segmentation.score_maps.Ensemble``).
+        classes: The names of the classes, in the order of the logits.
+        provenance: Where the weights come from.
+        scores: The measured metrics: name -> value.
+        licence: The licence of the weights.
     """
 
     net: str
@@ -53,7 +53,12 @@ def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
     """Return a card for a net, with its usual input convention, merge rule and proposals.
 
     Args:
-        about: Other fields of the card, which take the place of the usual ones.
+        name: The name of the net.
+        settings: The settings that the net was built with.
+        about: Further fields of the card, which replace the usual ones.
+
+    Raises:
+        WeightsError: No net has this name.
     """
     spec = net_spec(name)
     usual = {"input": spec.input, "merge": spec.merge, "proposals": spec.proposals}
@@ -83,15 +88,15 @@ INPUT_KINDS: dict[str, type] = {
 REQUIRED = ("net", "settings", "input", "merge", "classes")
 MOST_CLASSES = 255  # labels are bytes
 MOST_PROPOSALS = 100_000
-MOST_SIDE = 4096  # pixels of what a net is shown at once; the whole photo is 640 or less
-LARGEST_NUMBER = 1e6  # of a mean or scale
+MOST_SIDE = 4096  # pixels, of an input; whole photos have 640 or less
+LARGEST_NUMBER = 1e6  # as a mean or scale
 
 
 def check_card(card: Any) -> None:
-    """Check the parsed JSON of a card; the settings of the net are checked where it is built.
+    """Check the parsed JSON of a card, except the net's settings, which ``build_net`` checks.
 
     Raises:
-        ValueError: says what is wrong.
+        ValueError: A name is unknown or missing, or a value has a wrong type or is out of bounds.
     """
     check_kinds(card, KINDS, "it")
     missing = [name for name in REQUIRED if name not in card]
@@ -109,7 +114,7 @@ def check_card(card: Any) -> None:
 
 
 def check_kinds(values: Any, kinds: dict[str, type], what: str) -> None:
-    """Raise ValueError unless these are names and values of the kinds given."""
+    """Raise ValueError unless all names are known and all values have the expected type."""
     if not isinstance(values, dict):
         raise ValueError(f"{what} holds no names and values")
     for name, value in values.items():
@@ -121,23 +126,23 @@ def check_kinds(values: Any, kinds: dict[str, type], what: str) -> None:
             raise ValueError(f"{name} is {value!r:.50}, no {kind.__name__}")
 
 
-def check_classes(names: list[Any], scored: Any) -> None:
-    """Raise ValueError unless each score of the net has a name."""
+def check_classes(names: list[Any], count: Any) -> None:
+    """Raise ValueError unless each of the net's ``count`` classes has a name."""
     if not all(isinstance(name, str) for name in names):
         raise ValueError("classes are not all names")
-    if len(names) != scored or not 1 <= len(names) <= MOST_CLASSES:
-        raise ValueError(f"{len(names)} names for {scored!r:.50} classes")
+    if len(names) != count or not 1 <= len(names) <= MOST_CLASSES:
+        raise ValueError(f"{len(names)} names for {count!r:.50} classes")
 
 
 def check_input(net: str, settings: dict[str, Any], given: dict[str, Any]) -> None:
-    """Raise ValueError unless a net of this name can be shown such crops."""
+    """Raise ValueError unless a net of this name can take such input."""
     check_kinds(given, INPUT_KINDS, "input")
     mean = given.get("mean", ())
     if given.get("channels") not in ("RGB", "BGR"):
         raise ValueError(f"channels are {given.get('channels')!r:.50}; RGB or BGR")
     numbers = [*mean, given.get("scale", math.nan)]
     plain = [n for n in numbers if isinstance(n, int | float) and not isinstance(n, bool)]
-    # False for what is not a number at all, too.
+    # NaN fails this comparison too.
     if len(mean) != 3 or len(plain) != 4 or not all(abs(n) <= LARGEST_NUMBER for n in plain):
         raise ValueError("mean and scale are not 3 numbers and one")
     spec = net_spec(net)

@@ -1,4 +1,4 @@
-"""Weights files: safetensors with a card in their metadata, and the registry of shipped ones."""
+"""Weights files: safetensors with a card in their metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from deconvnet_cli.choices import DEFAULT as DEFAULT
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import build_net
@@ -32,15 +31,15 @@ class Weights:
 
     @property
     def device(self) -> torch.device:
-        """Where the net is."""
+        """The device of the net."""
         return next(self.net.parameters()).device
 
 
 def read_card(path: Path) -> Card:
-    """The card of a weights file, without reading its tensors.
+    """Return the card of a weights file without reading its tensors.
 
     Raises:
-        WeightsError: not a safetensors file, or one without our card.
+        WeightsError: The file is no safetensors file, or its card is missing or wrong.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -48,11 +47,11 @@ def read_card(path: Path) -> Card:
     except (OSError, SafetensorError) as error:
         raise WeightsError(
             f"{path}: not a readable safetensors file ({error}); "
-            "other formats come in with `deconvnet weights import`"
+            "convert other formats with `deconvnet weights import`"
         ) from error
     if text is None:
         raise WeightsError(
-            f"{path}: says nothing about its net; bring it in with `deconvnet weights import`"
+            f"{path}: says nothing about its net; convert it with `deconvnet weights import`"
         )
     try:
         values = json.loads(text)
@@ -66,15 +65,19 @@ def read_card(path: Path) -> Card:
 
 
 def load(name_or_path: str) -> Weights:
-    """Weights ready to predict: float32, on the CPU, eval mode.
+    """Load a net with its weights for inference: float32, on the CPU, in eval mode.
+
+    Args:
+        name_or_path: The name of shipped weights, or the path of a weights file.
 
     Raises:
-        WeightsError: see :func:`locate` and :func:`read_card`; or the tensors do not fit.
+        WeightsError: The weights are not found, their card is wrong, or the tensors do not fit.
+        ChecksumError: Shipped weights differ from the published file.
     """
     path = locate(name_or_path)
     card = read_card(path)
     try:
-        with torch.device("meta"):  # takes no memory, whatever the card says
+        with torch.device("meta"):  # takes no memory, whatever the card asks for
             net = build_net(card.net, card.settings)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
@@ -83,12 +86,12 @@ def load(name_or_path: str) -> Weights:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, as they are.
+    """Return all tensors of a safetensors file, unchanged.
 
     Raises:
-        WeightsError: not a readable safetensors file.
+        WeightsError: The file is missing or is not a readable safetensors file.
     """
-    if not path.is_file():  # a pipe or device may never end
+    if not path.is_file():  # pipes and devices may never end
         raise WeightsError(f"{path}: no such file")
     try:
         with safe_open(path, "pt") as file:
@@ -98,17 +101,19 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Put tensors into a net, all of them and nothing else, as float32.
+    """Put exactly these tensors into a net, as float32.
 
     Args:
-        net: may be on the ``meta`` device.
-        tensors: by name; of half, single or double precision.
+        net: The net, which may be on the ``meta`` device.
+        tensors: The tensors by name, in half, single or double precision.
+        path: The file of the tensors, for errors.
 
     Raises:
-        WeightsError: one is missing, left over or of another shape, or holds what no weights are.
+        WeightsError: A tensor is missing, left over or of another shape, or has values that are
+            not finite or, for variances, negative.
     """
     expected = net.state_dict()
-    # A counter of training batches that plays no part in prediction.
+    # These counters of training batches have no effect on inference.
     counters = {key for key in expected if key.endswith("num_batches_tracked")}
     for key in counters:
         tensors = tensors | {key: torch.tensor(0)}
@@ -127,15 +132,15 @@ def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
             )
         if key not in counters:
             check_values(key, tensor, path)
-    # Not before: a tensor of another shape may hold far more values than its file has bytes.
+    # This follows the shape checks: a wrong shape may have far more values than the file bytes.
     singles = {key: t if key in counters else t.float() for key, t in tensors.items()}
     net.load_state_dict(singles, assign=True)
 
 
 def check_values(key: str, tensor: torch.Tensor, path: Path) -> None:
-    """Raise WeightsError unless these are numbers that a net can compute with."""
+    """Raise WeightsError unless all values are finite floats, and variances not negative."""
     if tensor.dtype not in STORED:
-        raise WeightsError(f"{path}: {key} is of {tensor.dtype}, not of floating-point numbers")
+        raise WeightsError(f"{path}: {key} is of {tensor.dtype}, which is not floating-point")
     if not tensor.isfinite().all():
         raise WeightsError(f"{path}: {key} has values that are not finite; train or get it again")
     if key.endswith("running_var") and (tensor < 0).any():
@@ -146,7 +151,7 @@ def store(path: Path, net: nn.Module, card: Card, *, half: bool = True) -> None:
     """Write a weights file: the net's tensors (float16 if ``half``) and the card.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: The file cannot be written.
     """
     tensors = {
         key: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
@@ -155,3 +160,8 @@ def store(path: Path, net: nn.Module, card: Card, *, half: bool = True) -> None:
     }
     data = save(tensors, {METADATA_KEY: json.dumps(asdict(card))})
     write_whole(path, data)
+
+
+def fits_half(tensor: torch.Tensor) -> bool:
+    """Return whether float16 can hold the values of a tensor, which ends at 65,504."""
+    return tensor.is_floating_point() and bool(tensor.half().isfinite().all())

@@ -1,4 +1,4 @@
-"""Weights of others made into a weights file of ours: .caffemodel, .pth and bare .safetensors."""
+"""Import of .caffemodel, .pth and bare .safetensors files as weights files with a card."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from deconvnet_cli.weights.shipped import weights_sha256
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: where the weights are, and what went where."""
+    """The result of an import: the weights file, and a table of its layers."""
 
     path: Path
     rows: list[LayerRow]
 
 
 def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -> Imported:
-    """Make ``target`` (float32 safetensors with a card) of ``source``.
+    """Convert ``source`` to ``target``, float32 safetensors with a card.
 
     Args:
-        source: .caffemodel (an FCN-8s; a DeconvNet, or a VGG-16 trunk to start training from:
-            what the trunk lacks gets its initial values), .pth or .pt (a dict of tensors, or one
-            under "state_dict"), or .safetensors with the names of ours.
-        net_name: of the net the weights are for.
-        licence: of the weights, for the card.
+        source: A .caffemodel (an FCN-8s, a DeconvNet, or a VGG-16 trunk to start training from,
+            whose other layers get their initial values), a .pth or .pt (a dict of tensors, or one
+            under "state_dict"), or a .safetensors with our names of tensors.
+        target: The file to write.
+        net_name: The name of the net that the weights are for.
+        licence: The licence of the weights, for the card.
 
     Raises:
-        WeightsError: missing, unreadable, of another net, or not all of a net.
-        OutputError: ``target`` cannot be written.
+        WeightsError: The source is missing, unreadable, incomplete or made for another net.
+        OutputError: The target cannot be written.
     """
     settings: dict[str, Any] = {}
     remark = ""
@@ -78,11 +79,11 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
 def _from_caffe(
     source: Path, net_name: str
 ) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any], str]:
-    """Tensors, table, settings of the net, and what the card must say besides."""
+    """Return the tensors, the table, the net's settings, and a remark for the card."""
     if net_name not in ("deconvnet-vgg16", "fcn8s"):
         raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16 or fcn8s")
     blobs = read_caffemodel(source)
-    # A result of training has no folded statistics; the authors name such files so.
+    # The authors call the results of training so; these have no folded statistics.
     folded = "train_result" not in source.name
     settings: DeconvNetSettings
     try:
@@ -103,23 +104,24 @@ def _from_caffe(
         tensors = net.state_dict() | tensors
         remark = "; the trunk alone, the rest is untrained: to start training from"
     elif any(row.note == NO_STATISTICS for row in rows):
-        remark = "; without BatchNorm statistics: they are to be recomputed before use"
+        remark = "; without BatchNorm statistics: recompute them before use"
     return tensors, rows, asdict(settings), remark
 
 
 def check_classes(number: int) -> None:
-    """Raise WeightsError unless weights score VOC's classes."""
+    """Raise WeightsError unless the weights have VOC's number of classes."""
     if number != len(CLASSES):
-        raise WeightsError(f"scores {number} classes, this tool VOC's {len(CLASSES)}")
+        raise WeightsError(f"has {number} classes, but this tool labels VOC's {len(CLASSES)}")
 
 
 def _from_pickle(source: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file of ``torch.save`` by name."""
     check_unpacked_size(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on foreign pickles, which fail below if need be
+            warnings.simplefilter("ignore")  # about unusual pickles; bad ones fail below
             state = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for what is damaged or refused
+    except Exception as error:  # torch raises many kinds for damaged or refused files
         raise WeightsError(f"{source}: not a readable file of plain tensors") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -127,23 +129,25 @@ def _from_pickle(source: Path) -> dict[str, torch.Tensor]:
         isinstance(name, str) and is_plain(value) for name, value in state.items()
     ):
         raise WeightsError(f"{source}: holds something else than named tensors")
-    # Trained under DataParallel, names start with "module.".
+    # DataParallel puts "module." before all names.
     return {name.removeprefix("module."): value.detach() for name, value in state.items()}
 
 
 def check_unpacked_size(source: Path) -> None:
-    """Raise WeightsError for an archive that unpacks to more than it is: torch does not pack."""
+    """Raise WeightsError for an archive larger unpacked than packed; torch does not compress."""
     try:
         with zipfile.ZipFile(source) as archive:
             total = sum(member.file_size for member in archive.infolist())
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
-        return  # older files are no archives; what is damaged is said by torch
+        return  # older files are no archives; torch reports damaged ones
     if total > source.stat().st_size:
-        raise WeightsError(f"{source}: unpacks to {total} bytes, as no file of torch does")
+        raise WeightsError(
+            f"{source}: unpacks to {total} bytes, more than the file has, unlike a file of torch"
+        )
 
 
 def is_plain(value: object) -> bool:
-    """Whether this is a tensor whose values lie in memory, one by one."""
+    """Return whether this is a dense tensor in main memory."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout == torch.strided

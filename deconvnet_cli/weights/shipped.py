@@ -1,4 +1,4 @@
-"""The weights that ship with the tool: their registry, and where a name is found."""
+"""The shipped weights: their registry, their folder, and the search by name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from deconvnet_cli.storage.hashing import file_sha256
 
 
 def registry() -> dict[str, dict[str, str]]:
-    """Shipped weights: name -> {"file", "sha256"}.
+    """Return the registry of shipped weights: name -> {"file", "sha256"}.
 
     Raises:
-        WeightsError: not installed, or its file is damaged.
+        WeightsError: The shipped weights are not installed, or their registry is damaged.
     """
     path = shipped_folder() / "registry.json"
     try:
@@ -28,10 +28,10 @@ def registry() -> dict[str, dict[str, str]]:
 
 
 def shipped_folder() -> Path:
-    """The folder that holds the shipped weights.
+    """Return the folder of the shipped weights.
 
     Raises:
-        WeightsError: the package ``deconvnet_weights`` is not installed.
+        WeightsError: The package ``deconvnet_weights`` is not installed.
     """
     try:
         return Path(str(resources.files("deconvnet_weights")))
@@ -42,11 +42,14 @@ def shipped_folder() -> Path:
 
 
 def locate(name_or_path: str) -> Path:
-    """The file of shipped weights, by name, checked against its SHA-256; or a file, by path.
+    """Return the path of shipped weights, whose SHA-256 is checked, or of a weights file.
+
+    Args:
+        name_or_path: The name of shipped weights, or the path of a weights file.
 
     Raises:
-        WeightsError: neither a shipped name nor a file.
-        ChecksumError: a shipped file is not the one that was published.
+        WeightsError: There are no such shipped weights and no such file.
+        ChecksumError: A shipped file differs from the published one.
     """
     entries = registry()
     if name_or_path in entries:
@@ -75,7 +78,7 @@ def weights_sha256(path: Path) -> str:
 
 
 def check_sha256(path: Path, expected: str) -> None:
-    """Raise ChecksumError unless the file has this digest."""
+    """Raise ChecksumError unless the file has this SHA-256."""
     actual = weights_sha256(path)
     if actual != expected:
         raise ChecksumError(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from deconvnet_cli.choices import DEFAULT
 from deconvnet_cli.errors import ChecksumError, WeightsError
 from deconvnet_cli.nets.registry import build_net, net_settings
 from deconvnet_cli.weights import files, shipped
@@ -48,14 +49,14 @@ def test_damage_is_found(tiny_weights, tmp_path):
 
 
 def test_a_changed_byte_of_shipped_weights_is_found(tmp_path, monkeypatch):
-    entry = shipped.registry()[files.DEFAULT]
+    entry = shipped.registry()[DEFAULT]
     data = bytearray((shipped.shipped_folder() / entry["file"]).read_bytes())
     data[-1] ^= 1
     (tmp_path / entry["file"]).write_bytes(data)
-    (tmp_path / "registry.json").write_text(json.dumps({files.DEFAULT: entry}))
+    (tmp_path / "registry.json").write_text(json.dumps({DEFAULT: entry}))
     monkeypatch.setattr(shipped, "shipped_folder", lambda: tmp_path)
     with pytest.raises(ChecksumError, match="SHA-256"):
-        files.load(files.DEFAULT)
+        files.load(DEFAULT)
 
 
 def test_weights_of_another_net_are_refused(tiny_weights, tmp_path):
@@ -157,16 +158,16 @@ def test_a_card_of_what_this_tool_does_not_have(tiny_weights, tmp_path, change):
 
 
 def test_shipped_weights_with_a_wrong_sha_are_not_used(deconvnet, data, tmp_path, monkeypatch):
-    entry = shipped.registry()[files.DEFAULT]
+    entry = shipped.registry()[DEFAULT]
     (tmp_path / entry["file"]).symlink_to(shipped.shipped_folder() / entry["file"])
-    registry = {files.DEFAULT: entry | {"sha256": "0" * 64}}
+    registry = {DEFAULT: entry | {"sha256": "0" * 64}}
     (tmp_path / "registry.json").write_text(json.dumps(registry))
     monkeypatch.setattr(shipped, "shipped_folder", lambda: tmp_path)
     out = tmp_path / "labels.png"
     for command in (
         ("segment", data / "chelsea.jpg", "-o", out),
         ("weights", "verify"),
-        ("weights", "show", files.DEFAULT),
+        ("weights", "show", DEFAULT),
     ):
         result = deconvnet(*command)
         assert result.exit_code == 1, command
