@@ -1,8 +1,8 @@
-"""Several processes that train one net, as ``torchrun`` starts them; with one, nothing happens.
+"""Training of one net by several processes, as ``torchrun`` starts them.
 
-What has to be the same as in one process: the gradient is that of the mean over all counted
-pixels of all processes (:func:`summed`), and BatchNorm takes the statistics of the whole batch
-(:func:`synchronised`).
+Several processes give the same result as one: the loss is the mean over the counted pixels of all
+processes (:func:`summed`), and BatchNorm takes the statistics of the whole batch
+(:func:`synchronised`). In a single process these functions change nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
@@ -19,19 +20,22 @@ from torch import Tensor, nn
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.nets.layers import BatchNorm
 
+# How long processes wait for each other, as while the first one finds the proposals of a list.
+PATIENCE = timedelta(hours=6)
+
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process; 0 writes the files."""
+    """Return the number of this process; number 0 writes the files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The device of this process: one GPU each where GPUs are used."""
+    """Return the device of this process; on GPUs each process has its own."""
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device
@@ -39,32 +43,50 @@ def local_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
-    """The process group of ``torchrun``, if this process is one of several."""
+    """Join the process group of ``torchrun``, if this process is one of several."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
         dist.destroy_process_group()
 
 
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """Let the first process do the work inside before the others do it.
+
+    The others then find what the first one has written, and do not compute it again.
+    """
+    if rank() > 0:
+        dist.barrier()
+    try:
+        yield
+    finally:
+        if rank() == 0 and world_size() > 1:
+            dist.barrier()
+
+
 def share_of(batch: int) -> int:
-    """The crops of a batch that each process takes.
+    """Return how many crops of a batch each process takes.
 
     Raises:
-        UsageError: the batch cannot be shared out evenly.
+        UsageError: The processes cannot share the batch evenly.
     """
     if batch % world_size():
-        raise UsageError(f"a batch of {batch} cannot be shared by {world_size()} processes evenly")
+        raise UsageError(
+            f"{world_size()} processes cannot share a batch of {batch} evenly; "
+            f"give a --batch-size that is a multiple of {world_size()}"
+        )
     return batch // world_size()
 
 
 def summed(value: Tensor) -> Tensor:
-    """The sum of a number over all processes; no gradient flows through it."""
+    """Return the sum of a tensor over all processes; no gradient flows through it."""
     total = value.detach().clone()
     if world_size() > 1:
         dist.all_reduce(total)
@@ -72,7 +94,9 @@ def summed(value: Tensor) -> Tensor:
 
 
 def any_of(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process."""
+    """Return whether the flag is set in any process."""
+    if world_size() == 1:  # a GPU need not be waited for
+        return flag
     return bool(summed(torch.tensor(int(flag), device=device)))
 
 
@@ -85,39 +109,39 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # Each process's value is in the sum of every process.
+        # The sum of every process contains this process's value.
         total = gradients[0].clone()
         dist.all_reduce(total)
         return total
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, through which gradients flow."""
+    """Return the sum of a tensor over all processes; gradients flow through it."""
     total: Tensor = _Sum.apply(x)
     return total
 
 
 class SharedBatchNorm(BatchNorm):
-    """BatchNorm with the statistics of the whole batch, on any device.
+    """A BatchNorm that takes the statistics of the whole batch, on any device.
 
-    torch's ``SyncBatchNorm`` is for GPUs alone, so it is used there and this one elsewhere.
+    It is used on CPUs; torch's ``SyncBatchNorm`` works on GPUs alone.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         values = x.float()
-        number = torch.tensor([float(values.numel() // values.shape[1])], device=x.device)
-        sums = torch.cat((values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), number))
+        own_count = torch.tensor([float(values.numel() // values.shape[1])], device=x.device)
+        sums = torch.cat((values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), own_count))
         sums = sum_over_processes(sums)
-        number = sums[-1]
-        mean, squares = (sums[:-1] / number).chunk(2)
+        count = sums[-1]
+        mean, squares = (sums[:-1] / count).chunk(2)
         variance = squares - mean.square()
         with torch.no_grad():
-            share = self.count_batch()
-            unbiased = variance * number / (number - 1)
-            cast(Tensor, self.running_mean).lerp_(mean, share)
-            cast(Tensor, self.running_var).lerp_(unbiased, share)
+            weight = self.count_batch()
+            unbiased = variance * count / (count - 1)
+            cast(Tensor, self.running_mean).lerp_(mean, weight)
+            cast(Tensor, self.running_var).lerp_(unbiased, weight)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         normalised: Tensor = values * scale[:, None, None] + shift[:, None, None]
@@ -125,7 +149,7 @@ class SharedBatchNorm(BatchNorm):
 
 
 def synchronised(net: nn.Module, device: torch.device) -> nn.Module:
-    """The net with BatchNorm over all processes; the same net where there is one process."""
+    """Return the net with BatchNorm over all processes; a single process changes nothing."""
     if world_size() == 1:
         return net
     if device.type == "cuda":

@@ -1,7 +1,7 @@
-"""Training of a net on crops: a plain loop that can be stopped at any moment and gone on with.
+"""The training loop: it trains a net on crops, and can be stopped and resumed at any moment.
 
 A run is a folder (``run_folder.py``). Sample ``i`` of the data depends on its number alone, so a
-run that was killed goes on from its last checkpoint as if nothing had happened.
+killed run resumes from its last checkpoint and ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from deconvnet_cli.errors import DivergenceError
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.training.distributed import (
@@ -41,29 +42,35 @@ from deconvnet_cli.training.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the caller wants to know of and to say to a run.
+    """The callbacks by which the caller follows and stops a run.
 
     Attributes:
-        on_step: called after each step with its number and loss.
-        stop: asked after each step; if true, the run saves its state and ends early.
-        validate: called every ``val_every`` steps; what it returns goes to the log.
+        on_step: Called after each step with its number, and its loss where it is known: reading
+            it from a GPU makes the GPU wait, so it is read before each log line and checkpoint.
+        stop: Called after each step; if it returns true, the run saves its state and ends.
+        validate: Called every ``val_every`` steps; its result is added to the log.
     """
 
-    on_step: Callable[[int, float], None] = lambda step, loss: None
+    on_step: Callable[[int, float | None], None] = lambda step, loss: None
     stop: Callable[[], bool] = lambda: False
     validate: Callable[[nn.Module], dict[str, Any]] | None = None
 
 
 @dataclass
 class Clock:
-    """Seconds since the last line of the log, and those of them spent waiting for data."""
+    """The time since the last line of the log.
+
+    Attributes:
+        since: When that line was written, seconds of the monotonic clock.
+        waited: Seconds spent waiting for data since then.
+    """
 
     since: float = field(default_factory=time.monotonic)
     waited: float = 0.0
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Factor on the learning rate at ``step`` (0 is the first)."""
+    """Return the factor on the learning rate at ``step`` (0 is the first)."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     if settings.schedule == "step":
@@ -73,13 +80,13 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
 
 
 def begin_training(net: nn.Module, settings: TrainSettings) -> None:
-    """The net in train mode, but for what the settings leave as it is."""
+    """Put the net in train mode, except for the parts that the settings freeze."""
     parts = net_spec(settings.net).pretrained
     net.train()
     for name, module in net.named_modules():
         pretrained = f"{name}.".startswith(parts)
-        kept = settings.keep_statistics and isinstance(module, nn.BatchNorm2d)
-        if pretrained and (settings.frozen or kept):
+        keeps_statistics = settings.keep_statistics and isinstance(module, nn.BatchNorm2d)
+        if pretrained and (settings.frozen or keeps_statistics):
             module.eval()
     if settings.frozen:
         for name, parameter in net.named_parameters():
@@ -88,21 +95,23 @@ def begin_training(net: nn.Module, settings: TrainSettings) -> None:
 
 
 def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Groups by learning rate and weight decay: pretrained or fresh weights, with or without
-    decay. With SGD what has no decay learns at twice the rate, as biases do in the paper."""
+    """Return groups by learning rate (pretrained or fresh weights) and by weight decay.
+
+    With SGD, parameters without decay learn at twice the rate, as biases do in the paper.
+    """
     parts = net_spec(settings.net).pretrained
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
             key = name.startswith(parts), parameter.ndim > 1
             groups.setdefault(key, []).append(parameter)
-    undecayed = 2.0 if settings.optimiser == "sgd" else 1.0
+    undecayed_lr = 2.0 if settings.optimiser == "sgd" else 1.0
     return [
         {
             "params": parameters,
             "lr": settings.lr
             * (settings.pretrained_lr if pretrained else 1.0)
-            * (1.0 if decay else undecayed),
+            * (1.0 if decay else undecayed_lr),
             "weight_decay": settings.weight_decay if decay else 0.0,
         }
         for (pretrained, decay), parameters in groups.items()
@@ -110,7 +119,7 @@ def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, 
 
 
 def build_optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW, or SGD with momentum."""
+    """Return AdamW, or SGD with momentum."""
     groups = parameter_groups(net, settings)
     if settings.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
@@ -120,14 +129,14 @@ def build_optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Opti
 def batches_of(
     dataset: Dataset[tuple[Tensor, ...]], settings: TrainSettings, start: int, workers: int
 ) -> Iterator[list[Tensor]]:
-    """The batches of this process from step ``start`` to the end, in order.
+    """Return the batches of this process from step ``start`` to the end, in order.
 
-    A batch is shared out in turn: process ``r`` of ``n`` takes the samples r, r + n, r + 2n ...
+    Process ``r`` of ``n`` takes the samples r, r + n, r + 2n ...
     """
-    a_step = settings.batch * settings.accumulate
-    numbers = range(start * a_step + rank(), settings.steps * a_step, world_size())
-    rest = Subset(dataset, numbers)
-    return iter(DataLoader(rest, share_of(settings.batch), num_workers=workers))
+    samples_per_step = settings.batch * settings.accumulate
+    first, end = start * samples_per_step + rank(), settings.steps * samples_per_step
+    remaining = Subset(dataset, range(first, end, world_size()))
+    return iter(DataLoader(remaining, share_of(settings.batch), num_workers=workers))
 
 
 def train(
@@ -141,22 +150,25 @@ def train(
     workers: int = 0,
     hooks: Hooks = Hooks(),
 ) -> bool:
-    """Train until ``settings.steps``, going on from the run's checkpoint if there is one.
+    """Train until ``settings.steps``, from the run's checkpoint if it has one.
 
     Args:
-        net: changed in place.
-        dataset: at least ``settings.crops`` samples.
-        run: a folder that :func:`deconvnet_cli.training.run_folder.prepare_run` made.
-        workers: processes that cut crops; 0 cuts them in this one.
+        net: The net to train, changed in place.
+        dataset: At least ``settings.crops`` samples.
+        run: A folder that :func:`deconvnet_cli.training.run_folder.prepare_run` made.
+        workers: How many processes cut crops; 0 cuts them in this one.
 
     Returns:
-        Whether the run is at its end (and was not stopped before).
+        Whether the run is complete, rather than stopped early.
+
+    Raises:
+        DivergenceError: The loss is NaN or infinite; the checkpoint is of before.
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net = synchronised(net, device)
     begin_training(net, settings)
     optimiser = build_optimiser(net, settings)
-    peaks = [group["lr"] for group in optimiser.param_groups]
+    peak_rates = [group["lr"] for group in optimiser.param_groups]
     progress = load_checkpoint(run, net, optimiser)
     if rank() == 0:
         rewind_log(run, progress.step)
@@ -165,54 +177,81 @@ def train(
         objective = DistributedDataParallel(objective)
     batches = batches_of(dataset, settings, progress.step, workers)
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    total_loss = torch.tensor(progress.loss, device=device)  # since the last line of the log
     clock = Clock()
     while progress.step < settings.steps:
         factor = learning_rate(progress.step, settings)
-        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+        for group, peak in zip(optimiser.param_groups, peak_rates, strict=True):
             group["lr"] = peak * factor
         optimiser.zero_grad()
         loss = torch.zeros((), device=device)
         for part in range(settings.accumulate):
-            waiting = time.monotonic()
+            began = time.monotonic()
             crops, labels, *soft = next(batches)
-            clock.waited += time.monotonic() - waiting
+            clock.waited += time.monotonic() - began
             inputs = convention.prepare(crops.to(device)).to(memory_format=torch.channels_last)
-            known = soft[0].to(device) if soft else None
-            shared = part + 1 < settings.accumulate and world_size() > 1
-            # Gradients are exchanged once a step, after its last part.
-            with objective.no_sync() if shared else nullcontext():  # type: ignore[operator]
-                of_part = objective(inputs, labels.to(device), known) / settings.accumulate
-                of_part.backward()
-            loss += of_part.detach()
+            soft_labels = soft[0].to(device) if soft else None
+            # Processes exchange gradients once a step, after its last part.
+            keep_local = part + 1 < settings.accumulate and world_size() > 1
+            with objective.no_sync() if keep_local else nullcontext():  # type: ignore[operator]
+                part_loss = objective(inputs, labels.to(device), soft_labels) / settings.accumulate
+                part_loss.backward()
+            loss += part_loss.detach()
         if settings.clip:
             nn.utils.clip_grad_norm_(trained, settings.clip)
         optimiser.step()
         progress.step += 1
-        mean_loss = summed(loss).item() / world_size()
-        progress.loss += mean_loss
-        hooks.on_step(progress.step, mean_loss)
+        total_loss += summed(loss) / world_size()
         at_end = progress.step == settings.steps
-        if progress.step % settings.log_every == 0:
+        logs = progress.step % settings.log_every == 0
+        saves = at_end or progress.step % settings.save_every == 0
+        mean_loss = None
+        if logs or saves:
+            progress.loss = finite_loss(total_loss, run, progress.step)
+            mean_loss = progress.loss / ((progress.step - 1) % settings.log_every + 1)
+        hooks.on_step(progress.step, mean_loss)
+        stopped = any_of(hooks.stop(), device)
+        if stopped and not saves:
+            saves = True
+            progress.loss = finite_loss(total_loss, run, progress.step)
+        if logs:
             if rank() == 0:
                 append_log(run, log_line(progress.step, progress.loss, factor, clock, settings))
             progress.loss, clock = 0.0, Clock()
+            total_loss.zero_()
         if hooks.validate and (at_end or progress.step % settings.val_every == 0):
             if rank() == 0:
                 append_log(run, {"step": progress.step, **hooks.validate(net)})
             begin_training(net, settings)
             clock = Clock()
-        stopped = any_of(hooks.stop(), device)
-        if rank() == 0 and (at_end or stopped or progress.step % settings.save_every == 0):
+        if rank() == 0 and saves:
             save_checkpoint(run, net, optimiser, progress)
         if stopped:
             return at_end
     return True
 
 
+def finite_loss(total: Tensor, run: Path, step: int) -> float:
+    """Return the sum of the losses since the last line of the log.
+
+    Once a loss is NaN or infinite, so is the sum; the weights are then of no use.
+
+    Raises:
+        DivergenceError: The sum is not finite.
+    """
+    loss = float(total)
+    if not math.isfinite(loss):
+        raise DivergenceError(
+            f"{run}: the loss is {loss} at step {step}, so the run has diverged; the checkpoint "
+            'of before is kept. Give another --out with a lower --lr, or precision = "fp32"'
+        )
+    return loss
+
+
 def log_line(
     step: int, loss: float, factor: float, clock: Clock, settings: TrainSettings
 ) -> dict[str, Any]:
-    """A line of the log: mean loss, learning rate, crops a second, share of the time waited."""
+    """Return a line of the log: mean loss, learning rate, crops a second, share of time waited."""
     seconds = max(time.monotonic() - clock.since, 1e-9)
     crops = settings.log_every * settings.batch * settings.accumulate
     return {

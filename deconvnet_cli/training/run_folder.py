@@ -17,46 +17,52 @@ from deconvnet_cli.training.settings import TrainSettings, as_toml
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        step: steps of the optimiser that are done; says where in the data the run is, as sample
-            ``i`` is the same whenever it is drawn.
-        loss: sum of the losses since the last line of the log.
+        step: How many steps of the optimiser are done. This also gives the place in the data, as
+            sample ``i`` is the same whenever it is drawn.
+        loss: The sum of the losses since the last line of the log.
     """
 
     step: int = 0
     loss: float = 0.0
 
 
+def check_settings(run: Path, settings: TrainSettings) -> None:
+    """Raise UsageError if the folder holds a run with other settings."""
+    path = run / "settings.toml"
+    if not path.is_file():
+        return
+    before = path.read_text(errors="replace").splitlines()
+    other = [line for line in as_toml(settings).splitlines() if line not in before]
+    if other:
+        raise UsageError(
+            f"{path}: this run has other settings ({other[0]} is new); give another --out"
+        )
+
+
 def prepare_run(run: Path, settings: TrainSettings) -> None:
     """Make the folder, or check that the run in it has these settings.
 
     Raises:
-        UsageError: the folder holds a run with other settings.
-        OutputError: it cannot be made or written.
+        UsageError: The folder holds a run with other settings.
+        OutputError: The folder cannot be made or written to.
     """
     make_folder(run)
-    text = as_toml(settings)
-    path = run / "settings.toml"
-    if path.is_file():
-        before = path.read_text(errors="replace").splitlines()
-        other = [line for line in text.splitlines() if line not in before]
-        if other:
-            raise UsageError(
-                f"{path}: this run has other settings ({other[0]} is new); give another --out"
-            )
-    write_whole(path, text.encode())
+    check_settings(run, settings)
+    write_whole(run / "settings.toml", as_toml(settings).encode())
 
 
 def save_checkpoint(
     run: Path, net: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Write the full state, whole or not at all. The schedule follows from the step."""
+    """Write the full state of a run atomically. The schedule follows from the step."""
     state = {
         "net": net.state_dict(),
         "optimiser": optimiser.state_dict(),
         "random": torch.get_rng_state(),
+        "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "step": progress.step,
         "loss": progress.loss,
     }
@@ -66,10 +72,10 @@ def save_checkpoint(
 def load_checkpoint(
     run: Path, net: nn.Module, optimiser: torch.optim.Optimizer | None = None
 ) -> Progress:
-    """Restore the state of a run; a run without a checkpoint is at its start.
+    """Restore the state of a run and return its progress; without a checkpoint it is 0.
 
     Raises:
-        WeightsError: the checkpoint cannot be read or is of another net.
+        WeightsError: The checkpoint cannot be read or belongs to another net.
     """
     path = run / "checkpoint.pt"
     if not path.is_file():
@@ -80,14 +86,17 @@ def load_checkpoint(
         if optimiser is not None:
             optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["random"])
+        cuda_states = state.get("cuda_random", [])
+        if len(cuda_states) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(cuda_states)
         return Progress(int(state["step"]), float(state["loss"]))
-    except Exception as error:  # torch raises many kinds for a damaged file
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: not a checkpoint of this net ({first})") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: not a checkpoint of this net ({reason})") from error
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The lines of ``log.jsonl`` up to one that is none, as one torn when the run was killed."""
+    """Return the lines of ``log.jsonl`` up to the first that is damaged, as after a kill."""
     try:
         text = (run / "log.jsonl").read_text(errors="replace")
     except FileNotFoundError:
@@ -105,7 +114,7 @@ def read_log(run: Path) -> list[dict[str, Any]]:
 
 
 def rewind_log(run: Path, step: int) -> None:
-    """Take out the lines after ``step``: a run that goes on from there writes them again."""
+    """Remove the lines after ``step``; a run that resumes there writes them again."""
     kept = [line for line in read_log(run) if line["step"] <= step]
     write_whole(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
 
@@ -114,7 +123,7 @@ def append_log(run: Path, line: dict[str, Any]) -> None:
     """Add one line to ``log.jsonl``.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: The file cannot be written.
     """
     path = run / "log.jsonl"
     try:

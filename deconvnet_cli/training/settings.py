@@ -1,4 +1,4 @@
-"""What a training run needs to be the same run again: a frozen dataclass, kept as TOML."""
+"""The settings that define a training run: a frozen dataclass, stored as TOML."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.storage.files import read_whole
@@ -18,7 +19,7 @@ if sys.version_info >= (3, 11):
 else:
     from tomli import TOMLDecodeError, loads
 
-MAX_BYTES = 1 << 20  # of a file of settings
+MAX_BYTES = 1 << 20  # the largest settings file that is read
 STAGES = (0, 1, 2)
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step")
@@ -26,45 +27,44 @@ SCHEDULES = ("cosine", "step")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of a run; :func:`default_settings` has those of each net.
+    """The settings of a run; :func:`default_settings` returns the defaults of each net.
 
     Attributes:
-        net: name of the net.
-        net_settings: settings of the net that are not its defaults, as a JSON object.
-        stage: 1, crops that centre one object, only its class labelled; 2, crops of proposals
-            that overlap an object, all classes labelled (paper section 5.1); 0, a mixture of
-            objects, windows and whole photos.
-        lists: names of the image lists.
-        crops: how many crops are seen in all.
-        batch: crops a forward pass, over all processes.
-        accumulate: forward passes a step of the optimiser.
-        size: side of the crops, pixels.
-        resize: side to which a box is resized before a crop of ``size`` is cut from it at random;
-            0 resizes to ``size`` itself.
-        colour: greatest change of brightness, contrast and saturation, as a share.
-        balanced: share of the crops whose class is drawn evenly over the classes.
+        net: The name of the net.
+        net_settings: Settings of the net that differ from its defaults, as a JSON object.
+        stage: 1: crops that centre one object, with only its class labelled; 2: crops of
+            proposals that overlap an object, with all classes labelled (paper section 5.1); 0: a
+            mixture of objects, windows and whole photos.
+        lists: The names of the image lists.
+        crops: How many crops the run sees in all.
+        batch: How many crops a forward pass takes, over all processes.
+        accumulate: How many forward passes a step of the optimiser takes.
+        size: The side of the crops, pixels.
+        resize: The side to which a box is resized before a crop of ``size`` is cut from it at
+            random; 0 resizes to ``size`` itself.
+        colour: The greatest change of brightness, contrast and saturation, as a share.
+        balanced: The share of crops whose class is drawn evenly over the classes.
         optimiser: "adamw", or "sgd" with momentum, where biases learn at twice the rate.
-        lr: learning rate of fresh weights after warm-up.
-        pretrained_lr: factor on ``lr`` for weights that a published net brought.
-        momentum: of SGD.
-        weight_decay: on weights with more than one dimension.
-        schedule: "cosine" to 0 at the end, or "step": a tenth after every ``lr_step`` steps.
-        lr_step: see ``schedule``.
-        warmup: steps until ``lr`` is reached, linear.
-        clip: greatest norm of the gradient; 0 leaves it as it is.
-        coarse_weight: of the loss of the coarse scores, where the net has any.
-        teacher: folder of soft labels, "" without.
-        teacher_weight: of the loss against the soft labels.
-        frozen: encoder and head stay as they are, BatchNorm included; the decoder learns.
-        keep_statistics: BatchNorm of encoder and head normalises by the statistics it came with;
-            its scale and shift learn.
-        precision: "fp32" or "bf16", of the forward pass.
-        statistics: batches over which BatchNorm statistics are taken anew at the end.
-        val_list: list that is scored along the way, "" for none.
-        val_every: steps between two such scores.
-        val_images: how many photos of the list are scored.
-        seed: of samples and of fresh weights.
-        log_every, save_every: steps between two lines of the log and two checkpoints.
+        lr: The learning rate of fresh weights after warm-up.
+        pretrained_lr: The factor on ``lr`` for pretrained weights.
+        momentum: The momentum of SGD.
+        weight_decay: The decay of weights with more than one dimension.
+        schedule: "cosine" falls to 0 at the end; "step" to a tenth after every ``lr_step`` steps.
+        lr_step: See ``schedule``.
+        warmup: How many steps the learning rate rises linearly to ``lr``.
+        clip: The greatest norm of the gradient; 0 leaves it as it is.
+        coarse_weight: The weight of the loss of the coarse logits, if the net has any.
+        teacher: The folder of soft labels, or "".
+        teacher_weight: The weight of the loss against the soft labels.
+        frozen: Train the decoder alone; encoder and head, BatchNorm included, do not change.
+        keep_statistics: Keep the BatchNorm statistics of encoder and head; scale and shift learn.
+        precision: The precision of the forward pass, "fp32" or "bf16".
+        statistics: Over how many batches BatchNorm statistics are recomputed at the end.
+        val_list: The image list to validate on during the run, or "".
+        val_every: How many steps lie between two validations.
+        val_images: How many photos of the list are validated on.
+        seed: The seed of samples and fresh weights.
+        log_every, save_every: How many steps lie between two lines of the log, two checkpoints.
     """
 
     net: str = "deconvnet-mobilenet"
@@ -108,7 +108,7 @@ class TrainSettings:
 
 
 def default_settings(net: str, stage: int | None = None) -> TrainSettings:
-    """Return what a run of this net and stage does unless it is told otherwise.
+    """Return the default settings of a run of this net and stage.
 
     Args:
         net: One of ``choices.NET_NAMES``.
@@ -120,26 +120,28 @@ def default_settings(net: str, stage: int | None = None) -> TrainSettings:
 
 
 def changed(settings: TrainSettings, values: dict[str, Any], source: str) -> TrainSettings:
-    """The settings with these values in the place of theirs.
+    """Return the settings with these values changed.
 
     Args:
-        source: where the values come from, for errors.
+        settings: The settings to start from.
+        values: New values by the name of the setting.
+        source: Where the values come from, for error messages.
 
     Raises:
-        UsageError: no such setting, a value of the wrong kind, or one out of its range.
+        UsageError: A setting is unknown, of the wrong type or out of range.
     """
-    known = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    before = {field.name: getattr(settings, field.name) for field in fields(settings)}
     given: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in known:
+        if name not in before:
             raise UsageError(f"{source}: no setting is called {name}; see RUN/settings.toml")
-        kind = type(known[name])
+        kind = type(before[name])
         if kind is tuple and isinstance(value, list | tuple):
             value = tuple(str(item) for item in value)
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind:
-            raise UsageError(f"{source}: {name} = {value!r} is no {kind.__name__}")
+            raise UsageError(f"{source}: {name} = {value!r} is not of type {kind.__name__}")
         given[name] = value
     result = replace(settings, **given)
     check(result, source)
@@ -147,8 +149,9 @@ def changed(settings: TrainSettings, values: dict[str, Any], source: str) -> Tra
 
 
 def check(settings: TrainSettings, source: str) -> None:
-    """Raise UsageError for values that no run can have."""
+    """Raise UsageError if a value is out of range."""
     for name, choices in (
+        ("net", NET_NAMES),
         ("stage", STAGES),
         ("optimiser", OPTIMISERS),
         ("schedule", SCHEDULES),
@@ -164,9 +167,9 @@ def check(settings: TrainSettings, source: str) -> None:
         raise UsageError(f"{source}: seed must be 0 to 2**63 - 1")
     try:
         if not isinstance(json.loads(settings.net_settings), dict):
-            raise ValueError("no names and values")
+            raise ValueError("it has no names and values")
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{source}: net_settings is no JSON object ({error})") from error
+        raise UsageError(f"{source}: net_settings is not a JSON object ({error})") from error
     for name in ("crops", "batch", "accumulate", "size", "lr", "log_every", "save_every"):
         if getattr(settings, name) <= 0:
             raise UsageError(f"{source}: {name} must be above 0")
@@ -177,14 +180,14 @@ def check(settings: TrainSettings, source: str) -> None:
     if settings.steps < 1:
         raise UsageError(f"{source}: crops must be at least batch times accumulate")
     if not settings.lists:
-        raise UsageError(f"{source}: no image list is named")
+        raise UsageError(f"{source}: lists is empty; name at least one image list")
 
 
 def parse_settings(text: str, source: str) -> dict[str, Any]:
-    """The values in a text of TOML, as :func:`changed` takes them.
+    """Parse TOML and return its values, for :func:`changed`.
 
     Raises:
-        UsageError: not readable as TOML.
+        UsageError: The text is not TOML.
     """
     try:
         values: dict[str, Any] = loads(text)
@@ -194,10 +197,10 @@ def parse_settings(text: str, source: str) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The values of a TOML file.
+    """Read a TOML file and return its values.
 
     Raises:
-        UsageError: not readable as TOML.
+        UsageError: The file cannot be read or is not TOML.
     """
     try:
         return parse_settings(read_whole(path, MAX_BYTES).decode("utf-8"), str(path))
@@ -208,6 +211,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def as_toml(settings: TrainSettings) -> str:
-    """The settings as TOML, a line each. JSON's strings, numbers and lists are TOML's as well."""
+    """Return the settings as TOML, one line each."""
+    # JSON's strings, numbers and lists are valid TOML as well.
     lines = (f"{name} = {json.dumps(value)}" for name, value in asdict(settings).items())
     return "\n".join(lines) + "\n"

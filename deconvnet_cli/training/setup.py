@@ -1,92 +1,143 @@
-"""All that a training run needs before its first step: settings, samples, validation."""
+"""The preparation of a training run: its settings, samples, input convention and validation."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from deconvnet_cli.data.voc import VocTree
-    from deconvnet_cli.training.samples import CropDataset
-    from deconvnet_cli.training.settings import TrainSettings
+from torch import nn
+
+from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names
+from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.nets.inputs import InputConvention
+from deconvnet_cli.nets.registry import default_input
+from deconvnet_cli.storage.files import make_folder
+from deconvnet_cli.training.distributed import first_process_first
+from deconvnet_cli.training.samples import CropDataset, SampleSettings
+from deconvnet_cli.training.settings import (
+    TrainSettings,
+    changed,
+    default_settings,
+    parse_settings,
+    read_settings,
+)
+from deconvnet_cli.training.soft_labels import missing, missing_error, soft_path
+from deconvnet_cli.training.stage2_boxes import overlapping_proposals
+from deconvnet_cli.training.validation import validate
 
 
-def collect(
-    net: str, stage: int | None, file: Path | None, pairs: tuple[str, ...], named: dict[str, Any]
+class ProgressBars(Protocol):
+    """A display of progress bars, such as ``reporting.console.progress`` gives."""
+
+    def add_task(self, description: str, *, total: float) -> Any:
+        """Add a bar and return its number."""
+
+    def advance(self, task: Any, /) -> None:
+        """Advance a bar by one."""
+
+
+def collect_settings(
+    net: str | None,
+    stage: int | None,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    options: Mapping[str, Any],
 ) -> TrainSettings:
-    """The settings of the run: the net's own, then the file's, then those of the options."""
-    from deconvnet_cli.training.settings import (
-        changed,
-        default_settings,
-        parse_settings,
-        read_settings,
-    )
+    """Return the settings of a run: the net's own, changed by the file, the pairs, the options.
 
-    values = read_settings(file) if file is not None else {}
-    base = default_settings(values.get("net", net), values.get("stage") if stage is None else stage)
-    settings = changed(base, values, str(file))
-    for pair in pairs:
-        settings = changed(settings, parse_settings(pair, f"--set {pair}"), f"--set {pair}")
-    named["batch"] = named.pop("batch_size")
-    named["teacher"] = str(named["teacher"]) if named["teacher"] else None
-    named["lists"] = named["lists"] or None
-    given = {name: value for name, value in named.items() if value is not None}
-    if stage is not None:
-        given["stage"] = stage
-    return changed(settings, given, "options")
+    Each of these beats the one before it.
 
+    Args:
+        net: The net; None takes the pairs', the file's or the default one.
+        stage: 0, 1 or 2; None takes the pairs', the file's or the net's own.
+        file: A TOML file of settings.
+        pairs: Single settings, as TOML ("lr = 0.1").
+        options: Values of command-line options by name; None leaves a setting as it is.
 
-def datasets(
-    tree: VocTree, settings: TrainSettings, cache: Path, progress: Any
-) -> tuple[CropDataset, CropDataset]:
-    """The samples of the run, and others of the same kind to take statistics over.
-
-    All photos, masks and soft labels are looked at: what is wrong with them is said here.
+    Raises:
+        UsageError: A setting is unknown, of the wrong type or out of range.
     """
-    from deconvnet_cli.data.objects import find_objects, list_names
-    from deconvnet_cli.storage.files import make_folder
-    from deconvnet_cli.training.samples import CropDataset, SampleSettings
-    from deconvnet_cli.training.soft_labels import missing, none_there, soft_path
-    from deconvnet_cli.training.stage2_boxes import overlapping_proposals
+    given = dict(options)
+    given["net"], given["stage"] = net, stage
+    given["batch"] = given.pop("batch_size")
+    given["teacher"] = str(given["teacher"]) if given["teacher"] else None
+    given["lists"] = given["lists"] or None
+    layers = [(read_settings(file), str(file))] if file is not None else []
+    layers += [(parse_settings(pair, f"--set {pair}"), f"--set {pair}") for pair in pairs]
+    layers.append(({name: value for name, value in given.items() if value is not None}, "options"))
+    # The net and the stage that count in the end decide which defaults the rest changes.
+    chosen: dict[str, Any] = {"net": TrainSettings.net, "stage": None}
+    for values, source in layers:
+        chosen |= {name: values[name] for name in chosen if name in values}
+        changed(TrainSettings(), {name: values[name] for name in chosen if name in values}, source)
+    settings = default_settings(chosen["net"], chosen["stage"])
+    for values, source in layers:
+        settings = changed(settings, values, source)
+    return settings
 
-    names = list_names(tree, settings.lists)
-    task = progress.add_task("reading masks", total=len(names))
-    objects = find_objects(tree, names, lambda: progress.advance(task))
+
+def build_datasets(
+    tree: VocTree, settings: TrainSettings, proposal_cache: Path, progress: ProgressBars
+) -> tuple[CropDataset, CropDataset]:
+    """Return the samples of a run, and others of the same kind for BatchNorm statistics.
+
+    All masks and soft labels are checked first, so that a fault ends the run before it begins.
+
+    Raises:
+        DatasetError: A photo, mask or file of soft labels is missing or damaged.
+    """
+    objects = annotated_objects(tree, settings, progress)
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
-        for name in missing(teacher, sorted({found.name for found in objects})):
-            raise none_there(soft_path(teacher, name))
+        require_soft_labels(teacher, objects)
     if settings.stage == 2:
-        make_folder(cache)
-        task = progress.add_task("proposals", total=len({found.name for found in objects}))
-        objects = overlapping_proposals(cache, tree, objects, lambda: progress.advance(task))
-    how = SampleSettings(
+        photos = len({item.name for item in objects})
+        task = progress.add_task("proposals", total=photos)
+        with first_process_first():
+            make_folder(proposal_cache)
+            objects = overlapping_proposals(
+                proposal_cache, tree, objects, lambda: progress.advance(task)
+            )
+    sampling = SampleSettings(
         stage=settings.stage,
         size=settings.size,
         resize=settings.resize,
         balanced=settings.balanced,
         colour=settings.colour,
     )
-    dataset = CropDataset(tree, objects, settings.crops, settings.seed, how, teacher)
-    others = CropDataset(tree, objects, settings.crops, settings.seed + 1, how)
-    return dataset, others
+    samples = CropDataset(tree, objects, settings.crops, settings.seed, sampling, teacher)
+    calibration = CropDataset(tree, objects, settings.crops, settings.seed + 1, sampling)
+    return samples, calibration
 
 
-def convention_of(settings: TrainSettings) -> Any:
-    """What the net takes in, at the size of this run's crops."""
-    from deconvnet_cli.nets.registry import default_input
+def annotated_objects(
+    tree: VocTree, settings: TrainSettings, progress: ProgressBars
+) -> list[ObjectBox]:
+    """Return the annotated objects of all photos on the run's image lists."""
+    names = list_names(tree, settings.lists)
+    task = progress.add_task("reading masks", total=len(names))
+    return find_objects(tree, names, lambda: progress.advance(task))
 
-    return dataclasses.replace(default_input(settings.net), size=settings.size)
+
+def require_soft_labels(teacher: Path, objects: list[ObjectBox]) -> None:
+    """Raise DatasetError if a photo with objects has no soft labels in the folder."""
+    for name in missing(teacher, sorted({item.name for item in objects})):
+        raise missing_error(soft_path(teacher, name))
 
 
-def validator(tree: VocTree, settings: TrainSettings) -> Any:
-    """Scores the net on photos of ``val_list``, each as a single crop: quick, and comparable."""
-    from deconvnet_cli.training.validation import validate
+def input_convention(settings: TrainSettings) -> InputConvention:
+    """Return the net's input convention at the size of the run's crops."""
+    return replace(default_input(settings.net), size=settings.size)
 
+
+def build_validator(
+    tree: VocTree, settings: TrainSettings
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Return a function that validates a net on photos spread evenly over ``val_list``."""
     names = tree.names(settings.val_list)
     step = max(1, len(names) // settings.val_images)
     chosen = names[::step][: settings.val_images]
-    return lambda net: {
-        "val_mean_iou": validate(net, settings.net, tree, chosen, convention_of(settings))
-    }
+    convention = input_convention(settings)
+    return lambda net: {"val_mean_iou": validate(net, settings.net, tree, chosen, convention)}

@@ -31,7 +31,7 @@ class Weights:
 
     @property
     def device(self) -> torch.device:
-        """The device of the net."""
+        """Return the device of the net."""
         return next(self.net.parameters()).device
 
 
@@ -148,13 +148,16 @@ def check_values(key: str, tensor: torch.Tensor, path: Path) -> None:
 
 
 def store(path: Path, net: nn.Module, card: Card, *, half: bool = True) -> None:
-    """Write a weights file: the net's tensors (float16 if ``half``) and the card.
+    """Write a weights file: the net's tensors and the card.
+
+    Args:
+        half: Whether to store float16, except for tensors with values that it cannot hold.
 
     Raises:
         OutputError: The file cannot be written.
     """
     tensors = {
-        key: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
+        key: (value.half() if half and fits_half(value) else value).cpu().contiguous()
         for key, value in net.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }

@@ -1,0 +1,169 @@
+"""Mistakes that a run must not make in silence: each is made here, and must be said or undone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.lively_nets import lively
+from torch import nn
+from torch.utils.data import Dataset
+
+from deconvnet_cli.errors import DivergenceError, UsageError
+from deconvnet_cli.nets.registry import build_net, default_input
+from deconvnet_cli.training.loop import Hooks, train
+from deconvnet_cli.training.run_folder import (
+    check_settings,
+    load_checkpoint,
+    prepare_run,
+    read_log,
+    save_checkpoint,
+)
+from deconvnet_cli.training.settings import TrainSettings, as_toml, default_settings
+from deconvnet_cli.training.setup import collect_settings
+from deconvnet_cli.weights.card import card_for
+from deconvnet_cli.weights.files import load, store
+
+CPU = torch.device("cpu")
+SETTINGS = TrainSettings(
+    crops=32, batch=4, precision="fp32", log_every=3, save_every=2, frozen=False, warmup=2
+)
+NOTHING_GIVEN = {"batch_size": None, "teacher": None, "lists": None}
+
+
+class Noise(Dataset[tuple[torch.Tensor, ...]]):
+    """Crops of noise with labels; from one number on, labels of no class there is."""
+
+    def __init__(self, spoilt_from: int = 1_000) -> None:
+        self.spoilt_from = spoilt_from
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
+        generator = torch.Generator().manual_seed(number)
+        crop = torch.randint(0, 256, (3, 32, 32), generator=generator).to(torch.uint8)
+        return crop, torch.randint(0, 21, (32, 32), generator=generator)
+
+
+class Diverging(nn.Module):
+    """A net that gives logits until its n-th forward pass, and NaN or infinity from then on."""
+
+    def __init__(self, passes: int, value: float) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 21, 1)
+        self.passes, self.value = passes, value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes -= 1
+        logits: torch.Tensor = self.layer(x)
+        return logits * self.value if self.passes < 0 else logits
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path, value):
+    run = tmp_path / "run"
+    prepare_run(run, SETTINGS)
+    net = Diverging(4, value)
+    arguments = (Noise(), default_input(SETTINGS.net), run, SETTINGS)
+    with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step 6.*--lr"):
+        train(net, *arguments, device=CPU)
+    whole = Diverging(0, value)
+    progress = load_checkpoint(run, whole)
+    assert progress.step == 4
+    assert all(value.isfinite().all() for value in whole.state_dict().values())
+    assert [line["step"] for line in read_log(run)] == [3]
+
+
+def test_the_loss_that_is_told_is_the_mean_since_the_last_line(tmp_path):
+    told: dict[int, float | None] = {}
+    prepare_run(tmp_path, SETTINGS)
+    torch.manual_seed(0)
+    net = build_net("fcn8s-mobilenet", {"head": 8, "skip": 8})
+    hooks = Hooks(on_step=lambda step, loss: told.update({step: loss}))
+    convention = default_input(SETTINGS.net)
+    train(net, Noise(), convention, tmp_path, SETTINGS, device=CPU, hooks=hooks)
+    assert [step for step, loss in told.items() if loss is None] == [1, 5, 7]
+    logged = {line["step"]: line["loss"] for line in read_log(tmp_path)}
+    assert logged == {step: pytest.approx(told[step], abs=1e-4) for step in (3, 6)}
+
+
+def test_random_states_come_back(tmp_path):
+    net = nn.Conv2d(1, 1, 1)
+    optimiser = torch.optim.SGD(net.parameters(), 0.1)
+    progress = load_checkpoint(tmp_path, net)
+    save_checkpoint(tmp_path, net, optimiser, progress)
+    expected = torch.rand(4)
+    load_checkpoint(tmp_path, net, optimiser)
+    assert torch.equal(torch.rand(4), expected)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert len(state["cuda_random"]) == torch.cuda.device_count()
+
+
+def collected(
+    *pairs: str, net: str | None = None, stage: int | None = None, file: Path | None = None, **more
+) -> TrainSettings:
+    return collect_settings(net, stage, file, pairs, {**NOTHING_GIVEN, **more})
+
+
+def test_options_beat_pairs_and_these_the_file(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('net = "fcn8s"\nlr = 0.5\ncrops = 7000\nbatch = 7\naccumulate = 1\n')
+    found = collected("lr = 0.25", net="deconvnet-vgg16", file=file, batch_size=10)
+    wanted = replace(
+        default_settings("deconvnet-vgg16"), lr=0.25, crops=7000, batch=10, accumulate=1
+    )
+    assert found == wanted
+
+
+@pytest.mark.parametrize("how", ["file", "pair"])
+def test_a_net_or_stage_that_is_named_gets_its_own_defaults(tmp_path, how):
+    file = tmp_path / "settings.toml"
+    file.write_text('net = "deconvnet-vgg16"\nstage = 2\n')
+    if how == "file":
+        found = collected(file=file)
+    else:
+        found = collected('net = "deconvnet-vgg16"', "stage = 2")
+    assert found == default_settings("deconvnet-vgg16", 2)
+    assert (found.lr_step, found.crops) == (10_000, 64 * 40_000)  # the paper's, by hand
+
+
+def test_a_net_that_there_is_not_is_a_usage_error():
+    with pytest.raises(UsageError, match="--set net"):
+        collected('net = "resnet"')
+
+
+def test_the_settings_of_a_run_folder_are_a_file_of_settings(tmp_path):
+    settings = replace(default_settings("fcn8s"), lr=0.125)
+    (tmp_path / "settings.toml").write_text(as_toml(settings))
+    assert collected(file=tmp_path / "settings.toml") == settings
+
+
+def test_other_settings_are_known_before_the_preparation(deconvnet, voc, tmp_path):
+    run = tmp_path / "run"
+    prepare_run(run, SETTINGS)
+    check_settings(run, SETTINGS)
+    with pytest.raises(UsageError, match="other settings"):
+        check_settings(run, replace(SETTINGS, seed=1))
+    # Masks are not even looked for: this tree has none of these lists.
+    result = deconvnet("train", "--voc-root", voc, "--out", run, "--list", "none", "--lr", 0.5)
+    assert result.exit_code == 2 and "other settings" in result.stderr
+
+
+def test_half_precision_keeps_what_it_cannot_hold(tmp_path):
+    """BatchNorm variances over 65,504 become infinite in half precision, and the net NaN."""
+    net = lively("deconvnet-mobilenet")
+    norm = net.get_submodule("blocks.0.depthwise.1")
+    norm.running_var.fill_(1e6)
+    norm.weight.data.mul_(1e3)
+    path = tmp_path / "large.safetensors"
+    store(path, net, card_for("deconvnet-mobilenet", {**vars(net.settings)}))
+    loaded = load(str(path)).net
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, found = net.eval()(x), loaded(x)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, expected, atol=0.02 * float(expected.abs().max()), rtol=0)
