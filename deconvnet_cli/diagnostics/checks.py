@@ -1,7 +1,7 @@
-"""What ``deconvnet doctor`` looks at: packages, OpenCV, weights, the processor, memory, folders.
+"""The checks of ``deconvnet doctor``: packages, OpenCV, weights, the CPU, memory, folders.
 
-Each check yields findings; ``checkup_gpu.py`` has the one of GPUs. Heavy packages are imported
-inside the checks: one that is missing or broken is a finding, and not the end.
+Each check yields findings; ``gpu.py`` has the check of GPUs. Heavy packages are imported inside
+the checks, so that a missing or broken one is a finding and does not stop the others.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ PACKAGE = "deconvnet"
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")
-# What a container may have: control groups of version 2, then 1.
+# The memory limit of a container, in control groups of version 2 and 1.
 MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-# Measured at 1024 pixels, the greatest size that is worked on: 1.6 GB for the first photo (1.9 GB
-# with both nets and the CRF), 1.1 GB for each further one at the same time.
+# At 1024 pixels, the largest working size, the first photo takes 1.6 GB (1.9 GB with both nets and
+# the CRF), and each further photo at the same time 1.1 GB (measured).
 ENOUGH_MEMORY = 2e9
 
 
 def checkup() -> list[Finding]:
-    """All findings, in a fixed order."""
+    """Run all checks and return their findings, in a fixed order."""
     checks: tuple[tuple[str, Check], ...] = (
-        ("deconvnet", tool),
+        ("deconvnet", versions),
         ("packages", packages),
         ("OpenCV wheels", opencv_wheels),
         ("OpenCV", opencv),
@@ -51,8 +51,8 @@ def checkup() -> list[Finding]:
     return [finding for name, check in checks for finding in findings(name, check)]
 
 
-def tool() -> Iterator[Finding]:
-    """Versions of this tool and of Python, and where they are."""
+def versions() -> Iterator[Finding]:
+    """Report the versions of this tool and of Python, and where the tool is installed."""
     system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding(
         "deconvnet", "ok", f"{__version__} in {Path(deconvnet_cli.__file__).parent}; {system}"
@@ -60,9 +60,10 @@ def tool() -> Iterator[Finding]:
 
 
 def requirements() -> list[tuple[str, str, str]]:
-    """Package, least version and extra ("" for what is always needed) of what this tool needs.
+    """Return package, least version and extra ("" if always needed) of each requirement.
 
-    Without those that only some versions of Python need. Empty if it is not installed.
+    Requirements of certain Python versions only are left out. The list is empty if this tool is
+    not installed.
     """
     try:
         lines = metadata.requires(PACKAGE) or []
@@ -74,7 +75,7 @@ def requirements() -> list[tuple[str, str, str]]:
 
 
 def installed(package: str) -> str | None:
-    """Version of an installed package."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -82,17 +83,17 @@ def installed(package: str) -> str | None:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, to compare; 2.4.0 is 2.4."""
+    """Return the leading numbers of a version, for comparisons; 2.4.0 equals 2.4."""
     leading = re.match(r"[\d.]*\d", version)
     return tuple(map(int, re.sub(r"(\.0+)+$", "", leading[0]).split("."))) if leading else ()
 
 
 def packages() -> Iterator[Finding]:
-    """Packages that are always needed, but for OpenCV, which has several names."""
+    """Check the packages that are always needed, except OpenCV, which has several names."""
     needed = [(name, least) for name, least, extra in requirements() if not extra]
     if not needed:
         yield Finding("packages", "note", "deconvnet is run but not installed", "pip install .")
-    versions = []
+    right = []
     for name, least in needed:
         if name.startswith("opencv"):
             continue
@@ -103,13 +104,13 @@ def packages() -> Iterator[Finding]:
             remedy = f'pip install --upgrade "{name}>={least}"'
             yield Finding(name, "PROBLEM", f"{version} is older than {least}", remedy)
         else:
-            versions.append(f"{name} {version}")
-    if versions:
-        yield Finding("packages", "ok", ", ".join(versions))
+            right.append(f"{name} {version}")
+    if right:
+        yield Finding("packages", "ok", ", ".join(right))
 
 
 def opencv_wheels() -> Iterator[Finding]:
-    """Two of OpenCV's wheels share one folder, and the later one may hide ``ximgproc``."""
+    """Check for several OpenCV wheels: they share one folder, and one may hide ``ximgproc``."""
     wheels = sorted(set(metadata.packages_distributions().get("cv2", [])))
     if len(wheels) > 1:
         text = f"{len(wheels)} wheels share one folder ({', '.join(wheels)})"
@@ -120,7 +121,7 @@ def opencv_wheels() -> Iterator[Finding]:
 
 
 def opencv() -> Iterator[Finding]:
-    """Whether OpenCV can be loaded and has EdgeBoxes."""
+    """Check that OpenCV can be loaded and has EdgeBoxes."""
     from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
 
     require_ximgproc()
@@ -128,7 +129,7 @@ def opencv() -> Iterator[Finding]:
 
 
 def cpu() -> Iterator[Finding]:
-    """Cores, abilities, and whether nets run in bfloat16."""
+    """Report the CPU's cores and vector instructions, and the precision that nets run in."""
     import torch
 
     from deconvnet_cli.runtime.devices import choose_precision, cores
@@ -138,23 +139,23 @@ def cpu() -> Iterator[Finding]:
         line = re.search(r"^flags\s*:(.*)$", CPUINFO.read_text(), re.MULTILINE)
         flags = set(line[1].split()) if line else set()
     precision = choose_precision("auto", torch.device("cpu"))
-    able = ", ".join(flag for flag in CPU_FLAGS if flag in flags) or "abilities unknown"
-    text = f"{cores()} cores; {able}; nets run in {precision}"
+    known = ", ".join(flag for flag in CPU_FLAGS if flag in flags)
+    text = f"{cores()} cores; {known or 'vector instructions unknown'}; nets run in {precision}"
     if precision == "bf16":
-        yield Finding("CPU", "ok", f"{text}, which this CPU computes in")
+        yield Finding("CPU", "ok", f"{text}, which this CPU supports")
     elif flags & {"avx512_bf16", "amx_bf16"}:
         remedy = "pip install --upgrade torch torchvision"
-        text += f", though this CPU computes in bfloat16: torch {torch.__version__} does not say so"
+        text += f", though this CPU has bfloat16: torch {torch.__version__} does not report it"
         yield Finding("CPU", "note", text, remedy)
     elif flags and "avx2" not in flags:
-        remedy = "in a virtual machine pass the host's CPU through (QEMU: -cpu host)"
+        remedy = "in a virtual machine, pass through the host's CPU (QEMU: -cpu host)"
         yield Finding("CPU", "note", f"{text}; without AVX2 it is slow", remedy)
     else:
-        yield Finding("CPU", "ok", f"{text}; it has no bfloat16 of its own, which would be faster")
+        yield Finding("CPU", "ok", f"{text}; it has no bfloat16, which would be faster")
 
 
 def memory() -> Iterator[Finding]:
-    """Memory that is free, or that a container may have if that is less."""
+    """Check the free memory, or the limit of the container if that is less."""
     sizes = []
     if MEMINFO.exists():
         free = re.search(r"MemAvailable:\s*(\d+) kB", MEMINFO.read_text())
@@ -163,45 +164,45 @@ def memory() -> Iterator[Finding]:
         text = path.read_text().strip() if path.exists() else ""
         sizes += [(int(text), "is this container's limit")] if text.isdigit() else []
     if not sizes:
-        yield Finding("memory", "ok", "this system does not say how much is free")
+        yield Finding("memory", "ok", "this system does not report free memory")
         return
-    size, what = min(sizes)
-    text = f"{size / 1e9:.1f} GB {what}"
+    size, meaning = min(sizes)
+    text = f"{size / 1e9:.1f} GB {meaning}"
     if size < ENOUGH_MEMORY:
-        remedy = "free some, or give `batch` one photo at a time: --workers 1"
+        remedy = "free some, or let `batch` segment one photo at a time: --workers 1"
         yield Finding("memory", "note", f"{text}; a large photo takes up to 2 GB", remedy)
     else:
         yield Finding("memory", "ok", text)
 
 
 def weights() -> Iterator[Finding]:
-    """Whether the shipped weights are there and what was published."""
+    """Check that the shipped weights are present and have their published SHA-256."""
     from deconvnet_cli.weights.shipped import locate, registry
 
-    names = ", ".join(f"{name} (SHA-256 right)" for name in registry() if locate(name))
+    names = ", ".join(f"{name} (SHA-256 correct)" for name in registry() if locate(name))
     yield Finding("weights", "ok", names)
 
 
 def pydensecrf() -> Iterator[Finding]:
-    """The other dense CRF; ours needs nothing."""
+    """Check for pydensecrf, the optional other CRF."""
     from deconvnet_cli.segmentation.crf.pydensecrf import require_pydensecrf
 
     name = "pydensecrf (optional)"
     try:
         require_pydensecrf()
     except DeconvnetError:
-        text = "not there; only --crf-backend pydensecrf needs it, our own CRF does not"
+        text = "not installed; only --crf-backend pydensecrf needs it"
         remedy = 'pip install "deconvnet[crf]" (needs a C++ compiler)'
         yield Finding(name, "note", text, remedy)
     else:
-        yield Finding(name, "ok", "is there")
+        yield Finding(name, "ok", "installed")
 
 
 def extras() -> Iterator[Finding]:
-    """Packages of what is optional, by the names that pip knows the options by."""
+    """Check the packages of the optional extras."""
     wanted: dict[str, list[str]] = {}
     for name, _, extra in requirements():
-        if extra not in ("", "test", "crf"):  # tests are for developers; the CRF was looked at
+        if extra not in ("", "test", "crf"):  # tests are for developers; the CRF has its own check
             wanted.setdefault(extra, []).append(name)
     for extra, names in wanted.items():
         missing = [name for name in names if installed(name) is None]
@@ -209,14 +210,14 @@ def extras() -> Iterator[Finding]:
             text = f"{', '.join(missing)} not installed"
             yield Finding(f"{extra} (optional)", "note", text, f'pip install "deconvnet[{extra}]"')
         else:
-            versions = ", ".join(f"{name} {installed(name)}" for name in names)
-            yield Finding(f"{extra} (optional)", "ok", versions)
+            present = ", ".join(f"{name} {installed(name)}" for name in names)
+            yield Finding(f"{extra} (optional)", "ok", present)
 
 
 def folders() -> Iterator[Finding]:
-    """Whether files can be written here and in the folder for temporary ones."""
-    remedies = {Path(tempfile.gettempdir()): "set TMPDIR to another"}
-    for folder, remedy in ({Path.cwd(): "write elsewhere: -o DIR/"} | remedies).items():
+    """Check that the current folder and the folder of temporary files can be written to."""
+    temporary = {Path(tempfile.gettempdir()): "set TMPDIR to another folder"}
+    for folder, remedy in ({Path.cwd(): "write elsewhere: -o DIR/"} | temporary).items():
         try:
             with tempfile.TemporaryFile(dir=folder):
                 pass

@@ -1,4 +1,4 @@
-"""What ``deconvnet doctor`` finds, one thing at a time."""
+"""The findings of ``deconvnet doctor``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from deconvnet_cli.errors import DeconvnetError
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """A finding of a check.
 
     Attributes:
-        name: of what was looked at.
-        state: "ok"; "note" if all works, but something could be better; "PROBLEM" if something
-            that is needed does not work.
-        text: what there is, on one line.
-        remedy: what to do about it, on one line; empty if nothing is to be done.
+        name: The name of the part that was checked.
+        state: "ok"; "note" if it works but could be better; "PROBLEM" if something that is needed
+            does not work.
+        text: The observation, on one line.
+        remedy: The remedy, on one line; empty if nothing needs to be done.
     """
 
     name: str
@@ -30,12 +30,12 @@ Check = Callable[[], Iterator[Finding]]
 
 
 def findings(name: str, check: Check) -> list[Finding]:
-    """What one check finds; a package that cannot be imported is a finding too."""
+    """Run a check and return its findings; an error becomes a finding named ``name``."""
     found: list[Finding] = []
     try:
         found.extend(check())
     except (DeconvnetError, ImportError, OSError) as error:
-        # Errors of this package end with what to do.
+        # The messages of our own errors end with the remedy.
         remedy = "" if isinstance(error, DeconvnetError) else "install deconvnet again"
         found.append(Finding(name, "PROBLEM", " ".join(str(error).split()), remedy))
     return found

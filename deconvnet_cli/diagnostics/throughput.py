@@ -1,4 +1,4 @@
-"""How fast this machine segments: the plain path against prepared nets and several workers."""
+"""The speed of this machine: the plain path against optimised nets and several workers."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from deconvnet_cli.runtime.worker_process import CONTEXT
 from deconvnet_cli.runtime.workers import side_by_side
 from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import segment
+from deconvnet_cli.segmentation.settings import SegmentOptions
 
-SIZES = (320, 500, 1000)  # longer side of the photos, pixels
+SIZES = (320, 500, 1000)  # longer sides of the photos, pixels
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One way to do it.
+    """A way to segment the photos.
 
     Attributes:
-        name: as it is printed.
-        workers: photos at a time; 0 is the plain path: the net as it was trained, in fp32 and
-            planes (NCHW), one photo after another, on all cores.
+        name: The name that is printed.
+        workers: How many workers segment photos at the same time. 0 is the plain path: the net as
+            it was trained, in fp32 and NCHW, one photo after another, on all cores.
     """
 
     name: str
@@ -42,55 +43,58 @@ class Trial:
 
 @dataclass(frozen=True)
 class Work:
-    """What is done in every trial.
+    """The work of every trial.
 
     Attributes:
-        photos: files; each is scaled to ``side``.
-        side: longer side, pixels.
-        count: how many photos are segmented, the files over and over.
-        options: of the command line, as ``commands/options.py`` takes them.
+        photos: The photo files; each photo is scaled to ``side``.
+        side: The longer side of the scaled photos, pixels.
+        count: How many photos are segmented; the files are reused in turn.
+        options: The system that is timed, and its settings.
     """
 
     photos: tuple[Path, ...]
     side: int
     count: int
-    options: Mapping[str, Any]
+    options: SegmentOptions
 
 
 def trials(workers: int) -> list[Trial]:
-    """The plain path, then 1, 2, 4 ... workers up to ``workers``."""
+    """Return the plain path, then 1, 2, 4 ... workers up to ``workers``."""
     numbers = [1 << power for power in range(workers.bit_length()) if 1 << power < workers]
     named = [Trial(f"{n} worker" + "s" * (n > 1), n) for n in (*numbers, workers)]
     return [Trial("plain", 0), *named]
 
 
 def measure(work: Work, workers: int) -> Iterator[dict[str, Any]]:
-    """A line a trial, each in a process of its own: threads and memory are then its own.
+    """Run each trial and yield a line of results for it.
 
-    A line has the trial's name, ``photos_per_s``, ``speedup`` over the plain path, ``ms`` (median
-    a photo by stage) and ``peak_mb``, the most memory that its processes had.
+    Each trial has a process of its own, so that none shares threads or memory with another.
+
+    Returns:
+        Lines with the trial's name, ``side``, ``photos_per_s``, ``speedup`` over the plain path,
+        ``ms`` (the median of each stage) and ``peak_mb``, the peak memory of all its processes.
     """
-    plain = 0.0
+    plain_speed = 0.0
     for trial in trials(workers):
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, context) as pool:
             line = pool.submit(run_trial, trial, work).result()
-        plain = plain or line["photos_per_s"]
-        yield {**line, "speedup": round(line["photos_per_s"] / plain, 2)}
+        plain_speed = plain_speed or line["photos_per_s"]
+        yield {**line, "speedup": round(line["photos_per_s"] / plain_speed, 2)}
 
 
 def run_trial(trial: Trial, work: Work) -> dict[str, Any]:
-    """Segment all photos in one way; the first of each process, which warms up, is not counted."""
+    """Segment all photos in one way, without counting the first of each process, a warm-up."""
     if trial.workers:
-        together = CONTEXT.Barrier(trial.workers)
-        begin = partial(begin_timing, work, together)
-        answers = side_by_side(range(work.count), begin, trial.workers)
-        timed = [worth(answer) for _, answer in answers]
+        all_ready = CONTEXT.Barrier(trial.workers)
+        begin = partial(begin_timing, work, all_ready)
+        results = side_by_side(range(work.count), begin, trial.workers)
+        timed = [raise_if_failed(result) for _, result in results]
     else:
-        one = timer(work, plain=True)
-        timed = [one(number) for number in range(work.count)]
+        time_photo = build_timer(work, plain=True)
+        timed = [time_photo(number) for number in range(work.count)]
     seconds = max(photo.end for photo in timed) - min(photo.start for photo in timed)
-    memory = {photo.process: photo.peak for photo in timed}  # of each process the last, the most
+    memory = {photo.process: photo.peak for photo in timed}  # the last of a process is its greatest
     stages = timed[0].ms
     return {
         "trial": trial.name,
@@ -103,48 +107,55 @@ def run_trial(trial: Trial, work: Work) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Timed:
-    """One photo: when it was begun and done, seconds of a clock that all processes share."""
+    """The timing of one photo.
+
+    Attributes:
+        start, end: When it began and ended, seconds of a clock that all processes share.
+        ms: The milliseconds of each stage.
+        process: The id of the process.
+        peak: The peak memory of the process so far, bytes.
+    """
 
     start: float
     end: float
     ms: Mapping[str, float]
     process: int
-    peak: int  # bytes, the most that the process had so far
+    peak: int
 
 
-def begin_timing(work: Work, together: Any) -> Callable[[int], Timed]:
-    """A worker process that begins to work when all others do."""
+def begin_timing(work: Work, all_ready: Any) -> Callable[[int], Timed]:
+    """Set up a worker process and return its timer once all workers are ready."""
     one_core_a_photo()
-    one = timer(work, plain=False)
-    together.wait()
-    return one
+    time_photo = build_timer(work, plain=False)
+    all_ready.wait()
+    return time_photo
 
 
-def timer(work: Work, *, plain: bool) -> Callable[[int], Timed]:
-    """Load and warm up; what it returns segments a photo by its number."""
-    system, settings = load_system(**work.options, plain=plain)
+def build_timer(work: Work, *, plain: bool) -> Callable[[int], Timed]:
+    """Load the system, warm it up and return a function that times a photo by its number."""
+    system, settings = load_system(work.options, plain=plain)
 
-    def one(number: int) -> Timed:
+    def time_photo(number: int) -> Timed:
         start = time.monotonic()
         photo = read_photo(work.photos[number % len(work.photos)])
         scale = work.side / max(photo.size)
         scaled = photo.resize((round(photo.width * scale) or 1, round(photo.height * scale) or 1))
         ms = segment(scaled, system, settings).ms
-        # Linux counts in kilobytes, macOS in bytes.
+        # The unit of ru_maxrss is kilobytes on Linux and bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return Timed(start, time.monotonic(), ms, os.getpid(), peak)
 
-    one(0)
-    return one
+    time_photo(0)
+    return time_photo
 
 
-def worth(answer: Timed | DeconvnetError) -> Timed:
-    """What was measured.
+def raise_if_failed(result: Timed | DeconvnetError) -> Timed:
+    """Return the timing of a photo.
 
     Raises:
-        DeconvnetError: the photo failed.
+        DeconvnetError: The photo failed.
     """
-    if isinstance(answer, DeconvnetError):
-        raise answer
-    return answer
+    if isinstance(result, DeconvnetError):
+        raise result
+    return result

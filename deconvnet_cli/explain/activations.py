@@ -1,10 +1,10 @@
-"""What the decoder does to one crop, stage by stage: figure 4 of the paper for any photo.
+"""The activations of the decoder for one crop, stage by stage: the paper's figure 4 for any photo.
 
-A stage has many channels and a picture shows one. The rule: the channel whose map correlates best
-with the score map of the explained class. That is Pearson's correlation over the pixels of the
-stage, the score map brought to its size by averaging; a channel that is the same everywhere has
-none, and of equals the first is taken. So each picture is the channel that looks most like the
-answer, and the pictures together show where the answer's shape comes from.
+A stage has many channels and a picture shows one: the channel that correlates best with the
+logits of the explained class. This is Pearson's correlation over the pixels of the stage, after
+the logits are averaged down to its size. A constant channel has correlation 0, and the first of
+equals is taken. So each picture is the channel that looks most like the result, and together they
+show where the shape of the result comes from.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from deconvnet_cli.weights.files import Weights
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """One channel of a stage.
+    """A channel of a stage.
 
     Attributes:
-        stage: where.
-        channel, channels: which, from 0, of how many.
-        correlation: with the score map of the class, -1 to 1.
-        values: float32 h x w, not negative.
+        stage: The stage of the decoder.
+        channel, channels: The channel's number, from 0, and how many the stage has.
+        correlation: The correlation with the logits of the class, -1 to 1.
+        values: The activations, float32 h x w, not negative.
     """
 
     stage: DecoderStage
@@ -48,37 +48,37 @@ class Activation:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """One box as the net sees it.
+class Rerun:
+    """A second run of the net on one box.
 
     Attributes:
-        views: raw scores of the box, V x C x h x w; V is 2 for a whole photo with its mirror
-            image, and activations are those of the first.
-        stages: activations of all channels, float32 K x h x w on the CPU, in the decoder's order.
-        decoder: the scores that the decoder ends with, float32 C x h x w. In ``deconvnet-vgg16``
-            these are the scores; in ``deconvnet-mobilenet`` coarse ones of its head are added.
+        views: The logits of the box, V x C x h x w; V is 2 for a whole photo with its mirror
+            image, and the activations are those of the first view.
+        stages: The activations of all channels, float32 K x h x w on the CPU, in decoder order.
+        decoder_logits: The decoder's own logits, float32 C x h x w. In ``deconvnet-vgg16`` they
+            are the net's logits; ``deconvnet-mobilenet`` adds coarse logits of its head.
     """
 
     views: Tensor
     stages: dict[DecoderStage, Tensor]
-    decoder: Tensor
+    decoder_logits: Tensor
 
 
 def decoder_stages(net: nn.Module) -> tuple[DecoderStage, ...]:
-    """Return what the decoder starts from, then each unpooling and the layer that ends its block.
+    """Return the decoder's first layer, then each unpooling and the layer that ends its block.
 
     Raises:
         ValueError: The net has no decoder with unpooling (an error of the caller).
     """
-    return _walk(net)[:-1]
+    return _all_stages(net)[:-1]
 
 
 def logits_layer(net: nn.Module) -> DecoderStage:
     """Return the layer after the last of :func:`decoder_stages`; its channels are the classes."""
-    return _walk(net)[-1]
+    return _all_stages(net)[-1]
 
 
-def _walk(net: nn.Module) -> tuple[DecoderStage, ...]:
+def _all_stages(net: nn.Module) -> tuple[DecoderStage, ...]:
     decoder = net_spec(name_of_net(net)).decoder
     if decoder is None:
         raise ValueError(f"{type(net).__name__} has no decoder with unpooling")
@@ -86,70 +86,73 @@ def _walk(net: nn.Module) -> tuple[DecoderStage, ...]:
 
 
 @contextmanager
-def listening(net: nn.Module) -> Iterator[dict[DecoderStage, Tensor]]:
-    """Inside, a forward pass leaves the activations of its first crop in the dict that is given.
+def recording(net: nn.Module) -> Iterator[dict[DecoderStage, Tensor]]:
+    """Yield a dict in which each forward pass records the activations of its first crop.
 
-    They are taken after the ReLU, which some nets apply outside of their modules; but for the
-    scores, which have none.
+    A ReLU is applied to them, since some nets apply it outside their modules; the logits have none.
     """
-    heard: dict[DecoderStage, Tensor] = {}
+    recorded: dict[DecoderStage, Tensor] = {}
     last = logits_layer(net)
 
-    def take(
+    def record(
         stage: DecoderStage, module: nn.Module, inputs: tuple[Tensor, ...], *output: Any
     ) -> None:
         values = inputs[0][0] if stage.entering else output[0][0]
-        # A copy in either case: layers that follow may work in place.
-        heard[stage] = (values.clone() if stage == last else values.relu()).float().cpu()
+        # Both branches copy, because later layers may work in place.
+        recorded[stage] = (values.clone() if stage == last else values.relu()).float().cpu()
 
     hooks = []
     for stage in (*decoder_stages(net), last):
         module = net.get_submodule(stage.module)
-        hear = module.register_forward_pre_hook if stage.entering else module.register_forward_hook
-        hooks.append(hear(partial(take, stage)))
+        if stage.entering:
+            hooks.append(module.register_forward_pre_hook(partial(record, stage)))
+        else:
+            hooks.append(module.register_forward_hook(partial(record, stage)))
     try:
-        yield heard
+        yield recorded
     finally:
         for hook in hooks:
             hook.remove()
 
 
 @torch.inference_mode()
-def look_again(photo: Image.Image, box: Box, weights: Weights) -> Look:
-    """Run the net once more on one box of the photo, as a run does, and listen to its decoder.
+def rerun_box(photo: Image.Image, box: Box, weights: Weights) -> Rerun:
+    """Run the net once more on one box of the photo and record its decoder's activations.
 
-    No run keeps the activations of all its crops: those of 50 would take gigabytes.
+    The first run does not keep them, because those of 50 crops would take gigabytes.
     """
-    with listening(weights.net) as heard:
+    with recording(weights.net) as recorded:
         crops = crop_logits(photo, np.array([box], np.int32), weights, batch_size=1)
-        views = torch.stack([scores.cpu() for _, scores in crops])
-    decoder = heard.pop(logits_layer(weights.net))
-    return Look(views, {stage: heard[stage] for stage in decoder_stages(weights.net)}, decoder)
+        views = torch.stack([logits.cpu() for _, logits in crops])
+    stages = {stage: recorded[stage] for stage in decoder_stages(weights.net)}
+    return Rerun(views, stages, recorded[logits_layer(weights.net)])
 
 
-def choose_channels(stages: dict[DecoderStage, Tensor], scores: Tensor) -> tuple[Activation, ...]:
-    """One channel of each stage by the rule of this module.
+def choose_channels(stages: dict[DecoderStage, Tensor], logits: Tensor) -> tuple[Activation, ...]:
+    """Choose a channel of each stage, as the module's docstring says.
 
     Args:
-        scores: raw scores of the class, h x w at the net's input size.
+        stages: The activations of each stage, float32 K x h x w.
+        logits: The logits of the class, float32 at the net's input size.
     """
     chosen = []
     for stage, values in stages.items():
-        target = F.adaptive_avg_pool2d(scores[None], (values.shape[1], values.shape[2]))[0]
-        fits = correlations(values.numpy(), target.numpy())
-        best = int(fits.argmax())
-        chosen.append(Activation(stage, best, len(values), float(fits[best]), values[best].numpy()))
+        target = F.adaptive_avg_pool2d(logits[None], (values.shape[1], values.shape[2]))[0]
+        found = correlations(values.numpy(), target.numpy())
+        best = int(found.argmax())
+        correlation = float(found[best])
+        chosen.append(Activation(stage, best, len(values), correlation, values[best].numpy()))
     return tuple(chosen)
 
 
 def correlations(maps: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Pearson's correlation of each of K x h x w maps with one h x w; 0 of what is constant."""
+    """Return Pearson's correlation of K x h x w maps with an h x w map; 0 for constant maps."""
     values = maps.reshape(len(maps), -1).astype(np.float64)
-    wanted = target.ravel().astype(np.float64)
-    values -= values.mean(axis=1, keepdims=True)  # exact where all are one float32
-    wanted -= wanted.mean()
-    lengths = np.linalg.norm(values, axis=1) * np.linalg.norm(wanted)
+    target_values = target.ravel().astype(np.float64)
+    values -= values.mean(axis=1, keepdims=True)  # exactly 0 if all are the same float32
+    target_values -= target_values.mean()
+    lengths = np.linalg.norm(values, axis=1) * np.linalg.norm(target_values)
     found: NDArray[np.float64] = np.divide(
-        values @ wanted, lengths, out=np.zeros(len(maps)), where=lengths > 0
+        values @ target_values, lengths, out=np.zeros(len(maps)), where=lengths > 0
     )
     return found

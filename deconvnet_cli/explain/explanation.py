@@ -1,14 +1,14 @@
-"""Why a photo got its labels: all that the run which made them can show.
+"""The explanation of a photo's labels, gathered while they are made.
 
-The labels come from the functions that ``deconvnet segment`` calls, in the same order; an observer
-looks on while the crops are merged. One box is run once more to see its activations, and its
-scores must be those of the run.
+The labels come from the functions that ``deconvnet segment`` calls, in the same order, and an
+observer watches the crops being merged. One box is run once more for its activations, and must
+give the logits of the first run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,75 +18,83 @@ from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.errors import DeviceError, UsageError
-from deconvnet_cli.explain.activations import Activation, Look, choose_channels, look_again
+from deconvnet_cli.explain.activations import Activation, Rerun, choose_channels, rerun_box
 from deconvnet_cli.explain.merge_observer import MergeObserver
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crops import cut
-from deconvnet_cli.segmentation.labels import enlarge_and_label, labels_of, mean_confidence
+from deconvnet_cli.segmentation.labels import labels_of
 from deconvnet_cli.segmentation.merge import Canvas
-from deconvnet_cli.segmentation.segment import Inferred, Segmentation, infer, merge_rule, refined
+from deconvnet_cli.segmentation.segment import (
+    Inferred,
+    Segmentation,
+    infer,
+    label_photo,
+    merge_rule,
+    refined,
+)
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.weights.files import Weights
 
-# In parts of the greatest score. The same crop alone and among others may be computed by other
-# kernels: in fp32 the last digits differ, in half precision or on a GPU more.
+# As a share of the greatest value. A crop alone and the same crop in a batch may be computed by
+# different kernels: the last digits differ in fp32, more in half precision or on a GPU.
 TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """The class and the box whose way through the decoder is shown.
+    """The class and the box whose activations are shown.
 
     Attributes:
-        label: the class.
-        number: of the box, from 0.
-        pixels: how many with this label the box decided.
-        crop: what the net is shown, RGB.
-        scores: float32 h x w, the raw scores of the class in the crop, at the net's input size.
-        decoder_scores: the part of them that the decoder ends with (see ``Look.decoder``).
-        activations: one of each stage of the decoder, in order.
-        deviation: the greatest difference, where the box decided, between this look's values
-            and those that the run merged; 0 says they are equal to the bit.
+        label: The class.
+        number: The number of the box, from 0.
+        pixels: How many pixels with this label the box decided.
+        crop: The crop as the net is shown it, mode RGB.
+        logits: The logits of the class in the crop, float32 h x w at the net's input size.
+        decoder_logits: The decoder's part of them (see ``Rerun.decoder_logits``).
+        activations: A channel of each stage of the decoder, in order.
+        deviation: The greatest difference, where the box decided, between the values of the
+            second run and those that the first run merged; 0 if they are equal to the bit.
     """
 
     label: int
     number: int
     pixels: int
     crop: Image.Image
-    scores: NDArray[np.float32]
-    decoder_scores: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    decoder_logits: NDArray[np.float32]
     activations: tuple[Activation, ...]
     deviation: float
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One photo, its labels, and where they come from. Maps are in the size worked on, h x w.
+    """A photo, its labels, and how they were made. Maps are h x w, the working size.
 
     Attributes:
-        photo: in that size.
-        result: labels in the photo's own size, as ``deconvnet segment`` gives them.
-        system: one of ``choices.SYSTEMS``.
-        classes: their names.
-        rule: of merging.
-        scores: float32 C x h x w, merged scores (rule "max") or probabilities before the CRF.
-        probabilities: the same as probabilities that add up to 1.
-        before, after: labels uint8 h x w before and after the CRF.
-        refined: whether ``result`` has the CRF's labels.
-        growth: labels after so many boxes, of DeconvNet alone, by their number.
-        boxes: in order.
-        decided: int16 h x w, the box that decided each pixel's label before the CRF (see
-            ``MergeObserver.decided``); negative where none did.
-        explained: see there.
+        photo: The photo in the working size.
+        result: The labels in the photo's own size, as ``deconvnet segment`` returns them.
+        system: The name of the system, one of ``choices.SYSTEMS``.
+        classes: The names of the classes.
+        merge_rule: The merge rule.
+        merged: The merged map before the CRF, float32 C x h x w: logits for the merge rule "max",
+            else probabilities.
+        probabilities: The same map as probabilities that add up to 1.
+        before, after: The labels before and after the CRF, uint8 h x w.
+        refined: Whether ``result`` has the labels after the CRF.
+        growth: The number of boxes -> DeconvNet's labels after them, uint8 h x w.
+        boxes: The boxes in the order in which they were merged.
+        decided: The number of the box that decided each pixel's label before the CRF, int16 h x w
+            (see ``MergeObserver.deciding_boxes``); negative where none did.
+        explained: The class and the box whose activations are shown.
     """
 
     photo: Image.Image
     result: Segmentation
     system: str
     classes: tuple[str, ...]
-    rule: str
-    scores: Tensor
+    merge_rule: str
+    merged: Tensor
     probabilities: Tensor
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
@@ -98,12 +106,12 @@ class Explanation:
 
     @property
     def raw(self) -> bool:
-        """Whether ``metrics_of`` are raw scores; else they are probabilities."""
-        return self.rule == "max"
+        """Whether ``merged`` holds logits rather than probabilities."""
+        return self.merge_rule == "max"
 
     @property
     def present(self) -> list[int]:
-        """Classes that occur before the CRF, the commonest first."""
+        """The classes that occur before the CRF, the most common first."""
         counts = np.bincount(self.before.ravel(), minlength=len(self.classes))
         return sorted(map(int, np.flatnonzero(counts)), key=lambda label: (-counts[label], label))
 
@@ -115,134 +123,145 @@ def explain(
     crf: CrfSettings = CrfSettings(),
     class_name: str | None = None,
 ) -> Explanation:
-    """Segment one photo and keep what explains its labels.
+    """Segment one photo and explain its labels.
 
     Args:
-        photo: mode RGB, oriented as a viewer shows it.
-        nets: on the device to compute on; DeconvNet is among them.
-        settings: as for ``segmenter.segment``; ``settings.crf`` decides about the labels alone.
-        crf: settings of the CRF whose effect is shown, unless ``settings.crf`` has some.
-        class_name: the class that is explained; by default the commonest but for background.
+        photo: The photo, mode RGB, oriented as a viewer shows it.
+        system: The system, on the device to compute on; it must have a DeconvNet.
+        settings: As for ``segment.segment``; ``settings.crf`` decides which labels are returned.
+        crf: Settings of the CRF whose effect is shown, if ``settings.crf`` is None.
+        class_name: The class to explain; by default the most common one except background.
 
     Raises:
-        UsageError: FCN-8s alone, which has neither boxes nor unpooling; or no such class.
-        DependencyError: as ``segmenter.segment``.
-        DeviceError: the device gives other scores for the same crop.
+        UsageError: The system is FCN-8s alone, which has neither boxes nor unpooling, or it has
+            no such class.
+        DependencyError: See ``segment.segment``.
+        DeviceError: The device gives other logits for the same crop.
     """
     if system.deconvnet is None:
         raise UsageError(
             "FCN-8s alone has neither boxes nor unpooling to explain; "
             "use --net deconvnet or edeconvnet"
         )
-    named = None if class_name is None else class_number(class_name, system.classes)
-    merge = MergeObserver()
-    scored = infer(photo, system, settings, merge)
-    merge.finish()
-    stages = Stopwatch(dict(scored.ms))
-    scores = scored.maps.merged(system.ensemble)
-    with stages.timed("crf"):
-        after = refined(scored, system.ensemble, settings.crf or crf)
-    with stages.timed("labels"):
-        last = after if settings.crf else scores
-        labels = enlarge_and_label(last, photo.width, photo.height)
-        sure = mean_confidence(last, labels, raw=scored.maps.raw and not settings.crf)
-    before = labels_of(scores)
-    with stages.timed("activations"):
-        label = commonest(before) if named is None else named
-        explained = explain_class(label, scored, system.deconvnet, merge, before)
+    chosen = None if class_name is None else class_number(class_name, system.classes)
+    observer = MergeObserver()
+    inferred = infer(photo, system, settings, observer)
+    observer.finish()
+    result = label_photo(inferred, photo.width, photo.height, system.ensemble, settings.crf)
+    stopwatch = Stopwatch(dict(result.ms))
+    merged = inferred.maps.merged(system.ensemble)
+    if settings.crf is None:
+        with stopwatch.timed("crf"):
+            after = refined(inferred, system.ensemble, crf)
+    else:
+        after = result.maps.merged()
+    before = labels_of(merged)
+    with stopwatch.timed("activations"):
+        label = most_common(before) if chosen is None else chosen
+        explained = explain_class(label, inferred, system.deconvnet, observer, before)
     return Explanation(
-        photo=scored.photo,
-        result=Segmentation(labels, scored.proposals, stages.ms, sure, scored.boxes),
+        photo=inferred.photo,
+        result=replace(result, ms=stopwatch.ms),
         system=system.name,
         classes=system.classes,
-        rule=merge_rule(system, settings),
-        scores=scores.cpu(),
-        probabilities=scored.maps.probabilities(system.ensemble).cpu(),
+        merge_rule=merge_rule(system, settings),
+        merged=merged.cpu(),
+        probabilities=inferred.maps.probabilities(system.ensemble).cpu(),
         before=before,
         after=labels_of(after),
         refined=settings.crf is not None,
-        growth=merge.growth,
-        boxes=tuple(merge.boxes),
-        decided=merge.decided(before),
+        growth=observer.growth,
+        boxes=tuple(observer.boxes),
+        decided=observer.deciding_boxes(before),
         explained=explained,
     )
 
 
 def class_number(name: str, classes: tuple[str, ...]) -> int:
-    """The number of a class.
+    """Return the number of a class.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: No class has this name.
     """
     if name not in classes:
-        raise UsageError(f"--class {name}: unknown; there are: {', '.join(classes)}")
+        raise UsageError(f"--class {name}: unknown; the classes are: {', '.join(classes)}")
     return classes.index(name)
 
 
-def commonest(labels: NDArray[np.uint8]) -> int:
-    """The label of most of H x W pixels but for background (0), if there is any other."""
+def most_common(labels: NDArray[np.uint8]) -> int:
+    """Return the most common label of H x W pixels except background (0), or 0 if all are."""
     counts = np.bincount(labels.ravel())
     counts[0] = 0
     return int(counts.argmax())
 
 
 def explain_class(
-    label: int, scored: Inferred, weights: Weights, merge: MergeObserver, labels: NDArray[np.uint8]
+    label: int,
+    inferred: Inferred,
+    weights: Weights,
+    observer: MergeObserver,
+    labels: NDArray[np.uint8],
 ) -> Explained:
-    """The most telling box of a class (``MergeObserver.telling``) and its way through the decoder.
+    """Return the main box of a class (``MergeObserver.main_box``) and its activations.
 
     Args:
-        labels: uint8 h x w, before the CRF.
+        label: The class.
+        inferred: The photo and its maps.
+        weights: DeconvNet.
+        observer: The observer of the run.
+        labels: The labels before the CRF, uint8 h x w.
 
     Raises:
-        DeviceError: see :func:`deviation`.
+        DeviceError: See :func:`check_rerun`.
     """
-    number = merge.telling(label, labels)
-    box = merge.boxes[number]
-    decided = (merge.decided(labels) == number) & (labels == label)
-    look = look_again(scored.photo, box, weights)
-    own = look.views[0, label]
-    height, width = own.shape
+    number = observer.main_box(label, labels)
+    box = observer.boxes[number]
+    decided = (observer.deciding_boxes(labels) == number) & (labels == label)
+    rerun = rerun_box(inferred.photo, box, weights)
+    logits = rerun.views[0, label]
+    height, width = logits.shape
     return Explained(
         label=label,
         number=number,
         pixels=int(decided.sum()),
-        crop=Image.fromarray(cut(scored.photo, box, width, height)),
-        scores=own.numpy(),
-        decoder_scores=look.decoder[label].numpy(),
-        activations=choose_channels(look.stages, own),
-        deviation=deviation(look, box, label, decided, merge, raw=scored.maps.raw),
+        crop=Image.fromarray(cut(inferred.photo, box, width, height)),
+        logits=logits.numpy(),
+        decoder_logits=rerun.decoder_logits[label].numpy(),
+        activations=choose_channels(rerun.stages, logits),
+        deviation=check_rerun(rerun, box, label, decided, observer, raw=inferred.maps.raw),
     )
 
 
-def deviation(
-    look: Look,
+def check_rerun(
+    rerun: Rerun,
     box: Box,
     label: int,
     decided: NDArray[np.bool_],
-    merge: MergeObserver,
+    observer: MergeObserver,
     *,
     raw: bool,
 ) -> float:
-    """How far a second look at a box is from what the run merged of it, at most.
+    """Return the greatest difference between the second run of a box and the first.
 
-    Compared where the box decided (bool h x w), since there the run's greatest value is this box's.
+    They are compared where the box decided (bool h x w), as the observer's greatest values there
+    are those of this box.
 
     Raises:
-        DeviceError: too far: the activations would not be those of the run.
+        DeviceError: They differ so much that the activations are not those of the first run.
     """
     if not decided.any():
         return 0.0
     height, width = decided.shape
     rule = "max" if raw else "max-probability"
-    canvas = Canvas(look.views.shape[1], height, width, rule)
-    for scores in look.views:
-        canvas.add(scores, box)
-    at = torch.from_numpy(decided)
-    of_run = merge.best[label][at]
-    far = float((canvas.merged[label][at] - of_run).abs().max())
-    if not far <= TOLERANCE * float(of_run.max()):
+    canvas = Canvas(rerun.views.shape[1], height, width, rule)
+    for logits in rerun.views:
+        canvas.add(logits, box)
+    where = torch.from_numpy(decided)
+    first = observer.best[label][where]
+    deviation = float((canvas.merged[label][where] - first).abs().max())
+    if not deviation <= TOLERANCE * float(first.max()):
         raise DeviceError(
-            f"the device gives other scores for the same crop (by {far:.3g}); use --device cpu"
+            "the device gives different values for the same crop in two runs "
+            f"(by {deviation:.3g}); use --device cpu"
         )
-    return far
+    return deviation

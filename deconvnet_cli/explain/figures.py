@@ -1,4 +1,4 @@
-"""The pictures of an explanation: the same for the page and for the PNGs beside it."""
+"""The pictures of an explanation, for the page and for the PNGs beside it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from deconvnet_cli.explain.drawing import (
     Picture,
     Scale,
     box_colours,
-    boxes_drawn,
-    deciders_drawn,
+    draw_boxes,
+    draw_deciders,
     frame_for,
     heat,
 )
@@ -23,17 +23,17 @@ from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.outputs.overlay import painted
 from deconvnet_cli.reporting.label_images import error_map, label_image, shown_size
 
-CROP_WIDTH = 320  # pixels of a picture of an activation; the crops of both nets are no wider
-NAMED_BOXES = 8  # that are drawn broad, with their numbers, and listed first
+CROP_WIDTH = 320  # width of a picture of an activation, pixels; no net has wider crops
+NAMED_BOXES = 8  # boxes drawn with broad lines and their numbers
 
 
 def size_of(explanation: Explanation) -> tuple[int, int]:
-    """Width and height of most pictures."""
+    """Return the width and height of most pictures."""
     return shown_size(*explanation.photo.size)
 
 
 def photo_and_labels(explanation: Explanation) -> list[Picture]:
-    """What went in and what came out."""
+    """Return the photo, its labels, and the labels laid over the photo."""
     size = size_of(explanation)
     labels = explanation.after if explanation.refined else explanation.before
     photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
@@ -48,10 +48,10 @@ def photo_and_labels(explanation: Explanation) -> list[Picture]:
 
 
 def activations(explanation: Explanation) -> list[Picture]:
-    """The crop, one channel of each stage of the decoder, and the scores that come out.
+    """Return the crop, a channel of each stage of the decoder, and the resulting logits.
 
-    Each map goes from black, nothing, to its own brightest (see :func:`brightest`); scores from
-    their least to their greatest.
+    Activations range from black for 0 to their own brightest value (see :func:`brightest`),
+    logits from their least to their greatest value.
     """
     explained = explanation.explained
     name = explanation.classes[explained.label]
@@ -65,25 +65,23 @@ def activations(explanation: Explanation) -> list[Picture]:
             "The part of the photo that the net is shown",
         )
     ]
-    for part in explained.activations:
-        rows, columns = part.values.shape
+    for activation in explained.activations:
+        rows, columns = activation.values.shape
         pictures.append(
             Picture(
-                heat(part.values, Scale(0, brightest(part.values), ""), size),
-                f"{part.stage.name}: {columns} x {rows}, channel {part.channel + 1} of "
-                f"{part.channels}, correlation {part.correlation:.2f}",
-                f"Activations of {part.stage.name}",
+                heat(activation.values, Scale(0, brightest(activation.values), ""), size),
+                f"{activation.stage.name}: {columns} x {rows}, channel {activation.channel + 1} of "
+                f"{activation.channels}, correlation {activation.correlation:.2f}",
+                f"Activations of {activation.stage.name}",
             )
         )
-    scores = {f"score of {name}": explained.scores}
-    if not np.array_equal(explained.scores, explained.decoder_scores):
-        scores = {
-            f"what the decoder adds to the score of {name}": explained.decoder_scores,
-            f"score of {name}: coarse scores of the head and what the decoder adds": (
-                explained.scores
-            ),
+    logits = {f"logits of {name}": explained.logits}
+    if not np.array_equal(explained.logits, explained.decoder_logits):
+        logits = {
+            f"the decoder's part of the logits of {name}": explained.decoder_logits,
+            f"logits of {name}: coarse logits of the head plus the decoder's": explained.logits,
         }
-    for caption, values in scores.items():
+    for caption, values in logits.items():
         scale = Scale(float(values.min()), float(values.max()), "")
         text = f"{caption}, {scale.low:.2g} to {scale.high:.2g}"
         pictures.append(Picture(heat(values, scale, size), text, f"Map: {caption}"))
@@ -91,19 +89,19 @@ def activations(explanation: Explanation) -> list[Picture]:
 
 
 def brightest(values: NDArray[np.float32]) -> float:
-    """What is shown as the brightest of an activation: 99 % of all that is above 0 is no more.
+    """Return the value that is drawn brightest: the 99th percentile of the positive values.
 
-    Single values, at the rim of the crop above all, would leave the rest in the dark.
+    Without this limit single values, mostly at the rim of the crop, would leave the rest dark.
 
     Args:
-        values: h x w.
+        values: Activations, float32 h x w.
     """
-    above = values[values > 0]
-    return float(np.percentile(above, 99)) if above.size else 1.0
+    positive = values[values > 0]
+    return float(np.percentile(positive, 99)) if positive.size else 1.0
 
 
 def growth(explanation: Explanation) -> list[Picture]:
-    """Labels after more and more boxes; the last are those of the label PNG."""
+    """Return the labels after more and more boxes; the last are those of the label PNG."""
     frames = {f"{count} boxes": labels for count, labels in sorted(explanation.growth.items())}
     if "1 boxes" in frames:
         frames = {"1 box, the whole photo": frames.pop("1 boxes"), **frames}
@@ -114,7 +112,7 @@ def growth(explanation: Explanation) -> list[Picture]:
     pictures: list[Picture] = []
     last: NDArray[np.uint8] | None = None
     for name, labels in frames.items():
-        change = "" if last is None else f": {share(labels != last)} of the labels changed"
+        change = "" if last is None else f": {percent(labels != last)} of the labels changed"
         image = label_image(labels, size_of(explanation))
         pictures.append(Picture(image, name + change, f"Labels, {name}"))
         last = labels
@@ -122,16 +120,16 @@ def growth(explanation: Explanation) -> list[Picture]:
 
 
 def deciders(explanation: Explanation) -> list[Picture]:
-    """The boxes, and which one decided each pixel, in the same colours."""
+    """Return the boxes, and the box that decided each pixel, in the same colours."""
     colours = box_colours([number for number, _ in ranking(explanation)])
     broad = list(colours)[:NAMED_BOXES]
     frame = frame_for(explanation.photo, [explanation.boxes[number] for number in colours])
-    drawn = boxes_drawn(explanation.photo, explanation.boxes, colours, broad, frame)
-    decided = deciders_drawn(explanation.decided, explanation.before, colours, frame)
+    drawn = draw_boxes(explanation.photo, explanation.boxes, colours, broad, frame)
+    decided = draw_deciders(explanation.decided, explanation.before, colours, frame)
     return [
         Picture(
             drawn,
-            f"the boxes that decided something, the first {len(broad)} of them broad",
+            f"the boxes that decided any pixel; broad lines for the {len(broad)} that decided most",
             "The faded photo with boxes drawn in colours",
         ),
         Picture(
@@ -143,23 +141,23 @@ def deciders(explanation: Explanation) -> list[Picture]:
 
 
 def ranking(explanation: Explanation) -> list[tuple[int, float]]:
-    """The boxes that decided any pixel with the share of pixels, the greatest first."""
+    """Return each box that decided any pixel, with its share of pixels, the greatest first."""
     decided = explanation.decided
     counts = np.bincount(decided[decided >= 0], minlength=len(explanation.boxes))
     order = sorted(np.flatnonzero(counts), key=lambda number: (-counts[number], number))
     return [(int(number), float(counts[number] / decided.size)) for number in order]
 
 
-def scores(explanation: Explanation) -> list[Picture]:
-    """A heat map of each class that occurs, all on one scale."""
-    maps = explanation.scores[explanation.present].numpy()
+def class_maps(explanation: Explanation) -> list[Picture]:
+    """Return a heat map of the merged map for each class that occurs, all on one scale."""
+    maps = explanation.merged[explanation.present].numpy()
     top = float(max(maps.max(), 1e-6)) if explanation.raw else 1.0
-    scale = Scale(0.0, top, "raw score" if explanation.raw else "probability")
+    scale = Scale(0.0, top, "logit" if explanation.raw else "probability")
     return [
         Picture(
             heat(values, scale, size_of(explanation)),
-            f"{explanation.classes[label]}: {share(explanation.before == label)} of pixels",
-            f"Heat map of the scores of {explanation.classes[label]}",
+            f"{explanation.classes[label]}: {percent(explanation.before == label)} of pixels",
+            f"Heat map of {explanation.classes[label]} in the merged map",
             scale,
         )
         for label, values in zip(explanation.present, maps, strict=True)
@@ -167,11 +165,11 @@ def scores(explanation: Explanation) -> list[Picture]:
 
 
 def doubt(explanation: Explanation) -> list[Picture]:
-    """The photo, confidence and entropy, before the CRF."""
+    """Return the photo, and heat maps of confidence and entropy before the CRF."""
     probabilities = explanation.probabilities.numpy()
     confidence, bits = probabilities.max(axis=0), entropy(probabilities)
     classes, size = len(probabilities), size_of(explanation)
-    # A photo is certain almost everywhere: on the full range nothing could be seen of it.
+    # Entropy is low almost everywhere, so a scale over its full range would show nothing.
     bits_scale = Scale(0.0, max(float(bits.max()), 1e-6), "bits")
     confidence_scale = Scale(0.0, 1.0, "probability")
     return [
@@ -185,8 +183,8 @@ def doubt(explanation: Explanation) -> list[Picture]:
         ),
         Picture(
             heat(bits, bits_scale, size),
-            f"entropy in bits: {bits.mean():.2f} on average; {math.log2(classes):.2f} would be "
-            f"all {classes} classes alike",
+            f"entropy in bits: {bits.mean():.2f} on average; {math.log2(classes):.2f} if all "
+            f"{classes} classes were equally likely",
             "Heat map of the entropy",
             bits_scale,
         ),
@@ -194,27 +192,27 @@ def doubt(explanation: Explanation) -> list[Picture]:
 
 
 def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Entropy h x w in bits of probabilities C x h x w: the sum of -p log2 p, with 0 log2 0 = 0."""
+    """Return the entropy, h x w in bits, of probabilities C x h x w; 0 log2 0 counts as 0."""
     logs = np.log2(np.maximum(probabilities, np.finfo(np.float32).tiny))
     bits: NDArray[np.float32] = np.maximum(-(probabilities * logs).sum(axis=0), 0)
     return bits
 
 
 def refinement(explanation: Explanation) -> list[Picture]:
-    """Labels before and after the CRF, and where they differ."""
+    """Return the labels before and after the CRF, and the pixels where they differ."""
     size = size_of(explanation)
     before = label_image(explanation.before, size)
     after = label_image(explanation.after, size)
     photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
     changed = error_map(photo, np.asarray(before), np.asarray(after))
-    portion = share(explanation.before != explanation.after)
+    portion = percent(explanation.before != explanation.after)
     return [
         Picture(before, "before the CRF", "Labels before the CRF"),
-        Picture(after, "after it", "Labels after the CRF"),
+        Picture(after, "after the CRF", "Labels after the CRF"),
         Picture(changed, f"changed in red: {portion}", "Changed pixels in red on the faded photo"),
     ]
 
 
-def share(where: NDArray[np.bool_]) -> str:
-    """How many of the pixels, bool h x w, as a person reads it: per cent."""
+def percent(where: NDArray[np.bool_]) -> str:
+    """Return the share of pixels that are true, of bool h x w, as text in per cent."""
     return f"{100 * float(where.mean()):.1f} %"

@@ -1,4 +1,4 @@
-"""What happens while the crops of a photo are merged: how its map grows, which box decides what."""
+"""An observer of merging: how the map grows with the boxes, and which box decides each pixel."""
 
 from __future__ import annotations
 
@@ -11,73 +11,74 @@ from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.segmentation.labels import labels_of
 from deconvnet_cli.segmentation.merge import Canvas
 
-COUNTS = (1, 5, 10, 20, 50)  # boxes, of the paper's figure 6 and beyond
-NOBODY = -1
+COUNTS = (1, 5, 10, 20, 50)  # numbers of boxes, as in the paper's figure 6 and beyond
+NO_BOX = -1
 
 
 class MergeObserver:
-    """An observer of one run (``segmenter.Observer``).
+    """An observer of one run (``segment.Observer``).
 
-    Beside the canvas it holds a float32 and an int16 of each class and pixel: what a class got at
-    most from any crop, and from which box. The crops themselves are not kept.
+    For each class and pixel it holds the greatest value of any crop and the number of its box. It
+    does not keep the crops themselves.
 
     Attributes:
-        boxes: in the order in which they were merged.
-        growth: labels uint8 H x W after this many boxes, by their number (``COUNTS``).
-        best: float32 C x H x W, the greatest score (rule "max") or probability of any crop.
-        by: int16 C x H x W, the number of its box from 0, the first of equals; ``NOBODY`` where
-            no crop says more than 0, from which the original system's canvas starts.
+        boxes: The boxes in the order in which they were merged.
+        growth: The number of boxes (``COUNTS``) -> labels after them, uint8 H x W.
+        best: The greatest logit (merge rule "max") or probability of any crop, float32 C x H x W.
+        best_box: The number of the box that gave it, from 0, int16 C x H x W; the first of
+            equals. It is ``NO_BOX`` where no crop exceeds 0, from which the canvas starts.
     """
 
     def __init__(self) -> None:
         self.boxes: list[Box] = []
         self.growth: dict[int, NDArray[np.uint8]] = {}
         self.best = torch.empty(0)
-        self.by = torch.empty(0, dtype=torch.int16)
+        self.best_box = torch.empty(0, dtype=torch.int16)
         self._canvas: Canvas | None = None
 
     def __call__(self, number: int, box: Box, values: Tensor, canvas: Canvas) -> None:
         if self._canvas is None:
             self._canvas = canvas
             self.best = torch.zeros_like(canvas.merged)
-            self.by = torch.full_like(self.best, NOBODY, dtype=torch.int16)
+            self.best_box = torch.full_like(self.best, NO_BOX, dtype=torch.int16)
         if number == len(self.boxes):
             self.boxes.append(box)
         left, top = max(box[0], 0), max(box[1], 0)
         part = np.s_[:, top : top + values.shape[1], left : left + values.shape[2]]
         best = self.best[part]
-        self.by[part].masked_fill_(values > best, number)
+        self.best_box[part].masked_fill_(values > best, number)
         torch.maximum(best, values, out=best)
-        # Twice for the whole photo with its mirror image, of which the second look counts.
+        # A whole photo comes twice, with its mirror image; the labels after both replace the first.
         if number + 1 in COUNTS:
-            self.growth[number + 1] = labels_of(canvas.scores())
+            self.growth[number + 1] = labels_of(canvas.merged_map())
 
     def finish(self) -> None:
-        """Take down the labels after the last box too; what was seen moves to the CPU."""
+        """Record the labels after the last box, and move the maps to the CPU."""
         if self._canvas is not None:
-            self.growth[len(self.boxes)] = labels_of(self._canvas.scores())
-        self.best, self.by = self.best.cpu(), self.by.cpu()
+            self.growth[len(self.boxes)] = labels_of(self._canvas.merged_map())
+        self.best, self.best_box = self.best.cpu(), self.best_box.cpu()
 
-    def decided(self, labels: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """The box that decided each pixel, int16 H x W: the one that gave its label the most."""
+    def deciding_boxes(self, labels: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """Return the number of the box that gave each pixel's label the most, int16 H x W."""
         chosen = torch.from_numpy(labels.astype(np.int64))[None]
-        found: NDArray[np.int16] = self.by.gather(0, chosen)[0].numpy()
+        found: NDArray[np.int16] = self.best_box.gather(0, chosen)[0].numpy()
         return found
 
-    def telling(self, label: int, labels: NDArray[np.uint8]) -> int:
-        """The proposal that decided most pixels with this label, the first of equals.
+    def main_box(self, label: int, labels: NDArray[np.uint8]) -> int:
+        """Return the number of the box that decided most pixels with this label.
 
-        The whole photo, which is the first box, is set aside unless no other decided any: the
-        paper's figure 4 shows a proposal. If nobody decided such a pixel, the box whose score of
-        the label is the greatest anywhere.
+        The first of equals is taken. The whole photo, which is the first box, is taken only if no
+        other box decided any, as the paper's figure 4 shows a proposal. If no box decided such a
+        pixel, the box with the greatest value of the label is taken.
 
         Args:
-            labels: uint8 H x W, of the merged map.
+            label: The class.
+            labels: The labels of the merged map, uint8 H x W.
         """
-        deciders = self.decided(labels)[labels == label]
+        deciders = self.deciding_boxes(labels)[labels == label]
         counts = np.bincount(deciders[deciders >= 0], minlength=1)
         if counts[1:].any():
             return 1 + int(counts[1:].argmax())
         if counts[0]:
             return 0
-        return max(0, int(self.by[label].flatten()[self.best[label].argmax()]))
+        return max(0, int(self.best_box[label].flatten()[self.best[label].argmax()]))

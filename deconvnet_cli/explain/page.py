@@ -1,4 +1,4 @@
-"""The files of an explanation: one HTML page, and its pictures as PNGs."""
+"""The files of an explanation: an HTML page, and its pictures as PNGs."""
 
 from __future__ import annotations
 
@@ -28,43 +28,46 @@ from deconvnet_cli.segmentation.labels import class_shares
 from deconvnet_cli.segmentation.merge import CROPS_SHARE
 
 LABELS, FILM, PAGE = "labels.png", "progress.gif", "index.html"
-COLUMNS = {2: "two", 3: "three", 4: "four"}  # classes of page.css
-MOST_LISTED = 12  # boxes
+COLUMNS = {2: "two", 3: "three", 4: "four"}  # number of columns -> class in page.css
+MOST_LISTED = 12  # boxes in the ranking
 BOX_RULE = (
-    "of all boxes but the whole photo, the one that decided most pixels of the class (see below); "
-    "the whole photo if no other decided any; and if none did, the one with the greatest score"
+    "the one, other than the whole photo, that decided most pixels of the class (see below); the "
+    "whole photo if no other box decided any; and if no box did, the one with the greatest value "
+    "of the class"
 )
 CHANNEL_RULE = (
-    "of all channels of a stage, the one whose map correlates best (Pearson) with the score map "
-    "of the class, which is brought to the size of the stage by averaging"
+    "the one of its stage that correlates best (Pearson) with the logits of the class, averaged "
+    "down to the size of the stage"
 )
 ADDED = (
-    "This net adds the decoder's scores to coarse ones of its head, which say most about what is "
-    "there; so a stage may have no channel that looks like the answer, and its correlation is low."
+    "This net adds the decoder's logits to coarse logits of its head, which decide most of the "
+    "result. So a stage may have no channel that looks like the result, and low correlations."
 )
 DECIDES = {
-    "max": "The box whose crop gave a pixel's label its greatest raw score decided it; white is "
-    "where no crop gave more than 0, from which the merged map starts.",
-    "max-probability": "The box whose crop gave a pixel's label its largest probability decided "
-    "it.",
-    "mean-probability": "The map is the mean over all crops that cover a pixel, so none decides "
-    "alone: shown is the box whose crop gave the pixel's label the largest probability.",
-    "context": f"The map is {1 - CROPS_SHARE:.1f} of the probability in the whole photo and "
-    f"{CROPS_SHARE:.1f} of the mean over the crops that cover a pixel, so none decides alone: "
-    "shown is the box whose crop gave the pixel's label the largest probability.",
+    "max": "A pixel is decided by the box whose crop gave its label the greatest logit. Pixels "
+    "where no logit exceeds 0, from which the merged map starts, are white.",
+    "max-probability": "A pixel is decided by the box whose crop gave its label the largest "
+    "probability.",
+    "mean-probability": "The map is the mean over all crops that cover a pixel, so no box decides "
+    "alone. The picture shows the box whose crop gave the pixel's label the largest probability.",
+    "context": f"The map is {1 - CROPS_SHARE:.1f} of the probability in the whole photo plus "
+    f"{CROPS_SHARE:.1f} of the mean over the crops that cover a pixel, so no box decides alone. "
+    "The picture shows the box whose crop gave the pixel's label the largest probability.",
 }
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the page.
+    """A part of the page.
 
     Attributes:
-        name: of its PNG, without the ending; empty for none.
-        text, after: HTML before and after the pictures.
-        film: HTML of one more picture that moves.
-        columns: pictures in a row, 2 to 4.
-        strip: its PNG has all of them in one row.
+        name: The name of its PNG, without the suffix; empty if it has no PNG.
+        heading: The heading, plain text.
+        text, after: The HTML before and after the pictures.
+        pictures: The pictures.
+        columns: How many pictures stand in a row, 2 to 4.
+        film: The HTML of an animated picture.
+        strip: Whether the PNG has all pictures in one row.
     """
 
     name: str
@@ -80,11 +83,12 @@ class Part:
 def rendered(
     explanation: Explanation, name: str, about: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, bytes]:
-    """All files by their names, the page last.
+    """Return the content of all files by name, the page last.
 
     Args:
-        name: what the photo is called.
-        about: nets and settings, see ``systems.describe``.
+        explanation: The explanation.
+        name: The photo's name.
+        about: The system and its settings, see ``system.describe``.
     """
     grown = figures.growth(explanation)
     film = animation([frame.image for frame in grown])
@@ -99,18 +103,19 @@ def rendered(
     body = "".join(section(part.heading, part.text + grid(part) + part.after) for part in parts)
     body += section("Settings and weights", cards(about), "cards")
     page = document(f"Why {name} got its labels", f"{lead}.", body)
-    files[PAGE] = page.encode(errors="replace")  # a file may have a name that is no Unicode
+    files[PAGE] = page.encode(errors="replace")  # a file name may not be valid Unicode
     return files
 
 
 def parts_of(explanation: Explanation, grown: Sequence[Picture], film: bytes) -> list[Part]:
-    """The parts of the page, in order.
+    """Return the parts of the page, in order.
 
     Args:
-        grown, film: the map as it grows, as pictures and as a GIF of them.
+        explanation: The explanation.
+        grown, film: The labels after more and more boxes, as pictures and as a GIF of them.
     """
     name = explanation.classes[explanation.explained.label]
-    layers = figures.scores(explanation)
+    layers = figures.class_maps(explanation)
     which = "after" if explanation.refined else "before"
     return [
         Part(
@@ -119,7 +124,7 @@ def parts_of(explanation: Explanation, grown: Sequence[Picture], film: bytes) ->
             "",
             figures.photo_and_labels(explanation),
             3,
-            classes(explanation),
+            class_legend(explanation),
         ),
         Part(
             "activations",
@@ -130,47 +135,47 @@ def parts_of(explanation: Explanation, grown: Sequence[Picture], film: bytes) ->
         Part(
             "progress",
             "How the map grows with the boxes",
-            "<p>Each box is labelled by itself, then all are merged into one map. The first is "
-            "the whole photo; the others come in the order of their scores as proposals, and "
-            "add what is too small, or too fine, for the first. The paper shows this in its "
-            "figure 6, where the boxes come by their size.</p>\n",
+            "<p>The net labels each box by itself, and all are merged into one map. The first box "
+            "is the whole photo; the others come in the order of their scores as proposals, and "
+            "add objects and details that are too small for the first. The paper's figure 6 "
+            "shows this too, with the boxes in the order of their size.</p>\n",
             grown,
             film=moving(grown[-1].image, film),
             strip=True,
         ),
         Part(
             "deciders",
-            "Which box decided what",
-            f"<p>{DECIDES[explanation.rule]}{about_fcn(explanation)}</p>\n",
+            "The box that decided each pixel",
+            f"<p>{DECIDES[explanation.merge_rule]}{about_fcn(explanation)}</p>\n",
             figures.deciders(explanation),
             2,
-            ranks(explanation),
+            box_legend(explanation),
         ),
         Part(
             "scores",
-            "What was thought of each class",
+            "The merged map of each class",
             "<p>The merged map has a layer for each class, and the brightest layer gives a pixel "
-            "its label. Here are the classes that occur, the commonest first. Figure 5 of the "
-            "paper has such maps of single classes.</p>\n",
+            "its label. These are the classes that occur, the most common first. Figure 5 of the "
+            "paper shows such maps of single classes.</p>\n",
             layers,
             4 if len(layers) > 3 else 3,
         ),
         Part(
             "doubt",
-            "How sure it was",
-            "<p>Confidence is the probability of the label that a pixel got. Entropy says how "
-            "the probability is spread over all classes: 0 bits where one class has all of it, "
-            "1 bit where two are equally likely. Doubt lies along the outlines and where "
-            "something is taken for two things. Both are from before the CRF.</p>\n",
+            "Confidence and entropy",
+            "<p>Confidence is the probability of a pixel's label. Entropy measures how the "
+            "probability is spread over all classes: 0 bits where one class has all of it, 1 bit "
+            "where two are equally likely. The net is least sure along the outlines, and where "
+            "an object could belong to two classes. Both maps are from before the CRF.</p>\n",
             figures.doubt(explanation),
             3,
         ),
         Part(
             "crf",
             "Before and after the CRF",
-            "<p>The dense CRF compares each pixel with all others: those that are near and alike "
-            "in colour should have the same label. So outlines move to edges in the photo, and "
-            f"specks go. <code>{LABELS}</code> has the labels from {which} it.</p>\n",
+            "<p>The dense CRF compares each pixel with all others: pixels that are close and "
+            "similar in colour should have the same label. So outlines move to edges in the photo, "
+            f"and specks vanish. <code>{LABELS}</code> has the labels {which} the CRF.</p>\n",
             figures.refinement(explanation),
             3,
         ),
@@ -178,7 +183,7 @@ def parts_of(explanation: Explanation, grown: Sequence[Picture], film: bytes) ->
 
 
 def grid(part: Part) -> str:
-    """The pictures of a part, with their captions and colour bars."""
+    """Return the pictures of a part as HTML, with their captions and colour bars."""
     shown = (
         picture(each.image, escape(each.caption) + bar(each.scale), each.alt)
         for each in part.pictures
@@ -187,7 +192,7 @@ def grid(part: Part) -> str:
 
 
 def bar(scale: Scale | None) -> str:
-    """A colour bar, if there is a scale."""
+    """Return a colour bar as HTML, or nothing without a scale."""
     if scale is None:
         return ""
     colours = ", ".join(f"#{bytes(colour).hex()}" for colour in ramp()[::17])
@@ -198,51 +203,51 @@ def bar(scale: Scale | None) -> str:
     )
 
 
-def classes(explanation: Explanation) -> str:
-    """The classes of the labels, with their colours."""
+def class_legend(explanation: Explanation) -> str:
+    """Return the classes of the labels with their colours, as HTML."""
     shares = class_shares(explanation.result.labels, explanation.classes)
     numbers = {name: explanation.classes.index(name) for name in shares}
     return items("legend", (label_swatch(numbers[name]) + escape(name) for name in shares))
 
 
 def about_decoder(explanation: Explanation) -> str:
-    """What the decoder does, and by which rules box and channels were chosen."""
+    """Return the text on the decoder, and on how the box and the channels were chosen."""
     explained = explanation.explained
     name = escape(explanation.classes[explained.label])
     x0, y0, x1, y1 = explanation.boxes[explained.number]
     first = explained.activations[0].values
-    alone = np.array_equal(explained.scores, explained.decoder_scores)
-    added = "" if alone else ADDED
+    decoder_alone = np.array_equal(explained.logits, explained.decoder_logits)
+    added = "" if decoder_alone else ADDED
     equal = "equal to the bit" if explained.deviation == 0 else "the same within rounding"
     return (
         "<p>The net is shown one box of the photo at a time. Its encoder shrinks the box to "
-        f"{first.shape[1]} x {first.shape[0]} cells, which know what is there but hardly where. "
-        "The decoder goes the way back: an <b>unpooling</b> puts each value where the encoder "
-        "had found a maximum, and leaves gaps around it; the <b>deconvolutions</b> after it fill "
-        "the gaps in. So the shape gets finer from stage to stage, as in figure 4 of the "
+        f"{first.shape[1]} x {first.shape[0]} cells, which hold what is there but hardly where. "
+        "The decoder reverses this: an <b>unpooling</b> puts each value back where the encoder "
+        "found a maximum, with gaps around it, and the <b>deconvolutions</b> after it fill in "
+        "the gaps. So the shape gets finer from stage to stage, as in figure 4 of the "
         "paper.</p>\n"
-        f"<p>Shown is box {explained.number + 1} of {len(explanation.boxes)}, columns {x0} to "
-        f"{x1}, rows {y0} to {y1}; it decided {explained.pixels} pixels of {name}. Each map goes "
-        f"from black, nothing, to its own brightest. {added}</p>\n"
-        f'<p class="note">The box is, {BOX_RULE}. The channel is, {CHANNEL_RULE}. The brightest '
-        "is what 99 % of the values above nothing do not exceed. The box was run once more for "
+        f"<p>The pictures show box {explained.number + 1} of {len(explanation.boxes)}, columns "
+        f"{x0} to {x1}, rows {y0} to {y1}; it decided {explained.pixels} pixels of {name}. Each "
+        f"map goes from black for 0 to its own brightest value. {added}</p>\n"
+        f'<p class="note">The box is {BOX_RULE}. The channel is {CHANNEL_RULE}. The brightest '
+        "value is the 99th percentile of the positive values. The box was run once more for "
         f"these pictures; the values that it decided are {equal} (greatest difference "
         f"{explained.deviation:.3g}).</p>\n"
     )
 
 
 def about_fcn(explanation: Explanation) -> str:
-    """That FCN-8s has a say too, if it has."""
+    """Return a note on FCN-8s, if the system has it."""
     if explanation.system != "edeconvnet":
         return ""
     return (
-        " The labels are those of both nets together; FCN-8s looks at the whole photo at once, "
-        "has no boxes and is not shown here."
+        " The labels come from both nets together; FCN-8s takes the whole photo at once, has no "
+        "boxes and is not shown here."
     )
 
 
-def ranks(explanation: Explanation) -> str:
-    """The boxes that decided most, with their colours and shares."""
+def box_legend(explanation: Explanation) -> str:
+    """Return the boxes that decided most, with their colours and shares, as HTML."""
     ranked = figures.ranking(explanation)
     colours = box_colours([number for number, _ in ranked])
     lines = [
@@ -259,9 +264,9 @@ def ranks(explanation: Explanation) -> str:
 
 
 def moving(last: Image.Image, film: bytes) -> str:
-    """A GIF of this last frame; the style sheet hides it from those who want no motion."""
+    """Return a GIF as HTML; the style sheet hides it from people who prefer no motion."""
     return (
         f'<figure class="film"><img src="{data_address("image/gif", film)}" '
-        f'alt="The labels as they grow with the boxes" width="{last.width}" '
-        f'height="{last.height}"><figcaption>all of them as a film</figcaption></figure>\n'
+        f'alt="The labels after more and more boxes" width="{last.width}" '
+        f'height="{last.height}"><figcaption>all of them as an animation</figcaption></figure>\n'
     )

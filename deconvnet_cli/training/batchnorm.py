@@ -1,9 +1,9 @@
-"""The start of training: an encoder with BatchNorm folded away gets its BatchNorm back.
+"""BatchNorm for an encoder that was published with its BatchNorm folded away.
 
-A published MobileNetV2 whose BatchNorm is folded into weight and bias cannot be trained well
-with max pools in the place of its strides: every activation changes its scale. So BatchNorm is
-put back in two steps. First with the statistics of the strided net, and a scale and shift that
-leave its function as it was; then the pools come in and the statistics are taken anew, so that
+A MobileNetV2 whose BatchNorm is folded into weights and biases trains badly once max pools
+replace its strides, because every activation changes its scale. So BatchNorm is restored in two
+steps. First it gets the statistics of the strided net, and a scale and shift that leave the net's
+function unchanged. Then the pools replace the strides and the statistics are recomputed, so that
 each layer sees inputs of the mean and variance that it was trained with.
 """
 
@@ -23,10 +23,10 @@ from deconvnet_cli.weights.files import check_values, read_tensors
 
 
 def load_folded(net: MobileNetEncoder, path: Path) -> None:
-    """Load weights and biases; each BatchNorm becomes the plain addition of its bias.
+    """Load folded weights and biases; each BatchNorm then only adds its bias.
 
     Raises:
-        WeightsError: unreadable, or a tensor is missing or has another shape.
+        WeightsError: The file cannot be read, or a tensor is missing or has another shape.
     """
     tensors = read_tensors(path)
 
@@ -35,7 +35,7 @@ def load_folded(net: MobileNetEncoder, path: Path) -> None:
             raise WeightsError(f"{path}: has no tensor {name}; is it a folded MobileNetV2?")
         if tensors[name].shape != like.shape:
             raise WeightsError(
-                f"{path}: {name} is {tuple(tensors[name].shape)}, the net's {tuple(like.shape)}"
+                f"{path}: {name} is {tuple(tensors[name].shape)}, the net's is {tuple(like.shape)}"
             )
         check_values(name, tensors[name], path)
         return tensors[name].float()
@@ -53,39 +53,39 @@ def load_folded(net: MobileNetEncoder, path: Path) -> None:
 
 
 def set_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Set the running mean and variance: C values, or one for all channels."""
+    """Set the running mean and variance to C values each, or to one for all channels."""
     cast(Tensor, norm.running_mean).copy_(mean)
     cast(Tensor, norm.running_var).copy_(variance)
 
 
 @torch.no_grad()
 def restore_batchnorm(net: MobileNetEncoder, batches: Iterable[Tensor]) -> None:
-    """Give each BatchNorm the statistics of these inputs and keep the net's function.
+    """Give each BatchNorm the statistics of these inputs without changing the net's function.
 
     Args:
-        net: as :func:`load_folded` left it.
-        batches: inputs, float N x 3 x H x W.
+        net: A net that :func:`load_folded` has loaded.
+        batches: Inputs, float N x 3 x H x W.
     """
-    norms = [pair[1] for pair in convolution_pairs(net).values()]
+    norms = [norm for _, norm in convolution_pairs(net).values()]
     sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}
 
-    def count(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
+    def add_inputs(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
         values = inputs[0].double()
         total = sums[norm]
         total[0] += values.numel() / values.shape[1]
         total[1] += values.sum((0, 2, 3))
         total[2] += values.square().sum((0, 2, 3))
 
-    hooks = [norm.register_forward_pre_hook(count) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(add_inputs) for norm in norms]
     net.eval()
     for batch in batches:
         net.head(net.encode(batch)[0])
     for hook in hooks:
         hook.remove()
-    for norm, (number, total, squares) in sums.items():
-        mean = total / number
-        variance = (squares / number - mean.square()).clamp_min(0)
-        # Of the inputs, ((x - mean) / sd) * sd + (bias + mean) is x + bias: the same function.
+    for norm, (count, total, squares) in sums.items():
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp_min(0)
+        # ((x - mean) / sd) * sd + (bias + mean) equals x + bias, so the function is unchanged.
         norm.bias.add_(mean.float())
         norm.weight.copy_((variance + norm.eps).sqrt())
         set_statistics(norm, mean, variance)
@@ -93,15 +93,15 @@ def restore_batchnorm(net: MobileNetEncoder, batches: Iterable[Tensor]) -> None:
 
 @torch.no_grad()
 def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
-    """BatchNorm statistics anew: the plain mean over these batches (float N x 3 x H x W).
+    """Recompute BatchNorm statistics as the plain mean over batches of float N x 3 x H x W.
 
-    The original system does so after training, over 500 batches.
+    The original system does this after training, over 500 batches.
     """
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch: a cumulative average
+        norm.momentum = None  # This makes torch take a cumulative average.
     net.train()
     for batch in batches:
         net(batch)
@@ -113,23 +113,26 @@ def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
 def start_from_folded(net: MobileNetEncoder, path: Path, batches: list[Tensor]) -> None:
     """Initialise encoder and head of ``net`` from a folded MobileNetV2 with DeepLabv3 head.
 
-    The rest keeps its random start, but its scores start at 0: where the encoder keeps what its
-    strides kept, the net then says what the published one says. BatchNorm statistics are of
-    ``batches``.
+    The other layers keep their random values, but the logits that they add start at 0. At first
+    the net thus predicts what the published net does, as far as pools keep what strides kept.
+
+    Args:
+        batches: Inputs for the BatchNorm statistics, float N x 3 x H x W.
 
     Raises:
-        WeightsError: see :func:`load_folded`.
+        WeightsError: See :func:`load_folded`.
     """
     strided = net.published()
     load_folded(strided, path)
     restore_batchnorm(strided, batches)
-    state = strided.state_dict()
-    net.load_state_dict(
-        net.state_dict()
-        | {name: value for name, value in state.items() if name.startswith(PUBLISHED_PARTS)}
-    )
+    restored = {
+        name: value
+        for name, value in strided.state_dict().items()
+        if name.startswith(PUBLISHED_PARTS)
+    }
+    net.load_state_dict(net.state_dict() | restored)
     with torch.no_grad():
-        for layer in net.added_scores():
+        for layer in net.added_logits():
             for parameter in layer.parameters():
                 parameter.zero_()
     if isinstance(net, DeconvNetMobile) and net.settings.pool == "max":

@@ -1,12 +1,13 @@
-"""The curves of a run as a PNG: loss and mean IoU over the steps."""
+"""The curves of a training run as a PNG: loss and mean IoU over the steps."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw
+
+from deconvnet_cli.data.images import png_bytes
 
 WIDTH, HEIGHT, MARGIN = 720, 260, 48
 INK, GRID, LINE = (40, 40, 40), (220, 220, 220), (31, 98, 180)
@@ -14,10 +15,10 @@ PANELS = (("loss", "loss"), ("val_mean_iou", "mean IoU"))
 
 
 def curves_png(lines: Sequence[dict[str, Any]]) -> bytes:
-    """One panel a figure that the log has, each over the number of the step.
+    """Draw a panel for each metric in the log and return the picture as a PNG.
 
     Args:
-        lines: of ``log.jsonl``.
+        lines: The lines of ``log.jsonl``.
     """
     panels = []
     for key, title in PANELS:
@@ -26,12 +27,10 @@ def curves_png(lines: Sequence[dict[str, Any]]) -> bytes:
             panels.append((title, points))
     image = Image.new("RGB", (WIDTH, HEIGHT * max(1, len(panels))), "white")
     draw = ImageDraw.Draw(image)
-    last = max((step for _, points in panels for step, _ in points), default=1)
+    last_step = max((step for _, points in panels for step, _ in points), default=1)
     for number, (title, points) in enumerate(panels):
-        draw_panel(draw, number * HEIGHT, title, points, last)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+        draw_panel(draw, number * HEIGHT, title, points, last_step)
+    return png_bytes(image)
 
 
 def draw_panel(
@@ -39,28 +38,28 @@ def draw_panel(
     top: int,
     title: str,
     points: Sequence[tuple[int, float]],
-    last: int,
+    last_step: int,
 ) -> None:
-    """One curve with its axes, ``top`` pixels from the upper edge."""
+    """Draw one curve with its axes, ``top`` pixels below the upper edge."""
     lowest = min(0.0, min(value for _, value in points))
     highest = max(value for _, value in points) or 1.0
     left, right = MARGIN, WIDTH - MARGIN // 2
     upper, lower = top + MARGIN // 2, top + HEIGHT - MARGIN // 2
 
-    def place(step: float, value: float) -> tuple[float, float]:
-        across = left + (right - left) * step / last
-        return across, lower - (lower - upper) * (value - lowest) / (highest - lowest)
+    def position(step: float, value: float) -> tuple[float, float]:
+        x = left + (right - left) * step / last_step
+        return x, lower - (lower - upper) * (value - lowest) / (highest - lowest)
 
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         value = lowest + share * (highest - lowest)
-        _, y = place(0, value)
+        _, y = position(0, value)
         draw.line((left, y, right, y), fill=GRID)
         draw.text((6, y - 6), f"{value:.3g}", fill=INK)
-        x, _ = place(share * last, 0)
-        draw.text((x - 12, lower + 4), str(round(share * last)), fill=INK)
+        x, _ = position(share * last_step, 0)
+        draw.text((x - 12, lower + 4), str(round(share * last_step)), fill=INK)
     draw.text((left + 6, upper - 14), f"{title}, by step", fill=INK)
-    places = [place(step, value) for step, value in points]
-    if len(places) > 1:
-        draw.line(places, fill=LINE, width=2)
-    for x, y in places if len(places) < 40 else ():
+    corners = [position(step, value) for step, value in points]
+    if len(corners) > 1:
+        draw.line(corners, fill=LINE, width=2)
+    for x, y in corners if len(corners) < 40 else ():
         draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=LINE)

@@ -1,4 +1,4 @@
-"""Losses over pixels. Each is a mean over the pixels that count, of all processes together."""
+"""The losses. Each is a mean over the counted pixels of all processes."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ from deconvnet_cli.training.settings import TrainSettings
 
 
 def mean_over_all(total: Tensor, counted: Tensor) -> Tensor:
-    """``total / counted`` of all processes, times their number: they average their gradients.
+    """Return this process's part of a mean over the counted pixels of all processes.
 
-    A batch of nothing that counts gives 0, not NaN.
+    The result is scaled by the number of processes, because they average their gradients. If no
+    pixel counts, it is 0, not NaN.
+
+    Args:
+        total: The sum of the losses of this process's pixels.
+        counted: How many of its pixels count.
     """
     return total * (world_size() / summed(counted).clamp_min(1))
 
 
-def hard_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of scores N x C x S x S against labels N x S x S, 255 ignored."""
-    # A row a pixel: a view of channels_last scores, and four times as fast as planes on a CPU.
-    rows = scores.permute(0, 2, 3, 1).flatten(0, 2).float()
+def hard_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross entropy of logits N x C x S x S against labels N x S x S, 255 ignored."""
+    # One row a pixel is a view of channels_last logits, and four times as fast as planes on a CPU.
+    rows = logits.permute(0, 2, 3, 1).flatten(0, 2).float()
     total = F.cross_entropy(rows, labels.flatten(), ignore_index=IGNORE, reduction="sum")
     return mean_over_all(total, (labels != IGNORE).sum())
 
 
-def soft_entropy(scores: Tensor, soft: Tensor) -> Tensor:
-    """Cross entropy of scores N x C x S x S against soft labels N x C x s x s, s a part of S.
+def soft_entropy(logits: Tensor, soft: Tensor) -> Tensor:
+    """Return the cross entropy of logits N x C x S x S against soft labels N x C x s x s.
 
-    Scores are averaged over the pixels of each soft label. Where the soft labels are 0 (outside
-    of the photo) nothing counts.
+    S is a multiple of s; logits are averaged over the pixels of each soft label. Soft labels that
+    are all 0 (outside the photo) do not count.
     """
-    coarse = F.adaptive_avg_pool2d(scores, (soft.shape[2], soft.shape[3]))
-    total = -(soft * coarse.float().log_softmax(1)).sum()
+    averaged = F.adaptive_avg_pool2d(logits, (soft.shape[2], soft.shape[3]))
+    total = -(soft * averaged.float().log_softmax(1)).sum()
     return mean_over_all(total, soft.sum())
 
 
@@ -48,26 +53,26 @@ class Objective(nn.Module):
         self.settings = settings
 
     def forward(self, inputs: Tensor, labels: Tensor, soft: Tensor | None = None) -> Tensor:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            inputs: float N x 3 x S x S.
-            labels: int64 N x S x S, 255 ignored.
-            soft: float N x C x s x s, a teacher's probabilities, which count as well.
+            inputs: Prepared crops, float N x 3 x S x S.
+            labels: Hard labels, int64 N x S x S, 255 ignored.
+            soft: A teacher's probabilities, float N x C x s x s, which add a loss of their own.
         """
 
-        def entropy(scores: Tensor) -> Tensor:
-            hard = hard_entropy(scores, labels)
+        def entropy(logits: Tensor) -> Tensor:
+            hard = hard_entropy(logits, labels)
             if soft is None:
                 return hard
-            return hard + self.settings.teacher_weight * soft_entropy(scores, soft)
+            return hard + self.settings.teacher_weight * soft_entropy(logits, soft)
 
         bf16 = self.settings.precision == "bf16"
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
             if not isinstance(self.net, HasCoarseLogits):
                 return entropy(self.net(inputs))
-            scores, coarse = self.net.forward_with_coarse(inputs)
-            loss = entropy(scores)
-            if coarse.requires_grad:  # not where encoder and head are frozen
+            logits, coarse = self.net.forward_with_coarse(inputs)
+            loss = entropy(logits)
+            if coarse.requires_grad:  # Encoder and head are not frozen.
                 loss = loss + self.settings.coarse_weight * entropy(coarse)
             return loss

@@ -1,4 +1,4 @@
-"""The proposals that overlap annotated objects: what stage 2 of the training is shown."""
+"""The boxes of training stage 2: proposals that overlap annotated objects."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ from deconvnet_cli.segmentation.proposals import edge_boxes
 from deconvnet_cli.storage.files import read_whole, write_whole
 from deconvnet_cli.storage.npz import array_of
 
-ENOUGH_OVERLAP = 0.5  # IoU of a proposal with an object (paper section 5.1)
-MAX_BOXES_BYTES = 1 << 20  # of a file of proposals: 2000 of them take 32 kB
+LEAST_OVERLAP = 0.5  # IoU of a proposal with an object (paper section 5.1)
+MAX_BOXES_BYTES = 1 << 20  # of a file of proposals; 2000 of them take 32 kB
 
 
 def cached_boxes(folder: Path, tree: VocTree, name: str) -> NDArray[np.int32]:
-    """The 2000 proposals of a photo, N x 4, from ``folder/NAME.npy``; made there if missing.
+    """Return a photo's 2000 proposals, int32 N x 4, from ``folder/NAME.npy``.
+
+    If the file is missing, the proposals are computed and written to it.
 
     Raises:
-        DatasetError: the file is damaged.
-        OutputError: it cannot be written.
+        DatasetError: The file is damaged.
+        OutputError: The file cannot be written.
     """
     path = folder / f"{name}.npy"
     if not path.is_file():
         photo, _ = read_photo_and_mask(tree, name)
-        made = edge_boxes(np.asarray(photo))[0]
+        proposals = edge_boxes(np.asarray(photo))[0]
         buffer = io.BytesIO()
-        np.save(buffer, made)
+        np.save(buffer, proposals)
         write_whole(path, buffer.getvalue())
-        return made
+        return proposals
     try:
         boxes: NDArray[np.int32] = array_of(read_whole(path, MAX_BOXES_BYTES))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: damaged proposals ({error}); delete the file") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype != np.int32:
-        raise DatasetError(f"{path}: no proposals of this tool; delete the file")
+        raise DatasetError(f"{path}: not proposals of this tool; delete the file")
     return boxes
 
 
@@ -51,13 +53,19 @@ def overlapping_proposals(
     objects: list[ObjectBox],
     on_photo: Callable[[], None] = lambda: None,
 ) -> list[ObjectBox]:
-    """Every proposal with an IoU of 0.5 or more with an object, as an object of its class.
+    """Return each proposal whose IoU with an object is 0.5 or more, as an object of its class.
 
-    The samples of stage 2. An object that no proposal overlaps enough is left out, as it is at
-    prediction time.
+    Stage 2 draws its samples from them. An object that no proposal overlaps enough is left out,
+    as it is at prediction time.
+
+    Args:
+        folder: The cache of proposals, see :func:`cached_boxes`.
+        tree: The VOC tree of the photos.
+        objects: The annotated objects.
+        on_photo: Called after each photo.
 
     Raises:
-        DatasetError: no proposal overlaps any object.
+        DatasetError: No proposal overlaps any object.
     """
     by_name: dict[str, list[ObjectBox]] = {}
     for item in objects:
@@ -66,10 +74,10 @@ def overlapping_proposals(
     for name, items in by_name.items():
         boxes = cached_boxes(folder, tree, name)
         for item in items:
-            near = boxes[overlap(boxes, item.box) >= ENOUGH_OVERLAP]
+            near = boxes[overlap(boxes, item.box) >= LEAST_OVERLAP]
             for x0, y0, x1, y1 in near.tolist():
                 found.append(ObjectBox(name, item.label, (x0, y0, x1, y1)))
         on_photo()
     if not found:
-        raise DatasetError(f"{tree.root}: no proposal overlaps an object by {ENOUGH_OVERLAP}")
+        raise DatasetError(f"{tree.root}: no proposal overlaps an object by {LEAST_OVERLAP}")
     return found

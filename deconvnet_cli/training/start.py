@@ -1,4 +1,4 @@
-"""What a run starts from: fresh weights, a published encoder, or weights of ours."""
+"""The start of a run: fresh weights, a published encoder, or weights of this tool."""
 
 from __future__ import annotations
 
@@ -30,19 +30,21 @@ def net_at_start(
     *,
     begun: bool = False,
 ) -> nn.Module:
-    """The net before the first step.
+    """Return the net as it is before the first step.
 
     Args:
-        init: a published encoder: for the nets on MobileNetV2 a folded one with DeepLabv3 head,
-            for those on VGG-16 a trunk of it (safetensors) or "torchvision".
-        weights: weights of ours instead, by name or file.
-        batches: gives inputs that statistics of BatchNorm are taken over where ``init`` has none.
-        begun: the run has a checkpoint, which will take the place of ``init``.
+        settings: The settings of the run.
+        init: A published encoder (safetensors): a folded MobileNetV2 with DeepLabv3 head, or for
+            nets on VGG-16 its trunk or the word "torchvision".
+        weights: Weights of this tool to start from instead, by name or file.
+        batches: Returns inputs for BatchNorm statistics, if ``init`` has none.
+        begun: Whether the run has a checkpoint, which will replace ``init``.
 
     Raises:
-        UsageError: both ``init`` and ``weights``, or weights of another net.
-        WeightsError: a file that cannot be used.
-        DependencyError: torchvision cannot get its weights.
+        UsageError: Both ``init`` and ``weights`` are given, the weights are of another net, or a
+            frozen encoder has no weights.
+        WeightsError: A file cannot be used.
+        DependencyError: torchvision cannot download its weights.
     """
     torch.manual_seed(settings.seed)
     if settings.frozen and init is None and weights is None:
@@ -53,10 +55,10 @@ def net_at_start(
     if weights is not None:
         if init is not None:
             raise UsageError("--init and --from are two ways to start; give one of them")
-        found = load(weights)
-        if found.card.net != settings.net:
-            raise UsageError(f"{weights}: weights of {found.card.net}, not of {settings.net}")
-        return found.net
+        loaded = load(weights)
+        if loaded.card.net != settings.net:
+            raise UsageError(f"{weights}: weights of {loaded.card.net}, not of {settings.net}")
+        return loaded.net
     net = build_net(settings.net, json.loads(settings.net_settings))
     if begun:
         return net
@@ -65,14 +67,19 @@ def net_at_start(
         initialise(net, settings.seed)
     if isinstance(net, DeconvNet | FCN8s):
         if init is not None:
-            load_trunk(net, from_torchvision(net) if init == TORCHVISION else trunk_of(Path(init)))
+            trunk = from_torchvision(net) if init == TORCHVISION else read_trunk(Path(init))
+            load_trunk(net, trunk)
     elif init is not None:
         start_from_folded(cast(MobileNetEncoder, net), Path(init), batches())
     return net
 
 
-def trunk_of(path: Path) -> dict[str, Tensor]:
-    """The 13 convolutions of a VGG-16 by the names of our net, from a safetensors file."""
+def read_trunk(path: Path) -> dict[str, Tensor]:
+    """Read the 13 convolutions of a VGG-16, named as in DeconvNet, from a safetensors file.
+
+    Raises:
+        WeightsError: The file cannot be read, or a tensor is missing.
+    """
     tensors = read_tensors(path)
     names = [f"{layer.name}.{kind}" for layer in TRUNK for kind in ("weight", "bias")]
     for name in names:
@@ -83,10 +90,13 @@ def trunk_of(path: Path) -> dict[str, Tensor]:
 
 
 def from_torchvision(net: DeconvNet | FCN8s) -> dict[str, Tensor]:
-    """The same from torchvision's ImageNet weights, which it downloads once.
+    """Return the trunk from torchvision's ImageNet weights, which it downloads once.
 
-    They expect RGB from 0 to 1, divided by their own deviations; ours is BGR from 0 to 255, so
-    the first layer is turned round and scaled. FCN-8s also gets fc6 and fc7, made convolutions.
+    torchvision's net takes RGB from 0 to 1 divided by standard deviations, DeconvNet BGR from 0
+    to 255, so the first layer is flipped and scaled. FCN-8s also gets fc6 and fc7 as convolutions.
+
+    Raises:
+        DependencyError: The weights cannot be downloaded.
     """
     from torchvision.models import VGG16_Weights, vgg16
 
@@ -98,9 +108,9 @@ def from_torchvision(net: DeconvNet | FCN8s) -> dict[str, Tensor]:
         ) from error
     layers = [layer for layer in published.features if isinstance(layer, nn.Conv2d)]
     named = list(zip((layer.name for layer in TRUNK), layers, strict=True))
-    tensors = {}
     if isinstance(net, FCN8s):
         named += [("fc6", published.classifier[0]), ("fc7", published.classifier[3])]
+    tensors = {}
     for name, layer in named:
         tensors[f"{name}.weight"] = layer.weight.detach()
         tensors[f"{name}.bias"] = cast(Tensor, layer.bias).detach()
@@ -114,16 +124,16 @@ def from_torchvision(net: DeconvNet | FCN8s) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_trunk(net: DeconvNet | FCN8s, trunk: dict[str, Tensor]) -> None:
-    """Put layers of a VGG-16 into the net.
+    """Copy the layers of a VGG-16 into the net.
 
     Raises:
-        WeightsError: one has another shape: the net has another width.
+        WeightsError: A layer has another shape, because the net has another width.
     """
     parameters = dict(net.named_parameters())
     for name, tensor in trunk.items():
         if tensor.shape != parameters[name].shape:
             raise WeightsError(
                 f"the trunk's {name} is {tuple(tensor.shape)}, "
-                f"the net's {tuple(parameters[name].shape)}"
+                f"the net's is {tuple(parameters[name].shape)}"
             )
         parameters[name].copy_(tensor)

@@ -1,4 +1,4 @@
-"""A quick score along the way of a run: whole photos, one crop each."""
+"""A quick validation during a training run: whole photos, one crop each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ ONE_CROP = SegmentSettings(proposals=1)
 def validate(
     net: nn.Module, name: str, tree: VocTree, names: list[str], convention: InputConvention
 ) -> float:
-    """Mean IoU over whole photos, 0 to 1. The net is in eval mode afterwards.
+    """Return the mean IoU over whole photos, 0 to 1, and leave the net in eval mode.
 
-    Not the score of the tool, which merges many crops a photo, but cheap, and it rises with it.
+    `evaluate` merges many crops a photo and gives other values; these are cheap and rise with them.
 
     Args:
-        name: of the net; an FCN is shown each photo in its own shape, others a square crop of it.
+        net: The net to validate.
+        name: The net's name. An FCN is shown each photo in its own shape, other nets a square one.
+        tree: The VOC tree of the photos.
+        names: The photos.
+        convention: The net's input convention.
     """
     net.eval()
     card = Card(net=name, settings={}, input=convention, merge="mean-probability")

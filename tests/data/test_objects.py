@@ -109,5 +109,5 @@ def test_damaged_proposals_are_named(tree: VocTree, tmp_path: Path):
         with pytest.raises(DatasetError, match=r"a\.npy: damaged proposals"):
             cached_boxes(tmp_path, tree, "a")
     np.save(tmp_path / "a.npy", np.zeros((2, 3)))
-    with pytest.raises(DatasetError, match=r"a\.npy: no proposals of this tool"):
+    with pytest.raises(DatasetError, match=r"a\.npy: not proposals of this tool"):
         cached_boxes(tmp_path, tree, "a")

@@ -26,14 +26,14 @@ SMI = """+----------------------------------------------------------------------
 
 
 def only(check: Check, name: str = "") -> Finding:
-    """The one finding of a check."""
+    """Return the one finding of a check."""
     (found,) = findings(name, check)
     assert "\n" not in found.text + found.remedy
     return found
 
 
 def test_all_is_well_here(deconvnet):
-    """What CI and developers have; a note is no problem."""
+    """A note is not a problem: CI and developers have some."""
     result = deconvnet("doctor", "--json")
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -138,7 +138,7 @@ FLAGS = "processor : 0\nflags\t\t: fpu sse2 {}\nbugs : none\n"
         ("avx avx2 avx512f avx512_bf16", {"avx512_bf16": True}, "ok", "nets run in bf16"),
         ("avx2 amx_bf16", {"amx_bf16": True}, "ok", "nets run in bf16"),
         ("avx avx2", {"avx512_bf16": False}, "ok", "nets run in fp32"),
-        ("avx2 avx512f avx512_bf16", {}, "note", "does not say so"),
+        ("avx2 avx512f avx512_bf16", {}, "note", "does not report it"),
         ("avx", {}, "note", "without AVX2"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_cpu_that_says_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(checks, "CPUINFO", tmp_path / "none")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
     found = only(checks.cpu)
-    assert found.state == "ok" and "abilities unknown" in found.text
+    assert found.state == "ok" and "vector instructions unknown" in found.text
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_cpu_that_says_nothing(monkeypatch, tmp_path):
         (8_000_000, "max\n", "ok", "8.2 GB free"),
         (8_000_000, "1500000000\n", "note", "1.5 GB is this container's limit"),
         (900_000, "4000000000", "note", "0.9 GB free"),
-        (None, None, "ok", "does not say"),
+        (None, None, "ok", "does not report"),
     ],
 )
 def test_memory(monkeypatch, tmp_path, free, limit, state, words):
@@ -216,7 +216,7 @@ def test_folders_that_cannot_be_written_to(monkeypatch, tmp_path):
 
 
 def fake_smi(folder: Path, says: str, code: int = 0) -> None:
-    """A ``nvidia-smi`` that says this."""
+    """Make an ``nvidia-smi`` that prints this."""
     script = folder / "nvidia-smi"
     script.write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\nexit {code}\n")
     script.chmod(0o755)
@@ -224,7 +224,7 @@ def fake_smi(folder: Path, says: str, code: int = 0) -> None:
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine whose GPU torch does not see: a function says what is there instead."""
+    """Return a function that sets up a machine whose GPU torch does not see."""
 
     def has(smi: str | None, *, device: bool = True, code: int = 0, cuda: str | None = "12.6"):
         if smi is not None:

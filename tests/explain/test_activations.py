@@ -1,4 +1,4 @@
-"""Activations of the decoder: where they are heard, and which channel is shown."""
+"""Activations of the decoder: where they are recorded, and which channel is shown."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from deconvnet_cli.explain.activations import (
     choose_channels,
     correlations,
     decoder_stages,
-    listening,
     logits_layer,
-    look_again,
+    recording,
+    rerun_box,
 )
 from deconvnet_cli.nets import fusion
 from deconvnet_cli.nets.fusion import fused
@@ -63,36 +63,36 @@ SIDES = {"deconvnet-vgg16": 224, "deconvnet-mobilenet": 96}
 
 
 @torch.inference_mode()
-def heard_in(net: nn.Module, side: int) -> tuple[dict[DecoderStage, torch.Tensor], torch.Tensor]:
-    """What is heard while the net looks at noise, and its scores."""
+def recorded_in(net: nn.Module, side: int) -> tuple[dict[DecoderStage, torch.Tensor], torch.Tensor]:
+    """Run the net on noise; return the recorded activations and the logits."""
     inputs = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
     inputs = inputs.to(next(net.parameters()).dtype)
-    with listening(net) as heard:
-        scores = net(inputs)
-    return heard, scores[0]
+    with recording(net) as recorded:
+        logits = net(inputs)
+    return recorded, logits[0]
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_each_stage_has_the_size_of_the_net_s_table(name):
     net = fused(lively(name))
     side = SIDES[name]
-    heard, scores = heard_in(net, side)
+    recorded, logits = recorded_in(net, side)
     assert [stage.name for stage in decoder_stages(net)] == [stage for stage, _ in STAGES[name]]
     for stage, part in zip(decoder_stages(net), STAGES[name], strict=True):
-        assert heard[stage].shape[1:] == (side // part[1], side // part[1])
-        assert heard[stage].min() >= 0 and heard[stage].max() > 0
-    own = heard[logits_layer(net)]
-    assert own.shape == scores.shape
-    assert torch.equal(own, scores) == (name == "deconvnet-vgg16")
+        assert recorded[stage].shape[1:] == (side // part[1], side // part[1])
+        assert recorded[stage].min() >= 0 and recorded[stage].max() > 0
+    own = recorded[logits_layer(net)]
+    assert own.shape == logits.shape
+    assert torch.equal(own, logits) == (name == "deconvnet-vgg16")
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_unpooling_puts_each_value_of_the_stage_before_into_its_window(name):
-    heard, _ = heard_in(fused(lively(name)), SIDES[name])
+    recorded, _ = recorded_in(fused(lively(name)), SIDES[name])
     seen = 0
-    for before, after in pairwise(heard):
+    for before, after in pairwise(recorded):
         if after.entering:
-            values, spread = heard[before], heard[after]
+            values, spread = recorded[before], recorded[after]
             assert torch.equal(F.max_pool2d(spread, 2), values)
             assert torch.equal(F.avg_pool2d(spread, 2) * 4, values)  # and nothing else
             seen += 1
@@ -109,8 +109,8 @@ def test_preparation_leaves_what_is_listened_to(name, kernels, monkeypatch):
     ready = fused(net)
     if not kernels:  # doubles, in which rounding chooses no other of two nearly equal maxima
         net, ready = net.double(), ready.double()
-    plain, _ = heard_in(net, SIDES[name])
-    again, _ = heard_in(ready, SIDES[name])
+    plain, _ = recorded_in(net, SIDES[name])
+    again, _ = recorded_in(ready, SIDES[name])
     assert list(plain) == list(again)
     for stage, values in plain.items():
         close = (values - again[stage]).abs() <= 1e-3 * values.abs().max()
@@ -119,16 +119,16 @@ def test_preparation_leaves_what_is_listened_to(name, kernels, monkeypatch):
 
 def test_a_fifth_pool_is_a_stage_more():
     net = build_net("deconvnet-mobilenet", {"head": 16, "pools": 5}).eval()
-    heard, _ = heard_in(net, 64)
+    recorded, _ = recorded_in(net, 64)
     names = [stage.name for stage in decoder_stages(net)]
     assert names[:3] == ["bridge", "unpool5", "decode5"] and len(names) == 11
-    assert heard[decoder_stages(net)[0]].shape[1:] == (2, 2)
+    assert recorded[decoder_stages(net)[0]].shape[1:] == (2, 2)
 
 
 def test_no_hook_is_left():
     net = fused(lively("deconvnet-mobilenet"))
-    heard_in(net, 64)
-    with pytest.raises(ZeroDivisionError), listening(net):
+    recorded_in(net, 64)
+    with pytest.raises(ZeroDivisionError), recording(net):
         raise ZeroDivisionError
     for module in net.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks
@@ -148,15 +148,15 @@ def test_a_whole_photo_is_seen_in_its_own_shape_and_unmirrored():
     )
     photo = Image.linear_gradient("L").resize((90, 60)).convert("RGB")
     photo.paste((200, 40, 40), (5, 5, 30, 40))
-    look = look_again(photo, (0, 0, 90, 60), Weights(net, card, Path("none")))
-    assert look.views.shape == (2, 21, 64, 96)
-    start = look.stages[decoder_stages(net)[0]]
+    rerun = rerun_box(photo, (0, 0, 90, 60), Weights(net, card, Path("none")))
+    assert rerun.views.shape == (2, 21, 64, 96)
+    start = rerun.stages[decoder_stages(net)[0]]
     assert start.shape[1:] == (4, 6)
-    with torch.inference_mode(), listening(net) as heard:
+    with torch.inference_mode(), recording(net) as recorded:
         pixels = torch.from_numpy(np.array(photo.resize((96, 64), Image.Resampling.BILINEAR)))
         net((pixels.permute(2, 0, 1)[None].float() - 128) / 128)
-    torch.testing.assert_close(start, heard[decoder_stages(net)[0]], rtol=1e-3, atol=1e-4)
-    assert look_again(photo, (0, 0, 50, 60), Weights(net, card, Path("none"))).views.shape == (
+    torch.testing.assert_close(start, recorded[decoder_stages(net)[0]], rtol=1e-3, atol=1e-4)
+    assert rerun_box(photo, (0, 0, 50, 60), Weights(net, card, Path("none"))).views.shape == (
         1, 21, 64, 64,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What ``explain`` says of a run, against the run done again by other means."""
+"""The explanation of a run, compared with the same run computed by other means."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from PIL import Image
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DeviceError, UsageError
 from deconvnet_cli.explain import explanation as explaining
-from deconvnet_cli.explain.explanation import Explanation, commonest, explain
-from deconvnet_cli.explain.merge_observer import NOBODY, MergeObserver
+from deconvnet_cli.explain.explanation import Explanation, explain, most_common
+from deconvnet_cli.explain.merge_observer import NO_BOX, MergeObserver
 from deconvnet_cli.nets.inputs import MOBILENET_INPUT
 from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.segmentation.crops import cut
@@ -89,19 +89,19 @@ def test_deciding_boxes_are_those_that_say_the_most(lively_weights, photo, rule)
     rows, columns = np.indices(found.before.shape)
     of_label = np.nan_to_num(said[:, found.before, rows, columns], nan=-np.inf)
     expected = of_label.argmax(0)  # the first of equals
-    expected[of_label.max(0) <= 0] = NOBODY
+    expected[of_label.max(0) <= 0] = NO_BOX
     assert np.array_equal(found.decided, expected)
     assert len(np.unique(expected)) > 2
     if rule in ("max", "max-probability"):  # then the map is nothing but what the deciders said
         merged = np.fmax(np.nanmax(said, axis=0), 0)
-        assert np.array_equal(found.scores.numpy(), merged)
+        assert np.array_equal(found.merged.numpy(), merged)
 
 
 @torch.inference_mode()
-def test_deciding_boxes_with_a_whole_photo_looked_at_twice(lively_mobile, photo):
+def test_deciding_boxes_with_a_whole_photo_run_twice(lively_mobile, photo):
     system = nets_of(lively_mobile)
     found = explain(photo, system, replace(SETTINGS, proposals=3))
-    assert found.rule == "context" and len(found.boxes) == 3
+    assert found.merge_rule == "context" and len(found.boxes) == 3
     said = np.stack(told(photo, system, "context", list(found.boxes)))
     rows, columns = np.indices(found.before.shape)
     of_label = np.nan_to_num(said[:, found.before, rows, columns], nan=-1)
@@ -158,19 +158,19 @@ def test_the_most_telling_box_by_hand():
     said = [plane((4, 4), 0, 1), plane((4, 2), 0, 2), plane((4, 4), 0, 3)]
     merge = watched(said, [whole, left, right])
     labels = np.ones((4, 4), np.uint8)
-    assert merge.decided(labels).tolist() == [[1, 2, 2, 2]] * 4
-    assert merge.telling(1, labels) == 2
+    assert merge.deciding_boxes(labels).tolist() == [[1, 2, 2, 2]] * 4
+    assert merge.main_box(1, labels) == 2
     labels[:, 1:] = 0  # nobody says more than 0 of class 0
-    assert merge.decided(labels).tolist() == [[1, -1, -1, -1]] * 4
-    assert merge.telling(1, labels) == 1
+    assert merge.deciding_boxes(labels).tolist() == [[1, -1, -1, -1]] * 4
+    assert merge.main_box(1, labels) == 1
     # No pixel has class 1: the box with its greatest score.
-    assert merge.telling(1, np.zeros((4, 4), np.uint8)) == 2
+    assert merge.main_box(1, np.zeros((4, 4), np.uint8)) == 2
     # The whole photo alone decided.
     strong = watched([plane((4, 4), 0, 9), said[1]], [whole, left])
-    assert strong.telling(1, np.ones((4, 4), np.uint8)) == 0
+    assert strong.main_box(1, np.ones((4, 4), np.uint8)) == 0
     # It decided most, but a proposal decided some.
     mixed = watched([plane((4, 4), 0, 1), said[1]], [whole, left])
-    assert mixed.telling(1, np.ones((4, 4), np.uint8)) == 1
+    assert mixed.main_box(1, np.ones((4, 4), np.uint8)) == 1
 
 
 def test_what_the_observer_is_told_lies_inside_the_photo():
@@ -179,25 +179,25 @@ def test_what_the_observer_is_told_lies_inside_the_photo():
     assert canvas.add(torch.ones(2, 3, 3), (7, 7, 10, 10)).numel() == 0
 
 
-def test_other_scores_at_the_second_look_are_an_error(lively_weights, photo, monkeypatch):
+def test_other_values_in_the_second_run_are_an_error(lively_weights, photo, monkeypatch):
     system = nets_of(lively_weights)
     assert explain(photo, system, SETTINGS).explained.deviation == 0
     among_others = explain(photo, system, replace(SETTINGS, batch_size=8)).explained
-    assert among_others.deviation < 1e-4 * among_others.scores.max()
-    look_again = explaining.look_again
+    assert among_others.deviation < 1e-4 * among_others.logits.max()
+    rerun_box = explaining.rerun_box
 
     def off(*arguments: Any) -> Any:
-        look = look_again(*arguments)
-        return replace(look, views=look.views * 1.2)
+        rerun = rerun_box(*arguments)
+        return replace(rerun, views=rerun.views * 1.2)
 
-    monkeypatch.setattr(explaining, "look_again", off)
-    with pytest.raises(DeviceError, match="other scores"):
+    monkeypatch.setattr(explaining, "rerun_box", off)
+    with pytest.raises(DeviceError, match="different values for the same crop"):
         explain(photo, system, SETTINGS)
 
 
 def test_half_precision_is_within_the_tolerance(lively_weights, photo):
     found = explain(photo, nets_of(lively_weights, "bf16"), SETTINGS).explained
-    assert found.deviation <= explaining.TOLERANCE * found.scores.max()
+    assert found.deviation <= explaining.TOLERANCE * found.logits.max()
 
 
 def test_which_class_is_explained(lively_weights, photo):
@@ -213,8 +213,8 @@ def test_which_class_is_explained(lively_weights, photo):
 
 
 def test_background_is_explained_only_where_there_is_nothing_else():
-    assert commonest(np.array([[0, 0, 0, 0], [2, 3, 3, 2], [0, 3, 0, 0]], np.uint8)) == 3
-    assert commonest(np.zeros((2, 2), np.uint8)) == 0
+    assert most_common(np.array([[0, 0, 0, 0], [2, 3, 3, 2], [0, 3, 0, 0]], np.uint8)) == 3
+    assert most_common(np.zeros((2, 2), np.uint8)) == 0
 
 
 def test_the_crf_of_the_figure_is_there_without_its_option(lively_weights, photo):

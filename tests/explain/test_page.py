@@ -81,9 +81,9 @@ def test_the_page_has_each_part_and_states_its_rules(text):
     for words in (
         "fills in the shape: person",
         "grows with the boxes",
-        "Which box decided what",
-        "What was thought of each class",
-        "How sure it was",
+        "The box that decided each pixel",
+        "The merged map of each class",
+        "Confidence and entropy",
         "Before and after the CRF",
         "figure 4",
         "figure 6",
@@ -171,7 +171,7 @@ def test_nobody_decided_anything(found):
 
 def test_confidence_and_entropy_are_of_the_merged_probabilities(found):
     _, confidence, bits = figures.doubt(found)
-    softmax = np.exp(found.scores.numpy().astype(np.float64))
+    softmax = np.exp(found.merged.numpy().astype(np.float64))
     softmax /= softmax.sum(0)
     largest = np.asarray(confidence.image)
     assert np.abs(largest / 255 - softmax.max(0)).max() < 0.003
@@ -181,10 +181,10 @@ def test_confidence_and_entropy_are_of_the_merged_probabilities(found):
 
 
 def test_score_maps_are_those_of_the_classes(found):
-    for label, picture in zip(found.present, figures.scores(found), strict=True):
-        assert picture.scale is not None and picture.scale.unit == "raw score"
+    for label, picture in zip(found.present, figures.class_maps(found), strict=True):
+        assert picture.scale is not None and picture.scale.unit == "logit"
         shown = np.asarray(picture.image) / 255 * picture.scale.high
-        assert np.abs(shown - found.scores[label].numpy()).max() <= picture.scale.high / 500
+        assert np.abs(shown - found.merged[label].numpy()).max() <= picture.scale.high / 500
 
 
 def test_changed_pixels_are_red(found):

@@ -16,7 +16,7 @@ from deconvnet_cli.training.settings import (
     parse_settings,
     read_settings,
 )
-from deconvnet_cli.training.setup import collect
+from deconvnet_cli.training.setup import collect_settings
 
 NOTHING = {"batch_size": None, "teacher": None, "lists": ()}
 
@@ -46,30 +46,32 @@ def test_options_come_after_pairs_and_pairs_after_the_file(tmp_path: Path):
     file = tmp_path / "s.toml"
     file.write_text("lr = 0.5\nbatch = 6\nseed = 3\n")
     named = {**NOTHING, "lr": 0.25, "crops": None}
-    settings = collect("deconvnet-mobilenet", None, file, ("batch = 7", "colour = 0"), named)
+    settings = collect_settings(
+        "deconvnet-mobilenet", None, file, ("batch = 7", "colour = 0"), named
+    )
     base = default_settings("deconvnet-mobilenet", 0)
     expected = replace(base, lr=0.25, batch=7, seed=3, colour=0.0)
     assert asdict(settings) == asdict(expected)
 
 
 def test_stage_chooses_the_papers_schedule():
-    settings = collect("deconvnet-vgg16", 2, None, (), dict(NOTHING))
+    settings = collect_settings("deconvnet-vgg16", 2, None, (), dict(NOTHING))
     assert (settings.stage, settings.steps) == (2, 40_000)
-    assert collect("deconvnet-vgg16", None, None, (), dict(NOTHING)).stage == 1
+    assert collect_settings("deconvnet-vgg16", None, None, (), dict(NOTHING)).stage == 1
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("speed = 3", "no setting is called speed"),
-        ("lr = 'fast'", "lr = 'fast' is no float"),
-        ("batch = true", "batch = True is no int"),
+        ("lr = 'fast'", "lr = 'fast' is not of type float"),
+        ("batch = true", "batch = True is not of type int"),
         ("batch = 0", "batch must be above 0"),
         ("optimiser = 'adam'", "known: adamw, sgd"),
         ("schedule = 'step'", "needs lr_step"),
         ("resize = 100", "resize must be 0 or at least size"),
         ("crops = 3", "at least batch times accumulate"),
-        ("lists = []", "no image list"),
+        ("lists = []", "name at least one image list"),
     ],
 )
 def test_wrong_settings_are_named(text: str, message: str):
@@ -77,7 +79,7 @@ def test_wrong_settings_are_named(text: str, message: str):
         changed(TrainSettings(), parse_settings(text, "x.toml"), "x.toml")
 
 
-def test_what_is_no_toml_is_named(tmp_path: Path):
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path):
     (tmp_path / "x.toml").write_text("lr: 3")
     with pytest.raises(UsageError, match=r"x\.toml: not readable as TOML"):
         read_settings(tmp_path / "x.toml")
