@@ -1,11 +1,14 @@
-"""Names that options, files and Python calls choose from; without torch, so that help is quick."""
+"""Allowed values of options, files and Python calls. Imports nothing heavy, so `--help` is fast."""
 
 from __future__ import annotations
 
 NET_NAMES = ("deconvnet-mobilenet", "deconvnet-vgg16", "fcn8s-mobilenet", "fcn8s")
 DEFAULT, FCN_DEFAULT = "deconvnet-mobilenet", "fcn8s-mobilenet"  # shipped weights
 SYSTEMS = ("deconvnet", "fcn8s", "edeconvnet")
-ENSEMBLES = ("mean", "product")  # rules by which the maps of two nets become one
-MERGES = ("max", "max-probability", "mean-probability", "context")  # of overlapping crops
-BACKENDS = ("torch", "pydensecrf")  # that compute the dense CRF
+ENSEMBLES = ("mean", "product")  # ensemble rules: how the maps of two nets become one
+MERGES = ("max", "max-probability", "mean-probability", "context")  # merge rules of crops
+BACKENDS = ("torch", "pydensecrf")  # programs that compute the dense CRF
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MAX_PIXELS = 200_000_000  # of a photo: 0.6 GB as RGB; more is a mistake or a decompression bomb
+# Annotations of other tools that become a VOC tree; "auto" looks at what is there.
+EXPORT_KINDS = ("auto", "coco", "labelme", "cvat", "roboflow", "rgb", "grey")

@@ -1,7 +1,7 @@
-"""Image files that may hold anything, decoded by Pillow within limits.
+"""Image files from anyone, decoded by Pillow within limits.
 
-Pillow has a limit of its own, but one for the whole process, and it asks every decoder it has.
-Here the limit goes with the call, and so do the formats: EPS, say, would be handed to Ghostscript.
+Pillow's own limit holds for the whole process, and Pillow tries every decoder it has. Here each
+call sets its limit and its formats: otherwise an EPS file, for example, would run Ghostscript.
 """
 
 from __future__ import annotations
@@ -14,38 +14,42 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageOps
 
-MAX_PIXELS = 200_000_000  # 0.6 GB as RGB; more is a mistake or a decompression bomb
-MAX_SIDE = 1_000_000  # pixels; scores of one row of it take 84 MB
+from deconvnet_cli.choices import MAX_PIXELS
+
+MAX_SIDE = 1_000_000  # pixels; the logits of one such row take 84 MB
 MAX_BYTES = 2_000_000_000  # of a file: 10 a pixel
 PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF")
 LABEL_FORMATS = ("PNG",)  # labels do not survive JPEG
 
 
 class Undecodable(Exception):
-    """What is wrong with a file, and the remedy; who asked adds the file's name."""
+    """A file that cannot be decoded; says why and names a remedy. Callers add the file's name."""
 
 
 class UnknownFormat(Undecodable):
-    """It is in none of the formats that were asked for."""
+    """A file in none of the accepted formats."""
 
 
 def identify(
     data: bytes, formats: Sequence[str] = PHOTO_FORMATS, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """The image in the bytes of a file, its pixels still to be loaded: see :func:`load`.
+    """Return the image in the bytes of a file; :func:`load` decodes its pixels.
 
     Args:
-        formats: Pillow's names; those that this Pillow was built without are passed over.
-        max_pixels: width times height that it may have.
+        data: The bytes of the file.
+        formats: Pillow's names of the accepted formats. Formats that this Pillow was built
+            without are ignored.
+        max_pixels: The largest accepted product of width and height.
 
     Raises:
-        Undecodable: no such image, damaged at its start, without a pixel, or too large.
+        UnknownFormat: The file is in none of the formats.
+        Undecodable: The file is damaged at its start, has no pixel, or is too large.
     """
     with _decoding():
         image = _opened(data, formats)
     width, height = image.size
     if not width or not height:
-        raise Undecodable(f"{width}x{height} pixels, so nothing to see; make it again")
+        raise Undecodable(f"{width}x{height} pixels, so the image is empty; make it again")
     if width * height > max_pixels:
         raise Undecodable(
             f"{width}x{height} pixels; at most {max_pixels / 1e6:g} million are read, scale it down"
@@ -56,34 +60,34 @@ def identify(
 
 
 def load(image: Image.Image) -> None:
-    """Decode the pixels, of the first frame.
+    """Decode the pixels of the first frame.
 
     Raises:
-        Undecodable: damaged or truncated.
+        Undecodable: The image is damaged or truncated.
     """
     with _decoding():
         image.load()
 
 
 def turn_upright(image: Image.Image) -> None:
-    """Turn a loaded image as its EXIF orientation says; broken EXIF data say nothing.
+    """Turn a loaded image as its EXIF orientation says, in place; ignore broken EXIF data.
 
     Raises:
-        MemoryError: there is not enough to turn it.
+        MemoryError: There is too little memory to turn the image.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            # In place: a copy of a large photo takes hundreds of megabytes.
+            # A copy of a large photo would take hundreds of megabytes.
             ImageOps.exif_transpose(image, in_place=True)
         except MemoryError:
             raise
-        except Exception:  # they fail in many ways, and the pixels are whole all the same
+        except Exception:  # broken EXIF data fail in many ways, but the pixels are whole
             return
 
 
 def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
-    # What Image.open does, but for its limit.
+    # This does what Image.open does, without its limit.
     for name in formats:
         if name not in Image.OPEN:
             Image.init()
@@ -92,16 +96,16 @@ def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
         factory, accept = Image.OPEN[name]
         try:
             answer = accept is None or accept(data[:16])
-            if answer and not isinstance(answer, str):  # text says what this Pillow lacks for it
+            if answer and not isinstance(answer, str):  # a text names what is lacking
                 return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error):
-            continue  # how a plugin says that the file is not its own after all
-    raise UnknownFormat("not an image in a format that is read here")
+            continue  # plugins raise these for files of another format
+    raise UnknownFormat("not an image in a supported format")
 
 
 @contextmanager
 def _decoding() -> Iterator[None]:
-    """What Pillow raises becomes Undecodable; what it warns of goes on."""
+    """Turn every error of Pillow into Undecodable, and ignore its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

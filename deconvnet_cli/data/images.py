@@ -1,7 +1,8 @@
-"""Photos in, label PNGs out."""
+"""Photos from files, bytes, PIL images and arrays, as upright RGB images."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.decoding import (
     MAX_BYTES,
-    MAX_PIXELS,
     Undecodable,
     UnknownFormat,
     identify,
@@ -23,26 +24,27 @@ from deconvnet_cli.data.decoding import (
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.storage.files import read_stream, read_whole
 
-BAND_PIXELS = 1 << 20  # of a photo that are made RGB at a time
+BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
 Photo = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
 
 def read_photo(
     source: Path | bytes | IO[bytes], name: str | None = None, *, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """A photo as a viewer shows it: mode RGB, EXIF orientation applied, first frame.
+    """Return a photo as a viewer shows it: mode RGB, EXIF orientation applied, first frame.
 
-    Grey, palette, CMYK and 16-bit images become RGB; transparent parts are put on black, as
-    the original system continues a photo beyond its edge. What the file is called does not count.
+    Grey, palette, CMYK and 16-bit images become RGB. Transparent parts are put on black, as
+    the original system continues a photo beyond its edge. The file's name does not matter.
 
     Args:
-        source: path of a regular file; the bytes of one; or a stream of them, read to its end.
-        name: what errors call it; the path unless given.
-        max_pixels: width times height that it may have. Twice this times 4 bytes are taken.
+        source: The path of a regular file, its bytes, or a stream that is read to its end.
+        name: The name used in errors; the path by default.
+        max_pixels: The largest accepted product of width and height. Reading takes up to 8 bytes
+            a pixel.
 
     Raises:
-        ImageError: missing, empty, truncated, not an image, without a pixel, over ``max_pixels``,
-            ``MAX_SIDE`` or ``MAX_BYTES``; a pipe or device.
+        ImageError: The file is missing, empty, truncated, not an image, a pipe or a device; or
+            the image has no pixel or is over ``max_pixels``, ``MAX_SIDE`` or ``MAX_BYTES``.
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")
     try:
@@ -58,7 +60,7 @@ def read_photo(
 
 
 def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
-    """The bytes of a file; ImageError if they cannot be read or are none."""
+    """Return the bytes of a file; raise ImageError if it is empty or cannot be read."""
     try:
         if isinstance(source, Path):
             data = read_whole(source, MAX_BYTES)
@@ -76,7 +78,7 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
-    """The image a few rows at a time, each with its box: copies of all of it would add up."""
+    """Yield a few rows at a time with their box: copies of the whole image take much memory."""
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         box = (0, top, image.width, min(top + rows, image.height))
@@ -84,7 +86,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Imag
 
 
 def as_shown(image: Image.Image) -> Image.Image:
-    """An image, loaded, as :func:`read_photo` gives it; it is turned upright in place."""
+    """Return a loaded image as :func:`read_photo` does, turning it upright in place."""
     turn_upright(image)
     return _to_rgb(image)
 
@@ -93,7 +95,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     alphas = image.info.get("transparency")
-    if isinstance(alphas, bytes):  # one for each colour of a palette; a damaged file has more
+    if isinstance(alphas, bytes):  # one for each palette colour; a damaged file may have more
         image.info["transparency"] = alphas[:256]
     brightest = 255.0
     if _is_deep(image):
@@ -123,10 +125,10 @@ def _band_to_rgb(band: Image.Image, brightest: float) -> Image.Image:
 
 
 def photo_of(source: Photo) -> Image.Image:
-    """A photo from a file, bytes, a PIL image or an array, as ``images.read_photo`` gives it.
+    """Return a photo from a path, bytes, a PIL image or an array, as :func:`read_photo` does.
 
     Raises:
-        ImageError: it is none of these, or damaged.
+        ImageError: The source is none of these, or is damaged.
     """
     if isinstance(source, bytes):
         return read_photo(source, "bytes")
@@ -135,8 +137,8 @@ def photo_of(source: Photo) -> Image.Image:
     if isinstance(source, Image.Image):
         check_size(*source.size, "PIL image")
         try:
-            return as_shown(source.copy())  # a copy: it is turned in place
-        except OSError as error:  # a file that Pillow reads only now
+            return as_shown(source.copy())  # a copy, as it is turned in place
+        except OSError as error:  # Pillow may read the file only now
             what = " ".join(str(error).split())
             raise ImageError(f"PIL image: damaged or truncated ({what}); load it again") from error
     if not isinstance(source, np.ndarray):
@@ -146,10 +148,10 @@ def photo_of(source: Photo) -> Image.Image:
 
 
 def photo_of_array(array: NDArray[np.uint8]) -> Image.Image:
-    """A uint8 array H x W x 3, RGB, as a photo.
+    """Return a uint8 RGB array H x W x 3 as a photo.
 
     Raises:
-        ImageError: it has another type or shape, or is empty.
+        ImageError: The array has another type or shape, or is empty.
     """
     what = f"array {array.dtype} {' x '.join(map(str, array.shape))}"
     if array.dtype != np.uint8:
@@ -159,7 +161,7 @@ def photo_of_array(array: NDArray[np.uint8]) -> Image.Image:
         )
     if array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(
-            f"{what}: must be H x W x 3, RGB; of other kinds give PIL's Image.fromarray(array)"
+            f"{what}: must be H x W x 3, RGB; for other kinds give PIL's Image.fromarray(array)"
         )
     check_size(array.shape[1], array.shape[0], "array")
     return Image.fromarray(np.ascontiguousarray(array))
@@ -171,3 +173,16 @@ def check_size(width: int, height: int, what: str) -> None:
         raise ImageError(
             f"{what}: {width} x {height} pixels; 1 to {MAX_PIXELS // 1_000_000} million are taken"
         )
+
+
+def png_bytes(image: Image.Image, compress_level: int | None = None) -> bytes:
+    """Return an image encoded as a PNG file.
+
+    Args:
+        image: The image, in any mode that PNG has.
+        compress_level: The effort of zlib, 0 to 9; None takes Pillow's default.
+    """
+    buffer = io.BytesIO()
+    options = {} if compress_level is None else {"compress_level": compress_level}
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()

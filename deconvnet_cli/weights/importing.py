@@ -104,7 +104,7 @@ def _from_caffe(
         tensors = net.state_dict() | tensors
         remark = "; the trunk alone, the rest is untrained: to start training from"
     elif any(row.note == NO_STATISTICS for row in rows):
-        remark = "; without BatchNorm statistics: recompute them before use"
+        remark = "; without BatchNorm statistics, which are to be recomputed before use"
     return tensors, rows, asdict(settings), remark
 
 
