@@ -1,1 +1,1 @@
-"""Many photos: planning, resuming, running and merging batches."""
+"""Label many photos: plan, resume, run and merge batches."""

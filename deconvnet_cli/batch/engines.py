@@ -1,38 +1,40 @@
-"""Where the photos of a batch are worked on: worker processes of this machine, or a Ray cluster."""
+"""The engines that run a batch: worker processes on this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
-from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.plan import Job
-from deconvnet_cli.batch.run import Engine
-from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, SystemInfo
-from deconvnet_cli.errors import DeconvnetError
+if TYPE_CHECKING:  # torch comes with these, and the command's --help has to be quick
+    from deconvnet_cli.batch.manifest import Entry
+    from deconvnet_cli.batch.plan import Job
+    from deconvnet_cli.batch.run import Engine
+    from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, SystemInfo
+    from deconvnet_cli.errors import DeconvnetError
 
 LOCAL, RAY = "local", "ray"
 
 
 @contextmanager
-def engine_of(
-    engine: str,
+def open_engine(
+    name: str,
     ray_address: str | None,
     nets_per_gpu: int | None,
     spec: BatchSpec,
     workers: int | None,
     device: str,
 ) -> Iterator[tuple[SystemInfo, Engine]]:
-    """What there is to know of the nets, and what does the jobs, until the end.
+    """Yield the metadata of the loaded system, and the engine that runs the jobs.
 
     Raises:
-        DeconvnetError: see :func:`deconvnet_cli.batch.ray.cluster.connected` and ``load_system``.
+        DeconvnetError: See :func:`deconvnet_cli.batch.ray.cluster.connected` and ``load_system``.
     """
-    from deconvnet_cli.batch.spec import system_info
-    from deconvnet_cli.runtime.devices import at_a_time
+    if name == LOCAL:
+        from deconvnet_cli.batch.spec import system_info
+        from deconvnet_cli.runtime.devices import at_a_time
 
-    if engine == LOCAL:
         info = system_info(spec, *spec.load())
         yield info, local_engine(spec, info.fingerprint, at_a_time(workers))
         return
@@ -44,15 +46,14 @@ def engine_of(
         yield info, ray_engine(spec, info, cluster)
 
 
-def local_engine(spec: BatchSpec, known: Fingerprint, workers: int) -> Engine:
-    """Worker processes on this machine."""
+def local_engine(spec: BatchSpec, fingerprint: Fingerprint, workers: int) -> Engine:
+    """Return an engine that runs jobs in worker processes on this machine."""
+    from deconvnet_cli.batch.photo import start_worker
+    from deconvnet_cli.runtime.workers import side_by_side
 
     def engine(
         jobs: Iterable[Job | None], stop: Callable[[], bool]
     ) -> Iterator[tuple[Job, Entry | DeconvnetError]]:
-        from deconvnet_cli.batch.photo import begin
-        from deconvnet_cli.runtime.workers import side_by_side
-
-        return side_by_side(jobs, partial(begin, spec, known), workers, stop)
+        return side_by_side(jobs, partial(start_worker, spec, fingerprint), workers, stop)
 
     return engine

@@ -1,7 +1,7 @@
-"""The manifest of a batch: a JSON line for each photo that was done or has failed.
+"""The manifest of a batch: a JSON line for each photo that is done or has failed.
 
-``manifest.jsonl`` lies in the output folder; a shard I of N writes ``manifest.I-of-N.jsonl``, so
-that machines that share a folder never write to one file. The last line about an output counts.
+``manifest.jsonl`` lies in the output folder. Shard I of N writes ``manifest.I-of-N.jsonl``, so
+machines that share a folder never write to the same file. The last line of an output counts.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from deconvnet_cli.storage.remote import RemotePath
 
 DONE, FAILED = "done", "failed"
 NAME = "manifest.jsonl"
-MANIFESTS = "manifest*.jsonl"  # those of a folder, shards' too
-LONGEST = 1 << 20  # bytes; no line is longer
+MANIFESTS = "manifest*.jsonl"  # matches the manifests of shards too
+LONGEST_LINE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one photo.
+    """The record of one photo.
 
     Attributes:
-        image: path of the photo, as it was given.
-        output: its label PNG, relative to the output folder, with forward slashes.
+        image: The path of the photo, as it was given.
+        output: Its label PNG, relative to the output folder, with forward slashes.
         status: "done" or "failed".
-        size, mtime_ns, sha256: bytes, time of change and SHA-256 of the photo's file; None if it
-            could not be read.
+        size, mtime_ns, sha256: Size in bytes, time of change and SHA-256 of the photo's file;
+            None if it could not be read.
         output_sha256: SHA-256 of the label PNG.
-        extras: other files that were made of the photo, relative as ``output``, and their SHA-256.
-        error: why it failed.
-        classes: share of the pixels by class.
-        confidence: mean probability of the label over the pixels it has, by class.
-        proposals: boxes that were segmented.
-        ms: milliseconds by stage.
+        extras: SHA-256 of the other files that were written, by path relative to the folder.
+        error: Why the photo failed.
+        classes: Share of the pixels by class.
+        confidence: Mean probability of the label over its pixels, by class.
+        proposals: Number of boxes that were segmented.
+        ms: Milliseconds by stage.
         weights: SHA-256 of the weights by net.
         settings: SHA-256 of all settings that labels depend on.
-        versions: of this package and of those that it computes with.
-        time: when, in seconds since 1970.
+        versions: Versions of this package and of the packages that compute.
+        time: When the photo ended, in seconds since 1970.
     """
 
     image: str
@@ -70,23 +70,23 @@ class Entry:
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
     def line(self) -> dict[str, Any]:
-        """The entry as plain values, without what is not known."""
+        """Return the entry as plain values, without the empty ones."""
         return {name: value for name, value in asdict(self).items() if value not in (None, {}, "")}
 
     def files(self) -> dict[str, str]:
-        """All files that were made of the photo, relative to the output folder: their SHA-256."""
+        """Return the SHA-256 of each file of the photo, by path relative to the output folder."""
         label = {} if self.output_sha256 is None else {self.output: self.output_sha256}
         return {**label, **self.extras}
 
 
-KNOWN = {known.name for known in fields(Entry)}
+FIELDS = {field.name for field in fields(Entry)}
 
 
 def entry_of(line: bytes) -> Entry | None:
-    """The entry of a line; None if it is none, as after a crash of the machine."""
+    """Parse a line; return None if it is no entry, as a crash of the machine may leave one."""
     try:
         values = json.loads(line)
-        entry = Entry(**{name: value for name, value in values.items() if name in KNOWN})
+        entry = Entry(**{name: value for name, value in values.items() if name in FIELDS})
         usable = all(isinstance(text, str) for text in (entry.image, entry.output, entry.status))
         usable &= all(isinstance(part, dict) for part in (entry.extras, entry.weights))
         usable &= isinstance(entry.time, int | float)
@@ -96,18 +96,18 @@ def entry_of(line: bytes) -> Entry | None:
 
 
 def manifest_name(shard: tuple[int, int] | None) -> str:
-    """Name of the manifest of a run, or of its shard I of N."""
+    """Return the name of the manifest of a whole run, or of shard I of N."""
     return NAME if shard is None else f"manifest.{shard[0]}-of-{shard[1]}.jsonl"
 
 
 def read_entries(folder: Path) -> dict[str, Entry]:
-    """What the manifests in an output folder say, by ``output``: the latest of each.
+    """Return the latest entry of each output from all manifests in an output folder.
 
-    In one manifest that is the last line, whatever the clock was set to; among several it goes by
-    the time.
+    Within one manifest the last line counts, whatever its time; among several manifests the
+    latest time does.
 
     Raises:
-        DatasetError: a manifest cannot be read.
+        DatasetError: A manifest cannot be read.
     """
     entries: dict[str, Entry] = {}
     for path in manifests_in(folder):
@@ -118,14 +118,18 @@ def read_entries(folder: Path) -> dict[str, Entry]:
 
 
 def manifests_in(folder: Path) -> list[Path]:
-    """The manifests in a folder, those of shards and parts of them too, in order."""
+    """Return the manifests in a folder, including those of shards and remote parts, sorted."""
     if isinstance(folder, RemotePath):
         return sorted(path for path in remote.listed(folder) if fnmatch(path.name, MANIFESTS))
     return sorted(folder.glob(MANIFESTS))
 
 
 def entries_in(path: Path) -> Iterable[Entry]:
-    """The entries of one manifest, in order; lines that are none are passed over."""
+    """Yield the entries of one manifest, in order; lines torn by a crash are left out.
+
+    Raises:
+        DatasetError: The manifest cannot be read.
+    """
     if isinstance(path, RemotePath):
         try:
             yield from filter(None, map(entry_of, remote.read(path).splitlines()))
@@ -142,21 +146,21 @@ def entries_in(path: Path) -> Iterable[Entry]:
 
 
 def write_entries(path: Path, entries: Iterable[Entry]) -> None:
-    """A manifest of these entries alone, sorted by output; whole or not at all."""
+    """Write a manifest of just these entries, sorted by output; whole or not at all."""
     ordered = sorted(entries, key=lambda entry: entry.output)
     write_whole(path, b"".join(encoded(entry) for entry in ordered))
 
 
 def encoded(entry: Entry) -> bytes:
-    """The line of an entry. Names that are not UTF-8 survive it, as escapes in ASCII."""
+    """Return the line of an entry. Names that are not UTF-8 survive, as ASCII escapes."""
     return json.dumps(entry.line()).encode() + b"\n"
 
 
 class Manifest:
-    """A manifest that is open to be written to. Each entry is in the file when ``add`` returns.
+    """A manifest that is open for writing. Each entry is in the file when ``add`` returns.
 
     Raises:
-        OutputError: it cannot be written to, or is no longer where it was.
+        OutputError: The manifest cannot be written, or has been moved or removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -172,11 +176,13 @@ class Manifest:
             raise self._failure(error) from error
 
     def _mend(self) -> None:
-        """End or cut off a last line that a crash has torn."""
+        """Complete or cut off a last line that was torn by a crash."""
         end = self.file.seek(0, 2)
-        start = self.file.seek(max(0, end - LONGEST))
+        start = self.file.seek(max(0, end - LONGEST_LINE))
         _, before, torn = self.file.read().rpartition(b"\n")
-        if torn and (entry_of(torn) or (start and not before)):  # whole, or no line of ours
+        if torn and (
+            entry_of(torn) or (start and not before)
+        ):  # whole, or too long for one of our lines
             self.file.write(b"\n")
         else:
             self.file.truncate(end - len(torn))
@@ -186,15 +192,16 @@ class Manifest:
         try:
             line = encoded(entry)
             written = self.file.write(line)
-            if written != len(line):  # the disk took a part: this fails with the reason
+            if written != len(line):  # the disk took only a part: writing the rest raises why
                 self.file.write(line[written:])
-            # If its folder is removed or renamed, lines would go where no run looks for them.
+            # If the folder was removed or renamed, lines would go where no run looks for them.
             if not os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno())):
                 raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
         except OSError as error:
             raise self._failure(error) from error
 
     def close(self) -> None:
+        """Close the file."""
         self.file.close()
 
     def _failure(self, error: OSError) -> OutputError:

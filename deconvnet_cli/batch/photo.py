@@ -1,4 +1,4 @@
-"""One photo of a batch, from its file to its label PNG: what a worker process does."""
+"""One photo of a batch, from its file to its label PNG, as a worker process handles it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from deconvnet_cli.batch.manifest import DONE, FAILED, Entry
 from deconvnet_cli.batch.plan import Job
-from deconvnet_cli.batch.source import Source, read_source, state
+from deconvnet_cli.batch.source import Source, file_state, read_source
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, SystemInfo, system_info
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
@@ -19,57 +19,57 @@ from deconvnet_cli.outputs.files import write_outputs
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.segmentation.segment import Inferred, infer, label_photo
 from deconvnet_cli.segmentation.stored_scores import write_scores
-from deconvnet_cli.segmentation.summary import summarise as values_of
+from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.storage.hashing import file_sha256_or_none
 
-Made = TypeVar("Made")
-# In the words of torch, of C++, of OpenCV and of the system, in lower case.
+Result = TypeVar("Result")
+# In the words of torch, C++, OpenCV and the operating system, in lower case.
 NO_MEMORY = ("out of memory", "bad_alloc", "insufficient memory", "allocate memory")
 
 
-def begin(spec: BatchSpec, known: Fingerprint) -> Callable[[Job], Entry]:
-    """Load the nets in this process, for one photo at a time on one core.
+def start_worker(spec: BatchSpec, fingerprint: Fingerprint) -> Callable[[Job], Entry]:
+    """Load the system in this process and return a function that labels one photo at a time.
 
-    What it returns raises DeconvnetError for a photo that could not be read or written, to be
-    tried again by the next run, and MemoryError; of one that cannot be segmented it returns the
-    entry.
+    The returned function uses one core. If a photo cannot be segmented, it returns a failed
+    entry. It raises DeconvnetError if a photo cannot be read or written (the next run retries
+    it), and MemoryError if memory runs out.
 
     Raises:
-        WeightsError: the weights are no longer those that are ``known``.
+        WeightsError: The weights no longer match ``fingerprint``.
     """
     one_core_a_photo()
     system, settings = spec.load()
     info = system_info(spec, system, settings)
-    if info.fingerprint.weights != known.weights:
-        raise WeightsError("the weights were changed while the batch ran; start it again")
-    info = replace(info, fingerprint=known)
+    if info.fingerprint.weights != fingerprint.weights:
+        raise WeightsError("the weights changed while the batch ran; start it again")
+    info = replace(info, fingerprint=fingerprint)
 
-    def work(job: Job) -> Entry:
+    def label_job(job: Job) -> Entry:
         source = read_source(job.photo)
 
         def label() -> Entry:
             photo = read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels)
-            scored = infer(photo, system, settings)
-            return finish(job, source, photo, scored, spec, info)
+            inferred = infer(photo, system, settings)
+            return label_and_write(job, source, photo, inferred, spec, info)
 
-        return attempt(label, job, source, spec.folder, known)
+        return result_or_failed_entry(label, job, source, spec.folder, fingerprint)
 
-    return work
+    return label_job
 
 
-def attempt(
-    work: Callable[[], Made], job: Job, source: Source, folder: Path, known: Fingerprint
-) -> Made | Entry:
-    """What comes of work on a photo; its entry, if it cannot be segmented.
+def result_or_failed_entry(
+    call: Callable[[], Result], job: Job, source: Source, folder: Path, fingerprint: Fingerprint
+) -> Result | Entry:
+    """Return the result of ``call``, or a failed entry if the photo cannot be segmented.
 
     Raises:
-        DeconvnetError: it could not be read or written.
-        MemoryError: there was none.
+        DeconvnetError: The photo cannot be read, or its files cannot be written.
+        MemoryError: Memory ran out.
     """
     try:
-        return work()
-    except Exception as error:  # of torch, OpenCV or memory: one photo must not stop the rest
+        return call()
+    except Exception as error:  # from torch, OpenCV or memory: one photo must not stop the rest
         if out_of_memory(error):
             raise MemoryError from error
         if isinstance(error, DeconvnetError) and not isinstance(error, ImageError):
@@ -77,11 +77,11 @@ def attempt(
         if not isinstance(error, ImageError):
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             error = DeconvnetError(f"{job.photo}: cannot be segmented ({what})")
-        return failure(job, error, folder, known, source)
+        return failed_entry(job, error, folder, fingerprint, source)
 
 
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether this, or what it came from, says that there was no memory."""
+    """Return whether an error, or one of its causes, says that memory ran out."""
     while error is not None:
         text = "" if isinstance(error, DeconvnetError) else str(error).lower()
         if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
@@ -90,25 +90,25 @@ def out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def finish(
+def label_and_write(
     job: Job,
     source: Source,
     photo: Image.Image,
-    scored: Inferred,
+    inferred: Inferred,
     spec: BatchSpec,
     info: SystemInfo,
 ) -> Entry:
-    """Label a photo that is scored, and write all that is wanted of it; the label PNG last.
+    """Label a photo that has been through the nets, and write its files, the label PNG last.
 
     Raises:
-        OutputError: something cannot be written.
-        DependencyError: see :func:`deconvnet_cli.segmentation.segment.label_photo`.
+        OutputError: A file cannot be written.
+        DependencyError: See :func:`deconvnet_cli.segmentation.segment.label_photo`.
     """
     classes, crf = info.classes, info.settings.crf
-    result = label_photo(scored, photo.width, photo.height, info.ensemble, crf)
+    result = label_photo(inferred, photo.width, photo.height, info.ensemble, crf)
     if spec.save_scores:
         make_folder(job.scores.parent)
-        write_scores(job.scores, scored, job.photo, photo.size, info.about, source.sha256)
+        write_scores(job.scores, inferred, job.photo, photo.size, info.about, source.sha256)
     make_folder(job.target.parent)
     write_outputs(
         photo,
@@ -121,53 +121,58 @@ def finish(
     )
     return Entry(
         image=str(job.photo),
-        output=inside(job.target, spec.folder),
+        output=relative_name(job.target, spec.folder),
         status=DONE,
         size=source.size,
         mtime_ns=source.mtime_ns,
         sha256=source.sha256,
         output_sha256=file_sha256_or_none(job.target),
         extras={
-            inside(path, spec.folder): file_sha256_or_none(path) or "" for path in spec.extras(job)
+            relative_name(path, spec.folder): file_sha256_or_none(path) or ""
+            for path in spec.extras(job)
         },
-        **values_of(result, classes),
+        **summarise(result, classes),
         weights=info.fingerprint.weights,
         settings=info.fingerprint.settings,
         versions=info.fingerprint.versions,
     )
 
 
-def failure(
-    job: Job, error: DeconvnetError, folder: Path, known: Fingerprint, source: Source | None = None
+def failed_entry(
+    job: Job,
+    error: DeconvnetError,
+    folder: Path,
+    fingerprint: Fingerprint,
+    source: Source | None = None,
 ) -> Entry:
-    """The entry of a photo that has failed.
+    """Return the entry of a photo that failed.
 
     Args:
-        source: the photo as it was read, if it is to blame: it is not tried again until it
-            changes. Without it only one that killed its worker is not.
+        source: The file as it was read, if the photo is to blame: it is not tried again until
+            the file changes. Without it, the photo is tried again unless it crashed its worker.
     """
     text, size, mtime_ns, sha256 = str(error), None, None, None
     if source is not None:
         size, mtime_ns, sha256 = source.size, source.mtime_ns, source.sha256
     elif isinstance(error, CrashError):
-        text = f"{job.photo}: {error}"  # of a worker that died only the fact is known
+        text = f"{job.photo}: {error}"  # a dead worker cannot name the photo itself
         sha256 = file_sha256_or_none(job.photo)
-        if found := state(job.photo):
+        if found := file_state(job.photo):
             size, mtime_ns = found.size, found.mtime_ns
     return Entry(
         image=str(job.photo),
-        output=inside(job.target, folder),
+        output=relative_name(job.target, folder),
         status=FAILED,
         size=size,
         mtime_ns=mtime_ns,
         sha256=sha256,
         error=text,
-        weights=known.weights,
-        settings=known.settings,
-        versions=known.versions,
+        weights=fingerprint.weights,
+        settings=fingerprint.settings,
+        versions=fingerprint.versions,
     )
 
 
-def inside(path: Path, folder: Path) -> str:
-    """A path in the output folder as the manifest has it."""
+def relative_name(path: Path, folder: Path) -> str:
+    """Return a path relative to the output folder, with forward slashes, for the manifest."""
     return path.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""Many photos: which there are, and where their labels go."""
+"""Find the photos of a batch, and plan where their labels go."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", 
 
 @dataclass(frozen=True)
 class Job:
-    """One photo and the label PNG that is made of it."""
+    """One photo and the files to make of it.
+
+    Attributes:
+        photo: The photo.
+        target: Its label PNG.
+        kept: Where to keep its scores; None for beside the label PNG.
+    """
 
     photo: Path
     target: Path
@@ -25,15 +31,19 @@ class Job:
 
     @property
     def scores(self) -> Path:
-        """Where the photo's scores are kept, if they are: beside its labels unless said."""
+        """Return where the photo's scores go, if they are kept."""
         return self.kept or self.target.with_suffix(".npz")
 
 
 def photos_in(folder: Path, unreadable: Callable[[ImageError], None]) -> list[Path]:
-    """All photos under a folder, by suffix, sorted by path; hidden files are left out."""
+    """Return all photos under a folder, by suffix, sorted by path; without hidden files.
+
+    Args:
+        unreadable: Called with an error for each subfolder that cannot be read.
+    """
 
     def note(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # removed while it was walked through
+        if not isinstance(error, FileNotFoundError):  # a folder removed meanwhile is no error
             unreadable(ImageError(f"{error.filename}: cannot be read ({error.strerror})"))
 
     found = (
@@ -46,23 +56,23 @@ def photos_in(folder: Path, unreadable: Callable[[ImageError], None]) -> list[Pa
 
 
 def raised(error: DeconvnetError) -> None:
-    """What is done about an error unless something else is said."""
+    """Raise the error: the default of the callbacks below."""
     raise error
 
 
 def find_photos(
     source: str, unreadable: Callable[[ImageError], None] = raised
 ) -> list[tuple[Path, Path]]:
-    """The photos of one source, each with its path relative to the output folder.
+    """Return the photos of one source, each with its path relative to the output folder.
 
     Args:
-        source: a folder (its tree is kept), ``@list.txt`` (a path or URL a line), a glob, or a
-            file; the URL of one of these but a list.
-        unreadable: is told of each folder in it that cannot be looked into.
+        source: A folder (its tree is kept), a glob, a file, the URL of one of these, or
+            ``@list.txt`` (one path or URL a line).
+        unreadable: Called with an error for each folder that cannot be read.
 
     Raises:
-        ImageError: nothing is there.
-        UsageError: a list file that cannot be read.
+        ImageError: The source has no photos.
+        UsageError: A list file cannot be read.
     """
     if source.startswith("@"):
         try:
@@ -90,10 +100,10 @@ def find_photos(
 def find_remote(
     path: RemotePath, unreadable: Callable[[ImageError], None]
 ) -> list[tuple[Path, Path]]:
-    """The same of a URL: of a file, a glob, or a folder.
+    """Return the photos at a URL of a file, a glob or a folder, as :func:`find_photos` does.
 
     Raises:
-        ImageError: nothing is there, or it cannot be listed.
+        ImageError: The URL has no photos, or it cannot be listed.
     """
     if any(mark in path.name for mark in "*?["):
         files = remote.matches(path)
@@ -107,7 +117,7 @@ def find_remote(
             if photo.suffix.lower() in SUFFIXES and not photo.name.startswith(".")
         ]
         if not kept:
-            raise ImageError(f"{path}: no photos there, or no such place")
+            raise ImageError(f"{path}: no photos there, or no such folder")
         return kept
     if not files:
         raise ImageError(f"{path}: no photo matches it")
@@ -115,7 +125,7 @@ def find_remote(
 
 
 def below_anchor(path: Path) -> Path:
-    """A path without the root, or the scheme, that it begins with."""
+    """Return a path without its root or scheme."""
     if isinstance(path, RemotePath):
         return Path(*path.parts[1:])
     return path.relative_to(path.anchor)
@@ -128,17 +138,18 @@ def plan(
     unreadable: Callable[[ImageError], None] = raised,
     missing_ok: bool = False,
 ) -> list[Job]:
-    """Where the labels of all photos go, before the first is made.
+    """Plan where the labels of all photos go, before the first is made.
 
     Args:
-        refused: is told of a photo that is left out for the reason below.
-        unreadable: is told of each folder that cannot be looked into.
-        missing_ok: pass over a source in which nothing is.
+        refused: Called with the error for each photo that has to be left out. The default
+            raises it.
+        unreadable: Called with an error for each folder that cannot be read.
+        missing_ok: Whether to pass over sources that have no photos.
 
     Raises:
-        UsageError: two photos would get the same label PNG, a label PNG would take the place of
-            a photo, or a path leads out of the output folder; unless ``refused`` is told.
-        ImageError: see :func:`find_photos`.
+        UsageError: Two photos would get the same label PNG, a label PNG would replace a photo,
+            or a path leads out of the output folder.
+        ImageError: See :func:`find_photos`.
     """
 
     def refuse(message: str) -> None:
@@ -158,7 +169,7 @@ def plan(
                 refuse(f"{photo}: leads out of {output}; list paths without '..'")
                 continue
             if _inside(output, place(source)) and _inside(photo, output):
-                continue  # the output lies in the source folder: labels of an earlier run
+                continue  # the output folder lies in the source: these are labels of an earlier run
             job = Job(photo, output / relative.with_suffix(".png"))
             other = jobs.setdefault(job.target, job)
             if real(other.photo) != real(photo):

@@ -1,7 +1,7 @@
-"""What the process that workers are forked from imports, so that each of them need not.
+"""Import the heavy modules once, in the process that workers are forked from.
 
-An OpenCV that cannot be loaded is no reason for a traceback there: the main process imports the
-same, and says so in one line.
+If OpenCV cannot be loaded, this must not print a traceback: the main process imports the same
+modules and reports the error in one line.
 """
 
 import contextlib

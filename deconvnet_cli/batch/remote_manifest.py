@@ -1,8 +1,8 @@
-"""The manifest in a remote folder, where nothing can be appended to a file.
+"""The manifest in a remote folder, where files cannot be appended to.
 
-Lines are written a part at a time, each a file ``manifest.part-NUMBER.jsonl`` of its own, which
-``manifest.read_entries`` reads as it does any other manifest. At the end of a run
-its parts become ``manifest.jsonl``.
+Lines are written in parts, each to its own file ``manifest.part-NUMBER.jsonl``, which
+``manifest.read_entries`` reads like any other manifest. At the end of a run the parts are merged
+into ``manifest.jsonl``.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.remote import RemotePath
 
-LINES = 1000  # of a part
-SECONDS = 10.0  # that a line waits at most while others come
+LINES = 1000  # most lines of a part
+SECONDS = 10.0  # the longest a line waits, as long as others follow
 
 
 class RemoteManifest:
-    """A manifest that is open to be written to.
+    """A remote manifest that is open for writing.
 
-    What a killed run had not written yet it does again: at most ``LINES`` lines, or those of the
-    last ``SECONDS``.
+    After a killed run, the photos of the lines not yet written are done again: at most
+    ``LINES`` lines, or those of the last ``SECONDS``.
 
     Args:
-        clock: seconds.
+        clock: Returns the time in seconds.
 
     Raises:
-        OutputError: it cannot be written to.
+        OutputError: The manifest cannot be written.
     """
 
     def __init__(self, path: RemotePath, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,26 +39,26 @@ class RemoteManifest:
         self.since = clock()
 
     def add(self, entry: Entry) -> None:
-        """Add a line, and write those that wait if they have become many or old."""
+        """Add a line, and write the waiting lines if they have become many or old."""
         self.lines.append(encoded(entry))
         if len(self.lines) >= LINES or self.clock() - self.since >= SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write the lines that wait as a part."""
+        """Write the waiting lines as a part."""
         if self.lines:
-            # Nineteen digits until the year 2286: in order of time, and of no other run.
+            # Nineteen digits until the year 2286: names sort by time, and no two runs share one.
             part = self.path.with_name(f"{self.path.stem}.part-{time.time_ns()}.jsonl")
             write_whole(part, b"".join(self.lines))
         self.lines = []
         self.since = self.clock()
 
     def close(self) -> None:
-        """Write what waits, and make one file of all parts, those of killed runs too."""
+        """Write the waiting lines, then merge all parts, even those of killed runs."""
         self.flush()
-        begin = f"{self.path.stem}.part-"
+        prefix = f"{self.path.stem}.part-"
         files = sorted(remote.listed(RemotePath(self.path.parent)))
-        parts = [path for path in files if path.name.startswith(begin)]
+        parts = [path for path in files if path.name.startswith(prefix)]
         if not parts:
             return
         before = [self.path] if remote.found(self.path) else []

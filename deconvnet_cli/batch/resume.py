@@ -1,4 +1,4 @@
-"""What of a batch is still to be done: what manifest and files do not both say is done."""
+"""Decide which photos of a batch still need work by comparing the manifest with the files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deconvnet_cli.batch.manifest import FAILED, Entry
 from deconvnet_cli.batch.plan import Job
-from deconvnet_cli.batch.source import state
+from deconvnet_cli.batch.source import file_state
 from deconvnet_cli.batch.spec import Fingerprint
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.storage.hashing import file_sha256_or_none
@@ -17,75 +17,17 @@ from deconvnet_cli.storage.remote import RemotePath
 NEW = "new"
 FAILED_BEFORE = "failed before"
 NOT_TRIED = "could not be read or written before"
-REMOTE_READERS = 32  # requests at a time: one by one they take most of their time on the way
-
-
-def reason(
-    job: Job,
-    entry: Entry | None,
-    fingerprint: Fingerprint,
-    folder: Path,
-    wanted: Iterable[Path] = (),
-) -> str | None:
-    """Why a photo is to be done, in a few words; None if manifest and files say that it is.
-
-    Files beside the label PNG count as far as they are ``wanted``.
-
-    A photo of the same path, size and time of change is taken to be the same without reading it;
-    of everything else the SHA-256 counts. One that failed although nothing is wrong with what is
-    in it has no SHA-256, and is done again.
-    """
-    if entry is None:
-        return NEW
-    if entry.weights != fingerprint.weights:
-        return "other weights"
-    if entry.settings != fingerprint.settings:
-        return "other settings"
-    if entry.status == FAILED and entry.sha256 is None:
-        return NOT_TRIED
-    if changed(job.photo, entry):
-        return "the photo changed"
-    if entry.status == FAILED:
-        return FAILED_BEFORE
-    known = entry.files()
-    for path in (job.target, *wanted):
-        found = file_sha256_or_none(path)
-        if found is None:
-            return f"{path.name} is missing"
-        if found != known.get(path.relative_to(folder).as_posix()):
-            return f"{path.name} changed"
-    return None
-
-
-def changed(photo: Path, entry: Entry) -> bool:
-    """Whether a photo's file is not the one that an entry is about."""
-    now = state(photo)
-    if now is None:
-        return True
-    same = (str(photo), now.size, now.mtime_ns) == (entry.image, entry.size, entry.mtime_ns)
-    if same and now.mtime_ns is not None:
-        return False
-    return now.size != entry.size or file_sha256_or_none(photo) != entry.sha256
-
-
-def damaged(entries: Iterable[Entry], folder: Path) -> Iterator[tuple[Entry, str]]:
-    """The entries whose files are not as they were written, each with what is wrong."""
-    for entry in entries:
-        for name, sha256 in entry.files().items():
-            found = file_sha256_or_none(folder / name)
-            if found != sha256:
-                wrong = "missing" if found is None else "not as it was written"
-                yield entry, f"{folder / name}: {wrong}"
+REMOTE_READERS = 32  # concurrent requests: each one is mostly waiting for the network
 
 
 @dataclass(frozen=True)
 class Todo:
-    """The photos of a batch sorted out.
+    """The photos of a batch, sorted by whether they need work.
 
     Attributes:
-        jobs: to be done, each with the reason.
-        done: entries of those that are done.
-        failed: entries of those that have failed and have not changed since.
+        jobs: The jobs to do, each with the reason.
+        done: The entries of photos that are done.
+        failed: The entries of photos that failed and have not changed since.
     """
 
     jobs: list[tuple[Job, str]]
@@ -103,25 +45,25 @@ def sort_out(
     overwrite: bool = False,
     retry: bool = False,
 ) -> Todo:
-    """What is to be done of ``jobs``, whose label PNGs lie in ``folder``.
+    """Sort jobs, whose label PNGs lie in ``folder``, by whether they need work.
 
     Args:
-        entries: what the manifests say, by output.
-        wanted: the files that are to lie beside a label PNG.
-        overwrite: do all again.
-        retry: do again what has failed.
+        entries: The entries of the manifests, by output.
+        wanted: Returns the files that have to lie beside a job's label PNG.
+        overwrite: Whether to do all jobs again.
+        retry: Whether to do failed jobs again.
     """
 
-    def known(job: Job) -> Entry | None:
+    def entry_for(job: Job) -> Entry | None:
         return entries.get(job.target.relative_to(folder).as_posix())
 
-    def why_of(job: Job) -> str | None:
-        return reason(job, known(job), fingerprint, folder, wanted(job))
+    def reason_for(job: Job) -> str | None:
+        return reason(job, entry_for(job), fingerprint, folder, wanted(job))
 
     todo = Todo([], [], [])
-    remote = isinstance(folder, RemotePath)
-    for job, found in in_order(jobs, why_of, REMOTE_READERS if remote else 1):
-        entry, why = known(job), found()
+    readers = REMOTE_READERS if isinstance(folder, RemotePath) else 1
+    for job, result in in_order(jobs, reason_for, readers):
+        entry, why = entry_for(job), result()
         if overwrite and why is None:
             why = "--overwrite"
         if entry is None or why not in (None, FAILED_BEFORE):
@@ -131,3 +73,62 @@ def sort_out(
         else:
             (todo.done if why is None else todo.failed).append(entry)
     return todo
+
+
+def reason(
+    job: Job,
+    entry: Entry | None,
+    fingerprint: Fingerprint,
+    folder: Path,
+    wanted: Iterable[Path] = (),
+) -> str | None:
+    """Return why a job needs work, in a few words; None if manifest and files show it done.
+
+    A photo with the same path, size and time of change counts as unchanged without being read;
+    all other files are compared by SHA-256. An entry that failed for a reason outside the photo
+    has no SHA-256, and its photo is tried again.
+
+    Args:
+        wanted: The files that have to lie beside the label PNG; others do not matter.
+    """
+    if entry is None:
+        return NEW
+    if entry.weights != fingerprint.weights:
+        return "other weights"
+    if entry.settings != fingerprint.settings:
+        return "other settings"
+    if entry.status == FAILED and entry.sha256 is None:
+        return NOT_TRIED
+    if changed(job.photo, entry):
+        return "the photo changed"
+    if entry.status == FAILED:
+        return FAILED_BEFORE
+    written = entry.files()
+    for path in (job.target, *wanted):
+        sha256 = file_sha256_or_none(path)
+        if sha256 is None:
+            return f"{path.name} is missing"
+        if sha256 != written.get(path.relative_to(folder).as_posix()):
+            return f"{path.name} changed"
+    return None
+
+
+def changed(photo: Path, entry: Entry) -> bool:
+    """Return whether a photo's file differs from the one that an entry describes."""
+    now = file_state(photo)
+    if now is None:
+        return True
+    same = (str(photo), now.size, now.mtime_ns) == (entry.image, entry.size, entry.mtime_ns)
+    if same and now.mtime_ns is not None:
+        return False
+    return now.size != entry.size or file_sha256_or_none(photo) != entry.sha256
+
+
+def damaged(entries: Iterable[Entry], folder: Path) -> Iterator[tuple[Entry, str]]:
+    """Yield each entry with a missing or changed file, and a line that says which."""
+    for entry in entries:
+        for name, sha256 in entry.files().items():
+            found = file_sha256_or_none(folder / name)
+            if found != sha256:
+                wrong = "missing" if found is None else "changed since it was written"
+                yield entry, f"{folder / name}: {wrong}"

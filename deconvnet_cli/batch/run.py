@@ -1,4 +1,4 @@
-"""A run of a batch: locks, manifest, workers, and what is told of each photo."""
+"""One run of a batch: it locks the output folder, runs the jobs and writes the manifest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deconvnet_cli.batch.manifest import NAME, Entry, Manifest, manifest_name, read_entries
-from deconvnet_cli.batch.photo import failure
+from deconvnet_cli.batch.photo import failed_entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.remote_manifest import RemoteManifest
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint
@@ -16,7 +16,8 @@ from deconvnet_cli.errors import DeconvnetError, DiskFullError
 from deconvnet_cli.storage.files import locked, make_folder, remove_parts
 from deconvnet_cli.storage.remote import RemotePath
 
-# From jobs (None: nothing for now) and whether to stop, to each job with what came of it.
+# Takes the jobs (None: nothing to do for now) and a function that says whether to stop; yields
+# each job with its entry or error, in the order in which they end.
 Engine = Callable[
     [Iterable[Job | None], Callable[[], bool]], Iterator[tuple[Job, Entry | DeconvnetError]]
 ]
@@ -24,19 +25,19 @@ Engine = Callable[
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a batch over an output folder that it has locked.
+    """A run of a batch over an output folder that it has locked.
 
     Attributes:
-        labelling: what is made of each photo, and where.
-        known: what labels depend on.
-        engine: does the jobs.
-        manifest: gets a line for each.
-        locked: whether other runs are kept out of the folder; not on a file system without locks,
-            nor of a remote folder.
+        spec: What is made of each photo, and where.
+        fingerprint: The weights, settings and versions that labels depend on.
+        engine: Runs the jobs.
+        manifest: Gets a line for each job.
+        locked: Whether other runs are kept out of the folder. They are not on a file system
+            without locks, nor in a remote folder.
     """
 
     spec: BatchSpec
-    known: Fingerprint
+    fingerprint: Fingerprint
     engine: Engine
     manifest: Manifest | RemoteManifest
     locked: bool = True
@@ -44,14 +45,14 @@ class Run:
     def do(
         self,
         jobs: Iterable[Job | None],
-        told: Callable[[Entry], None],
+        on_done: Callable[[Entry], None],
         stop: Callable[[], bool],
     ) -> None:
-        """Do the jobs, and write the line of each before ``told`` is told of it.
+        """Run jobs; after each, write its line to the manifest and then call ``on_done``.
 
         Raises:
-            DiskFullError: no more room; no further job was begun, those in flight came out.
-            OutputError: the manifest cannot be written to.
+            DiskFullError: The disk is full. Jobs in flight have ended, and no more were begun.
+            OutputError: The manifest cannot be written.
         """
         full: list[DiskFullError] = []
         answers = self.engine(jobs, lambda: bool(full) or stop())
@@ -61,11 +62,11 @@ class Run:
                     full.append(answer)  # not the photo's fault: the next run does it again
                     continue
                 if isinstance(answer, DeconvnetError):
-                    answer = failure(job, answer, self.spec.folder, self.known)
+                    answer = failed_entry(job, answer, self.spec.folder, self.fingerprint)
                 self.manifest.add(answer)
-                told(answer)
+                on_done(answer)
         finally:
-            if isinstance(answers, Generator):  # if it was left halfway, its workers end now
+            if isinstance(answers, Generator):  # after an error above, end the workers now
                 answers.close()
         if full:
             raise full[0]
@@ -73,33 +74,35 @@ class Run:
 
 @contextmanager
 def locked_run(
-    spec: BatchSpec, known: Fingerprint, engine: Engine, shard: tuple[int, int] | None
+    spec: BatchSpec, fingerprint: Fingerprint, engine: Engine, shard: tuple[int, int] | None
 ) -> Iterator[Run]:
-    """A run that no other one writes beside; shards of one batch may, each to its manifest.
+    """Lock the output folder and yield a run over it.
+
+    Shards of one batch may share the folder, as each has a manifest of its own.
 
     Raises:
-        BusyError: another run, or the same shard, is writing there.
-        OutputError: the folder cannot be made or written to.
+        BusyError: Another run, or the same shard, is writing there.
+        OutputError: The folder cannot be made or written to.
     """
     folder = spec.folder
     make_folder(folder)
     name = manifest_name(shard)
     with ExitStack() as stack:
-        kept_out = stack.enter_context(locked(folder, shared=shard is not None))
+        is_locked = stack.enter_context(locked(folder, shared=shard is not None))
         if shard is not None:
             stack.enter_context(locked(folder, f".{name}.lock"))
         manifest = open_manifest(folder / name)
         stack.callback(manifest.close)
-        yield Run(spec, known, engine, manifest, kept_out)
+        yield Run(spec, fingerprint, engine, manifest, is_locked)
 
 
 def open_manifest(path: Path) -> Manifest | RemoteManifest:
-    """The manifest of a run, to be written to."""
+    """Open the manifest of a run for writing."""
     return RemoteManifest(path) if isinstance(path, RemotePath) else Manifest(path)
 
 
 def prepare_folder(jobs: Iterable[Job], spec: BatchSpec) -> dict[str, Entry]:
-    """Clear away what a killed run has begun of ``jobs``, and read what the manifests say."""
-    made = (path for job in jobs for path in (job.target, *spec.extras(job)))
-    remove_parts((spec.folder / NAME, *made))
+    """Remove the partial files that a killed run left of ``jobs``, and read the manifests."""
+    targets = (path for job in jobs for path in (job.target, *spec.extras(job)))
+    remove_parts((spec.folder / NAME, *targets))
     return read_entries(spec.folder)

@@ -1,4 +1,4 @@
-"""A photo's file as it was read, and what tells it from another."""
+"""A photo's file, read once, with what tells whether it has changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deconvnet_cli.storage.remote import RemotePath
 
 @dataclass(frozen=True)
 class Source:
-    """A photo's file as it was read: its bytes and what tells it from another."""
+    """A photo's file as it was read: its bytes, and its size, time of change and SHA-256."""
 
     data: bytes
     size: int
@@ -23,10 +23,10 @@ class Source:
 
 
 def read_source(photo: Path) -> Source:
-    """Read a photo's file once, so that what is hashed is what is segmented.
+    """Read a photo's file once, so that the bytes that are hashed are those that are segmented.
 
     Raises:
-        ImageError: it is missing, no file, cannot be read, or was written to meanwhile.
+        ImageError: The file is missing, is not a file, cannot be read, or changed meanwhile.
     """
     if isinstance(photo, RemotePath):
         return read_remote(photo)
@@ -42,24 +42,29 @@ def read_source(photo: Path) -> Source:
     except OSError as error:
         raise ImageError(f"{photo}: cannot be read ({error.strerror})") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise ImageError(f"{photo}: was written to while it was read; do it again later")
+        raise changed_while_read(photo)
     return Source(data, len(data), before.st_mtime_ns, bytes_sha256(data))
 
 
 def read_remote(photo: RemotePath) -> Source:
-    """The same of a URL."""
+    """Read a photo's file from a URL, as :func:`read_source` does."""
     before = remote.found(photo)
     try:
         data = remote.read(photo)
     except FileNotFoundError:
         raise ImageError(f"{photo}: no such file; check the path") from None
     if before is None or before.size != len(data):
-        raise ImageError(f"{photo}: was written to while it was read; do it again later")
+        raise changed_while_read(photo)
     return Source(data, len(data), before.mtime_ns, bytes_sha256(data))
 
 
-def state(photo: Path) -> remote.Found | None:
-    """Size and time of change of a file; None if it is not there or cannot be asked."""
+def changed_while_read(photo: Path) -> ImageError:
+    """Return the error for a file that changed while it was read."""
+    return ImageError(f"{photo}: changed while it was being read; run the batch again later")
+
+
+def file_state(photo: Path) -> remote.Found | None:
+    """Return the size and time of change of a file; None if it is missing or unreachable."""
     try:
         if isinstance(photo, RemotePath):
             return remote.found(photo)

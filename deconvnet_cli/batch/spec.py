@@ -1,4 +1,4 @@
-"""What a batch does with each photo, and what its labels depend on."""
+"""The specification of a batch, and the fingerprint of all that its labels depend on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from deconvnet_cli import __version__
 from deconvnet_cli.batch.plan import Job
-from deconvnet_cli.data.decoding import MAX_PIXELS
+from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.score_maps import Ensemble
 from deconvnet_cli.segmentation.segment import box_settings
@@ -20,15 +20,19 @@ from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System, describe
 from deconvnet_cli.storage.hashing import bytes_sha256
 
+PACKAGES = ("torch", "opencv-contrib-python", "numpy", "Pillow")
+SPEED_SETTINGS = ("batch_size",)  # they do not change labels
+
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What labels depend on besides the photo, as the manifest has it.
+    """The weights, settings and versions that labels depend on, as the manifest records them.
 
     Attributes:
         weights: SHA-256 of the weights by net.
         settings: SHA-256 of all settings.
-        versions: of the packages; they are noted, and nothing is done again because of them.
+        versions: Versions of the packages. They are only recorded: no photo is labelled again
+            because of them.
     """
 
     weights: Mapping[str, str]
@@ -36,23 +40,16 @@ class Fingerprint:
     versions: Mapping[str, str]
 
 
-PACKAGES = ("torch", "opencv-contrib-python", "numpy", "Pillow")
-
-
-# Settings that only say how quickly labels are made.
-NO_MATTER = ("batch_size",)
-
-
 @dataclass(frozen=True)
 class BatchSpec:
-    """What is made of each photo.
+    """The specification of what a batch makes of each photo.
 
     Attributes:
-        load: gives the nets on their device, and the settings; picklable.
-        folder: the output folder.
-        save_scores: keep the merged scores as well.
-        outputs: what is written beside a label PNG.
-        max_pixels: width times height that a photo may have.
+        load: Loads the system on its device and returns it with the settings; picklable.
+        folder: The output folder.
+        save_scores: Whether to keep the merged scores as well.
+        outputs: The files to write beside a label PNG.
+        max_pixels: The largest allowed width x height of a photo.
     """
 
     load: Callable[[], tuple[System, SegmentSettings]]
@@ -62,22 +59,22 @@ class BatchSpec:
     max_pixels: int = MAX_PIXELS
 
     def extras(self, job: Job) -> list[Path]:
-        """The files that are made beside a label PNG."""
+        """Return the files that are written beside a label PNG."""
         scores = [job.scores] if self.save_scores else []
         return [*self.outputs.beside(job.target), *scores]
 
 
 @dataclass(frozen=True)
 class SystemInfo:
-    """What there is to know of nets and settings where no net is run.
+    """Metadata about the loaded system, for processes that do not load it.
 
     Attributes:
-        settings: how photos are segmented.
-        fingerprint: what labels depend on.
-        classes: names of the labels.
-        ensemble: how the maps of two nets are put together.
-        boxes: how many are looked for in a photo; None if no net takes boxes.
-        about: what stored scores say of the nets; nothing unless scores are kept.
+        settings: How photos are segmented.
+        fingerprint: The weights, settings and versions that labels depend on.
+        classes: The class names, by label.
+        ensemble: How the maps of two nets are combined.
+        boxes: How many boxes are proposed for each photo; None if no net takes boxes.
+        about: The description of the nets in stored scores; empty unless scores are kept.
     """
 
     settings: SegmentSettings
@@ -89,10 +86,10 @@ class SystemInfo:
 
 
 def system_info(spec: BatchSpec, system: System, settings: SegmentSettings) -> SystemInfo:
-    """Of nets that are loaded.
+    """Return the metadata of a loaded system.
 
     Raises:
-        UsageError: the outputs name a class that there is not.
+        UsageError: The outputs name a class that the system does not have.
     """
     spec.outputs.check(system.classes)
     return SystemInfo(
@@ -108,11 +105,11 @@ def system_info(spec: BatchSpec, system: System, settings: SegmentSettings) -> S
 def fingerprint_of(
     system: System, settings: SegmentSettings, outputs: Outputs = Outputs()
 ) -> Fingerprint:
-    """What the labels, and the files beside them, depend on, as the manifest has it."""
+    """Return the fingerprint of the labels, and of the files beside them."""
     about = describe(system, settings)
     weights = {name: part["sha256"] for name, part in about.items() if "sha256" in part}
     rest: dict[str, Any] = {name: part for name, part in about.items() if name not in weights}
-    rest["settings"] = {k: v for k, v in rest["settings"].items() if k not in NO_MATTER}
+    rest["settings"] = {k: v for k, v in rest["settings"].items() if k not in SPEED_SETTINGS}
     if outputs.only is not None or outputs.palette != Outputs.palette:
         rest["outputs"] = [outputs.only, outputs.palette]
     text = json.dumps(rest, sort_keys=True, default=str)
@@ -120,11 +117,11 @@ def fingerprint_of(
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, of Python and of the packages that compute."""
+    """Return the versions of this package, Python and the packages that compute."""
     found = {"deconvnet": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # installed otherwise, as by conda
+        except PackageNotFoundError:  # installed by other means, such as conda
             continue
     return found

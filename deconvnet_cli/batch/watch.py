@@ -1,4 +1,4 @@
-"""A folder that fills: photos as they come in, once they are whole."""
+"""Watch a folder that fills, and yield its photos once they are whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from deconvnet_cli.batch.plan import Job
 
 INTERVAL = 2.0  # seconds between two looks
-Seen = tuple[int, int]  # size and time of change
+State = tuple[int, int]  # size and time of change
 
 
 def arriving(
@@ -18,18 +18,18 @@ def arriving(
     at_work: Container[Path] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Job | None]:
-    """Each photo once it has not changed between two looks, and again whenever it changes.
+    """Yield each photo when it is unchanged between two looks, and again after each change.
 
-    Whoever copies a file into the folder writes to it for a while; half of it is no photo.
-    Yields None while there is nothing to do, and ends when ``stop`` says so.
+    A file that is being copied into the folder grows for a while, and half of it is no photo.
+    The iterator yields None while there is nothing to do, and ends when ``stop`` returns true.
 
     Args:
-        look: gives all photos that are there.
-        at_work: photos that are being worked on; one that changes meanwhile has to wait.
-        clock: seconds.
+        look: Returns the jobs of all photos that are there now.
+        at_work: The photos being segmented; one that changes meanwhile has to wait.
+        clock: Returns the time in seconds.
     """
-    before: dict[Path, Seen | None] = {}
-    given: dict[Path, Seen | None] = {}
+    before: dict[Path, State | None] = {}
+    given: dict[Path, State | None] = {}
     due = clock()
     while not stop():
         if clock() < due:
@@ -37,22 +37,22 @@ def arriving(
             continue
         due = clock() + INTERVAL
         jobs = look()
-        now = {job.photo: state(job.photo) for job in jobs}
-        given = {photo: then for photo, then in given.items() if photo in now}
+        now = {job.photo: state_of(job.photo) for job in jobs}
+        given = {photo: state for photo, state in given.items() if photo in now}
         for job in jobs:
-            found = now[job.photo]
-            steady = found is not None and found == before.get(job.photo)
-            if steady and found != given.get(job.photo) and job.photo not in at_work:
-                given[job.photo] = found
+            state = now[job.photo]
+            steady = state is not None and state == before.get(job.photo)
+            if steady and state != given.get(job.photo) and job.photo not in at_work:
+                given[job.photo] = state
                 yield job
         before = now
         yield None
 
 
-def state(photo: Path) -> Seen | None:
-    """What tells that a file was written to; None if it is gone."""
+def state_of(photo: Path) -> State | None:
+    """Return a file's size and time of change; None if it is gone."""
     try:
-        found = photo.stat()
+        status = photo.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""The server: a photo comes in by HTTP, its labels go out. Packages of the extra ``serve``."""
+"""Serve labels over HTTP: photos in, labels out. It needs the packages of the extra ``serve``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def require_packages() -> None:
-    """See that the packages of the extra are there, before weights are loaded.
+    """Check that the packages of the extra are installed, before weights are loaded.
 
     Raises:
-        DependencyError: one of them is missing, or cannot be loaded.
+        DependencyError: A package is missing, or cannot be loaded.
     """
     for name in PACKAGES:
         try:

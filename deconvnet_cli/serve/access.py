@@ -1,4 +1,4 @@
-"""Who may ask: the host that is meant, the page that asks, the token that is shown."""
+"""Access control: check the host name, origin and token of each request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deconvnet_cli.serve.errors import Refusal, error_response
 from deconvnet_cli.serve.settings import ServeSettings
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
-# The page itself tells nothing, and who watches a server has to see whether it lives.
+# The page itself holds no secrets, and monitoring has to see whether the server is alive.
 OPEN = frozenset(("/", "/page.css", "/page.js", "/icon.svg", "/about", "/healthz", "/readyz"))
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -30,14 +30,14 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that refuses strangers, and gives each answer its security headers."""
+    """An ASGI middleware that refuses strangers and adds security headers to each answer."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
         self.app = app
         self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let the application do so."""
+        """Refuse a request, or pass it on to the application."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -59,15 +59,15 @@ class Guard:
 
 
 def check_request(path: str, headers: Headers, settings: ServeSettings) -> None:
-    """See whether a request is from one who may ask.
+    """Check that a request comes from a permitted client.
 
     Raises:
-        Refusal: 403, for another host than this, or by the page of another; 401, without the token.
+        Refusal: 403 for a foreign host name or a page of another origin; 401 without the token.
     """
     host = headers.get("host", "").lower()
-    if settings.loopback and name_of(host) not in known_names(settings):
-        # The name of a stranger's page that was made to lead here (DNS rebinding).
-        raise Refusal(403, "this server is not known by that host name; see --allow-host")
+    if settings.loopback and host_name(host) not in accepted_hosts(settings):
+        # A stranger's page may point its own name at this address (DNS rebinding).
+        raise Refusal(403, "this server does not answer to that host name; see --allow-host")
     origin = headers.get("origin")
     if origin is not None and origin.lower().partition("://")[2] != host:
         raise Refusal(403, "pages of other origins may not use this server")
@@ -79,13 +79,13 @@ def check_request(path: str, headers: Headers, settings: ServeSettings) -> None:
             raise Refusal(401, message, {"WWW-Authenticate": "Bearer"})
 
 
-def known_names(settings: ServeSettings) -> frozenset[str]:
-    """Host names of a server on loopback, IPv6 addresses in brackets."""
+def accepted_hosts(settings: ServeSettings) -> frozenset[str]:
+    """Return the host names of a server on loopback, with IPv6 addresses in brackets."""
     own = f"[{settings.host}]" if ":" in settings.host else settings.host
     return LOOPBACK.union((own.lower(), *(name.lower() for name in settings.names)))
 
 
-def name_of(host: str) -> str:
-    """The header Host without its port; nothing if it is malformed."""
-    found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", host)
-    return found[1] if found else ""
+def host_name(host: str) -> str:
+    """Return the header Host without its port; empty if it is malformed."""
+    match = re.fullmatch(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", host)
+    return match[1] if match else ""

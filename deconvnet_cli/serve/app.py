@@ -1,4 +1,4 @@
-"""The application: what is answered to which request."""
+"""The web application: its routes, its page and its error answers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from deconvnet_cli.data.voc import palette
 from deconvnet_cli.errors import ImageError
+from deconvnet_cli.reporting.html import stylesheet
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System
@@ -26,9 +27,14 @@ from deconvnet_cli.serve.access import OPEN, Guard
 from deconvnet_cli.serve.errors import Refusal, error_response
 from deconvnet_cli.serve.limits import TokenBuckets, WorkQueue
 from deconvnet_cli.serve.prometheus import Counting, Metrics
-from deconvnet_cli.serve.responses import Output, SegmentQuery, content, wanted
+from deconvnet_cli.serve.responses import Output, SegmentQuery, choose_output, render
 from deconvnet_cli.serve.settings import ServeSettings
-from deconvnet_cli.serve.uploads import check_head, content_type, photo_in, read_body
+from deconvnet_cli.serve.uploads import (
+    check_headers,
+    content_type,
+    photo_from_body,
+    read_body,
+)
 
 PAGE = {
     "/": ("index.html", "text/html"),
@@ -42,7 +48,7 @@ log = logging.getLogger("deconvnet.serve")
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back of one photo, and milliseconds by stage."""
+    """The answer to a request for one photo, with milliseconds by stage."""
 
     body: bytes
     media_type: str
@@ -50,14 +56,14 @@ class Answer:
 
 
 def build_app(system: System, settings: SegmentSettings, serving: ServeSettings) -> FastAPI:
-    """The application around nets that are loaded.
+    """Return the application that serves a loaded system.
 
-    It owns the threads that photos are worked on in, and waits for them when it is shut down.
+    It owns the threads that segment photos, and waits for them at shutdown.
     """
     queue = WorkQueue(serving.workers, serving.queue)
     buckets = TokenBuckets(serving.rate)
     metrics = Metrics(queue)
-    # The first photo of a process takes longer: it is none of a client's.
+    # The first photo of a process takes longer, so it should not be a client's.
     warm = queue.pool.submit(warm_up, system, settings)
 
     @asynccontextmanager
@@ -75,25 +81,26 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
     async def segment_photo(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
         start = perf_counter()
         kind = content_type(request)
-        work = partial(
-            answer,
+        segment_body = partial(
+            answer_photo,
             system=system,
             settings=for_request(settings, query, serving),
             kind=kind,
             max_pixels=serving.max_pixels,
-            output=wanted(query, request.headers.get("accept", "")),
+            output=choose_output(query, request.headers.get("accept", "")),
             embed=query.embed,
         )
-        check_head(request, serving.max_bytes)
+        check_headers(request, serving.max_bytes)
         with queue.place():
             buckets.take(request.client.host if request.client else "")
             body = await read_body(request, serving.max_bytes, serving.timeout)
             left = serving.timeout - (perf_counter() - start)
-            done = await queue.run(partial(work, body), left, partial(disconnected, request))
-        metrics.photo(done.ms)
+            gone = partial(disconnected, request)
+            answer = await queue.run(partial(segment_body, body), left, gone)
+        metrics.photo(answer.ms)
         metrics.latency.observe(perf_counter() - start)
-        timing = ", ".join(f"{stage};dur={ms}" for stage, ms in done.ms.items())
-        return Response(done.body, 200, {"Server-Timing": timing}, done.media_type)
+        timing = ", ".join(f"{stage};dur={ms}" for stage, ms in answer.ms.items())
+        return Response(answer.body, 200, {"Server-Timing": timing}, answer.media_type)
 
     @app.get("/about")
     async def about() -> dict[str, Any]:
@@ -115,12 +122,12 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
 
     @app.get("/readyz")
     async def ready() -> JSONResponse:
-        able = warm.done() and not warm.cancelled() and warm.exception() is None
-        return JSONResponse({"ready": able}, 200 if able else 503)
+        works = warm.done() and not warm.cancelled() and warm.exception() is None
+        return JSONResponse({"ready": works}, 200 if works else 503)
 
     @app.get("/metrics")
     async def prometheus() -> Response:
-        # In full: Starlette would make another parameter of the character set.
+        # As a header, because Starlette may add a second charset to a media type.
         kind = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return Response(metrics.text(), headers=kind)
 
@@ -130,13 +137,13 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
 def for_request(
     settings: SegmentSettings, query: SegmentQuery, serving: ServeSettings
 ) -> SegmentSettings:
-    """The settings of the server, with or without the CRF as the request wants it."""
+    """Return the settings of the server, with or without the CRF as the request asks."""
     if query.crf is None:
         return settings
     return replace(settings, crf=serving.refinement if query.crf else None)
 
 
-def answer(
+def answer_photo(
     body: bytes,
     *,
     system: System,
@@ -146,26 +153,26 @@ def answer(
     output: Output,
     embed: bool,
 ) -> Answer:
-    """All the work of one request, in a worker thread.
+    """Do all the work of one request, in a worker thread.
 
     Raises:
-        Refusal: see ``photo_in``; 500, it could not be segmented, and the log says why.
-        ImageError: as ``photo_in``.
+        Refusal: See ``photo_from_body``; 500 if segmentation fails, and the log says why.
+        ImageError: See ``photo_from_body``.
     """
     try:
-        photo = photo_in(body, kind, max_pixels)
+        photo = photo_from_body(body, kind, max_pixels)
         result = segment(photo, system, settings)
-        made, media_type = content(output, photo, result, system.classes, embed=embed)
+        content, media_type = render(output, photo, result, system.classes, embed=embed)
     except (Refusal, ImageError):
         raise
     except Exception:
         log.exception("a photo could not be segmented")
         raise Refusal(500, "the photo could not be segmented; the server's log says why") from None
-    return Answer(made, media_type, result.ms)
+    return Answer(content, media_type, result.ms)
 
 
 def warm_up(system: System, settings: SegmentSettings) -> None:
-    """Segment a photo of noise, and show so that the nets work."""
+    """Segment a photo of noise, to show that the nets work."""
     try:
         segment(Image.effect_noise((160, 120), 64).convert("RGB"), system, settings)
     except Exception:
@@ -174,13 +181,13 @@ def warm_up(system: System, settings: SegmentSettings) -> None:
 
 
 async def disconnected(request: Request) -> None:
-    """Return once the client has gone; its body was read before."""
+    """Return once the client has left; call it after the body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def serve_page(app: FastAPI) -> None:
-    """Add the page and its parts, which are read once."""
+    """Add the page and its files, which are read once."""
     folder = resources.files("deconvnet_cli.serve") / "web"
 
     def part(text: str, media_type: str) -> Callable[[], Response]:
@@ -188,11 +195,13 @@ def serve_page(app: FastAPI) -> None:
 
     for path, (name, media_type) in PAGE.items():
         text = (folder / name).read_text(encoding="utf-8")
+        if name == "page.css":
+            text = stylesheet("base.css") + text
         app.add_api_route(path, part(text, media_type), response_class=Response)
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Make each error a JSON object with one line that names no path of this machine."""
+    """Answer each error with a JSON object of one line that names no path of this machine."""
 
     async def refused(request: Request, error: Exception) -> Response:
         if isinstance(error, Refusal):

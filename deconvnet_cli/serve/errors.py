@@ -1,19 +1,19 @@
-"""A request that is not answered with labels: a status and one line."""
+"""Refusals of requests: an HTTP status and one line of text."""
 
 from __future__ import annotations
 
 from fastapi.responses import JSONResponse
 
-GONE = 499  # nobody is there to be answered; only metrics and the log see it
+GONE = 499  # the client has left: only metrics and the log see this status
 
 
 class Refusal(Exception):
-    """Why a request is refused.
+    """A refusal of a request.
 
     Attributes:
-        status: of HTTP.
-        message: one line that a client may read: no paths of this machine.
-        headers: that go with it.
+        status: The HTTP status.
+        message: One line for the client; it must name no path of this machine.
+        headers: Further headers of the answer.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
@@ -24,12 +24,12 @@ class Refusal(Exception):
 
 
 def busy(message: str, seconds: float) -> Refusal:
-    """One to come back after some seconds."""
+    """Return a refusal that asks the client to come back after some seconds."""
     return Refusal(429, message, {"Retry-After": str(max(1, round(seconds + 0.499)))})
 
 
 def error_response(
     status: int, message: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """``{"error": message}`` on one line."""
+    """Return ``{"error": message}``, with the message on one line."""
     return JSONResponse({"error": " ".join(message.split())}, status, headers)

@@ -1,4 +1,4 @@
-"""How much is done at a time, and for whom: a queue of bounded length, and token buckets."""
+"""Limits on the load: a bounded work queue, and a token bucket for each client."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 from deconvnet_cli.serve.errors import GONE, Refusal, busy
 
 T = TypeVar("T")
-MOST_CLIENTS = 10_000  # whose buckets are kept
-IPV6_NETWORK = 64  # bits that one client has to itself as a rule; it may choose the rest
+MOST_CLIENTS = 10_000  # buckets to keep
+IPV6_NETWORK = 64  # bits: usually one client owns the whole network and picks the rest
 
 
 class WorkQueue:
-    """Photos in worker threads, some of them at a time, some more waiting, and no more.
+    """A bounded queue of photos that are segmented in worker threads.
 
-    A request takes a place before its body is read, so that what is held in memory is bounded
-    too. All methods are called in the event loop; only the work itself runs in threads, which is
-    enough as torch, OpenCV and Pillow release Python's lock while they compute.
+    A request takes a place before its body is read, so the memory for bodies is bounded too. All
+    methods are called in the event loop; only the work itself runs in threads. Threads are
+    enough, as torch, OpenCV and Pillow release Python's lock while they compute.
     """
 
     def __init__(self, workers: int, waiting: int) -> None:
@@ -30,25 +30,25 @@ class WorkQueue:
         self._held = 0
         self._work: set[Future[Any]] = set()
         self._abandoned = 0
-        self._seconds = 1.0  # that the last photo took
+        self._seconds = 1.0  # the time that the last photo took
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="photo")
 
     @property
     def running(self) -> int:
-        """Photos being worked on."""
+        """Return the number of photos being segmented."""
         return sum(future.running() for future in self._work)
 
     @property
     def waiting(self) -> int:
-        """Places that are taken by others."""
+        """Return the number of places taken by photos that are not being segmented."""
         return max(0, self._held + self._abandoned - self.running)
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place.
+        """Hold a place in the queue.
 
         Raises:
-            Refusal: 429, all are taken.
+            Refusal: 429 if all places are taken.
         """
         if self._held + self._abandoned >= self._places:
             raise busy("the server is busy; come back in a moment", self._seconds)
@@ -61,17 +61,18 @@ class WorkQueue:
     async def run(
         self, work: Callable[[], T], timeout: float, disconnected: Callable[[], Awaitable[None]]
     ) -> T:
-        """The result of the work, done in a thread; to be called while a place is held.
+        """Run ``work`` in a thread and return its result; the caller must hold a place.
 
-        Work that has not begun when its time is up is never begun. What has begun cannot be
-        stopped: it keeps a place until it ends.
+        Work that has not begun at the time-out never begins. Work that has begun cannot be
+        stopped, and keeps its place until it ends.
 
         Args:
-            timeout: seconds.
-            disconnected: returns once the client has gone.
+            work: Does the work; its errors are raised here.
+            timeout: The time-out in seconds.
+            disconnected: Returns once the client has left.
 
         Raises:
-            Refusal: 504, it takes longer; 499, the client has gone. And all that ``work`` raises.
+            Refusal: 504 if the work takes longer; 499 if the client has left.
         """
 
         def timed() -> T:
@@ -92,8 +93,8 @@ class WorkQueue:
             if result.done():
                 return result.result()
             if gone.done():
-                raise Refusal(GONE, "the client has gone")
-            raise Refusal(504, "not done in time; the server may be busy, or the photo large")
+                raise Refusal(GONE, "the client has left")
+            raise Refusal(504, "not done in time; the server may be busy, or the photo too large")
         finally:
             gone.cancel()
             if future.cancel() or future.done():
@@ -108,23 +109,23 @@ class WorkQueue:
         self._abandoned -= 1
 
     def close(self) -> None:
-        """Wait for the work that has begun; what has not is never begun."""
+        """Wait for the work that has begun, and cancel the rest."""
         self.pool.shutdown(cancel_futures=True)
 
 
 class TokenBuckets:
-    """Some requests a minute for each client: all at once if it likes, then as they come back."""
+    """A token bucket for each client: ``rate`` requests at once, refilled over a minute."""
 
     def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when; oldest first
+        self._buckets: dict[str, tuple[float, float]] = {}  # tokens and their time; oldest first
 
     def take(self, address: str) -> None:
-        """Take a token out of the bucket of a client.
+        """Take a token from the bucket of a client.
 
         Raises:
-            Refusal: 429, it is empty.
+            Refusal: 429 if the bucket is empty.
         """
         if not self._rate:
             return
@@ -141,7 +142,7 @@ class TokenBuckets:
 
 
 def network_of(address: str) -> str:
-    """Who a client is taken for: its address, of IPv6 the network."""
+    """Return the key of a client: its IPv4 address, or the network of its IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

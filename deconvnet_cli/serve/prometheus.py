@@ -1,4 +1,4 @@
-"""What a server counts, in the text format of Prometheus."""
+"""The metrics of a server, in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0)
 
 
 class Metrics:
-    """Counters of one server; several in a process do not share them."""
+    """The metrics of one server; several servers in a process do not share them."""
 
     def __init__(self, queue: WorkQueue) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "deconvnet_requests",
-            "Requests by path and status; 499: the client went before it was answered.",
+            "Requests by path and status; 499: the client left before it was answered.",
             ("path", "status"),
             registry=self.registry,
         )
@@ -45,7 +45,7 @@ class Metrics:
         )
         waiting = Gauge("deconvnet_queue_depth", "Photos that wait.", registry=self.registry)
         waiting.set_function(lambda: queue.waiting)
-        running = Gauge("deconvnet_in_flight", "Photos being worked on.", registry=self.registry)
+        running = Gauge("deconvnet_in_flight", "Photos being segmented.", registry=self.registry)
         running.set_function(lambda: queue.running)
         ProcessCollector(registry=self.registry)
 
@@ -55,12 +55,12 @@ class Metrics:
             self.stages.labels(stage).observe(value / 1000)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Return all metrics as Prometheus reads them."""
         return generate_latest(self.registry)
 
 
 class Counting:
-    """ASGI middleware that counts requests by path and status."""
+    """An ASGI middleware that counts requests by path and status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
         self.app = app
@@ -68,13 +68,13 @@ class Counting:
         self.paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count what is answered."""
+        """Pass a request on, and count it by the status of its answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        # Any other path is one of these, else strangers could make up series without end.
+        # Unknown paths count as one, or strangers could create time series without end.
         path = scope["path"] if scope["path"] in self.paths else "other"
-        status = 500  # what becomes of an error that gets past here
+        status = 500  # of an error that is raised through here
 
         async def send_noted(message: Message) -> None:
             nonlocal status

@@ -1,9 +1,8 @@
-"""What is sent back of a segmented photo."""
+"""The answers to a request: label PNG, overlay PNG or JSON of a segmented photo."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import palette
 from deconvnet_cli.outputs.overlay import overlay
@@ -21,12 +21,12 @@ Output = Literal["labels", "overlay", "json"]
 
 
 class SegmentQuery(BaseModel):
-    """What the address of a request may ask for; anything else in it is refused.
+    """The query of a request; other parameters are refused.
 
     Attributes:
-        output: label PNG, overlay PNG or JSON; None leaves it to the header Accept.
-        crf: refine with the dense CRF; None does what the server does by default.
-        embed: with JSON, the label PNG in it as well, in base64.
+        output: Label PNG, overlay PNG or JSON; None leaves the choice to the header Accept.
+        crf: Whether to refine with the dense CRF; None means the server's default.
+        embed: Whether JSON also contains the label PNG, in base64.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,15 +36,16 @@ class SegmentQuery(BaseModel):
     embed: bool = False
 
 
-def wanted(query: SegmentQuery, accept: str) -> Output:
-    """The output that a request asks for: the label PNG, unless it likes another better."""
+def choose_output(query: SegmentQuery, accept: str) -> Output:
+    """Return the output of a request: the label PNG, unless it asks for or prefers another."""
     if query.output is not None:
         return query.output
-    return "json" if liking(accept, "application/json") > liking(accept, "image/png") else "labels"
+    prefers_json = preference(accept, "application/json") > preference(accept, "image/png")
+    return "json" if prefers_json else "labels"
 
 
-def liking(accept: str, kind: str) -> float:
-    """How much a header Accept wants a media type, 0 to 1; an empty one wants anything."""
+def preference(accept: str, kind: str) -> float:
+    """Return the weight, 0 to 1, of a media type in a header Accept; empty accepts anything."""
     weights = {}
     for part in (accept or "*/*").lower().split(","):
         name, _, parameters = part.partition(";")
@@ -56,7 +57,7 @@ def liking(accept: str, kind: str) -> float:
     return 0.0
 
 
-def content(
+def render(
     output: Output,
     photo: Image.Image,
     result: Segmentation,
@@ -64,16 +65,15 @@ def content(
     *,
     embed: bool,
 ) -> tuple[bytes, str]:
-    """What an output is made of, and its media type. For a worker thread."""
+    """Return the body of an answer and its media type. Call it in a worker thread."""
     if output == "labels":
         return label_png(result.labels), "image/png"
     if output == "overlay":
         shown = overlay(photo, result.labels, colours=palette(), classes=classes)
-        buffer = io.BytesIO()
-        shown.save(buffer, "PNG", compress_level=1)  # of a photo more takes seconds for little
-        return buffer.getvalue(), "image/png"
+        # At a higher level a photo takes seconds and becomes hardly smaller.
+        return png_bytes(shown, compress_level=1), "image/png"
     height, width = result.labels.shape
-    said = {"size": {"width": width, "height": height}, **summarise(result, classes)}
+    values = {"size": {"width": width, "height": height}, **summarise(result, classes)}
     if embed:
-        said["labels_png"] = base64.b64encode(label_png(result.labels)).decode()
-    return json.dumps(said).encode(), "application/json"
+        values["labels_png"] = base64.b64encode(label_png(result.labels)).decode()
+    return json.dumps(values).encode(), "application/json"

@@ -1,4 +1,4 @@
-"""The process around the application: its socket, its connections, its end."""
+"""Run the application in a process: its socket, its connections and its shutdown."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.serve.settings import ServeSettings
 
-GRACE = 5  # seconds beyond a request's own time-out until an answer must be with its client
-BACKLOG = 128
+GRACE = 5  # seconds beyond the time-out of a request for its answer to reach the client
+BACKLOG = 128  # connections that wait to be accepted
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes any free one.
+    """Return a listening socket; port 0 takes any free port.
 
     Raises:
-        UsageError: no such address here, or the port is taken or not allowed.
+        UsageError: This machine has no such address, or the port is taken or not allowed.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no host name"
+        why = error.strerror if isinstance(error, OSError) else "not a host name"
         raise UsageError(
-            f"--host {host} --port {port}: cannot be listened on ({why}); take another"
+            f"--host {host} --port {port}: cannot listen there ({why}); choose another"
         ) from error
 
 
 def address_of(sock: socket.socket) -> str:
-    """The address of the page on a listening socket."""
+    """Return the URL of the page on a listening socket."""
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def make_server(app: FastAPI, settings: ServeSettings, *, quiet: bool = False) -> uvicorn.Server:
-    """uvicorn around the application."""
+    """Return a uvicorn server for the application."""
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -55,7 +55,7 @@ def make_server(app: FastAPI, settings: ServeSettings, *, quiet: bool = False) -
         log_level="warning" if quiet else "info",
         access_log=not quiet,
         server_header=False,
-        # Else a client could say which address it has, and never meet its limit.
+        # With them, a client could claim any address and escape its rate limit.
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(settings.timeout) + GRACE,
     )
@@ -63,21 +63,21 @@ def make_server(app: FastAPI, settings: ServeSettings, *, quiet: bool = False) -
 
 
 def run(app: FastAPI, settings: ServeSettings, sock: socket.socket, *, quiet: bool) -> None:
-    """Serve until Ctrl-C or SIGTERM; what was begun by then is finished and answered."""
+    """Serve until Ctrl-C or SIGTERM; requests that have begun are still answered."""
     logging.basicConfig(format="%(asctime)s %(message)s")
-    # Pillow's size warning: the limit is ours. For the process, as filters are not by thread.
+    # Our own limit replaces Pillow's size warning. Filters hold for all threads of a process.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     server = make_server(app, settings, quiet=quiet)
-    # uvicorn raises the signal once more when all is done; the end it asked for has come.
+    # uvicorn raises the signal again after its shutdown, when there is nothing left to end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[sock])
 
 
 def timed_connection(timeout: float) -> type[H11Protocol]:
-    """uvicorn's connection, closed if the head of a request does not arrive in time.
+    """Return uvicorn's connection class, with a time-out for the head of a request.
 
-    uvicorn itself waits for ever, so that clients which say nothing would use up all sockets.
+    uvicorn itself waits for ever, so silent clients would use up all sockets.
     """
 
     class TimedConnection(H11Protocol):
@@ -96,7 +96,7 @@ def timed_connection(timeout: float) -> type[H11Protocol]:
             self.unwatch()
 
         def watch(self) -> None:
-            """Start the clock while a head is awaited, and stop it when one is there."""
+            """Start the clock while a head is awaited, and stop it when the head is there."""
             if self.cycle is not None and not self.cycle.response_complete:
                 self.unwatch()
             elif self.timer is None:

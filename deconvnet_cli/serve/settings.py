@@ -1,32 +1,32 @@
-"""What a server is told when it starts, and whether that is safe."""
+"""The settings of a server, and a check that they are safe."""
 
 from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
 
-from deconvnet_cli.data.decoding import MAX_PIXELS
+from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.settings import CrfSettings
 
-LEAST_TOKEN = 16  # characters: more than can be guessed over a network
+LEAST_TOKEN = 16  # characters: too many to guess over a network
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How photos are served.
+    """The settings of a server.
 
     Attributes:
-        host: address or name to listen on.
-        token: what clients have to show; None asks for nothing, on loopback alone.
-        names: host names under which a server on loopback is reached as well, as by a proxy.
-        max_bytes: of a request's body.
-        max_pixels: width x height of a photo.
-        rate: photos a minute from one address; 0 sets no limit.
-        workers: photos worked on at a time.
-        queue: photos that wait beyond these.
-        timeout: seconds that a request may take, its body's arrival and the wait included.
-        refinement: the dense CRF, for those who ask for it.
+        host: The address or name to listen on.
+        token: The token that clients have to send; None asks for none, on loopback only.
+        names: Further host names of a server on loopback, such as that of a proxy.
+        max_bytes: The largest allowed body of a request.
+        max_pixels: The largest allowed width x height of a photo.
+        rate: The most photos a minute from one address; 0 sets no limit.
+        workers: How many photos are segmented at a time.
+        queue: How many more photos may wait.
+        timeout: The most seconds for a request, including the upload and the wait.
+        refinement: The settings of the dense CRF, for requests that ask for it.
     """
 
     host: str = "127.0.0.1"
@@ -42,7 +42,7 @@ class ServeSettings:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine reaches the address."""
+        """Return whether only this machine can reach the address."""
         if self.host == "localhost":
             return True
         try:
@@ -52,26 +52,26 @@ class ServeSettings:
 
 
 def check(settings: ServeSettings) -> None:
-    """See that the settings are safe.
+    """Check that the settings are safe.
 
     Raises:
-        UsageError: others reach the server and no token is set; the token is weak or cannot stand
-            in a header; or photos are allowed that are too large to be read.
+        UsageError: Others can reach the server but no token is set; the token is too short or
+            does not fit in a header; or photos are allowed that are too large to read.
     """
     token = settings.token
     if token is None and not settings.loopback:
         raise UsageError(
-            f"--host {settings.host}: others reach it, so give a token: "
+            f"--host {settings.host}: other machines can reach it, so give a token: "
             "--token or the variable DECONVNET_TOKEN"
         )
     if token is None and settings.names:
         raise UsageError(
-            "--allow-host: others reach the server by that name, so give a token: "
+            "--allow-host: others can reach the server by that name, so give a token: "
             "--token or the variable DECONVNET_TOKEN"
         )
     if token is not None and len(token) < LEAST_TOKEN:
-        raise UsageError(f"the token is short; take {LEAST_TOKEN} characters or more")
+        raise UsageError(f"the token is too short; use {LEAST_TOKEN} characters or more")
     if token is not None and not all("!" <= character <= "~" for character in token):
-        raise UsageError("the token has spaces or letters beyond ASCII, which no header can hold")
+        raise UsageError("the token has spaces or non-ASCII characters, which a header cannot hold")
     if settings.max_pixels > MAX_PIXELS:
         raise UsageError(f"--max-pixels {settings.max_pixels}: at most {MAX_PIXELS} can be read")

@@ -1,4 +1,4 @@
-"""A photo out of the body of a request, whatever was sent."""
+"""Read the photo in the body of a request, and refuse bodies that hold none."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from starlette.requests import ClientDisconnect
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.serve.errors import GONE, Refusal
 
-# Pillow's others are rare, and some of its decoders start programs (EPS: Ghostscript).
+# Pillow's other formats are rare, and some decoders start programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 FORM = "multipart/form-data"
 RAW = ("application/octet-stream", "application/x-www-form-urlencoded", "")  # curl sends the second
 MOST_FIELDS = 8
-NAME = "photo"  # what errors call it
+NAME = "photo"  # the name of the photo in errors
 
 
-def check_head(request: Request, max_bytes: int) -> None:
-    """See from its head alone whether the body is worth reading.
+def check_headers(request: Request, max_bytes: int) -> None:
+    """Check from the headers alone that the body is worth reading.
 
     Raises:
-        Refusal: 413, it says that it is too large; 415, it is of a type that holds no photo.
+        Refusal: 413 if the declared length is too large; 415 if the type cannot hold a photo.
     """
     kind = content_type(request).partition(";")[0].strip().lower()
     if not (kind.startswith("image/") or kind == FORM or kind in RAW):
@@ -38,23 +38,21 @@ def check_head(request: Request, max_bytes: int) -> None:
 
 
 def content_type(request: Request) -> str:
-    """The header of that name, or nothing."""
+    """Return the header Content-Type, or an empty text."""
     return request.headers.get("content-type", "")
 
 
 def too_large(max_bytes: int) -> Refusal:
-    """The body has more bytes than are taken."""
-    return Refusal(
-        413, f"more than the {max_bytes / 1e6:g} MB that are taken; scale the photo down"
-    )
+    """Return the refusal of a body with too many bytes."""
+    return Refusal(413, f"more than the limit of {max_bytes / 1e6:g} MB; scale the photo down")
 
 
 async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
-    """The whole body, counted while it comes in.
+    """Read the whole body, and count its bytes as they arrive.
 
     Raises:
-        Refusal: 413, more than ``max_bytes``; 408, not all there within ``timeout`` seconds;
-            499, the client has gone.
+        Refusal: 413 if the body exceeds ``max_bytes``; 408 if it has not arrived within
+            ``timeout`` seconds; 499 if the client has left.
     """
 
     async def collect() -> bytes:
@@ -71,54 +69,54 @@ async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
         message = f"the photo did not arrive within {timeout:g} s"
         raise Refusal(408, message, {"Connection": "close"}) from None
     except ClientDisconnect:
-        raise Refusal(GONE, "the client has gone") from None
+        raise Refusal(GONE, "the client has left") from None
 
 
-def photo_in(body: bytes, kind: str, max_pixels: int) -> Image.Image:
-    """The photo in a body: the body itself, or the one file of a form. For a worker thread.
+def photo_from_body(body: bytes, kind: str, max_pixels: int) -> Image.Image:
+    """Decode the photo that is the body, or the one file of a form. Call it in a worker thread.
 
     Args:
-        kind: the header Content-Type.
-        max_pixels: of width x height; they are looked at before anything is decoded.
+        kind: The header Content-Type.
+        max_pixels: The largest allowed width x height, checked before anything is decoded.
 
     Raises:
-        Refusal: 400, no image of a known format; 413, too many pixels; 422, a form with no file
-            in it or several.
-        ImageError: empty, damaged or truncated.
+        Refusal: 400 if the format is unknown; 413 if there are too many pixels; 422 if a form is
+            malformed or does not have exactly one file.
+        ImageError: The image is empty, damaged or truncated.
     """
-    data = file_in(body, kind) if kind.lower().startswith(FORM) else body
+    data = file_from_form(body, kind) if kind.lower().startswith(FORM) else body
     check_size(data, max_pixels)
     return read_photo(data, NAME, max_pixels=max_pixels)
 
 
 def check_size(data: bytes, max_pixels: int) -> None:
-    """See from the head of an image that it is one, and not too large.
+    """Check from the head of a file that it is an image and not too large.
 
     Raises:
-        Refusal: 400 or 413.
+        Refusal: 400 if it is not a readable image; 413 if it has too many pixels.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
     except UnidentifiedImageError:
         if not data:
-            return  # read_photo says so
+            return  # read_photo reports it
         raise Refusal(400, f"{NAME}: not an image; give one of {', '.join(FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Refusal(413, f"{NAME}: far too many pixels; scale it down") from None
-    except Exception:  # of Pillow's parsers, for damaged heads
+    except Exception:  # from Pillow's parsers, for damaged heads
         message = f"{NAME}: a damaged or truncated image; copy or download it again"
         raise Refusal(400, message) from None
     if width * height > max_pixels:
-        message = f"{NAME}: {width}x{height} are more than the {max_pixels} pixels that are taken"
+        message = f"{NAME}: {width}x{height} is more than the limit of {max_pixels} pixels"
         raise Refusal(413, f"{message}; scale it down")
 
 
-def file_in(body: bytes, kind: str) -> bytes:
-    """The one file in a form.
+def file_from_form(body: bytes, kind: str) -> bytes:
+    """Return the one file in a form.
 
     Raises:
-        Refusal: 422, the form is malformed, or has no file in it, or several.
+        Refusal: 422 if the form is malformed, or does not have exactly one file.
     """
     boundary = parse_options_header(kind)[1].get(b"boundary")
     if not boundary:

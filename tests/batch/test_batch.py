@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deconvnet_cli.batch.photo import begin
+from deconvnet_cli.batch.photo import start_worker
 from deconvnet_cli.batch.plan import Job, plan
 from deconvnet_cli.batch.spec import BatchSpec, fingerprint_of
 from deconvnet_cli.errors import UsageError
@@ -64,7 +64,7 @@ def test_a_failure_inside_the_net_does_not_stop_the_others_either(
         raise RuntimeError("shapes do not match\nand a long story")
 
     spec = BatchSpec(partial(tiny, tiny_weights), tmp_path)
-    work = begin(spec, fingerprint_of(*spec.load()))
+    work = start_worker(spec, fingerprint_of(*spec.load()))
     job = Job(folder / "a.jpg", tmp_path / "a.png")
     with monkeypatch.context() as patch:
         patch.setattr("deconvnet_cli.batch.photo.infer", fail)

@@ -102,7 +102,7 @@ def test_of_two_lines_about_an_output_the_later_counts(merge, tmp_path):
 @pytest.mark.parametrize("there, words", [
     ([(1, 3), (2, 3)], "shard 3/3 is missing (1 of 3 are)"),
     ([(2, 3)], "shard 1/3 is missing (2 of 3 are)"),
-    ([(1, 2), (2, 2), (1, 3)], "shards of 2, 3; merge those of one N"),
+    ([(1, 2), (2, 2), (1, 3)], "shards of different N (2, 3); merge one N at a time"),
 ])  # fmt: skip
 def test_shards_that_are_missing_or_of_another_run(merge, tmp_path, there, words):
     one = tmp_path / "one"
@@ -134,7 +134,7 @@ def test_a_shard_of_a_later_run_is_not_taken_for_left_over(merge, tmp_path):
 
 
 @pytest.mark.parametrize("damage, words", [
-    (lambda path: path.write_bytes(b"other"), "not as it was written"),
+    (lambda path: path.write_bytes(b"other"), "changed since it was written"),
     (lambda path: path.unlink(), "cannot be read"),
 ])  # fmt: skip
 def test_an_output_that_is_damaged_is_not_brought_over(merge, tmp_path, damage, words):

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from deconvnet_cli.batch.manifest import read_entries
 from deconvnet_cli.batch.plan import Job, plan
-from deconvnet_cli.batch.ray.cluster import Cluster, chosen, connected
+from deconvnet_cli.batch.ray.cluster import Cluster, choose_resources, connected
 from deconvnet_cli.batch.resume import sort_out
 from deconvnet_cli.batch.run import locked_run
 from deconvnet_cli.batch.source import Source
@@ -134,7 +134,7 @@ def test_stopped_and_robbed_of_a_worker_in_the_middle(
 
     process = start(*arguments, log=log)
     wait_for(lambda: len(lines(out)) > len(kept) or process.poll() is not None)
-    (net,) = wait_for(lambda: workers("Judge)).submit"))  # it works on a photo
+    (net,) = wait_for(lambda: workers("NetActor)).submit"))  # it works on a photo
     os.kill(net, signal.SIGKILL)
     assert process.wait(PATIENCE) == 1, log.read_text()
     assert log.read_text().count("\n") == 3 and "bad.jpg" in log.read_text(), log.read_text()
@@ -226,7 +226,7 @@ def test_a_photo_that_kills_its_worker_fails_alone(machines, lively_weights, tmp
 
 def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
     pytest.importorskip("ray.data", reason="Ray is not here: pip install '.[ray]'")
-    from deconvnet_cli.batch.ray.stages import Judge, Opened, Stop, survey
+    from deconvnet_cli.batch.ray.stages import NetActor, OpenedPhoto, Stop, survey
 
     good = BatchSpec(partial(deadly, lively_weights, tmp_path), tmp_path)
     known = survey(good, str(tmp_path))
@@ -234,28 +234,31 @@ def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
     missing = replace(good, load=partial(deadly, tmp_path / "none", tmp_path))
     assert isinstance(survey(missing, "."), WeightsError)
     other = replace(known, fingerprint=replace(known.fingerprint, settings="of another precision"))
-    opened = Opened(
+    opened = OpenedPhoto(
         Job(tmp_path, tmp_path), Source(b"", 0, 0, ""), Image.new("RGB", (4, 4)), None, {}
     )
-    for judge, kind in (
-        (Judge(missing, known, ".", None), WeightsError),
-        (Judge(good, other, ".", None), DeviceError),
+    for actor, kind in (
+        (NetActor(missing, known, ".", None), WeightsError),
+        (NetActor(good, other, ".", None), DeviceError),
     ):
-        stop = judge.work(opened)
+        stop = actor.infer_photo(opened)
         assert isinstance(stop, Stop) and isinstance(stop.error, kind)
 
 
 def test_what_is_used_of_a_cluster():
-    assert chosen(16, 8, "auto").actors == 8
-    assert chosen(4, 8, "cuda").actors == 3
-    assert (chosen(64, 8, "auto", 4).actors, chosen(64, 8, "auto", 4).share) == (32, 0.25)
-    assert (chosen(16, 8, "cpu").gpus, chosen(16, 8, "cpu").actors) == (0, 15)
-    assert chosen(2, 0, "auto").actors == 1
+    assert choose_resources(16, 8, "auto").actors == 8
+    assert choose_resources(4, 8, "cuda").actors == 3
+    assert (
+        choose_resources(64, 8, "auto", 4).actors,
+        choose_resources(64, 8, "auto", 4).share,
+    ) == (32, 0.25)
+    assert (choose_resources(16, 8, "cpu").gpus, choose_resources(16, 8, "cpu").actors) == (0, 15)
+    assert choose_resources(2, 0, "auto").actors == 1
     for cpus, gpus, device in ((1, 0, "auto"), (1, 1, "cuda"), (4, 0, "cuda")):
         with pytest.raises(DeviceError):
-            chosen(cpus, gpus, device)
+            choose_resources(cpus, gpus, device)
     with pytest.raises(UsageError):
-        chosen(4, 4, "cuda:1")
+        choose_resources(4, 4, "cuda:1")
 
 
 @pytest.mark.parametrize("arguments", [

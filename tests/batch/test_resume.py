@@ -208,8 +208,8 @@ def test_verify_finds_each_file_that_is_wrong(deconvnet, place):
     told = [json.loads(line)["error"] for line in result.stdout.splitlines()]
     assert told == [
         f"{out / '0000.png'}: missing",
-        f"{out / '0001.png'}: not as it was written",
-        f"{out / '0002.npz'}: not as it was written",
+        f"{out / '0001.png'}: changed since it was written",
+        f"{out / '0002.npz'}: changed since it was written",
     ]
     assert deconvnet("batch", "--verify", "-o", place / "photos").exit_code == 1
 
@@ -231,7 +231,7 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
         return real(number)
 
     monkeypatch.setattr("deconvnet_cli.batch.source.os.fstat", later)
-    with pytest.raises(ImageError, match=r"a\.jpg: was written to while it was read"):
+    with pytest.raises(ImageError, match=r"a\.jpg: changed while it was being read"):
         read_source(path)
     monkeypatch.undo()
     assert read_source(path).data == b"begun and gone on"

@@ -28,7 +28,7 @@ def photo(path: Path, size: tuple[int, int] = (60, 40), colour: str = "teal", **
     return path
 
 
-# Photos. Missing, empty, truncated and misnamed ones are in test_cli.py.
+# Photos. Missing, empty, truncated and misnamed ones are in tests/commands/test_cli.py.
 
 
 def test_pixels_of_every_colour_mode(tmp_path):

@@ -1,6 +1,6 @@
 """Batches that are killed, stopped, starved and robbed of their files, for real.
 
-More kills than here: DECONVNET_KILLS=50, or ``kill_batch.py`` by hand.
+More kills than here: DECONVNET_KILLS=50, or ``tests/tools/kill_batch.py`` by hand.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from helpers.small_batch import (
 )
 
 from deconvnet_cli.batch.manifest import NAME, Manifest
-from deconvnet_cli.batch.photo import begin, failure
+from deconvnet_cli.batch.photo import failed_entry, start_worker
 from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.batch.resume import sort_out
 from deconvnet_cli.batch.run import Run
@@ -271,7 +271,7 @@ def stub(folder: Path, engine) -> Run:
 def test_a_full_disk_lets_what_is_in_flight_come_out(photos, tmp_path):
     """The second photo finds no room; the first was being worked on meanwhile and is done."""
     jobs = plan([str(photos)], tmp_path)
-    told = []
+    done = []
     begun_before_stop = []
 
     def engine(items, stop):
@@ -282,10 +282,10 @@ def test_a_full_disk_lets_what_is_in_flight_come_out(photos, tmp_path):
 
     batch = stub(tmp_path, engine)
     with pytest.raises(DiskFullError, match="no room"):
-        batch.do(jobs, told.append, lambda: False)
+        batch.do(jobs, done.append, lambda: False)
     batch.manifest.close()
     assert begun_before_stop == []
-    assert [entry.image for entry in told] == [str(jobs[0].photo)]
+    assert [entry.image for entry in done] == [str(jobs[0].photo)]
     assert [line["image"] for line in lines(tmp_path)] == [str(jobs[0].photo)]
 
 
@@ -436,7 +436,7 @@ def test_out_of_memory_is_for_another_process_to_try(spec, job, monkeypatch, wor
     def fail(*_: object) -> None:
         raise RuntimeError(words)
 
-    work = begin(spec, fingerprint_of(*spec.load()))
+    work = start_worker(spec, fingerprint_of(*spec.load()))
     monkeypatch.setattr("deconvnet_cli.batch.photo.infer", fail)
     with pytest.raises(MemoryError):
         work(job)
@@ -446,7 +446,7 @@ def test_no_memory_to_decode_a_photo_is_no_damaged_photo(spec, job, monkeypatch)
     def fail(*_: object) -> None:
         raise MemoryError
 
-    work = begin(spec, fingerprint_of(*spec.load()))
+    work = start_worker(spec, fingerprint_of(*spec.load()))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
     with pytest.raises(MemoryError):
         work(job)
@@ -454,9 +454,11 @@ def test_no_memory_to_decode_a_photo_is_no_damaged_photo(spec, job, monkeypatch)
 
 def test_weights_that_change_while_the_batch_runs(spec, job):
     """A worker that is started later would make other labels under the same name."""
-    known = fingerprint_of(*spec.load())
-    with pytest.raises(WeightsError, match="were changed while the batch ran"):
-        begin(spec, Fingerprint({"DeconvNet": "other"}, known.settings, known.versions))
+    fingerprint = fingerprint_of(*spec.load())
+    with pytest.raises(WeightsError, match="changed while the batch ran"):
+        start_worker(
+            spec, Fingerprint({"DeconvNet": "other"}, fingerprint.settings, fingerprint.versions)
+        )
 
 
 def test_a_photo_that_fails_is_noted_as_it_was_read(spec, job, tmp_path, monkeypatch):
@@ -465,24 +467,26 @@ def test_a_photo_that_fails_is_noted_as_it_was_read(spec, job, tmp_path, monkeyp
     photo = tmp_path / "a.jpg"
     photo.write_bytes(whole[: len(whole) // 2])
     (slow,) = plan([str(photo)], tmp_path)
-    known = fingerprint_of(*spec.load())
-    real = begin.__globals__["read_photo"]
+    fingerprint = fingerprint_of(*spec.load())
+    real = start_worker.__globals__["read_photo"]
 
     def read_and_write_on(*arguments, **named):
         photo.write_bytes(whole)
         return real(*arguments, **named)
 
     monkeypatch.setattr("deconvnet_cli.batch.photo.read_photo", read_and_write_on)
-    entry = begin(spec, known)(slow)
+    entry = start_worker(spec, fingerprint)(slow)
     assert entry.status == "failed" and "truncated" in (entry.error or "")
-    todo = sort_out([slow], {entry.output: entry}, known, tmp_path)
+    todo = sort_out([slow], {entry.output: entry}, fingerprint, tmp_path)
     assert [why for _, why in todo.jobs] == ["the photo changed"]
 
 
 def test_a_photo_that_kills_its_worker_is_not_tried_each_time(job, tmp_path):
-    known = Fingerprint({}, "s", {})
-    entry = failure(job, CrashError("its worker process was killed, twice"), tmp_path, known)
+    fingerprint = Fingerprint({}, "s", {})
+    entry = failed_entry(
+        job, CrashError("its worker process was killed, twice"), tmp_path, fingerprint
+    )
     assert entry.error == f"{job.photo}: its worker process was killed, twice"
-    todo = sort_out([job], {entry.output: entry}, known, tmp_path)
+    todo = sort_out([job], {entry.output: entry}, fingerprint, tmp_path)
     assert todo.failed == [entry] and not todo.jobs
-    assert sort_out([job], {entry.output: entry}, known, tmp_path, retry=True).jobs
+    assert sort_out([job], {entry.output: entry}, fingerprint, tmp_path, retry=True).jobs

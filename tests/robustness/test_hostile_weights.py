@@ -345,7 +345,7 @@ def test_pickles_that_end_early_or_pop_too_much(tmp_path: Path, data: bytes) -> 
     refused(path, lambda name: import_into(Path(name)))
 
 
-# Files of Caffe; what the reader alone refuses is in test_caffe.py.
+# Caffe files; tests/weights/test_caffe.py has those that the reader alone refuses.
 
 
 def test_nested_messages_do_not_recurse(tmp_path: Path) -> None:
@@ -374,8 +374,8 @@ def test_a_layer_name_is_shown_and_not_obeyed(deconvnet, tmp_path: Path) -> None
     path.write_bytes(data + caffemodel({name: [np.ones((2, 2), np.float32)]}))
     result = deconvnet("weights", "import", path)
     assert result.exit_code == 0, result.output
-    assert r"[/red]\x1b[31m\n[bold]" in result.stderr
-    assert "\x1b" not in result.stderr
+    assert r"[/red]\x1b[31m\n[bold]" in result.stdout
+    assert "\x1b" not in result.stdout
 
 
 def test_a_file_of_millions_of_tiny_fields(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from helpers.serving import (
     ready_nets,
     rest_of,
     samples,
-    servers,
     until,
 )
 
@@ -31,25 +30,6 @@ from deconvnet_cli.serve.server import listen
 from deconvnet_cli.serve.settings import ServeSettings, check
 
 TOKEN = "0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def system(lively_weights):
-    return ready_nets(lively_weights)
-
-
-@pytest.fixture
-def serve(system):
-    """Starts servers with settings of their own."""
-    with servers(system) as start:
-        yield start
-
-
-@pytest.fixture(scope="module")
-def server(system):
-    """One that tests share which do not ask for limits."""
-    with servers(system) as start:
-        yield start()
 
 
 # Who may ask.
@@ -173,7 +153,8 @@ def test_never_ready_when_the_nets_do_not_work(serve, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_after_what_was_begun(lively_weights, system, number):
+def test_it_ends_after_what_was_begun(lively_weights, number):
+    right = label_png(expected(ready_nets(lively_weights), FIRST).labels)
     options = ("--weights", lively_weights, "--proposals", "3", "--precision", "fp32")
     process = subprocess.Popen(
         [sys.executable, "-m", "deconvnet_cli", "serve", "--port", "0", *map(str, options)],
@@ -194,7 +175,7 @@ def test_it_ends_after_what_was_begun(lively_weights, system, number):
             sock.sendall(FIRST)
             answer = rest_of(sock)
         assert answer.startswith(b"HTTP/1.1 200")
-        assert answer.partition(b"\r\n\r\n")[2] == label_png(expected(system, FIRST).labels)
+        assert answer.partition(b"\r\n\r\n")[2] == right
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0 and "Traceback" not in errors
     finally:

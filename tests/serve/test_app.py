@@ -23,7 +23,6 @@ from helpers.serving import (
     error_of,
     expected,
     raw,
-    ready_nets,
     servers,
 )
 from PIL import Image
@@ -33,27 +32,7 @@ from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.segmentation.labels import class_shares
 from deconvnet_cli.segmentation.settings import CrfSettings
 from deconvnet_cli.serve import app as module
-from deconvnet_cli.serve.responses import SegmentQuery, wanted
-
-
-@pytest.fixture(scope="module")
-def system(lively_weights):
-    return ready_nets(lively_weights, background=3)  # as they say little else
-
-
-@pytest.fixture
-def serve(system):
-    """Starts servers with settings of their own."""
-    with servers(system) as start:
-        yield start
-
-
-@pytest.fixture(scope="module")
-def server(system):
-    """One that tests share which do not ask for limits."""
-    with servers(system) as start:
-        yield start()
-
+from deconvnet_cli.serve.responses import SegmentQuery, choose_output
 
 # What is answered.
 
@@ -132,8 +111,8 @@ def test_overlay(server, system):
     ],
 )
 def test_accept(accept, output):
-    assert wanted(SegmentQuery(), accept) == output
-    assert wanted(SegmentQuery(output="overlay"), accept) == "overlay"
+    assert choose_output(SegmentQuery(), accept) == output
+    assert choose_output(SegmentQuery(output="overlay"), accept) == "overlay"
 
 
 def test_accept_by_http(server):

@@ -17,10 +17,8 @@ from helpers.serving import (
     encoded,
     error_of,
     raw,
-    ready_nets,
     rest_of,
     samples,
-    servers,
     until,
 )
 from PIL import Image
@@ -30,18 +28,6 @@ from deconvnet_cli.serve import app as module
 from deconvnet_cli.serve import limits
 from deconvnet_cli.serve.errors import Refusal
 from deconvnet_cli.serve.limits import TokenBuckets, network_of
-
-
-@pytest.fixture(scope="module")
-def system(lively_weights):
-    return ready_nets(lively_weights)
-
-
-@pytest.fixture
-def serve(system):
-    """Starts servers with settings of their own."""
-    with servers(system) as start:
-        yield start
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from helpers import needs_serve  # noqa: F401
 from helpers.chromium import Browser, chromium
 from helpers.photos import pieces
-from helpers.serving import FIRST, encoded, expected, ready_nets, servers, until
+from helpers.serving import FIRST, encoded, expected, servers, until
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
@@ -28,16 +28,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield tab
 
 
-@pytest.fixture(scope="module")
-def system(lively_weights):
-    return ready_nets(lively_weights, background=3)  # as they say little else
-
-
 @pytest.fixture
-def serve(system) -> Iterator[Callable[..., str]]:
-    """Starts servers with settings of their own; their address."""
-    with servers(system) as start:
-        yield lambda **given: str(start(**given).base_url)
+def address(server) -> str:
+    """The address of the plain server."""
+    return str(server.base_url)
 
 
 def canvas(browser: Browser) -> np.ndarray:
@@ -55,8 +49,8 @@ def choose(browser: Browser, view: str) -> None:
     browser.run(f"document.querySelector('[value={view}]').click()")
 
 
-def test_a_photo_is_dropped_and_its_labels_are_seen(browser, serve, system):
-    browser.open(serve())
+def test_a_photo_is_dropped_and_its_labels_are_seen(browser, address, system):
+    browser.open(address)
     assert not browser.shown("result")
     browser.drop(FIRST)
     browser.wait("done")
@@ -86,8 +80,8 @@ def test_a_photo_is_dropped_and_its_labels_are_seen(browser, serve, system):
     assert browser.troubles() == []
 
 
-def test_opacity(browser, serve):
-    browser.open(serve())
+def test_opacity(browser, address):
+    browser.open(address)
     browser.drop(FIRST)
     browser.wait("done")
 
@@ -110,8 +104,8 @@ def test_opacity(browser, serve):
     assert opacity() == 1 and browser.run("document.getElementById('opacity').disabled")
 
 
-def test_what_is_downloaded(browser, serve, system, tmp_path):
-    browser.open(serve())
+def test_what_is_downloaded(browser, address, system, tmp_path):
+    browser.open(address)
     browser.drop(FIRST, "a.b.png")
     browser.wait("done")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
@@ -131,9 +125,9 @@ def test_what_is_downloaded(browser, serve, system, tmp_path):
     assert np.abs(over - np.where(right.labels[..., None] == 0, photo, mixed)).max() <= 2
 
 
-def test_ways_in_besides_dropping(browser, serve):
+def test_ways_in_besides_dropping(browser, address):
     """A file that is chosen, and one that is pasted; the CRF is asked for with a box."""
-    browser.open(serve())
+    browser.open(address)
     browser.run(f"""(() => {{
         const bytes = Uint8Array.from(atob("{base64.b64encode(FIRST).decode()}"),
                                       (c) => c.charCodeAt(0));
@@ -166,7 +160,7 @@ def test_ways_in_besides_dropping(browser, serve):
     ],
 )
 def test_what_is_wrong_is_said(browser, serve, given, data, words):
-    browser.open(serve(**given))
+    browser.open(str(serve(**given).base_url))
     if "rate" in given:
         browser.drop(data)
         browser.wait("done")
@@ -188,7 +182,7 @@ def test_a_server_that_has_gone(browser, system):
 
 
 def test_a_token_is_asked_for(browser, serve):
-    browser.open(serve(token=TOKEN))
+    browser.open(str(serve(token=TOKEN).base_url))
     browser.drop(FIRST)
     until(lambda: browser.run("document.body.dataset.state") == "failed")
     assert browser.shown("access") and "token" in browser.text("message")
@@ -201,9 +195,9 @@ def test_a_token_is_asked_for(browser, serve):
     assert not browser.shown("access") and not browser.shown("problem")
 
 
-def test_a_photo_that_the_browser_cannot_show(browser, serve, system):
+def test_a_photo_that_the_browser_cannot_show(browser, address, system):
     data = encoded(PHOTO, "TIFF")
-    browser.open(serve())
+    browser.open(address)
     browser.drop(data, "photo.tif", "image/tiff")
     browser.wait("done")
     assert (canvas(browser)[..., :3] == palette()[expected(system, data).labels]).all()
@@ -211,11 +205,11 @@ def test_a_photo_that_the_browser_cannot_show(browser, serve, system):
     assert browser.run("document.getElementById('save-overlay').disabled")
 
 
-def test_a_turned_photo(browser, serve, system):
+def test_a_turned_photo(browser, address, system):
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     data = encoded(PHOTO, "JPEG", exif=exif, quality=95)
-    browser.open(serve())
+    browser.open(address)
     browser.drop(data, "photo.jpg", "image/jpeg")
     browser.wait("done")
     assert canvas(browser).shape[:2] == expected(system, data).labels.shape == (60, 40)
@@ -224,8 +218,8 @@ def test_a_turned_photo(browser, serve, system):
 
 
 @pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False), (390, True)])
-def test_it_fits_and_has_its_colours(browser, serve, system, tmp_path, width, dark):
-    browser.open(serve(), width, dark)
+def test_it_fits_and_has_its_colours(browser, address, system, tmp_path, width, dark):
+    browser.open(address, width, dark)
     browser.drop(FIRST, "n" * 100 + ".png")
     browser.wait("done")
     sizes = browser.run("[document.documentElement.scrollWidth, innerWidth]")
@@ -241,8 +235,7 @@ def test_it_fits_and_has_its_colours(browser, serve, system, tmp_path, width, da
         assert tuple(palette()[system.classes.index(name)].tolist()) in found
 
 
-def test_nothing_else_is_loaded(browser, serve):
-    address = serve()
+def test_nothing_else_is_loaded(browser, address):
     browser.open(address)
     browser.drop(FIRST)
     browser.wait("done")

@@ -16,7 +16,7 @@ from helpers.object_store import s3_server
 from helpers.small_batch import ROOT, lines, outputs, small_photos
 
 from deconvnet_cli.batch.manifest import Entry, read_entries
-from deconvnet_cli.batch.photo import begin
+from deconvnet_cli.batch.photo import start_worker
 from deconvnet_cli.batch.plan import Job, plan
 from deconvnet_cli.batch.remote_manifest import LINES, SECONDS, RemoteManifest
 from deconvnet_cli.batch.resume import damaged, sort_out
@@ -151,7 +151,7 @@ def made_local(lively_weights, photos):
     out = photos.with_name("one")
     spec = BatchSpec(partial(tiny, lively_weights), out, True, Outputs(overlay=True))
     job = Job(photos / "0000.jpg", out / "0000.png")
-    entry = begin(spec, fingerprint_of(*spec.load()))(job)
+    entry = start_worker(spec, fingerprint_of(*spec.load()))(job)
     return job, entry
 
 
@@ -162,7 +162,7 @@ def test_memory_gets_the_bytes_that_a_folder_gets(memory, lively_weights, made_l
     spec = BatchSpec(partial(tiny, lively_weights), folder, True, Outputs(overlay=True))
     known = fingerprint_of(*spec.load())
     (job,) = plan(["memory://in"], folder)
-    entry = begin(spec, known)(job)
+    entry = start_worker(spec, known)(job)
     assert (entry.status, entry.image, entry.output) == ("done", "memory://in/0000.jpg", "0000.png")
     assert (entry.sha256, entry.size) == (expected.sha256, expected.size)
     assert entry.output_sha256 == expected.output_sha256
@@ -186,13 +186,13 @@ def test_memory_gets_the_bytes_that_a_folder_gets(memory, lively_weights, made_l
     assert todo() == ["0000.npz is missing"]
     memory.pipe_file("/out/0000.npz", b"")
     (wrong,) = damaged(read_entries(folder).values(), folder)
-    assert wrong[1] == "memory://out/0000.npz: not as it was written"
+    assert wrong[1] == "memory://out/0000.npz: changed since it was written"
 
 
 def test_a_photo_that_is_gone_fails_alone(memory, lively_weights):
     folder = place("memory://out")
     spec = BatchSpec(partial(tiny, lively_weights), folder)
-    work = begin(spec, fingerprint_of(*spec.load()))
+    work = start_worker(spec, fingerprint_of(*spec.load()))
     with pytest.raises(ImageError, match=r"memory://in/a.jpg: no such file"):
         work(Job(place("memory://in/a.jpg"), folder / "a.png"))
     memory.pipe_file("/in/a.jpg", b"not a photo")
@@ -288,7 +288,7 @@ def test_a_batch_from_s3_to_s3(deconvnet, photos, options, local_run, s3):
     assert again.stdout.count('"skipped"') == PHOTOS and "(before; --retry-failed)" in again.stderr
     files.rm_file(f"{source}/bad.jpg")
     files.pipe_file(f"{out}/0001.png", b"another")
-    assert "0001.png: not as it was written" in deconvnet("batch", "-o", out, "--verify").stderr
+    assert "0001.png: changed since it was written" in deconvnet("batch", "-o", out, "--verify").stderr
     again = deconvnet(*command, "--dry-run")
     assert again.exit_code == 0 and again.stdout.count('"to do"') == 1, again.output
     assert "0001.png changed" in again.stdout

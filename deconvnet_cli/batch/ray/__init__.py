@@ -1,1 +1,1 @@
-"""A batch on a Ray cluster."""
+"""Run a batch on a Ray cluster."""

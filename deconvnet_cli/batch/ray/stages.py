@@ -1,12 +1,12 @@
-"""What a cluster does with photos, in three stages: boxes, net, CRF and labels.
+"""The three stages that run on a cluster: boxes, nets, and CRF with labels.
 
-A stage takes a table of Arrow, a row a photo: ``number``, and ``state``, the pickled state that
-the photo is in. The states are, in order, :class:`Job`, :class:`Opened`, :class:`Judged` and what
-has become of it: an Entry, an error, or :class:`Stop`. A stage works on the states that are for
-it and hands the others on.
+A stage takes an Arrow table with a row for each photo: ``number``, and ``state``, the pickled
+state of the photo. A photo starts as a :class:`Job`, becomes an :class:`OpenedPhoto` and then an
+:class:`InferredPhoto`, and ends as an Entry, an error or a :class:`Stop`. A stage works on its own
+kind of state and passes the others on.
 
-Ray does the task of a worker that died again, and again if that one dies. :class:`Tally` knows
-which photo it was working on, so that this ends.
+Ray repeats the task of a worker that died, again and again if the next one dies too.
+:class:`AttemptCounter` knows which photo the worker had, so the repeats end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.photo import attempt, finish
+from deconvnet_cli.batch.photo import label_and_write, result_or_failed_entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
@@ -39,114 +39,118 @@ from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.segment import Inferred, infer, working_copy
 
 State = TypeVar("State")
-Key = tuple[str, int]  # stage, and number of the photo
+Key = tuple[str, int]  # the name of a state, and the number of a photo
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A photo that was read.
+class OpenedPhoto:
+    """A photo that has been read, with its boxes.
 
     Attributes:
-        work: in the size that is worked on.
-        boxes: int32 N x 4 in that size; None if no net takes boxes.
-        ms: milliseconds by stage.
+        working: The photo in the size that is segmented.
+        boxes: int32, N x 4, in that size; None if no net takes boxes.
+        ms: Milliseconds by stage.
     """
 
     job: Job
     source: Source
-    work: Image.Image
+    working: Image.Image
     boxes: NDArray[np.int32] | None
     ms: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A photo with what the nets say of it."""
+class InferredPhoto:
+    """A photo that has been through the nets."""
 
     job: Job
     source: Source
-    scored: Inferred
+    inferred: Inferred
 
 
 @dataclass(frozen=True)
 class Stop:
-    """What no photo is to blame for, and none can be done with: the run ends."""
+    """An error that no photo is to blame for and that stops every photo: the run ends."""
 
     error: DeconvnetError
 
 
-class Tally:
-    """An actor that counts how often work on a photo was begun and never came to an end."""
+class AttemptCounter:
+    """An actor that counts, for each photo and stage, the attempts that never ended."""
 
     def __init__(self) -> None:
-        self.begun: Counter[Key] = Counter()
+        self.started: Counter[Key] = Counter()
 
-    def begin(self, key: Key) -> int:
-        """Work on a photo in a stage begins; how many times it was begun in vain before."""
-        self.begun[key] += 1
-        return self.begun[key] - 1
+    def start(self, key: Key) -> int:
+        """Count the start of an attempt; return how many earlier attempts never ended."""
+        self.started[key] += 1
+        return self.started[key] - 1
 
     def end(self, key: Key) -> None:
-        """It has come to an end."""
-        self.begun.pop(key, None)
+        """Record that the attempt has ended."""
+        self.started.pop(key, None)
 
 
-def table(rows: Iterable[tuple[int, object]]) -> Any:
-    """Numbers and states as a table of Arrow."""
-    listed = [(number, pickle.dumps(state)) for number, state in rows]
+def to_table(rows: Iterable[tuple[int, object]]) -> Any:
+    """Return an Arrow table of numbers and pickled states."""
+    pickled = [(number, pickle.dumps(state)) for number, state in rows]
     return pa.table(
         {
-            "number": pa.array([number for number, _ in listed], pa.int64()),
-            "state": pa.array([state for _, state in listed], pa.large_binary()),
+            "number": pa.array([number for number, _ in pickled], pa.int64()),
+            "state": pa.array([state for _, state in pickled], pa.large_binary()),
         }
     )
 
 
 def rows_of(block: Any) -> Iterator[tuple[int, Any]]:
-    """The numbers and states in a table of Arrow, one at a time."""
+    """Yield the numbers and states of an Arrow table, one at a time."""
     for number, state in zip(block["number"], block["state"], strict=True):
         yield number.as_py(), pickle.loads(state.as_buffer())
 
 
-def staged(
-    block: Any, tally: Any, kind: type[State], work: Callable[[State], object]
+def map_states(
+    block: Any, counter: Any, kind: type[State], advance: Callable[[State], object]
 ) -> Iterator[Any]:
-    """A table with what ``work`` made of each state of a kind; a photo a table.
+    """Yield a table for each photo, with every state of ``kind`` replaced by its next one.
 
     Args:
-        tally: handle of the actor.
+        counter: The handle of the :class:`AttemptCounter` actor.
+        advance: Returns the next state of a photo.
     """
     for number, state in rows_of(block):
         if isinstance(state, kind):
             key = (kind.__name__, number)
-            if ray.get(tally.begin.remote(key)) < TRIES:
-                state = outcome(work, state)
+            if ray.get(counter.start.remote(key)) < TRIES:
+                state = result_or_error(advance, state)
             else:
                 state = CrashError("its worker process died, twice")
-            tally.end.remote(key)
-        yield table([(number, state)])
+            counter.end.remote(key)
+        yield to_table([(number, state)])
 
 
-def outcome(work: Callable[[State], object], state: State) -> object:
-    """What work makes of a photo; without memory this worker ends, as it may be the reason."""
+def result_or_error(advance: Callable[[State], object], state: State) -> object:
+    """Return the next state of a photo, or the error.
+
+    Without memory this worker ends, as it may itself be the cause.
+    """
     try:
-        return work(state)
+        return advance(state)
     except DeconvnetError as error:
         return error
     except MemoryError:
         os._exit(1)
 
 
-def settle(home: str) -> None:
-    """Make this process a worker like those of the local engine, in the folder of the command."""
-    with contextlib.suppress(OSError):  # not on this machine: nor are paths that are relative to it
+def set_up_worker(home: str) -> None:
+    """Make this process a worker like those of the local engine, in the command's folder."""
+    with contextlib.suppress(OSError):  # if this machine lacks the folder, so do relative paths
         os.chdir(home)
     one_core_a_photo()
 
 
 def survey(spec: BatchSpec, home: str) -> SystemInfo | DeconvnetError:
-    """The facts, or the error, that a worker finds which is like those of the nets."""
-    settle(home)
+    """Load the system on a worker and return its metadata, or the error."""
+    set_up_worker(home)
     try:
         return system_info(spec, *spec.load())
     except DeconvnetError as error:
@@ -154,51 +158,52 @@ def survey(spec: BatchSpec, home: str) -> SystemInfo | DeconvnetError:
 
 
 def find_boxes(
-    block: Any, spec: BatchSpec, info: SystemInfo, home: str, tally: Any
+    block: Any, spec: BatchSpec, info: SystemInfo, home: str, counter: Any
 ) -> Iterator[Any]:
-    """First stage: read photos, and find the boxes that the net will be shown."""
-    settle(home)
+    """Read photos and find the boxes that the net is shown (first stage)."""
+    set_up_worker(home)
 
-    def work(job: Job) -> Opened | Entry:
+    def advance(job: Job) -> OpenedPhoto | Entry:
         source = read_source(job.photo)
-        return attempt(
-            lambda: opened(job, source, spec, info),
+        return result_or_failed_entry(
+            lambda: open_photo(job, source, spec, info),
             job, source, spec.folder, info.fingerprint,
         )  # fmt: skip
 
-    return staged(block, tally, Job, work)
+    return map_states(block, counter, Job, advance)
 
 
-def opened(job: Job, source: Source, spec: BatchSpec, info: SystemInfo) -> Opened:
-    """A photo that is read, with its boxes.
+def open_photo(job: Job, source: Source, spec: BatchSpec, info: SystemInfo) -> OpenedPhoto:
+    """Decode a photo and find its boxes.
 
     Raises:
-        ImageError: it is no photo.
+        ImageError: The file is not a photo.
     """
     photo = read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels)
-    work = working_copy(photo, info.settings.max_side)
+    working = working_copy(photo, info.settings.max_side)
     boxes, watch = None, Stopwatch()
     if info.boxes is not None:
+        box_settings = replace(info.settings.boxes, count=info.boxes)
         with watch.timed("proposals"):
-            boxes = propose(np.asarray(work), replace(info.settings.boxes, count=info.boxes)).boxes
-    return Opened(job, source, work, boxes, watch.ms)
+            boxes = propose(np.asarray(working), box_settings).boxes
+    return OpenedPhoto(job, source, working, boxes, watch.ms)
 
 
-class Judge:
-    """Second stage: the nets, in an actor that has loaded them once."""
+class NetActor:
+    """An actor that loads the nets once and runs them on photos (second stage)."""
 
-    def __init__(self, spec: BatchSpec, info: SystemInfo, home: str, tally: Any) -> None:
-        settle(home)
-        self.spec, self.info, self.tally = spec, info, tally
-        self.broken: DeconvnetError | None = None
+    def __init__(self, spec: BatchSpec, info: SystemInfo, home: str, counter: Any) -> None:
+        set_up_worker(home)
+        self.spec, self.info, self.counter = spec, info, counter
+        self.load_error: DeconvnetError | None = None
         try:
             self.system, self.settings = spec.load()
             self.check(system_info(spec, self.system, self.settings))
         except DeconvnetError as error:
-            self.broken = error
+            self.load_error = error
 
     def check(self, here: SystemInfo) -> None:
-        """Raise DeconvnetError unless the nets are those of all others."""
+        """Raise DeconvnetError unless the system here is the one of all other workers."""
         if here.fingerprint.weights != self.info.fingerprint.weights:
             raise WeightsError("workers have different weights; put the same file on all machines")
         if here.fingerprint.settings != self.info.fingerprint.settings:
@@ -207,35 +212,38 @@ class Judge:
             )
 
     def __call__(self, block: Any) -> Iterator[Any]:
-        return staged(block, self.tally, Opened, self.work)
+        """Run the nets on the opened photos of a table."""
+        return map_states(block, self.counter, OpenedPhoto, self.infer_photo)
 
-    def work(self, photo: Opened) -> Judged | Entry | Stop:
-        if self.broken is not None:
-            return Stop(self.broken)
+    def infer_photo(self, photo: OpenedPhoto) -> InferredPhoto | Entry | Stop:
+        """Run the nets on one photo; return a Stop if they could not be loaded."""
+        if self.load_error is not None:
+            return Stop(self.load_error)
 
-        def judge() -> Judged:
-            scored = infer(photo.work, self.system, self.settings, boxes=photo.boxes)
-            # The next stage may be on a machine without a GPU.
-            scored = replace(scored, maps=scored.maps.cpu(), ms={**scored.ms, **photo.ms})
-            return Judged(photo.job, photo.source, scored)
+        def run_nets() -> InferredPhoto:
+            inferred = infer(photo.working, self.system, self.settings, boxes=photo.boxes)
+            # The next stage may run on a machine without a GPU.
+            ms = {**inferred.ms, **photo.ms}
+            inferred = replace(inferred, maps=inferred.maps.cpu(), ms=ms)
+            return InferredPhoto(photo.job, photo.source, inferred)
 
         folder, fingerprint = self.spec.folder, self.info.fingerprint
-        return attempt(judge, photo.job, photo.source, folder, fingerprint)
+        return result_or_failed_entry(run_nets, photo.job, photo.source, folder, fingerprint)
 
 
 def finish_photos(
-    block: Any, spec: BatchSpec, info: SystemInfo, home: str, tally: Any
+    block: Any, spec: BatchSpec, info: SystemInfo, home: str, counter: Any
 ) -> Iterator[Any]:
-    """Third stage: the CRF, the labels and all files that are wanted."""
-    settle(home)
+    """Refine with the CRF, label and write all wanted files (third stage)."""
+    set_up_worker(home)
 
-    def work(photo: Judged) -> Entry:
+    def advance(photo: InferredPhoto) -> Entry:
         job, source = photo.job, photo.source
 
         def label() -> Entry:
             image = read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels)
-            return finish(job, source, image, photo.scored, spec, info)
+            return label_and_write(job, source, image, photo.inferred, spec, info)
 
-        return attempt(label, job, source, spec.folder, info.fingerprint)
+        return result_or_failed_entry(label, job, source, spec.folder, info.fingerprint)
 
-    return staged(block, tally, Judged, work)
+    return map_states(block, counter, InferredPhoto, advance)

@@ -1,6 +1,6 @@
 "use strict";
 
-const SHOWN_SIDE = 2048; // pixels of the canvas on the page; what is downloaded has all of them
+const SHOWN_SIDE = 2048; // longest side of the canvas on the page; downloads have all pixels
 const ADVICE = {
   400: "This cannot be read as a photo.",
   401: "The token is missing or wrong.",
@@ -13,11 +13,11 @@ const ADVICE = {
 
 const at = (id) => document.getElementById(id);
 const seconds = (ms) => `${(ms / 1000).toFixed(ms < 995 ? 2 : 1)} s`;
-let about = null; // what the server says of itself: classes and limits
-let token = ""; // kept in this page alone
-let file = null; // the photo that was given last
-let result = null; // what came back: JSON, label PNG, and that as a bitmap
-let running = null; // stops the request that is on its way
+let about = null; // the classes and limits of the server
+let token = ""; // kept in this page only
+let file = null; // the last photo
+let result = null; // of the last photo: JSON, label PNG and its bitmap
+let running = null; // aborts the current request
 
 class Problem extends Error {
   constructor(message, status = 0) {
@@ -41,14 +41,14 @@ async function ask(path, options = {}) {
   throw new Problem(advice(response, error), response.status);
 }
 
-/** What went wrong, for a person. */
+/** Return what went wrong, in words for a person. */
 function advice({ status, headers }, error) {
-  const known = ADVICE[status] ?? "";
-  if (status === 401) return known; // the rest of it is for programs
+  const summary = ADVICE[status] ?? "";
+  if (status === 401) return summary; // the detail is for programs
   const detail = error.replace(/^photo: /, "");
   const wait = headers.get("Retry-After");
   const hint = wait ? ` Try again in ${wait} s.` : "";
-  return `${known} ${detail.charAt(0).toUpperCase()}${detail.slice(1)}.${hint}`.trim();
+  return `${summary} ${detail.charAt(0).toUpperCase()}${detail.slice(1)}.${hint}`.trim();
 }
 
 async function segment(given) {
@@ -87,14 +87,13 @@ async function segment(given) {
   } catch (error) {
     if (mine.signal.aborted) return;
     if (!(error instanceof Problem)) console.error(error);
-    const known = error instanceof Problem ? error : new Problem(`This went wrong: ${error}`);
-    complain(known);
+    complain(error instanceof Problem ? error : new Problem(`This went wrong: ${error}`));
   }
 }
 
 const mega = (bytes) => (bytes / 1e6).toFixed(1);
 
-/** Show the photo while it is worked on; false if this browser cannot. */
+/** Show the photo while it is segmented; return false if this browser cannot. */
 async function preview(source) {
   const photo = at("photo");
   if (photo.src) URL.revokeObjectURL(photo.src);
@@ -128,7 +127,7 @@ function complain(problem) {
   state("failed");
   at("access").hidden = problem.status !== 401;
   at("message").textContent = problem.message;
-  // What is wrong with the photo itself does not go away.
+  // A fault of the photo itself will not go away.
   at("again").hidden = !file || [400, 401, 413, 415, 422].includes(problem.status);
   if (problem.status === 401) at("token").focus();
 }
@@ -172,7 +171,7 @@ function table(shares) {
   at("classes").tBodies[0].replaceChildren(...rows);
 }
 
-/** Paint the labels in this size; without background unless all is wanted. */
+/** Paint the labels in this size, without background unless `all` is set. */
 function paint(canvas, width, height, all) {
   canvas.width = width;
   canvas.height = height;
@@ -215,7 +214,7 @@ function save(blob, ending) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** Photo and labels as they are shown, at the photo's own size. */
+/** Save the photo under its labels, as shown, at the photo's own size. */
 function saveOverlay() {
   const { width, height } = result.json.size;
   const above = document.createElement("canvas");
@@ -269,13 +268,13 @@ document.addEventListener("drop", (event) => {
   document.body.classList.remove("over");
   const [dropped] = event.dataTransfer.files;
   if (dropped) segment(dropped);
-  else complain(new Problem("That is no file; drop an image file.", 400));
+  else complain(new Problem("That is not a file; drop an image file.", 400));
 });
 
 ask("/about").then(
-  (known) => {
-    about = known;
-    at("crf").checked = known.crf;
+  (found) => {
+    about = found;
+    at("crf").checked = found.crf;
   },
   complain,
 );
