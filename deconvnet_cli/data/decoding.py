@@ -19,6 +19,7 @@ from deconvnet_cli.choices import MAX_PIXELS
 MAX_SIDE = 1_000_000  # pixels; the logits of one such row take 84 MB
 MAX_BYTES = 2_000_000_000  # of a file: 10 a pixel
 PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF")
+ORIENTATION = 0x0112  # the EXIF tag
 LABEL_FORMATS = ("PNG",)  # labels do not survive JPEG
 
 
@@ -67,6 +68,16 @@ def load(image: Image.Image) -> None:
     """
     with _decoding():
         image.load()
+
+
+def lies_on_its_side(image: Image.Image) -> bool:
+    """Return whether the EXIF orientation of an image swaps its width and height."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        except Exception:  # broken EXIF data say nothing, and fail in many ways
+            return False
 
 
 def turn_upright(image: Image.Image) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.data.annotations import read_annotation
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, identify, lies_on_its_side
+from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import WrongSize, read_mask, read_png
-from deconvnet_cli.data.voc import IGNORE, VocTree
+from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
@@ -39,28 +40,26 @@ def list_names(tree: VocTree, lists: tuple[str, ...]) -> list[str]:
 
 
 def read_photo_and_mask(tree: VocTree, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
-    """Return a photo (mode RGB) and its mask (uint8 H x W).
+    """Return a photo, as ``segment`` sees it (mode RGB, upright), and its mask (uint8 H x W).
 
     Raises:
         ImageError: The photo cannot be read.
         DatasetError: The mask cannot be read or has another size.
     """
-    with opened_photo(tree.image(name)) as file:
-        load(file)
-        image = file.convert("RGB")
+    image = read_photo(tree.image(name))
     return image, checked_mask(tree, name, image.size)
 
 
-@contextmanager
-def opened_photo(path: Path) -> Iterator[Image.Image]:
-    """Open a photo without decoding its pixels yet.
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return the width and height of a photo as a viewer shows it, without decoding its pixels.
 
     Raises:
-        ImageError: The photo cannot be read, here or when its pixels are loaded.
+        ImageError: The photo cannot be read.
     """
     try:
         with identify(read_whole(path, MAX_BYTES)) as image:
-            yield image
+            width, height = image.size
+            return (height, width) if lies_on_its_side(image) else (width, height)
     except OSError as error:
         raise ImageError(f"{path}: not a readable photo ({error.strerror})") from error
     except Undecodable as error:
@@ -85,8 +84,11 @@ def checked_mask(tree: VocTree, name: str, size: tuple[int, int]) -> NDArray[np.
 def find_objects(
     tree: VocTree, names: list[str], on_photo: Callable[[], None] = lambda: None
 ) -> list[ObjectBox]:
-    """Return the objects of each photo: its instances if the tree has them, otherwise the
-    connected components of each class. This opens every photo and mask, so it finds bad data.
+    """Return the objects of each photo.
+
+    They are its instances if the tree has ``SegmentationObject``, else the boxes of its
+    ``Annotations`` if it has these, else the connected components of each class. This opens every
+    photo and mask, so it finds bad data.
 
     Args:
         tree: The VOC tree.
@@ -99,17 +101,37 @@ def find_objects(
     """
     objects: list[ObjectBox] = []
     for name in names:
-        with opened_photo(tree.image(name)) as photo:
-            size = photo.size
-        mask = checked_mask(tree, name, size)
-        instances = tree.root / "SegmentationObject" / f"{name}.png"
-        found = instance_objects(mask, instances) if instances.is_file() else components(mask)
+        mask = checked_mask(tree, name, upright_size(tree.image(name)))
+        found = photo_objects(tree, name, mask)
         least = SMALLEST_OBJECT * mask.size
         objects += [ObjectBox(name, label, box) for label, box, area in found if area >= least]
         on_photo()
     if not objects:
         raise DatasetError(f"{tree.root}: no object in the masks of these {len(names)} photos")
     return objects
+
+
+def photo_objects(
+    tree: VocTree, name: str, mask: NDArray[np.uint8]
+) -> Iterable[tuple[int, Box, int]]:
+    """Return label, box and area (pixels) of each object of a photo, from the best source.
+
+    The area of an annotated box is that of its pixels of the object's class.
+
+    Raises:
+        DatasetError: Instances or annotations are damaged.
+    """
+    instances = tree.root / "SegmentationObject" / f"{name}.png"
+    if instances.is_file():
+        return instance_objects(mask, instances)
+    annotation = tree.root / "Annotations" / f"{name}.xml"
+    if annotation.is_file():
+        return [
+            (label, box, int((mask[max(y0, 0) : y1, max(x0, 0) : x1] == label).sum()))
+            for label, box in read_annotation(annotation, CLASSES)
+            for x0, y0, x1, y1 in (box,)
+        ]
+    return components(mask)
 
 
 def components(mask: NDArray[np.uint8]) -> Iterable[tuple[int, Box, int]]:

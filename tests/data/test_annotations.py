@@ -57,7 +57,7 @@ def test_boxes_of_parts_are_not_objects(tmp_path):
 def test_what_is_not_of_vocs_form_is_refused(tmp_path, text, words):
     path = tmp_path / "a.xml"
     path.write_text(text)
-    with pytest.raises(DatasetError, match="a.xml") as caught:
+    with pytest.raises(DatasetError, match=r"a\.xml") as caught:
         read_annotation(path, CLASSES)
     assert words in str(caught.value)
 

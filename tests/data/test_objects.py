@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from deconvnet_cli.data.boxes import overlap
-from deconvnet_cli.data.objects import ObjectBox, find_objects
+from deconvnet_cli.data.objects import ObjectBox, find_objects, read_photo_and_mask
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.training.stage2_boxes import cached_boxes, overlapping_proposals
@@ -111,3 +111,56 @@ def test_damaged_proposals_are_named(tree: VocTree, tmp_path: Path):
     np.save(tmp_path / "a.npy", np.zeros((2, 3)))
     with pytest.raises(DatasetError, match=r"a\.npy: not proposals of this tool"):
         cached_boxes(tmp_path, tree, "a")
+
+
+def test_photos_are_turned_as_everywhere_else(tmp_path):
+    """EXIF orientation 6: a viewer turns the file's 40 x 24 pixels to 24 x 40, as ``segment``."""
+    tree = VocTree(tmp_path)
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (tmp_path / folder).mkdir()
+    photo = Image.new("RGB", (40, 24))
+    photo.paste((255, 0, 0), (0, 0, 20, 24))
+    exif = photo.getexif()
+    exif[0x0112] = 6
+    photo.save(tree.image("a"), exif=exif, quality=95)
+    mask = np.zeros((40, 24), np.uint8)
+    mask[:20] = 8  # the left half of the file is the upper half of what is shown
+    Image.fromarray(mask).save(tree.mask("a"))
+    (found,) = find_objects(tree, ["a"])
+    assert found.box == (0, 0, 24, 20)
+    shown, labels = read_photo_and_mask(tree, "a")
+    red = np.asarray(shown)[..., 0] > 128
+    assert (red == (labels == 8)).mean() > 0.95
+
+
+def test_deep_photos_are_scaled_as_everywhere_else(tmp_path):
+    tree = VocTree(tmp_path)
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (tmp_path / folder).mkdir()
+    deep = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+    Image.fromarray(deep).save(tree.image("a"), "PNG")
+    Image.fromarray(np.full((20, 30), 8, np.uint8)).save(tree.mask("a"))
+    shown, _ = read_photo_and_mask(tree, "a")
+    np.testing.assert_allclose(np.asarray(shown)[..., 0], deep / 257, atol=1)
+
+
+def test_boxes_of_annotations_part_what_touches(tmp_path):
+    """Two cats side by side are one component of the mask, and two boxes of the annotation."""
+    tree = VocTree(tmp_path)
+    for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (40, 24)).save(tree.image("a"))
+    mask = np.zeros((24, 40), np.uint8)
+    mask[4:20, 5:35] = 8
+    Image.fromarray(mask).save(tree.mask("a"))
+    assert len(find_objects(tree, ["a"])) == 1
+    boxes = ((6, 5, 20, 20), (21, 5, 35, 20))  # VOC's: from 1, the last pixel within
+    objects = "".join(
+        "<object><name>cat</name><bndbox>"
+        f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+        for x0, y0, x1, y1 in boxes
+    )
+    (tmp_path / "Annotations/a.xml").write_text(f"<annotation>{objects}</annotation>")
+    found = find_objects(tree, ["a"])
+    assert [item.box for item in found] == [(5, 4, 20, 20), (20, 4, 35, 20)]
+    assert {item.label for item in found} == {8}
