@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.datasets.coco import open_coco
 from deconvnet_cli.datasets.export import Export
 from deconvnet_cli.datasets.labelme import open_labelme
 from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_cvat, open_roboflow
 from deconvnet_cli.errors import DatasetError, UsageError
-
-KINDS = ("auto", "coco", "labelme", "cvat", "roboflow", "rgb", "grey")
 
 
 def open_export(
@@ -27,7 +26,7 @@ def open_export(
 
     Args:
         source: A COCO file, or a folder.
-        kind: One of ``KINDS``; "auto" looks at what is there.
+        kind: One of ``choices.EXPORT_KINDS``; "auto" looks at what is there.
         photos: The folder of the photos, where they are not beside the annotations.
         colours: The colour table of RGB masks.
         classes: The classes, in the order of their labels; None takes those of the export.
@@ -82,7 +81,7 @@ def kind_of(source: Path, colours: Path | None) -> str:
             return "coco"
     if source.is_dir() and any(source.glob("*.png")):
         return "grey"
-    raise UsageError(f"{source}: not clear what this is; say --kind {'|'.join(KINDS[1:])}")
+    raise UsageError(f"{source}: not clear what this is; say --kind {'|'.join(EXPORT_KINDS[1:])}")
 
 
 def _first_keys(path: Path) -> set[str]:

@@ -1,0 +1,137 @@
+"""``deconvnet dataset``: exports of other tools made into VOC trees, and trees checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deconvnet_cli.choices import EXPORT_KINDS
+
+
+@click.group("dataset")
+def command() -> None:
+    """Make a VOC tree of what another tool exported, and check a tree before training."""
+
+
+@command.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "tree",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the VOC tree; it must be new or empty.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(EXPORT_KINDS),
+    default="auto",
+    show_default=True,
+    help="What SOURCE is; auto looks at it.",
+)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the photos, if they are not beside the annotations.",
+)
+@click.option(
+    "--colours",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Colour table of RGB masks: lines such as cat 64 0 0.",
+)
+@click.option(
+    "--classes",
+    "classes_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Classes to take, a name a line, in the order of their labels; others become background.",
+)
+@click.option(
+    "--val-share",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the photos that val.txt gets, unless SOURCE has splits of its own.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of that split.")
+@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+def import_command(
+    source: Path,
+    tree: Path,
+    kind: str,
+    photos: Path | None,
+    colours: Path | None,
+    classes_file: Path | None,
+    val_share: float,
+    seed: int,
+    quiet: bool,
+) -> None:
+    """Write SOURCE as a VOC tree: photos, label PNGs, objects, train.txt and val.txt, classes.txt.
+
+    SOURCE is a COCO JSON file (polygons or run lengths), a folder of LabelMe JSON files, CVAT's
+    "Segmentation mask" export, Roboflow's semantic masks, a folder of RGB masks with a colour
+    table, or a folder of grey masks of 0 and 255. A photo that cannot be used is named and left
+    out, and the exit code is then 1.
+    """
+    from deconvnet_cli.data.classes import read_classes
+    from deconvnet_cli.datasets.opening import open_export
+    from deconvnet_cli.datasets.tree import write_tree
+    from deconvnet_cli.errors import DeconvnetError
+    from deconvnet_cli.reporting import console
+
+    wanted = None if classes_file is None else read_classes(classes_file)[1:]
+    export = open_export(source, kind, photos, colours, wanted)
+    failures: list[DeconvnetError] = []
+
+    def failed(error: DeconvnetError) -> None:
+        failures.append(error)
+        console.failure(error)
+
+    with console.progress(quiet) as progress:
+        task = progress.add_task("import", total=len(export.names))
+        names = write_tree(
+            export, tree, val_share, seed, lambda: progress.advance(task), on_failure=failed
+        )
+    if not quiet:
+        for note in export.notes:
+            console.say(note)
+        console.say(f"{tree}: {len(names)} photos from {export.kind}, {len(failures)} left out")
+        console.say(f"classes: {', '.join(export.classes)}")
+    if failures:
+        raise SystemExit(1)
+
+
+@command.command("check")
+@click.argument("tree", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PNG to write: a sheet of photos with their masks.",
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="The same as one JSON line.")
+def check_command(tree: Path, sheet: Path | None, quiet: bool, as_json: bool) -> None:
+    """Say what is in TREE: photos, objects and pixels of each class, sizes, and what is wrong.
+
+    The exit code is 1 if something must be mended before training.
+    """
+    from deconvnet_cli.commands.shared.dataset_tables import survey_line, survey_tables
+    from deconvnet_cli.data.images import png_bytes
+    from deconvnet_cli.datasets.contact_sheet import contact_sheet
+    from deconvnet_cli.datasets.survey import survey_names, survey_tree
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.storage.files import write_whole
+
+    with console.progress(quiet) as progress:
+        task = progress.add_task("check", total=None)
+        survey = survey_tree(tree, lambda: progress.advance(task))
+    if sheet is not None:
+        picture = contact_sheet(tree, survey_names(tree), survey.classes)
+        write_whole(sheet, png_bytes(picture))
+    if as_json:
+        console.json_line(survey_line(survey))
+    else:
+        survey_tables(survey)
+    if survey.problems:
+        raise SystemExit(1)

@@ -1,0 +1,65 @@
+"""``deconvnet dataset`` as a person uses it: import, check, and what is wrong on one line each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from helpers.command_line import one_error_line
+from helpers.exports import coco_export, grey_export, labelme_export
+from PIL import Image
+
+# Of pycocotools, which numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def test_import_then_check(deconvnet, tmp_path):
+    source = coco_export(tmp_path)
+    tree, sheet = tmp_path / "tree", tmp_path / "sheet.png"
+    result = deconvnet("dataset", "import", source, "-o", tree)
+    assert result.exit_code == 0, result.stderr
+    assert "5 photos from COCO JSON, 0 left out" in result.stderr
+    assert "classes: background, square, disc" in result.stderr
+    result = deconvnet("dataset", "check", tree, "--sheet", sheet)
+    assert result.exit_code == 0, result.stdout
+    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
+    assert rows["square"][1:3] == ["5", "5"] and rows["disc"][1:3] == ["5", "5"]
+    assert rows["train.txt"][1] == "4" and rows["val.txt"][1] == "1"
+    with Image.open(sheet) as picture:
+        assert picture.format == "PNG"
+
+
+def test_check_as_json_and_its_exit_code(deconvnet, tmp_path):
+    tree = tmp_path / "tree"
+    deconvnet("dataset", "import", labelme_export(tmp_path / "labelme"), "-o", tree)
+    (tree / "SegmentationClass/one.png").unlink()
+    result = deconvnet("dataset", "check", tree, "--json")
+    assert result.exit_code == 1
+    line = json.loads(result.stdout)
+    assert line["photos"] == 5 and line["classes"]["disc"]["photos"] == 4
+    assert any("has no mask" in problem for problem in line["problems"])
+
+
+def test_a_photo_that_cannot_be_used_is_named(deconvnet, tmp_path):
+    source = labelme_export(tmp_path / "labelme")
+    (source / "two.jpg").write_bytes(b"no photo")
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    assert result.exit_code == 1
+    assert "two" in result.stderr and "4 photos from LabelMe JSON, 1 left out" in result.stderr
+
+
+def test_classes_from_a_file(deconvnet, tmp_path):
+    names = tmp_path / "classes.txt"
+    names.write_text("\ufeffleaf\n", encoding="utf-8")
+    arguments = (grey_export(tmp_path), "-o", tmp_path / "tree", "--photos", tmp_path / "photos")
+    result = deconvnet("dataset", "import", *arguments, "--classes", names, "--quiet")
+    assert result.exit_code == 0 and not result.stderr
+    assert (tmp_path / "tree/classes.txt").read_text() == "background\nleaf\n"
+
+
+def test_wrong_usage_is_one_line(deconvnet, tmp_path):
+    masks = grey_export(tmp_path)
+    result = deconvnet("dataset", "import", masks, "-o", tmp_path / "tree")
+    one_error_line(result, 2, "--photos")
+    result = deconvnet("dataset", "check", tmp_path)
+    one_error_line(result, 1, "JPEGImages/ is missing")
