@@ -35,7 +35,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "diagnostics": (*BELOW_COMMANDS, "evaluation"),
     "api": BELOW_COMMANDS,
     "commands": (
-        *BELOW_COMMANDS, "batch", "datasets", "diagnostics", "evaluation", "explain", "serve", "training",
+        *BELOW_COMMANDS,
+        "batch", "datasets", "diagnostics", "evaluation", "explain", "serve", "training",
     ),
     "cli": ("commands", "errors"),
     "__main__": ("cli",),

@@ -288,7 +288,8 @@ def test_a_batch_from_s3_to_s3(deconvnet, photos, options, local_run, s3):
     assert again.stdout.count('"skipped"') == PHOTOS and "(before; --retry-failed)" in again.stderr
     files.rm_file(f"{source}/bad.jpg")
     files.pipe_file(f"{out}/0001.png", b"another")
-    assert "0001.png: changed since it was written" in deconvnet("batch", "-o", out, "--verify").stderr
+    checked = deconvnet("batch", "-o", out, "--verify")
+    assert "0001.png: changed since it was written" in checked.stderr
     again = deconvnet(*command, "--dry-run")
     assert again.exit_code == 0 and again.stdout.count('"to do"') == 1, again.output
     assert "0001.png changed" in again.stdout
