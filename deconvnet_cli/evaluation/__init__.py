@@ -1,1 +1,1 @@
-"""Scores of label maps against ground truth."""
+"""Metrics of label maps against ground truth."""

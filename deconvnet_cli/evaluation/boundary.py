@@ -1,8 +1,8 @@
-"""Boundary IoU of label maps: intersection over union of what lies near the edges.
+"""Boundary IoU of label maps: intersection over union of the pixels near the edges.
 
 Cheng, Girshick, Dollar, Berg, Kirillov: "Boundary IoU: Improving Object-Centric Image
-Segmentation Evaluation", CVPR 2021. The IoU of a large object hardly falls when its outline is
-poor, as most of its pixels are far inside; this one counts the outline alone.
+Segmentation Evaluation", CVPR 2021. A poor outline hardly lowers the IoU of a large object, as most
+of its pixels are far inside. Boundary IoU counts only the outline.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ def boundary_areas(
     ignore: int = 255,
     ratio: float = 0.02,
 ) -> NDArray[np.int64]:
-    """Intersection and union of the two boundary regions of each class, in pixels.
+    """Return the intersection and union of the two boundary regions of each class, in pixels.
 
     The boundary region of a class is the part of its mask at most ``d`` pixels (in rows and in
-    columns) from a pixel outside the mask. Beyond the image all is outside, so a mask cut by the
-    image border has an edge there. ``d`` is ``ratio`` of the image diagonal, at least 1.
+    columns) from a pixel outside the mask. Everything beyond the image is outside, so a mask cut by
+    the image border has an edge there. ``d`` is ``ratio`` of the image diagonal, at least 1.
 
     Args:
-        truth: H x W labels below ``classes``, or ``ignore``.
-        prediction: H x W labels. Labels from ``classes`` on are of no class here;
-            :func:`deconvnet_cli.evaluation.metrics.confusion` is what refuses them.
-        classes: number of labels.
-        ignore: the label of the truth that is not counted (VOC: void, 255).
-        ratio: width of the region as a share of the image diagonal, above 0.
+        truth: The true labels, H x W, below ``classes``, or ``ignore``.
+        prediction: The predicted labels, H x W. Labels from ``classes`` on are not counted here;
+            :func:`deconvnet_cli.evaluation.metrics.confusion` refuses them.
+        classes: The number of labels.
+        ignore: The label of the truth that is not counted (VOC: void, 255).
+        ratio: The width of the region as a share of the image diagonal, above 0.
 
     Returns:
-        2 x classes: intersection, union. The areas of several images add up.
+        The areas, 2 x classes: intersection, union. The areas of several images add up.
 
     Raises:
-        DatasetError: the sizes differ.
+        DatasetError: The sizes differ.
     """
     check_sizes(truth, prediction)
-    # Void cuts the masks of the truth. Left in the prediction, its masks would reach through the
-    # void and have no edge where those of the truth have one: a perfect prediction would lose.
+    # Void cuts the masks of the truth, so it must cut those of the prediction too. Otherwise these
+    # would lack an edge where the truth has one, and a perfect prediction would not be perfect.
     prediction = np.where(truth == ignore, np.uint8(ignore), prediction)
     distance = max(1, round(ratio * math.hypot(*truth.shape)))
     in_truth, in_prediction = _pixels(truth), _pixels(prediction)
@@ -61,10 +61,10 @@ def boundary_areas(
 
 
 def boundary_ious(areas: NDArray[np.int64]) -> tuple[float | None, ...]:
-    """Boundary IoU of each class, 0 to 1; None where neither map has the class.
+    """Return the Boundary IoU of each class, 0 to 1; None if neither map has the class.
 
     Args:
-        areas: 2 x classes, from :func:`boundary_areas`, summed over all images.
+        areas: The areas from :func:`boundary_areas`, 2 x classes, summed over all images.
     """
     return tuple(float(shared / union) if union else None for shared, union in areas.T)
 
@@ -72,13 +72,13 @@ def boundary_ious(areas: NDArray[np.int64]) -> tuple[float | None, ...]:
 def _boundary(
     labels: NDArray[np.uint8], label: int, distance: int
 ) -> tuple[NDArray[np.uint8], int]:
-    """The boundary region of one class as 0 and 1, H x W, and its pixels."""
+    """Return the boundary region of one class as 0 and 1, H x W, and its number of pixels."""
     mask = (labels == label).view(np.uint8)
     x, y, width, height = cv2.boundingRect(mask)
     if width == 0:
         return mask, 0
-    # All is outside beyond the bounding box, as it is beyond the image: zeros there are exact.
-    # One erosion by a square of 2 d + 1 is d erosions by one of 3.
+    # Everything beyond the bounding box is outside the mask, so zeros there are exact.
+    # One erosion by a square of 2 d + 1 equals d erosions by a square of 3.
     part = mask[y : y + height, x : x + width]
     square = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
     inside = cv2.erode(
@@ -89,5 +89,5 @@ def _boundary(
 
 
 def _pixels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How many pixels each of the 256 labels has."""
+    """Return the number of pixels of each of the 256 labels."""
     return np.bincount(labels.ravel(), minlength=256)

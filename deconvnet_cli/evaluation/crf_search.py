@@ -1,4 +1,4 @@
-"""The search for the best settings of the dense CRF on stored scores."""
+"""Search for the best settings of the dense CRF on stored scores."""
 
 from __future__ import annotations
 
@@ -20,50 +20,56 @@ if TYPE_CHECKING:
     from deconvnet_cli.segmentation.stored_scores import Stored
 
 
-LEAST, MOST = 0.001, 100_000  # far below and above what is of use; pydensecrf crashes further out
+LEAST, MOST = 0.001, 100_000  # far beyond useful values; pydensecrf crashes further out
 
 
 class Refinable(NamedTuple):
-    """What is stored of a photo, as the CRF takes it.
+    """The stored scores of a photo, ready for the CRF.
 
     Attributes:
-        scored: the maps that are wanted, with the photo.
-        ensemble: how they are put together.
-        stored: the whole of it.
-        system: what the maps are of.
+        inferred: The photo with the maps of the system.
+        ensemble: How the maps become one.
+        stored: The content of the file.
+        system_name: The system that the maps belong to.
     """
 
-    scored: Inferred
+    inferred: Inferred
     ensemble: Ensemble
     stored: Stored
     system_name: str
 
     def labels(self, crf: CrfSettings | None) -> NDArray[np.uint8]:
-        """Refined labels in the size of the photo; None leaves the maps as they are."""
+        """Return the labels in the size of the photo, refined unless ``crf`` is None."""
         from deconvnet_cli.segmentation.segment import label_photo
 
         width, height = self.stored.width, self.stored.height
-        return label_photo(self.scored, width, height, self.ensemble, crf).labels
+        return label_photo(self.inferred, width, height, self.ensemble, crf).labels
 
 
-def refinable(
+def read_refinable(
     path: Path, photo: Path | None, system_name: str | None, rule: str | None, share: float | None
 ) -> Refinable:
-    """Read one file of the store, and its photo where it was or where ``photo`` says.
+    """Read one file of stored scores and its photo.
+
+    Args:
+        path: The file of stored scores.
+        photo: The path of the photo; None takes the path from the file.
+        system_name: The system to label with; None takes all maps of the file.
+        rule: The ensemble rule; None takes the file's.
+        share: FCN-8s' share in the ensemble; None takes the file's.
 
     Raises:
-        DatasetError, ImageError: one of them cannot be used.
+        DatasetError, ImageError: The file or its photo cannot be used.
     """
     from dataclasses import replace
 
-    from deconvnet_cli.evaluation.paper_table import part, parts_there
-    from deconvnet_cli.segmentation.stored_scores import read_scores, scored_again
+    from deconvnet_cli.evaluation.paper_table import maps_of, system_of
+    from deconvnet_cli.segmentation.stored_scores import read_scores, restore
 
     stored = read_scores(path)
-    scored = scored_again(stored, photo)
-    chosen = system_name or parts_there(stored.maps)
-    scored = replace(scored, maps=part(stored.maps, chosen, path))
-    return Refinable(scored, stored.ensemble(rule, share), stored, chosen)
+    chosen = system_name or system_of(stored.maps)
+    inferred = replace(restore(stored, photo), maps=maps_of(stored.maps, chosen, path))
+    return Refinable(inferred, stored.ensemble(rule, share), stored, chosen)
 
 
 def sweep(
@@ -72,10 +78,16 @@ def sweep(
     read: Callable[[Path, Path], Refinable],
     tree: VocTree,
 ) -> dict[str, float]:
-    """Mean IoU by the name of each choice, over all files.
+    """Return the mean IoU over all files for each choice of settings, by its name.
+
+    Args:
+        files: The files of stored scores, with their paths relative to the store.
+        choices: The settings by name; None is no CRF.
+        read: A function that reads a file, given its path and that of its photo.
+        tree: The VOC tree with photos and masks.
 
     Raises:
-        DatasetError: a file or its mask cannot be used, or files are of different systems.
+        DatasetError: A file or its mask cannot be used, or files are of different systems.
     """
     import numpy as np
 
@@ -88,13 +100,13 @@ def sweep(
     for path, relative in files:
         image = relative.with_suffix("").as_posix()
         if not tree.mask(image).is_file():
-            image = path.stem  # scored from a folder above JPEGImages, or of a submission
+            image = path.stem  # batch ran on a folder above JPEGImages, or made a submission
         truth = read_mask(tree.mask(image))
         found = read(path, tree.image(image))
         systems.add(found.system_name)
         if len(systems) > 1:
             raise DatasetError(
-                f"{path}: scores of {found.system_name}, others are not; choose one with --net"
+                f"{path}: has scores of {found.system_name}, unlike others; choose one with --net"
             )
         for name, crf in choices.items():
             try:
@@ -104,20 +116,20 @@ def sweep(
     return {name: metrics_of(counts).mean_iou for name, counts in total.items()}
 
 
-def settings_of(pairs: tuple[str, ...], settings: CrfSettings) -> CrfSettings:
-    """The settings with these in their place."""
+def settings_with(pairs: tuple[str, ...], settings: CrfSettings) -> CrfSettings:
+    """Return the settings with the values of ``pairs``, each ``NAME=VALUE``."""
     from dataclasses import replace
 
     for pair in pairs:
         (name, value), *more = parsed(pair)
         if more:
-            raise UsageError(f"{pair}: --set takes one value; several are for --grid")
+            raise UsageError(f"{pair}: --set takes one value; use --grid for several")
         settings = replace(settings, **{name: value})
     return settings
 
 
 def combinations(base: CrfSettings, grid: tuple[str, ...]) -> dict[str, CrfSettings | None]:
-    """All combinations of the values in ``grid``, by name; and no CRF at all."""
+    """Return all combinations of the values in ``grid``, by name, and the choice of no CRF."""
     from dataclasses import replace
     from itertools import product
 
@@ -133,10 +145,10 @@ def combinations(base: CrfSettings, grid: tuple[str, ...]) -> dict[str, CrfSetti
 
 
 def parsed(text: str) -> Iterator[tuple[str, Any]]:
-    """``NAME=VALUE,VALUE`` as pairs.
+    """Yield the pairs of name and value in ``NAME=VALUE,VALUE``.
 
     Raises:
-        UsageError: no such setting, or a value that is no number or out of range.
+        UsageError: The setting is unknown, or a value is not a number or out of range.
     """
     from deconvnet_cli.segmentation.settings import CrfSettings
 
@@ -148,12 +160,13 @@ def parsed(text: str) -> Iterator[tuple[str, Any]]:
     name, _, values = text.partition("=")
     name = name.strip()
     if name not in kinds:
-        raise UsageError(f"{text}: no setting of the CRF is called {name}; see --help")
+        raise UsageError(f"{text}: the CRF has no setting {name}; see --help")
     for value in values.split(","):
         try:
             number = kinds[name](value)
         except ValueError:
-            raise UsageError(f"{text}: {value or 'nothing'} is no {kinds[name].__name__}") from None
+            kind = "whole number" if kinds[name] is int else "number"
+            raise UsageError(f"{text}: {value or 'nothing'} is not a {kind}") from None
         low = 0 if name.endswith("weight") else LEAST
         if not low <= number <= MOST:
             raise UsageError(f"{text}: {name} must be {low} to {MOST}")

@@ -1,4 +1,4 @@
-"""The HTML of the page about an evaluation: tables, bars, examples; no file is read here."""
+"""Make the HTML page about an evaluation: tables, bars, examples. It reads no files."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from deconvnet_cli.reporting.html import cards, document, items, label_swatch, p
 from deconvnet_cli.reporting.label_images import error_map, label_image, shown_size
 
 Labels = NDArray[np.uint8]
-STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # uneven, so that rare mistakes show too
+STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # uneven, to show rare mistakes too
 REPORTED = "Mean IoU reported in the paper, its own weights, VOC 2012 test (not measured here)."
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table."""
+    """A row of the table."""
 
     name: str
     result: Result
-    reported: float | None = None  # per cent, of the paper's own weights on VOC 2012 test
+    reported: float | None = None  # mean IoU in the paper, per cent, VOC 2012 test
 
 
 @dataclass(frozen=True)
 class Example:
-    """One image."""
+    """An image that is shown as an example."""
 
     name: str
     iou: float  # mean IoU of this image, 0 to 1
@@ -49,11 +49,17 @@ def page(
     worst: Sequence[Example],
     about: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """The whole page; every name and value in it is escaped.
+    """Return the whole page, with all names and values escaped.
 
-    Of ``rows``, at least one, the best is shown class by class and the others are folded away.
+    Args:
+        title: The title of the page.
+        rows: The rows of the table, at least one. The best is shown class by class, and the
+            others are folded away.
+        best: The images with the highest mean IoU.
+        worst: The images with the lowest mean IoU.
+        about: The settings and weights, by heading.
     """
-    # Of equal rows the last: later ones are the fuller methods.
+    # Of equal rows the last is taken, as later rows are more complete methods.
     top = max(reversed(rows), key=lambda row: row.result.metrics.mean_iou)
     figures = _figures(top.result)
     folded = (
@@ -82,7 +88,7 @@ def _percent(share: float | None, digits: int = 2) -> str:
 
 
 def _table(kind: str, caption: str, head: str, body: str, foot: str = "") -> str:
-    """A table; a wide one scrolls sideways on a phone, by keyboard too, and the page does not."""
+    """Return a table. If too wide, it scrolls sideways on its own, by keyboard too."""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
         f'<table class="{kind}"><caption><span>{escape(caption)}</span></caption>\n'
@@ -96,7 +102,7 @@ def _line(name: str, cells: str, kind: str = "") -> str:
 
 
 def _summary(rows: Sequence[Row], top: Row) -> str:
-    """What was measured, and apart from it what the paper reports."""
+    """Return the table of measured figures and, set apart, of those that the paper reports."""
     names = _figures(top.result)
     head = f'<th scope="colgroup" colspan="{len(names)}">measured here</th>'
     below = "".join(f'<th scope="col">{name}</th>' for name in names)
@@ -118,21 +124,21 @@ def _summary(rows: Sequence[Row], top: Row) -> str:
 
 
 def _figures(result: Result) -> dict[str, str]:
-    """The cells of a row under the names of their columns."""
-    scores = result.metrics
+    """Return the cells of a row by the names of their columns."""
+    metrics = result.metrics
     return {
-        "mean IoU": _percent(scores.mean_iou),
+        "mean IoU": _percent(metrics.mean_iou),
         "95 % interval": " to ".join(map(_percent, result.interval)),
-        "classes averaged": f"{scores.averaged} of {len(scores.iou)}",
-        "pixel accuracy": _percent(scores.pixel_accuracy),
-        "mean accuracy": _percent(scores.mean_accuracy),
-        "freq.-weighted IoU": _percent(scores.frequency_weighted_iou),
+        "classes averaged": f"{metrics.averaged} of {len(metrics.iou)}",
+        "pixel accuracy": _percent(metrics.pixel_accuracy),
+        "mean accuracy": _percent(metrics.mean_accuracy),
+        "freq.-weighted IoU": _percent(metrics.frequency_weighted_iou),
         "Boundary IoU": _percent(result.mean_boundary_iou),
     }
 
 
 def _classes(row: Row, rows: Sequence[Row]) -> str:
-    """A bar a class, with the IoU of other rows marked on it."""
+    """Return one bar per class, with marks for the IoU of other rows."""
     result = row.result
     others = [other for other in rows if other is not row]
     shown = [row, *others[:3]]  # more marks would hide each other
@@ -150,7 +156,7 @@ def _classes(row: Row, rows: Sequence[Row]) -> str:
 
 
 def _bar(values: Sequence[float | None], boundary: float | None) -> str:
-    """The first value as a bar and a number, the others as marks."""
+    """Return cells with the first value as a bar and a number, and the others as marks."""
     bar = "".join(
         f'<i class="m{place}" style="--at:{100 * value:.1f}%"></i>'
         for place, value in enumerate(values)
@@ -161,7 +167,7 @@ def _bar(values: Sequence[float | None], boundary: float | None) -> str:
 
 
 def _confusion(row: Row) -> str:
-    """The share of each true class's pixels that got each label."""
+    """Return the confusion matrix: the share of each true class that got each label."""
     body = ""
     for name, counts in zip(CLASSES, row.result.confusion, strict=True):
         cells = f'<td class="absent" colspan="{len(CLASSES)}">absent from the truth</td>'
@@ -179,7 +185,7 @@ def _confusion(row: Row) -> str:
 
 
 def _example(example: Example) -> str:
-    """Photo, truth, prediction and errors side by side, and the classes that occur."""
+    """Return photo, truth, prediction and errors side by side, and the classes that occur."""
     name = escape(example.name)
     photo, truth, prediction = _small(example)
     wrong = (example.truth != example.prediction)[example.truth != IGNORE]
@@ -201,7 +207,7 @@ def _example(example: Example) -> str:
 
 
 def _small(example: Example) -> list[Image.Image]:
-    """Photo, truth and prediction in one size, as wide as a page has them."""
+    """Return photo, truth and prediction, scaled to the width of the page."""
     height, width = example.truth.shape
     size = shown_size(width, height)
     photo = example.photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)
@@ -209,7 +215,7 @@ def _small(example: Example) -> list[Image.Image]:
 
 
 def _legend(example: Example) -> str:
-    """The classes that occur, and where if only in one of truth and prediction."""
+    """Return the list of classes that occur, noting those in the truth or prediction only."""
     true, predicted = set(np.unique(example.truth)), set(np.unique(example.prediction))
     shown = []
     for label in sorted(map(int, true | predicted)):

@@ -1,11 +1,11 @@
-"""The page about one run of ``deconvnet evaluate``: its best and worst photos are read again."""
+"""Make the page about one run of ``deconvnet evaluate``, with its best and worst photos."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deconvnet_cli.data.decoding import MAX_PIXELS
+from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import read_mask
 from deconvnet_cli.data.voc import VocTree
@@ -19,7 +19,7 @@ def page_of(
     about: Mapping[str, Mapping[str, Any]],
     max_pixels: int = MAX_PIXELS,
 ) -> str:
-    """The page: all rows, and the best and worst images of the last one."""
+    """Return the page: all rows, and the best and worst images of the last row."""
     rows = [Row(name, tally.result(), REPORTED.get(name)) for name, tally in board.tallies.items()]
     title = f"deconvnet on {rows[0].result.images} images of {tree.root.name}"
     best, worst = (examples(tree, some, max_pixels) for some in (board.best, board.worst))
@@ -27,7 +27,7 @@ def page_of(
 
 
 def examples(tree: VocTree, ranked: Sequence[Ranked], max_pixels: int) -> list[Example]:
-    """The images with their photos and masks, which are read again: no run keeps them all."""
+    """Read the photos and masks of images again, as a run does not keep them."""
     return [
         Example(
             name=image.name,

@@ -1,4 +1,4 @@
-"""The rows of the paper's table for one photo, all from one run of the nets."""
+"""Make the label maps of all rows of the paper's table from one run of the nets on a photo."""
 
 from __future__ import annotations
 
@@ -18,37 +18,39 @@ from deconvnet_cli.segmentation.settings import CrfSettings
 
 
 def row_of(system: str, *, crf: bool) -> TableRow:
-    """The row that a system is, with or without the CRF."""
+    """Return the row of a system, with or without the CRF."""
     for row in TABLE:
         if (row.system, row.crf) == (system, crf):
             return row
     return TableRow("FCN-8s + CRF", system, crf, None)  # the paper has no such row
 
 
-def parts_there(maps: ScoreMaps) -> str:
-    """The system that all of the maps make."""
+def system_of(maps: ScoreMaps) -> str:
+    """Return the system that uses all of the maps."""
     if maps.deconvnet is None:
         return "fcn8s"
     return "deconvnet" if maps.fcn is None else "edeconvnet"
 
 
-def part(maps: ScoreMaps, system: str, source: Path | str) -> ScoreMaps:
-    """The maps that a system uses.
+def maps_of(maps: ScoreMaps, system: str, source: Path | str) -> ScoreMaps:
+    """Return the maps that a system uses.
 
     Args:
-        source: where they come from, for errors.
+        maps: The maps to choose from.
+        system: One of ``choices.SYSTEMS``.
+        source: The origin of the maps, for errors.
 
     Raises:
-        DatasetError: one of them is not there.
+        DatasetError: A map of the system is missing.
     """
     found = ScoreMaps(
         deconvnet=None if system == "fcn8s" else maps.deconvnet,
         fcn=None if system == "deconvnet" else maps.fcn,
         raw=maps.raw,
     )
-    if (found.deconvnet is None and found.fcn is None) or parts_there(found) != system:
+    if (found.deconvnet is None and found.fcn is None) or system_of(found) != system:
         raise DatasetError(
-            f"{source}: has scores of {parts_there(maps)} alone; score the photos again with "
+            f"{source}: has scores of {system_of(maps)} alone; make them again with "
             "--net edeconvnet"
         )
     return found
@@ -56,7 +58,7 @@ def part(maps: ScoreMaps, system: str, source: Path | str) -> ScoreMaps:
 
 @torch.inference_mode()
 def label_rows(
-    scored: Inferred,
+    inferred: Inferred,
     rows: Sequence[TableRow],
     width: int,
     height: int,
@@ -65,14 +67,23 @@ def label_rows(
     source: Path | str = "",
     crf: CrfSettings = CrfSettings(),
 ) -> dict[str, NDArray[np.uint8]]:
-    """Labels by row, uint8 height x width each, from the maps of one run of the nets.
+    """Return the labels of each row by its name, uint8 height x width.
+
+    Args:
+        inferred: The photo with its maps, from one run of the nets.
+        rows: The rows of the table.
+        width: The width of the labels, that of the original photo.
+        height: The height of the labels.
+        ensemble: How the maps of both nets become one.
+        source: The origin of the maps, for errors.
+        crf: The settings of the dense CRF, for the rows that use it.
 
     Raises:
-        DatasetError: a row needs a net that was not run; ``source`` is named.
+        DatasetError: A row needs a net that was not run; the error names ``source``.
     """
     labels = {}
     for row in rows:
-        own = replace(scored, maps=part(scored.maps, row.system, source))
+        own = replace(inferred, maps=maps_of(inferred.maps, row.system, source))
         found = label_photo(own, width, height, ensemble, crf if row.crf else None)
         labels[row.name] = found.labels
     return labels

@@ -1,4 +1,4 @@
-"""Label PNGs of any tool, checked against the masks of a list before they are scored."""
+"""Check label PNGs of any tool against the masks of a list, and read them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from deconvnet_cli.errors import DatasetError
 
 @dataclass(frozen=True)
 class Problems:
-    """What is wrong with a folder of label PNGs; nothing if both lists are empty.
+    """The problems of a folder of label PNGs; both lists are empty if it has none.
 
     Attributes:
-        missing: names without a PNG.
-        wrong: one line for each PNG that cannot be scored: file, what is wrong, remedy.
+        missing: The names without a PNG.
+        wrong: One line for each PNG that cannot be used: file, problem and remedy.
     """
 
     missing: list[str]
@@ -30,18 +30,18 @@ class Problems:
 
 
 def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
-    """Find the label PNGs that are missing or cannot be scored, all of them.
+    """Find all label PNGs that are missing or cannot be used.
 
-    A PNG must be palette or grey, of its mask's size, with labels 0..20; any label will do where
-    the mask is void. Files are read one at a time, each once.
+    A PNG must be palette or grey, of its mask's size, with labels 0..20; any label is accepted
+    where the mask is void. Files are read one at a time, each once.
 
     Args:
-        folder: has NAME.png for each name.
-        tree: the masks.
-        names: of the images to be scored.
+        folder: The folder, with NAME.png for each name.
+        tree: The VOC tree with the masks.
+        names: The names of the images to evaluate.
 
     Raises:
-        DatasetError: no such folder, or a mask of the tree is missing or wrong.
+        DatasetError: The folder does not exist, or a mask of the tree is missing or wrong.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the one with the label PNGs")
@@ -61,13 +61,14 @@ def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
 
 
 def read_prediction(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The labels of one PNG, uint8 H x W.
+    """Read the labels of one PNG, uint8 H x W.
 
     Args:
-        truth: its mask, H x W; where it is void, any label will do.
+        path: The PNG.
+        truth: The mask of the image, H x W; any label is accepted where it is void.
 
     Raises:
-        DatasetError: it cannot be scored; says why, and the remedy.
+        DatasetError: The PNG cannot be used; the error names the problem and the remedy.
     """
     try:
         return _read(path, truth)
@@ -76,7 +77,7 @@ def read_prediction(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class _Wrong(Exception):
-    """What is wrong with one PNG, and the remedy; never leaves this module."""
+    """The problem of one PNG, and the remedy; it never leaves this module."""
 
 
 def _read(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -112,10 +113,10 @@ def _check_mode(image: Image.Image) -> None:
 
 
 def _only_voc_colours(pixels: NDArray[np.uint8]) -> bool:
-    """Whether all of H x W x 3 are colours of classes or void in VOC's palette."""
-    known = palette()[[*range(len(CLASSES)), IGNORE]]
-    place = np.array([65536, 256, 1])
-    return bool(np.isin(pixels @ place, known @ place).all())
+    """Return whether all colours, H x W x 3, are those of classes or void in VOC's palette."""
+    colours = palette()[[*range(len(CLASSES)), IGNORE]]
+    weights = np.array([65536, 256, 1])  # of red, green and blue in one number
+    return bool(np.isin(pixels @ weights, colours @ weights).all())
 
 
 def _check_labels(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:

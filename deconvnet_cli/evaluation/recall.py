@@ -1,4 +1,4 @@
-"""How many true objects the proposals find."""
+"""Measure the share of true objects that the proposals find."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ IOUS = (0.5, 0.7)
 
 @dataclass(frozen=True)
 class Recall:
-    """What was found.
+    """The recall of the proposals over a list of photos.
 
     Attributes:
-        photos, objects: how many there were.
+        photos: The number of photos.
+        objects: The number of true objects.
         shares: (IoU, number of boxes) -> share of the objects found, 0 to 1.
-        ms: milliseconds a photo for its proposals.
+        ms: The milliseconds that the proposals of a photo took on average.
     """
 
     photos: int
@@ -41,15 +42,18 @@ def recall(
     settings: ProposalSettings,
     done: Callable[[], None] = lambda: None,
 ) -> Recall:
-    """Recall of the boxes as EdgeBoxes gives them, neither enlarged nor left out for their size.
+    """Return the recall of EdgeBoxes' boxes, neither enlarged nor left out for their size.
 
-    Objects are those of ``SegmentationObject/``, or connected parts of a class.
+    The objects are those of ``SegmentationObject/``, or else the connected parts of each class.
 
     Args:
-        done: called after each photo.
+        tree: The VOC tree with photos and masks.
+        names: The names of the photos.
+        settings: The settings of the proposals.
+        done: A function that is called after each photo.
 
     Raises:
-        DatasetError: not one object in all photos, or a mask that cannot be used.
+        DatasetError: The photos have no object, or a mask cannot be used.
     """
     plain = replace(settings, count=max(COUNTS), enlarge=1.0, min_side=0.0)
     by_photo: dict[str, list[Box]] = {name: [] for name in names}

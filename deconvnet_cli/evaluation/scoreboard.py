@@ -1,4 +1,4 @@
-"""Rows of results over one list of images: counted together, compared, written and read again."""
+"""Count, compare, write and read the rows of results over one list of images."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from deconvnet_cli.storage.files import read_whole, write_whole
 
 Labels = NDArray[np.uint8]
 FORMAT = "deconvnet scoreboard 1"
-MAX_BYTES = 1 << 26  # of a file of counts; one of five rows has about a megabyte
-MAX_ROWS = 20  # a row packs a thousandfold and unpacks to 5 MB
+MAX_BYTES = 1 << 26  # of a file of counts; five rows take about a megabyte
+MAX_ROWS = 20  # each unpacks to 5 MB, a thousand times its size
 EXTREMES = 4  # best and worst images that a report shows
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row of the paper's table.
+    """A row of the paper's table.
 
     Attributes:
-        name: as it is printed.
+        name: The name that is printed.
         system: "fcn8s", "deconvnet" or "edeconvnet".
-        crf: whether the dense CRF refines it.
-        reported: mean IoU in per cent that the paper reports for its own weights on VOC 2012
-            test; another measurement than ours. None for a row that it does not have.
+        crf: Whether the dense CRF refines the labels.
+        reported: The mean IoU in per cent that the paper reports for its own weights on VOC 2012
+            test, a different measurement from ours; None for a row that the paper lacks.
     """
 
     name: str
@@ -55,7 +55,7 @@ TABLE = (
     TableRow("EDeconvNet + CRF", "edeconvnet", True, 72.5),
 )
 REPORTED = {row.name: row.reported for row in TABLE}
-# Which rows of the table answer the questions it is read for: is the first better?
+# The pairs of rows that are compared: is the first better than the second?
 QUESTIONS = (
     ("EDeconvNet", "FCN-8s"),
     ("EDeconvNet", "DeconvNet"),
@@ -66,7 +66,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True, order=True)
 class Ranked:
-    """An image with its own mean IoU (sorts by it) and its predicted labels."""
+    """An image with its own mean IoU, by which it sorts, and its predicted labels."""
 
     iou: float
     name: str
@@ -75,11 +75,11 @@ class Ranked:
 
 @dataclass
 class Scoreboard:
-    """Tallies by row, and the images that the last row did best and worst on.
+    """The tallies of all rows, and the best and worst images of the last row.
 
     Attributes:
-        tallies: row name -> counts, in the order of the table.
-        best, worst: at most ``EXTREMES`` images each, by their own mean IoU in the last row.
+        tallies: Name of the row -> counts, in the order of the table.
+        best, worst: At most ``EXTREMES`` images each, by their own mean IoU in the last row.
     """
 
     tallies: dict[str, Tally] = field(default_factory=dict)
@@ -87,15 +87,20 @@ class Scoreboard:
     worst: list[Ranked] = field(default_factory=list)
 
     def add(self, name: str, truth: Labels, rows: Mapping[str, Labels]) -> None:
-        """Count one image in every row. The last row is the one whose extremes are kept.
+        """Count one image in every row, and keep it if it is an extreme of the last row.
+
+        Args:
+            name: The name of the image.
+            truth: The true labels, H x W.
+            rows: The predicted labels of each row, by its name.
 
         Raises:
-            DatasetError: sizes differ, a label is out of range, or the rows are not those of the
-                images before; names the image.
+            DatasetError: Sizes differ, a label is out of range, or the rows are not those of
+                earlier images; the error names the image.
         """
         if self.tallies and rows.keys() != self.tallies.keys():
             raise DatasetError(
-                f"{name}: has the rows {', '.join(rows)}, images before it "
+                f"{name}: has the rows {', '.join(rows)}, earlier images have "
                 f"{', '.join(self.tallies)}; choose one system for all with --net"
             )
         for row, labels in rows.items():
@@ -117,29 +122,32 @@ def count(
     predict: Callable[[str, Labels], Mapping[str, Labels]],
     workers: int = 1,
 ) -> Scoreboard:
-    """Score a list.
+    """Count all images of a list.
 
     Args:
-        predict: label maps of an image, by row, given its name and its mask.
-        workers: threads that call it; the counts are the same for any number.
+        tree: The VOC tree with the masks.
+        names: The names of the images.
+        predict: A function that returns the label maps of an image, by row, given its name and its
+            mask.
+        workers: The number of threads that call ``predict``; it does not change the counts.
 
     Raises:
-        DatasetError: a mask or a label map that cannot be used.
+        DatasetError: A mask or a label map cannot be used.
     """
 
-    def look(name: str) -> tuple[Labels, Mapping[str, Labels]]:
+    def label(name: str) -> tuple[Labels, Mapping[str, Labels]]:
         truth = read_mask(tree.mask(name))
         return truth, predict(name, truth)
 
     board = Scoreboard()
-    for name, result in in_order(names, look, workers):
+    for name, result in in_order(names, label, workers):
         truth, rows = result()
         board.add(name, truth, rows)
     return board
 
 
 def comparisons(tallies: Mapping[str, Tally]) -> list[tuple[str, str, float, Comparison]]:
-    """The answers to ``QUESTIONS`` as far as their rows are there: names, difference, bootstrap."""
+    """Return names, difference and bootstrap of those ``QUESTIONS`` whose rows are present."""
     answers = []
     for first, second in QUESTIONS:
         if first in tallies and second in tallies:
@@ -148,20 +156,20 @@ def comparisons(tallies: Mapping[str, Tally]) -> list[tuple[str, str, float, Com
 
 
 def difference(first: Tally, second: Tally) -> tuple[float, Comparison]:
-    """Mean IoU of the first less that of the second, and its paired bootstrap.
+    """Return the mean IoU of the first minus that of the second, and its paired bootstrap.
 
     Raises:
-        DatasetError: they did not count the same images.
+        DatasetError: The tallies did not count the same images.
     """
     found = first.result().metrics.mean_iou - second.result().metrics.mean_iou
     return found, compare(first.sums, second.sums)
 
 
 def write_tallies(path: Path, tallies: Mapping[str, Tally], about: Mapping[str, Any]) -> None:
-    """Write the counts of all rows as JSON, with what they were made by.
+    """Write the counts of all rows, and the settings ``about`` them, as JSON.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: The file cannot be written.
     """
     content = {
         "format": FORMAT,
@@ -172,10 +180,10 @@ def write_tallies(path: Path, tallies: Mapping[str, Tally], about: Mapping[str, 
 
 
 def read_tallies(path: Path) -> dict[str, Tally]:
-    """The counts that :func:`write_tallies` wrote.
+    """Read the counts that :func:`write_tallies` wrote.
 
     Raises:
-        DatasetError: missing, or not such a file.
+        DatasetError: The file is missing or is not a file of counts.
     """
     try:
         content = json.loads(read_whole(path, MAX_BYTES).decode("utf-8"))
@@ -200,11 +208,14 @@ def read_tallies(path: Path) -> dict[str, Tally]:
 
 
 def merged(parts: Mapping[Path, Mapping[str, Tally]]) -> dict[str, Tally]:
-    """The counts of shards of one list, added up row by row.
+    """Add up the counts of shards of one list, row by row.
+
+    Args:
+        parts: The counts of each shard by row, by the path of the shard's file.
 
     Raises:
-        DatasetError: the shards have other rows than the first, were counted in another way, or
-            two of them counted the same images.
+        DatasetError: The shards differ in their rows or settings, or two of them counted the same
+            images.
     """
     total: dict[str, Tally] = {}
     first = next(iter(parts.values()))
@@ -212,14 +223,16 @@ def merged(parts: Mapping[Path, Mapping[str, Tally]]) -> dict[str, Tally]:
     for path, rows in parts.items():
         if set(rows) != set(first):
             raise DatasetError(
-                f"{path}: has the rows {', '.join(rows)}, the first file {', '.join(first)}; "
-                "score all shards in the same way"
+                f"{path}: has the rows {', '.join(rows)}, the first file has {', '.join(first)}; "
+                "evaluate all shards in the same way"
             )
-        # What the truth has in each replicate tells one set of images from another.
-        there = rows[next(iter(first))].sums[:, 1]
-        other = counted.setdefault(there.tobytes(), path)
-        if other != path and there.any():
-            raise DatasetError(f"{path}: the same images as in {other}; they would count twice")
+        # The true pixels of each replicate identify a set of images.
+        true_pixels = rows[next(iter(first))].sums[:, 1]
+        other = counted.setdefault(true_pixels.tobytes(), path)
+        if other != path and true_pixels.any():
+            raise DatasetError(
+                f"{path}: the same images as in {other}, which would count twice; leave one out"
+            )
         try:
             total = {name: total[name] + rows[name] if total else rows[name] for name in first}
         except DatasetError as error:

@@ -1,4 +1,4 @@
-"""What is counted over a list of images, and what it says: sums that shards add up to."""
+"""Count pixels over a list of images and compute metrics; the counts of shards add up."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from deconvnet_cli.evaluation.metrics import Metrics, confusion, metrics_of
 
 @dataclass(frozen=True)
 class Result:
-    """What a tally says.
+    """The results of a tally.
 
     Attributes:
-        images: how many were counted.
-        metrics: IoU, accuracy.
-        boundary_iou: Boundary IoU of each class, 0 to 1; None for a class without any boundary.
-        mean_boundary_iou: their mean over the classes that have one.
-        interval: 95 % bootstrap interval of the mean IoU over images, each 0 to 1.
-        confusion: int64 C x C, rows the truth, columns the prediction.
+        images: The number of images.
+        metrics: The IoU and the accuracies.
+        boundary_iou: The Boundary IoU of each class, 0 to 1; None for a class without boundary.
+        mean_boundary_iou: The mean of ``boundary_iou`` over the classes that have one.
+        interval: The 95 % bootstrap interval of the mean IoU over images, both ends 0 to 1.
+        confusion: The confusion matrix, int64 C x C, rows the truth, columns the prediction.
     """
 
     images: int
@@ -47,23 +47,23 @@ class Result:
 
 @dataclass
 class Tally:
-    """Counts over a list of images. Its size does not depend on how many there are.
+    """The counts over a list of images. Their size does not depend on the number of images.
 
-    Tallies of parts of a list add up, in any order, to the tally of the whole. As no names are
-    kept, an image that is counted twice, here or in two tallies that are added, is not noticed:
-    give each name once.
+    Tallies of parts of a list add up, in any order, to the tally of the whole. Names are not kept,
+    so an image that is counted twice, in one tally or in two that are added, goes unnoticed.
 
     Attributes:
-        classes: number of labels, 1 to 255.
-        replicates: of the bootstrap, 1 to ``MAX_REPLICATES``.
-        seed: of the bootstrap. Runs that are to be compared need the same one.
-        images: how many were counted.
-        confusion: int64 C x C, rows the truth, columns the prediction.
-        boundary: int64 2 x C, intersection and union of the boundary regions in pixels.
-        sums: int64 replicates x 3 x C, see :mod:`deconvnet_cli.evaluation.bootstrap`.
+        classes: The number of labels, 1 to 255.
+        replicates: The number of replicates of the bootstrap, 1 to ``MAX_REPLICATES``.
+        seed: The seed of the bootstrap. Runs that are to be compared need the same seed.
+        images: The number of images.
+        confusion: The confusion matrix, int64 C x C, rows the truth, columns the prediction.
+        boundary: The intersection and union of the boundary regions in pixels, int64 2 x C.
+        sums: The sums of the bootstrap, int64 replicates x 3 x C, see
+            :mod:`deconvnet_cli.evaluation.bootstrap`.
 
     Raises:
-        DatasetError: classes or replicates out of range.
+        DatasetError: The number of classes or replicates is out of range.
     """
 
     classes: int = 21
@@ -91,16 +91,17 @@ class Tally:
         """Count one image.
 
         Args:
-            name: what the image is called in its list.
-            truth: H x W labels below ``classes``, or 255 for void.
-            prediction: H x W labels below ``classes``; any label where the truth is void.
+            name: The name of the image in its list.
+            truth: The true labels, H x W, below ``classes``, or 255 for void.
+            prediction: The predicted labels, H x W, below ``classes``; any label is accepted where
+                the truth is void.
 
         Returns:
-            The image's own confusion matrix, C x C, as
-            :func:`deconvnet_cli.evaluation.metrics.image_iou` takes it.
+            The image's own confusion matrix, C x C, for
+            :func:`deconvnet_cli.evaluation.metrics.image_iou`.
 
         Raises:
-            DatasetError: sizes differ or a label is out of range; nothing is counted then.
+            DatasetError: Sizes differ or a label is out of range. Nothing is counted then.
         """
         counts = confusion(truth, prediction, self.classes)
         self.boundary += boundary_areas(truth, prediction, self.classes)
@@ -110,10 +111,10 @@ class Tally:
         return counts
 
     def __add__(self, other: Tally) -> Tally:
-        """A new tally of the images of both.
+        """Return a new tally of the images of both.
 
         Raises:
-            DatasetError: they differ in classes, replicates or seed.
+            DatasetError: The tallies differ in classes, replicates or seed.
         """
         for name in ("classes", "replicates", "seed"):
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -130,49 +131,49 @@ class Tally:
         return total
 
     def result(self) -> Result:
-        """What the counts say.
+        """Return the results of the counts.
 
         Raises:
-            DatasetError: not one pixel was counted.
+            DatasetError: No pixel was counted.
         """
-        found = metrics_of(self.confusion)
-        edges = boundary_ious(self.boundary)
-        known = [value for value in edges if value is not None]
+        metrics = metrics_of(self.confusion)
+        by_class = boundary_ious(self.boundary)
+        present = [value for value in by_class if value is not None]
         return Result(
             images=self.images,
-            metrics=found,
-            boundary_iou=edges,
-            # Never empty: a class with a pixel has a boundary.
-            mean_boundary_iou=sum(known) / len(known),
+            metrics=metrics,
+            boundary_iou=by_class,
+            # The list is never empty, as every class with a pixel has a boundary.
+            mean_boundary_iou=sum(present) / len(present),
             interval=interval(mean_ious(self.sums)),
             confusion=self.confusion.copy(),
         )
 
 
 def summary(result: Result, classes: Sequence[str]) -> dict[str, object]:
-    """A result as what ``json.dumps`` takes, under the names that are printed.
+    """Return a result as values for ``json.dumps``.
 
     Args:
-        result: from :meth:`Tally.result`.
-        classes: the name of each label, as many as the result has.
+        result: The result of :meth:`Tally.result`.
+        classes: The name of each label, as many as the result has.
     """
-    found = result.metrics
+    metrics = result.metrics
     return {
         "images": result.images,
-        "mean_iou": found.mean_iou,
+        "mean_iou": metrics.mean_iou,
         "interval": list(result.interval),
-        "averaged": found.averaged,
-        "iou": dict(zip(classes, found.iou, strict=True)),
-        "pixel_accuracy": found.pixel_accuracy,
-        "mean_accuracy": found.mean_accuracy,
-        "frequency_weighted_iou": found.frequency_weighted_iou,
+        "averaged": metrics.averaged,
+        "iou": dict(zip(classes, metrics.iou, strict=True)),
+        "pixel_accuracy": metrics.pixel_accuracy,
+        "mean_accuracy": metrics.mean_accuracy,
+        "frequency_weighted_iou": metrics.frequency_weighted_iou,
         "boundary_iou": dict(zip(classes, result.boundary_iou, strict=True)),
         "mean_boundary_iou": result.mean_boundary_iou,
     }
 
 
 def csv_rows(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A line a row: its means, then IoU by class; what is absent is empty."""
+    """Return CSV with one line per row: its means, then the IoU of each class, empty if absent."""
     table = []
     for line in lines:
         values = {name: value for name, value in line.items() if not isinstance(value, dict | list)}

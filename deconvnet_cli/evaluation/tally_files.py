@@ -49,7 +49,7 @@ def tally_from_json(content: object, source: str) -> Tally:
 
 
 def _parsed(content: object) -> Tally:
-    """The tally in parsed JSON; ValueError, OverflowError or DatasetError if it is none."""
+    """Return the tally in parsed JSON; raise ValueError, OverflowError or DatasetError if wrong."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
     tally = Tally(*(_whole(content, name) for name in ("classes", "replicates", "seed")))
@@ -74,9 +74,9 @@ def _whole(content: dict[str, object], name: str) -> int:
 
 
 def _counts(content: dict[str, object], name: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Nested lists as int64 counts of the given shape."""
+    """Return nested lists as int64 counts; raise ValueError unless they have the given shape."""
     counts = np.array(content.get(name))  # lists of uneven length: ValueError
-    # Fractions, text and numbers beyond 63 bits have other kinds.
+    # Fractions, text and numbers beyond 63 bits have a dtype of another kind.
     if counts.dtype.kind != "i" or counts.shape != shape:
         raise ValueError(f"{name} is not {' x '.join(map(str, shape))} whole numbers")
     if counts.min() < 0 or counts.max() > MAX_COUNT:

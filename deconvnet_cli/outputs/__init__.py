@@ -1,1 +1,1 @@
-"""Files that are written beside a label PNG."""
+"""Label files, and the files that are written beside them."""

@@ -1,4 +1,4 @@
-"""Which classes are shown: names made labels, and the pixels that have them."""
+"""Choose classes by name, and find their pixels."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ BACKGROUND = 0
 
 
 def chosen_labels(names: Iterable[str] | None, classes: Sequence[str]) -> tuple[int, ...]:
-    """The labels of classes, in order; of all but the background if ``names`` is None.
+    """Return the labels of the named classes, sorted.
 
     Args:
-        names: of classes; a string is one name.
-        classes: names of the labels, in order.
+        names: The names of the classes; a string is one name. None chooses all classes but the
+            background.
+        classes: The names of the labels, in order.
 
     Raises:
-        UsageError: no name at all, or one that is not among them.
+        UsageError: A name is unknown, or no name is given.
     """
     if names is None:
         return tuple(label for label in range(len(classes)) if label != BACKGROUND)
@@ -33,18 +34,18 @@ def chosen_labels(names: Iterable[str] | None, classes: Sequence[str]) -> tuple[
             raise UsageError(f"--only: no class is called {name!r}; {near_match(name, classes)}")
         chosen.add(classes.index(name))
     if not chosen:
-        raise UsageError(f"--only: no class is named; known: {', '.join(classes)}")
+        raise UsageError(f"--only: no class is given; known: {', '.join(classes)}")
     return tuple(sorted(chosen))
 
 
 def near_match(name: str, classes: Sequence[str]) -> str:
-    """What may have been meant, and what there is."""
+    """Return a hint for an unknown name: the nearest class, and all classes."""
     near = difflib.get_close_matches(name.lower(), classes, n=1)
     return "".join(f"did you mean {guess}? " for guess in near) + f"known: {', '.join(classes)}"
 
 
 def mask_of(labels: NDArray[np.uint8], chosen: Iterable[int]) -> NDArray[np.bool_]:
-    """Where one of the chosen labels is, bool H x W."""
+    """Return where the map has one of the chosen labels, bool H x W."""
     import numpy as np
 
     table = np.zeros(256, bool)

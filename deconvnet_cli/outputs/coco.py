@@ -1,4 +1,4 @@
-"""The regions of a label map as COCO annotations, with masks in COCO's run-length code."""
+"""Turn a label map into COCO annotations, with masks in COCO's run-length encoding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.outputs.class_filter import BACKGROUND, chosen_labels
-from deconvnet_cli.outputs.polygons import Component, components, mean_score
+from deconvnet_cli.outputs.polygons import Component, components, mean_probability
 
 
 def coco(
@@ -20,11 +20,12 @@ def coco(
     probabilities: NDArray[np.float32] | None = None,
     name: str = "",
 ) -> dict[str, Any]:
-    """Annotations of one photo as ``pycocotools.coco.COCO`` reads them, one for each component.
+    """Return the annotations of one photo for ``pycocotools.coco.COCO``, one for each component.
 
-    Category ids are the labels: 1 to 20 in VOC's order. Semantic segmentation does not part
-    objects that touch: two people side by side are one annotation. Arguments and errors as of
-    :func:`deconvnet_cli.outputs.polygons.geojson`; ``logits_of`` is there if ``probabilities`` are.
+    Category ids are the labels: 1 to 20 in VOC's order. Semantic segmentation does not separate
+    objects that touch, so two people side by side are one annotation. The arguments and errors are
+    those of :func:`deconvnet_cli.outputs.polygons.geojson`. Annotations have a ``score``, as COCO
+    calls it, if ``probabilities`` are given.
     """
     height, width = labels.shape
     chosen = chosen_labels(only, classes)
@@ -37,14 +38,14 @@ def coco(
             "category_id": component.label,
             "segmentation": {
                 "size": [height, width],
-                "counts": packed(runs(component, height, width)),
+                "counts": encode_runs(runs(component, height, width)),
             },
             "bbox": [x0, y0, x1 - x0, y1 - y0],
             "area": component.area,
             "iscrowd": 0,
         }
         if probabilities is not None:
-            annotation["score"] = mean_score(component, labels.shape, probabilities)
+            annotation["score"] = mean_probability(component, labels.shape, probabilities)
         annotations.append(annotation)
     categories = [
         {"id": label, "name": classes[label], "supercategory": ""}
@@ -61,35 +62,36 @@ def coco(
 
 
 def runs(component: Component, height: int, width: int) -> list[int]:
-    """Lengths of the runs of 0 and 1 by turns, 0 first, down the columns of a height x width mask.
+    """Return the lengths of the runs of 0 and 1 in the component's mask, column by column.
 
-    They add up to height times width. The first may be 0, the others are not.
+    The mask has the size height x width. Runs alternate, beginning with 0, and their lengths add
+    up to height times width. Only the first length may be 0.
     """
     x0, y0, x1, _ = component.box
     columns = np.zeros((x1 - x0, component.mask.shape[0] + 2), np.int8)
     columns[:, 1:-1] = component.mask.T
     steps = np.diff(columns, axis=1)
-    # Columns come one after the other, so starts and ends take turns in both orders of reading.
+    # Within each column, starts and ends of runs alternate.
     column, row = np.nonzero(steps)
-    places = (x0 + column) * height + y0 + row
-    # A run that goes on from the foot of a column to the head of the next one ends nowhere.
-    seam = np.flatnonzero(places[1:] == places[:-1])
-    places = np.delete(places, np.concatenate((seam, seam + 1)))
-    bounds = np.concatenate(([0], places, [height * width]))
+    borders = (x0 + column) * height + y0 + row
+    # A run that continues from the bottom of a column to the top of the next does not end there.
+    seam = np.flatnonzero(borders[1:] == borders[:-1])
+    borders = np.delete(borders, np.concatenate((seam, seam + 1)))
+    bounds = np.concatenate(([0], borders, [height * width]))
     lengths: list[int] = np.diff(bounds).tolist()
     return lengths[:-1] if lengths[-1] == 0 else lengths
 
 
-def packed(lengths: Sequence[int]) -> str:
-    """Run lengths as the text that COCO keeps in ``counts``.
+def encode_runs(lengths: Sequence[int]) -> str:
+    """Return run lengths as the text that COCO keeps in ``counts``.
 
-    From the fourth on, a length is written as its difference to the one before the last. A number
-    is cut in groups of five bits, the lowest first, until only its sign is left; a group is the
-    character 48 + its bits, + 32 if another follows.
+    From the fourth length on, the difference to the length two before it is written. A number is
+    split into groups of five bits, the lowest first, until only its sign is left. Each group
+    becomes the character 48 + its bits, + 32 if another group follows.
     """
     text = []
-    for place, length in enumerate(lengths):
-        number = length - (lengths[place - 2] if place > 2 else 0)
+    for index, length in enumerate(lengths):
+        number = length - (lengths[index - 2] if index > 2 else 0)
         more = True
         while more:
             bits = number & 31

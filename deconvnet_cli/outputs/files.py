@@ -1,4 +1,4 @@
-"""All that is written of a segmented photo: its labels, and what is wanted beside them."""
+"""Write the files of a segmented photo: its labels, and the optional files beside them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.class_filter import chosen_labels
 
-# What draws and encodes is imported when it is wanted: whether options fit is known before.
+# Modules that draw and encode are imported late, so that options are checked without them.
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -23,19 +23,22 @@ PALETTES = ("voc", "safe")
 
 @dataclass(frozen=True)
 class Outputs:
-    """Which files are written of a photo.
+    """The choice of the files that are written of a photo.
 
     Attributes:
-        format: of the labels: "png", a palette PNG in VOC's colours, or "npy", uint8 H x W.
-        overlay: NAME.overlay.png, see :func:`deconvnet_cli.outputs.overlay.overlay`.
-        cutout: NAME.cutout.png, see :func:`deconvnet_cli.outputs.overlay.cutout`.
+        format: The format of the labels: "png", a palette PNG in VOC's colours, or "npy", an
+            array uint8 H x W.
+        overlay: Whether to write NAME.overlay.png, see
+            :func:`deconvnet_cli.outputs.overlay.overlay`.
+        cutout: Whether to write NAME.cutout.png, see
+            :func:`deconvnet_cli.outputs.overlay.cutout`.
         polygons: "geojson" for NAME.geojson, "coco" for NAME.coco.json, or None.
-        only: names of the classes that overlay, cutout and polygons show; None shows all but the
-            background. Labels are always of all classes.
-        palette: colours of the overlay, "voc" or "safe".
+        only: The names of the classes that overlay, cutout and polygons show; None shows all but
+            the background. The labels always have all classes.
+        palette: The colours of the overlay, "voc" or "safe".
 
     Raises:
-        UsageError: a value that there is not, or one that nothing depends on.
+        UsageError: A value is unknown, or an option has no effect without another.
     """
 
     format: str = "png"
@@ -53,7 +56,7 @@ class Outputs:
         ):
             if value not in known:
                 names = ", ".join(name for name in known if name)
-                raise UsageError(f"--{option} {value}: there is none; known: {names}")
+                raise UsageError(f"--{option} {value}: must be one of {names}")
         if self.only is not None and not (self.overlay or self.cutout or self.polygons):
             raise UsageError("--only restricts --overlay, --cutout and --polygons; add one of them")
         if self.palette != "voc" and not self.overlay:
@@ -61,7 +64,7 @@ class Outputs:
 
     @property
     def suffixes(self) -> list[str]:
-        """What the names of the files beside the labels end with."""
+        """The endings of the names of the files beside the labels."""
         wanted = {
             ".overlay.png": self.overlay,
             ".cutout.png": self.cutout,
@@ -71,16 +74,16 @@ class Outputs:
         return [suffix for suffix, is_wanted in wanted.items() if is_wanted]
 
     def beside(self, target: Path) -> list[Path]:
-        """The files beside the labels at ``target``, under its name."""
+        """Return the paths of the files beside the labels at ``target``."""
         return [target.with_suffix(suffix) for suffix in self.suffixes]
 
     def check(self, classes: Sequence[str]) -> None:
-        """Raise UsageError if ``only`` names a class that is not among these."""
+        """Raise UsageError if ``only`` names a class that is not in ``classes``."""
         chosen_labels(self.only, classes)
 
 
 def label_file(labels: NDArray[np.uint8], file_format: str) -> bytes:
-    """The bytes of a file of labels, uint8 H x W, in one of ``FORMATS``."""
+    """Return labels, uint8 H x W, as the bytes of a file in one of ``FORMATS``."""
     if file_format == "png":
         from deconvnet_cli.data.label_png import label_png
 
@@ -104,22 +107,24 @@ def write_outputs(
     probabilities: Callable[[], NDArray[np.float32]] | None = None,
     name: str = "",
 ) -> list[Path]:
-    """Write all files that are wanted of a photo, each whole or not at all.
+    """Write the chosen files of a photo, each whole or not at all.
 
     Args:
-        photo: mode RGB.
-        labels: uint8 H x W, of its size.
-        target: the file of the labels; the others lie beside it.
-        classes: names of the labels, in order.
-        probabilities: gives float32 C x h x w; asked for scores of polygons.
-        name: of the photo, for polygons.
+        photo: The photo, mode RGB.
+        labels: The labels, uint8 H x W, in the size of the photo.
+        target: The path of the labels; the other files are written beside it.
+        outputs: The choice of files.
+        classes: The names of the labels, in order.
+        probabilities: A function that returns the probabilities, float32 C x h x w. It is called
+            only if polygons are written, which then have a score.
+        name: The name of the photo in files of polygons.
 
     Returns:
-        The files, the labels first.
+        The paths of the files, the labels first.
 
     Raises:
-        UsageError: ``outputs.only`` names no class that there is.
-        OutputError: a file cannot be written.
+        UsageError: ``outputs.only`` names an unknown class.
+        OutputError: A file cannot be written.
     """
     from deconvnet_cli.storage.files import write_whole
 
@@ -130,7 +135,7 @@ def write_outputs(
             found = None if probabilities is None else probabilities()
             data = polygon_file(labels, outputs, classes, found, name)
         write_whole(path, data)
-    # Last: where the labels are, all of the photo is done.
+    # The labels are written last: if they exist, all files of the photo do.
     write_whole(target, label_file(labels, outputs.format))
     return [target, *outputs.beside(target)]
 
@@ -143,9 +148,8 @@ def picture_file(
     *,
     cut: bool,
 ) -> bytes:
-    """The bytes of the PNG of an overlay or, with ``cut``, of a cut-out; labels are uint8 H x W."""
-    import io
-
+    """Return the PNG of an overlay or, with ``cut``, of a cut-out; labels are uint8 H x W."""
+    from deconvnet_cli.data.images import png_bytes
     from deconvnet_cli.outputs.overlay import cutout, overlay
     from deconvnet_cli.outputs.palettes import colours_of
 
@@ -154,9 +158,7 @@ def picture_file(
     else:
         colours = colours_of(outputs.palette)
         picture = overlay(photo, labels, colours=colours, classes=classes, only=outputs.only)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
+    return png_bytes(picture)
 
 
 def polygon_file(
@@ -166,7 +168,7 @@ def polygon_file(
     probabilities: NDArray[np.float32] | None,
     name: str,
 ) -> bytes:
-    """The bytes of a JSON file of polygons or masks; arguments as of ``polygons.geojson``."""
+    """Return the JSON file of polygons or masks; arguments are those of ``polygons.geojson``."""
     import json
 
     from deconvnet_cli.outputs.coco import coco

@@ -1,4 +1,4 @@
-"""A strip below a picture that says what its colours are."""
+"""Add a legend below a picture, which names its colours."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, FRAME = (255, 255, 255), (34, 34, 34), (120, 120, 120)
-SMALLEST = 12  # pixels of type: smaller cannot be read
-TYPE = 9  # the root of the area to the power 0.8, over this, is the size of the type
+SMALLEST = 12  # pixels: smaller type cannot be read
+TYPE = 9  # the type size is (width * height) ** 0.4 / TYPE
 NOTHING = "no class found"
 
 
 class Entry(NamedTuple):
-    """One colour: the name of its class, RGB, and the class's share of the pixels, 0 to 1."""
+    """A colour of the legend: name of the class, RGB, and share of the pixels, 0 to 1."""
 
     name: str
     colour: tuple[int, int, int]
@@ -23,17 +23,17 @@ class Entry(NamedTuple):
 
 
 def with_legend(picture: Image.Image, entries: Sequence[Entry]) -> Image.Image:
-    """The picture, mode RGB, with a white strip of entries below it.
+    """Return a picture, mode RGB, with its entries on a white strip below.
 
-    The type grows more slowly than the picture, as a large one is looked at larger as well. The
-    strip hides nothing; where the picture is too narrow for it, the image becomes wider.
+    The type grows more slowly than the picture, because large pictures are also viewed larger. The
+    strip hides nothing of the picture. If the picture is too narrow, the image becomes wider.
     """
     size = max(SMALLEST, round((picture.width * picture.height) ** 0.4 / TYPE))
     font = ImageFont.load_default(size)
     gap, row = size // 2, round(1.5 * size)
     texts = [f"{entry.name} {per_cent(entry.share)}" for entry in entries] or [NOTHING]
-    before = size + gap if entries else 0
-    column = before + ceil(max(font.getlength(text) for text in texts)) + 2 * gap
+    indent = size + gap if entries else 0
+    column = indent + ceil(max(font.getlength(text) for text in texts)) + 2 * gap
     columns = max(1, (picture.width - gap) // column)
     width = max(picture.width, gap + column)
     image = Image.new(
@@ -44,7 +44,7 @@ def with_legend(picture: Image.Image, entries: Sequence[Entry]) -> Image.Image:
     for number, text in enumerate(texts):
         left = gap + number % columns * column
         middle = picture.height + (gap + row) // 2 + number // columns * row
-        draw.text((left + before, middle), text, INK, font, anchor="lm")
+        draw.text((left + indent, middle), text, INK, font, anchor="lm")
         if entries:
             top = middle - size // 2
             swatch = (left, top, left + size - 1, top + size - 1)
@@ -53,6 +53,6 @@ def with_legend(picture: Image.Image, entries: Sequence[Entry]) -> Image.Image:
 
 
 def per_cent(share: float) -> str:
-    """A share, 0 to 1, as whole per cent; what would be none of it is "<1%"."""
+    """Return a share, 0 to 1, as whole per cent; "<1%" instead of "0%"."""
     text = f"{share:.0%}"
     return "<1%" if text == "0%" else text

@@ -1,4 +1,4 @@
-"""A photo with its labels laid over it, and a photo cut out along them."""
+"""Lay labels over a photo, and cut a photo out along its labels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from deconvnet_cli.outputs.legend import Entry, with_legend
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.segmentation.labels import class_shares
 
-FILL = 0.45  # of the colour in the inside of a region; the rest is the photo
-RIM = 0.7  # of white in the outermost line of a region; the rest is its colour
-LINE = 64  # the root of the area to the power 0.8, over this, is the width of a contour
+FILL = 0.45  # share of the colour inside a region; the rest is the photo
+RIM = 0.7  # share of white in the outermost line of a region; the rest is its colour
+LINE = 64  # the width of a contour is (width * height) ** 0.4 / LINE
 
 
 def overlay(
@@ -27,23 +27,23 @@ def overlay(
     classes: Sequence[str],
     only: Iterable[str] | None = None,
 ) -> Image.Image:
-    """The photo with its classes in translucent colours, their contours, and a legend below.
+    """Return the photo with its classes in translucent colours, their contours, and a legend.
 
-    Where no shown class is, the photo is as it was: contours lie inside of the regions. A legend
-    that is wider than a small photo makes the image wider.
+    Contours lie inside the regions, so pixels without a shown class are unchanged. A legend that is
+    wider than the photo makes the image wider.
 
     Args:
-        photo: mode RGB.
-        labels: uint8 H x W, of its size.
-        colours: uint8 256 x 3, RGB by label (see ``palettes.colours_of``).
-        classes: names of the labels, in order.
-        only: names of the classes that are shown; None shows all but the background.
+        photo: The photo, mode RGB.
+        labels: The labels, uint8 H x W, in the size of the photo.
+        colours: The colours, uint8 256 x 3, RGB by label (see ``palettes.colours_of``).
+        classes: The names of the labels, in order.
+        only: The names of the classes that are shown; None shows all but the background.
 
     Returns:
-        Mode RGB; the photo is its upper left corner.
+        The image, mode RGB, with the photo in its upper left corner.
 
     Raises:
-        UsageError: ``only`` names no class that there is.
+        UsageError: ``only`` names an unknown class.
     """
     chosen = chosen_labels(only, classes)
     shown = {classes[label]: colours[label].tolist() for label in chosen}
@@ -61,10 +61,11 @@ def painted(
     colours: NDArray[np.uint8],
     chosen: Iterable[int],
 ) -> Image.Image:
-    """The photo with fill and contours, in its own size.
+    """Return the photo with fill and contours, in its own size.
 
-    From its edge inwards a region has a light rim, which any photo sets off, then a line of its
-    colour, then the fill. Arguments as of :func:`overlay`, but that classes are labels.
+    From its edge inwards, a region has a light rim, which contrasts with any photo, then a line of
+    its colour, then the fill. The arguments are those of :func:`overlay`, with labels in place of
+    class names.
     """
     line = contour_width(*photo.size)
     rim = max(1.0, line / 3)
@@ -72,7 +73,7 @@ def painted(
     seen = np.where(inside, labels, 0).astype(np.uint8)
     colour = colours[seen]
     alpha = np.where(inside, round(255 * FILL), 0).astype(np.uint8)
-    # Lines are few pixels of a large photo; arithmetic on all of them would take seconds.
+    # Contours are few of the pixels; arithmetic on all pixels of a large photo takes seconds.
     distance = border_distance(seen)
     lines = inside & (distance < rim + line)
     depth = distance[lines]
@@ -84,17 +85,18 @@ def painted(
 
 
 def contour_width(width: int, height: int) -> float:
-    """Width of a contour in pixels, at least 1: 2 in a photo of 500 x 375, 11 in 4000 x 3000.
+    """Return the width of a contour in pixels, at least 1: 2 for 500 x 375, 11 for 4000 x 3000.
 
-    It grows more slowly than the photo, as a large one is looked at larger as well.
+    It grows more slowly than the photo, because large photos are also viewed larger.
     """
     return max(1.0, math.pow(width * height, 0.4) / LINE)
 
 
 def border_distance(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Distance in pixels to the nearest pixel that has a neighbour of another label, H x W.
+    """Return the distance in pixels to the nearest border between labels, float32 H x W.
 
-    It is 0 on both sides of a border; the photo's edge is none. Infinite where there is no border.
+    Pixels on both sides of a border have 0. The photo's edge is not a border. Without any border
+    the distance is infinite.
     """
     border = np.zeros(labels.shape, bool)
     for near, other in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
@@ -103,10 +105,10 @@ def border_distance(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
         border[other] |= differ
     if not border.any():
         return np.full(labels.shape, np.inf, np.float32)
-    found: NDArray[np.float32] = cv2.distanceTransform(
+    distance: NDArray[np.float32] = cv2.distanceTransform(
         (~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5
     )
-    return found
+    return distance
 
 
 def cutout(
@@ -116,19 +118,19 @@ def cutout(
     classes: Sequence[str],
     only: Iterable[str] | None = None,
 ) -> Image.Image:
-    """The photo where it has one of the classes, transparent black elsewhere; mode RGBA.
+    """Return the photo, mode RGBA, with transparent black outside the chosen classes.
 
     Args:
-        photo: mode RGB.
-        labels: uint8 H x W, of its size.
-        classes: names of the labels, in order.
-        only: names of the classes that are kept; None keeps all but the background.
+        photo: The photo, mode RGB.
+        labels: The labels, uint8 H x W, in the size of the photo.
+        classes: The names of the labels, in order.
+        only: The names of the classes that are kept; None keeps all but the background.
 
     Raises:
-        UsageError: ``only`` names no class that there is.
+        UsageError: ``only`` names an unknown class.
     """
     inside = mask_of(labels, chosen_labels(only, classes))
     alpha = Image.fromarray(np.where(inside, 255, 0).astype(np.uint8))
-    found = Image.new("RGBA", photo.size)
-    found.paste(photo, mask=alpha)
-    return found
+    image = Image.new("RGBA", photo.size)
+    image.paste(photo, mask=alpha)
+    return image

@@ -1,7 +1,7 @@
-"""Colours of overlays: VOC's own, and a set that colour-blind people can tell apart.
+"""The colours of overlays: VOC's own, and a set that colour-blind people can tell apart.
 
-Label PNGs are always in VOC's colours, which programs expect. Some of those look the same to people
-who do not see red and green as others do: bicycle and cow, bus and motorbike, chair and sheep.
+Label PNGs always use VOC's colours, which programs expect. Some of these look alike to people with
+red-green colour blindness: bicycle and cow, bus and motorbike, chair and sheep.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.voc import CLASSES, palette
 
-# The eight colours of M. Okabe and K. Ito, "Color Universal Design" (2008).
+# The eight colours by M. Okabe and K. Ito, "Color Universal Design" (2008).
 OKABE_ITO = {
     "black": 0x000000,
     "orange": 0xE69F00,
@@ -22,7 +22,7 @@ OKABE_ITO = {
     "vermilion": 0xD55E00,
     "reddish purple": 0xCC79A7,
 }
-# Five of the scheme "muted" of P. Tol, "Colour Schemes", SRON/EPS/TN/09-002.
+# Five colours of the scheme "muted" by P. Tol, "Colour Schemes", SRON/EPS/TN/09-002.
 TOL_MUTED = {
     "indigo": 0x332288,
     "sand": 0xDDCC77,
@@ -30,11 +30,11 @@ TOL_MUTED = {
     "purple": 0xAA4499,
     "teal": 0x44AA99,
 }
-# Base colour and step of lightness by class: a step t > 0 goes that far to white, t < 0 to black.
-# All eight of Okabe and Ito are here; the others were searched for, to make the least distance
-# between any two great: 15.5 in CIE Lab (1976) for full protanopia or deuteranopia as G. M.
-# Machado, M. M. Oliveira and L. A. F. Fernandes simulate it (IEEE TVCG 15(6), 2009), where VOC's
-# colours have 1.0. Classes that are often seen together are further apart.
+# Each class has a base colour and a step of lightness, towards white if positive and towards black
+# if negative. All eight colours of Okabe and Ito are used. A search chose the others to maximise
+# the least distance between any two colours. It is 15.5 in CIE Lab (1976) for full protanopia or
+# deuteranopia, simulated as by G. M. Machado, M. M. Oliveira and L. A. F. Fernandes (IEEE TVCG
+# 15(6), 2009); that of VOC's colours is 1.0. Classes that often occur together are further apart.
 SAFE = {
     "background": ("black", 0.0),
     "aeroplane": ("sand", -0.6),
@@ -61,9 +61,9 @@ SAFE = {
 
 
 def colours_of(name: str) -> NDArray[np.uint8]:
-    """The colours of a palette called one of ``outputs.PALETTES``, uint8 256 x 3; row 0 is label 0.
+    """Return the colours of one of ``outputs.files.PALETTES``, uint8 256 x 3, by label.
 
-    Labels that ``safe`` has no colour for, beyond VOC's classes, keep VOC's.
+    In the palette "safe", labels beyond VOC's classes keep VOC's colours.
     """
     colours = palette()
     if name == "safe":
@@ -72,7 +72,7 @@ def colours_of(name: str) -> NDArray[np.uint8]:
 
 
 def stepped(base: str, step: float) -> tuple[int, int, int]:
-    """A base colour, ``step`` of the way to white (above 0) or to black (below 0)."""
+    """Return a base colour moved by ``step`` towards white (above 0) or black (below 0)."""
     value = {**OKABE_ITO, **TOL_MUTED}[base]
     towards = 255 if step > 0 else 0
     red, green, blue = (

@@ -1,4 +1,4 @@
-"""The regions of a label map as polygons: GeoJSON in pixel coordinates."""
+"""Turn a label map into polygons: GeoJSON in pixel coordinates."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Ring = list[list[int]]
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """A connected component of one class; its pixels touch along edges, not only at corners.
+    """A connected component of one class, whose pixels touch along edges, not only at corners.
 
     Attributes:
-        label: the class.
-        box: (x0, y0, x1, y1) in pixels, half open, as tight as can be.
-        area: pixels.
-        mask: bool, the size of the box: which of its pixels.
+        label: The label of the class.
+        box: The tightest box, (x0, y0, x1, y1) in pixels, half open.
+        area: The number of pixels.
+        mask: The pixels of the box that belong to the component, bool, in the size of the box.
     """
 
     label: int
@@ -34,34 +34,36 @@ class Component:
 
 
 def components(labels: NDArray[np.uint8], chosen: Iterable[int]) -> list[Component]:
-    """The components of the chosen labels: by label, the largest first.
+    """Return the components of the chosen labels, ordered by label, then by falling area.
 
     Args:
-        labels: uint8 H x W.
+        labels: The labels, uint8 H x W.
+        chosen: The labels whose components are returned.
     """
     found = []
     for label in chosen:
         mask = (labels == label).astype(np.uint8)
-        if not mask.any():  # most classes are not in a photo; looking is quicker than counting
+        if not mask.any():  # most classes do not occur, and this check is fast
             continue
         _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         for number, (x, y, width, height, area) in enumerate(stats[1:].tolist(), 1):
             inside = numbers[y : y + height, x : x + width] == number
             found.append(Component(label, (x, y, x + width, y + height), area, inside))
-    # The first pixel tells any two apart, so that OpenCV's order does not matter.
+    # The position of the first pixel makes the order independent of OpenCV's.
     return sorted(found, key=lambda c: (c.label, -c.area, c.box[1], c.box[0] + c.mask[0].argmax()))
 
 
 def rings(component: Component) -> list[Ring]:
-    """The outline of a component, then those of its holes, along the edges of its pixels.
+    """Return the outline of a component, then the outlines of its holes, along pixel edges.
 
-    Pixel (x, y) is the square from (x, y) to (x + 1, y + 1), so the corners are whole numbers and
-    the area inside is the number of pixels. Rings are closed: the last point is the first. No
+    Pixel (x, y) is the square from (x, y) to (x + 1, y + 1), so corners have whole coordinates and
+    the area inside is the number of pixels. Rings are closed: the last point equals the first. No
     ring crosses or touches itself; a hole may touch another ring at a point. The sum over a ring
-    of x times the next y, less y times the next x, is above 0 for the outline and below for holes.
+    of x times the next y, minus y times the next x, is positive for the outline and negative for
+    holes.
     """
-    # OpenCV's contours run through the centres of pixels. In twice the size a pixel has a centre
-    # on each of its sides, and halving brings it to the corner.
+    # OpenCV's contours run through the centres of pixels. At twice the size they lie next to the
+    # edges of the original pixels, and halving moves them onto the corners.
     doubled = component.mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     parents = np.reshape(hierarchy, (-1, 4))[:, 3]
@@ -73,15 +75,15 @@ def rings(component: Component) -> list[Ring]:
 
 
 def corners(points: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The points of a ring N x 2 where it turns."""
+    """Return the points of a ring, N x 2, at which it turns."""
     points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
-    come, go = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-    turning: NDArray[np.int32] = points[come[:, 0] * go[:, 1] != come[:, 1] * go[:, 0]]
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    turning: NDArray[np.int32] = points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
     return turning
 
 
 def closed(points: NDArray[np.int32], outline: bool) -> Ring:
-    """A ring of N x 2 points, the first at the end as well, in the direction of outline or hole."""
+    """Return N x 2 points as a closed ring, in the direction of an outline or of a hole."""
     following = np.roll(points, -1, axis=0).astype(np.int64)
     doubled_area = (points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum()
     if (doubled_area > 0) != outline:
@@ -90,14 +92,16 @@ def closed(points: NDArray[np.int32], outline: bool) -> Ring:
     return ring
 
 
-def mean_score(
+def mean_probability(
     component: Component, size: tuple[int, int], probabilities: NDArray[np.float32]
 ) -> float:
-    """The mean probability of a component's class over its pixels.
+    """Return the mean probability of a component's class over its pixels.
 
     Args:
-        size: (height, width) of the label map.
-        probabilities: float32 C x h x w of the same photo; may be smaller than it.
+        component: The component.
+        size: The height and width of the label map.
+        probabilities: The probabilities of the same photo, float32 C x h x w; they may be smaller
+            than the label map.
     """
     x0, y0, x1, y1 = component.box
     rows = np.arange(y0, y1) * probabilities.shape[1] // size[0]
@@ -114,21 +118,21 @@ def geojson(
     probabilities: NDArray[np.float32] | None = None,
     name: str = "",
 ) -> dict[str, Any]:
-    """A GeoJSON FeatureCollection (RFC 7946): a Feature with a Polygon for each component.
+    """Return a GeoJSON FeatureCollection (RFC 7946) with a Polygon for each component.
 
-    Coordinates are pixels, x to the right and y down from the upper left corner of the photo, and
-    not the degrees that the RFC has in mind. Properties: class, label, area in pixels, share of
-    the photo, and score, the mean probability of the class there, if ``probabilities`` are given.
+    Coordinates are pixels, x to the right and y down from the upper left corner of the photo, not
+    degrees as in the RFC. The properties are class, label, area in pixels, share of the photo and,
+    if ``probabilities`` are given, score: the mean probability of the class in the component.
 
     Args:
-        labels: uint8 H x W.
-        classes: names of the labels, in order.
-        only: names of the classes that are taken; None takes all but the background.
-        probabilities: float32 C x h x w, see :func:`mean_score`.
-        name: of the photo.
+        labels: The labels, uint8 H x W.
+        classes: The names of the labels, in order.
+        only: The names of the classes to include; None includes all but the background.
+        probabilities: The probabilities, float32 C x h x w, see :func:`mean_probability`.
+        name: The name of the photo.
 
     Raises:
-        UsageError: ``only`` names no class that there is.
+        UsageError: ``only`` names an unknown class.
     """
     features = []
     for number, component in enumerate(components(labels, chosen_labels(only, classes)), 1):
@@ -139,7 +143,7 @@ def geojson(
             "share": round(component.area / labels.size, 6),
         }
         if probabilities is not None:
-            properties["score"] = mean_score(component, labels.shape, probabilities)
+            properties["score"] = mean_probability(component, labels.shape, probabilities)
         features.append(
             {
                 "type": "Feature",

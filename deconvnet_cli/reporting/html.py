@@ -1,4 +1,4 @@
-"""What the HTML pages have in common: no network, no script, light and dark, wide and narrow."""
+"""The parts of HTML reports, which need no network and no script and fit all screens."""
 
 from __future__ import annotations
 
@@ -23,17 +23,23 @@ HEAD = """<!doctype html>
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-"""  # with this policy the browser itself loads nothing from the network and runs no script
+"""  # this policy keeps the browser from loading anything or running scripts
+
+
+def stylesheet(name: str) -> str:
+    """Return a CSS file of this package: ``base.css`` for all pages, ``page.css`` for reports."""
+    return (resources.files("deconvnet_cli.reporting") / name).read_text(encoding="utf-8")
 
 
 def document(title: str, lead: str, body: str) -> str:
-    """A whole page.
+    """Return a whole page.
 
     Args:
-        title: plain text.
-        lead, body: HTML.
+        title: The title, plain text.
+        lead: The paragraph below the title, HTML.
+        body: The rest of the page, HTML.
     """
-    style = (resources.files("deconvnet_cli.reporting") / "page.css").read_text(encoding="utf-8")
+    style = stylesheet("base.css") + stylesheet("page.css")
     return (
         f"{HEAD}<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
         f'<body>\n<main>\n<h1>{escape(title)}</h1>\n<p class="lead">{lead}</p>\n'
@@ -42,28 +48,28 @@ def document(title: str, lead: str, body: str) -> str:
 
 
 def section(heading: str, content: str, kind: str = "plain") -> str:
-    """A part of the page under a heading (plain text); nothing if it has no content (HTML)."""
+    """Return a section with a heading (plain text), or nothing if its content (HTML) is empty."""
     block = f'<h2>{escape(heading)}</h2>\n<div class="{kind}">\n{content}</div>'
     return f"<section>\n{block}\n</section>\n" if content else ""
 
 
 def items(kind: str, parts: Iterable[str]) -> str:
-    """A list of HTML."""
+    """Return an HTML list of parts, which are HTML."""
     return f'<ul class="{kind}">{"".join(f"<li>{part}</li>" for part in parts)}</ul>\n'
 
 
 def swatch(colour: bytes) -> str:
-    """A little square in a colour, of three bytes."""
+    """Return a small square in a colour, given as three bytes."""
     return f'<i class="swatch" style="background:#{colour.hex()}"></i>'
 
 
 def label_swatch(label: int) -> str:
-    """The same in the colour of a label."""
+    """Return a small square in the colour of a label."""
     return swatch(bytes(COLOURS[label]))
 
 
 def picture(image: Image.Image, caption: str, alt: str) -> str:
-    """An image with its caption (HTML); ``alt`` is plain text."""
+    """Return an image with its caption (HTML); ``alt`` is plain text."""
     return (
         f'<figure><img src="{source(image)}" alt="{escape(alt)}" width="{image.width}" '
         f'height="{image.height}"><figcaption>{caption}</figcaption></figure>\n'
@@ -71,27 +77,27 @@ def picture(image: Image.Image, caption: str, alt: str) -> str:
 
 
 def source(image: Image.Image) -> str:
-    """An image inside its own address: PNG if it has a palette, else JPEG."""
+    """Return an image as a ``data:`` address: PNG if it has a palette, otherwise JPEG."""
     kind = "png" if image.mode == "P" else "jpeg"
     buffer = io.BytesIO()
-    # Colour at full resolution (subsampling 0): else red bleeds over the edges of wrong pixels.
-    # Not optimised as JPEG: Pillow then fails on an image of noise.
+    # Full colour resolution (subsampling 0) keeps red from bleeding over the edges of wrong pixels.
+    # JPEG is not optimised, because Pillow then fails on an image of noise.
     image.save(buffer, kind, optimize=kind == "png", quality=80, subsampling=0)
     return data_address(f"image/{kind}", buffer.getvalue())
 
 
 def data_address(kind: str, data: bytes) -> str:
-    """A ``data:`` address of this media type."""
+    """Return data as a ``data:`` address of a media type."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def cards(about: Mapping[str, Mapping[str, Any]]) -> str:
-    """Blocks of settings, a card each."""
+    """Return blocks of settings, one card each."""
     return "".join(f"<section><h3>{escape(k)}</h3>{value(v)}</section>\n" for k, v in about.items())
 
 
 def value(setting: Any) -> str:
-    """A setting: blocks as nested lists, the rest as in JSON."""
+    """Return a setting: blocks as nested lists, other values as in JSON."""
     if isinstance(setting, Mapping):
         pairs = (f"<dt>{escape(str(k))}</dt><dd>{value(v)}</dd>" for k, v in setting.items())
         return f"<dl>{''.join(pairs)}</dl>"

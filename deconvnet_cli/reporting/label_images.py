@@ -1,4 +1,4 @@
-"""Labels as small pictures, and where two label maps differ: for the HTML pages."""
+"""Pictures of label maps, and of the differences between two, for the HTML reports."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ WRONG = (205, 20, 35)
 
 
 def shown_size(width: int, height: int, widest: int = WIDEST) -> tuple[int, int]:
-    """Width and height of a picture that is no wider than ``widest``."""
+    """Return the width and height of a picture, scaled down if wider than ``widest``."""
     return min(width, widest), max(1, round(height * min(1.0, widest / width)))
 
 
 def label_image(labels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """Labels H x W in VOC's colours, mode P, in this size (width, height)."""
+    """Return labels H x W as an image in VOC's colours, mode P, of ``size`` (width, height)."""
     image = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)
     image.putpalette(COLOURS.tobytes())
     return image
@@ -27,11 +27,12 @@ def label_image(labels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image
 def error_map(
     photo: Image.Image, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]
 ) -> Image.Image:
-    """The photo faded in grey with the wrong pixels in red; void is never wrong.
+    """Return the photo faded to grey, with wrong pixels in red; void is never wrong.
 
     Args:
-        photo: W x H, any mode that becomes grey.
-        truth, prediction: labels H x W.
+        photo: The photo, in any mode that can become grey.
+        truth: The true labels, H x W, in the size of the photo.
+        prediction: The predicted labels, H x W.
     """
     faded = Image.blend(photo.convert("L"), Image.new("L", photo.size, 255), 0.5)
     pixels = np.array(faded.convert("RGB"))

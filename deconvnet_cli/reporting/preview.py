@@ -1,14 +1,13 @@
-"""A segmented photo on a terminal: a small picture of it beside its labels, and a table of them.
+"""Show a segmented photo on a terminal: a small picture beside its labels, and a table of classes.
 
-Everything here makes text; ``report.py`` writes it. A picture goes out by the graphics protocol of
-the terminal (kitty's, iTerm2's, sixel), or as half blocks: a cell is an upper half in the colour
-of the text and a lower half in that of the background.
+This module makes text, and ``console.py`` writes it. A picture uses the graphics protocol of the
+terminal (kitty's, iTerm2's, sixel), or half blocks: each cell is an upper half in the colour of the
+text and a lower half in that of the background.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.voc import palette
 from deconvnet_cli.errors import printable
 from deconvnet_cli.reporting.terminal import HALF_BLOCK, Screen
@@ -34,14 +34,14 @@ def about(
     photo: Image.Image,
     labels: NDArray[np.uint8],
 ) -> str:
-    """All that is said about one photo: its name, picture, table, where its labels are, effort.
+    """Return all text about one photo: name, picture, table, the labels' file, boxes and time.
 
     Args:
-        show: what the terminal can show.
-        line: what ``report.image_line`` says.
-        classes: names of the labels, in order.
-        photo: mode RGB.
-        labels: uint8 H x W, of the photo's size.
+        show: The abilities of the terminal.
+        line: The fields from ``console.image_line``.
+        classes: The names of the labels, in order.
+        photo: The photo, mode RGB.
+        labels: The labels, uint8 H x W, in the size of the photo.
     """
     where = "standard output" if line["output"] == "-" else printable(line["output"])
     effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
@@ -50,7 +50,7 @@ def about(
 
 
 def picture(show: Screen, photo: Image.Image, labels: NDArray[np.uint8]) -> str:
-    """The photo beside its labels H x W for this terminal, with a line's end; empty for "none"."""
+    """Return the photo beside its labels H x W, as text with a newline; empty for "none"."""
     if show.kind == "none":
         return ""
     cell = (1, 2) if show.kind == "blocks" else show.cell
@@ -64,14 +64,14 @@ def picture(show: Screen, photo: Image.Image, labels: NDArray[np.uint8]) -> str:
 
 
 def fit(size: tuple[int, int], columns: int, cell: tuple[int, int]) -> tuple[int, int]:
-    """Columns and rows of each of two pictures that stand side by side, a column between them.
+    """Return the columns and rows of each of two pictures, side by side with a column between.
 
-    Both together take ``columns`` and ``MOST_COLUMNS`` at most, and ``MOST_ROWS``.
+    Together they take at most ``columns``, ``MOST_COLUMNS`` and ``MOST_ROWS``.
 
     Args:
-        size: width and height of the photo, whose shape is kept.
-        columns: of the terminal.
-        cell: width and height of a cell, in any unit.
+        size: The width and height of the photo, whose shape is kept.
+        columns: The width of the terminal in cells.
+        cell: The width and height of a cell, in any unit.
     """
     most = max(1, (min(columns, MOST_COLUMNS) - 1) // 2)
     width, height = size[0] / cell[0], size[1] / cell[1]
@@ -82,9 +82,9 @@ def fit(size: tuple[int, int], columns: int, cell: tuple[int, int]) -> tuple[int
 def side_by_side(
     photo: Image.Image, labels: NDArray[np.uint8], size: tuple[int, int], gap: int
 ) -> Image.Image:
-    """The photo and its labels H x W in VOC's colours, RGBA, each of ``size`` (width, height).
+    """Return the photo and its labels H x W in VOC's colours side by side, mode RGBA.
 
-    The ``gap`` between them, pixels, is transparent.
+    Each has the given ``size`` (width, height); the ``gap`` pixels between them are transparent.
     """
     width, height = size
     image = Image.new("RGBA", (2 * width + gap, height))
@@ -94,16 +94,9 @@ def side_by_side(
     return image
 
 
-def png(image: Image.Image) -> bytes:
-    """The image as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def kitty(image: Image.Image, columns: int, rows: int) -> str:
-    """By kitty's graphics protocol, over so many cells; the terminal is asked not to answer."""
-    data = base64.b64encode(png(image)).decode()
+    """Return an image in kitty's graphics protocol; the terminal is told not to answer."""
+    data = base64.b64encode(png_bytes(image)).decode()
     parts = [data[start : start + KITTY_CHUNK] for start in range(0, len(data), KITTY_CHUNK)]
     keys = f"a=T,f=100,q=2,c={columns},r={rows}"
     text = []
@@ -114,14 +107,17 @@ def kitty(image: Image.Image, columns: int, rows: int) -> str:
 
 
 def iterm(image: Image.Image, columns: int, rows: int) -> str:
-    """By iTerm2's inline images, over so many cells."""
-    data = png(image)
+    """Return an image in iTerm2's protocol, over so many cells."""
+    data = png_bytes(image)
     keys = f"inline=1;size={len(data)};width={columns};height={rows};preserveAspectRatio=1"
     return f"\x1b]1337;File={keys}:{base64.b64encode(data).decode()}\a"
 
 
 def sixel(image: Image.Image) -> str:
-    """As sixels (DEC VT340): bands of six rows, colour after colour; RGBA, transparent is left."""
+    """Return an RGBA image as sixels (DEC VT340): bands of six rows, one colour at a time.
+
+    Transparent pixels are left out.
+    """
     flat = image.convert("RGB").quantize(SIXEL_COLOURS, dither=Image.Dither.NONE)
     indices = np.asarray(flat).astype(np.int16)
     indices[np.asarray(image)[..., 3] == 0] = -1
@@ -143,14 +139,14 @@ def sixel(image: Image.Image) -> str:
 
 
 def runs(sixels: NDArray[np.int64]) -> str:
-    """A row of sixels, 0 to 63 each, with repeats counted; empty ones at its end are left out."""
+    """Return a row of sixels, 0 to 63 each, with runs compressed and empty ones at the end cut."""
     text = "".join(map(chr, 63 + np.trim_zeros(sixels, "b")))
     lengths = ((character, len(list(group))) for character, group in groupby(text))
     return "".join(f"!{n}{one}" if n > 3 else one * n for one, n in lengths)
 
 
 def blocks(image: Image.Image, colours: str) -> str:
-    """As half blocks, a line for two rows of pixels; RGBA of even height."""
+    """Return an RGBA image of even height as half blocks, one line for two rows of pixels."""
     pixels = np.asarray(image)
     lines = []
     for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
@@ -162,27 +158,27 @@ def blocks(image: Image.Image, colours: str) -> str:
 def block_line(
     cells: Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]], colours: str
 ) -> Iterator[str]:
-    """The parts of a line of half blocks; colours are named where they change."""
-    before = ""
+    """Yield the parts of a line of half blocks; colours are set only where they change."""
+    last_style = ""
     for above, below in cells:
         style = RESET
         if above[3]:
             style = f"\x1b[38;{colour(above[:3], colours)};48;{colour(below[:3], colours)}m"
-        if style != before:
+        if style != last_style:
             yield style
         yield HALF_BLOCK if above[3] else " "
-        before = style
+        last_style = style
 
 
 def colour(rgb: NDArray[np.uint8], colours: str) -> str:
-    """The part of an escape sequence that names a colour, or the nearest of xterm's 256."""
+    """Return the part of an escape sequence that sets a colour, or the nearest of xterm's 256."""
     if colours == "true":
         return "2;" + ";".join(map(str, rgb))
     return f"5;{16 + int(np.abs(XTERM - rgb.astype(int)).sum(1).argmin())}"
 
 
 def xterm_colours() -> NDArray[np.int64]:
-    """Colours 16 to 255 of xterm, 240 x 3: a cube of 6 x 6 x 6, then 24 greys."""
+    """Return colours 16 to 255 of xterm, 240 x 3: a cube of 6 x 6 x 6, then 24 greys."""
     levels = np.array([0, 95, 135, 175, 215, 255])
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     greys = np.repeat(np.arange(8, 248, 10)[:, None], 3, 1)
@@ -193,22 +189,22 @@ XTERM = xterm_colours()
 
 
 def table(show: Screen, line: Mapping[str, Any], classes: Sequence[str]) -> str:
-    """A line a class: its colour, its share of the pixels, the mean probability that it has there.
+    """Return one line per class: colour, share of the pixels, and mean probability over them.
 
     Args:
-        line: what ``report.image_line`` says.
-        classes: names of the labels, in order, for their colours.
+        show: The abilities of the terminal.
+        line: The fields from ``console.image_line``.
+        classes: The names of the labels, in order, for their colours.
     """
-    wide = max(map(len, line["classes"]))
+    width = max(map(len, line["classes"]))
     blank = "" if show.colours == "none" else " " * 4
-    lines = [f"{blank}{'class':{wide}}  pixels  confidence\n"]
+    lines = [f"{blank}{'class':{width}}  pixels  confidence\n"]
     for name, share in line["classes"].items():
         swatch = blank
         if blank:
             swatch = f"\x1b[48;{colour(palette()[classes.index(name)], show.colours)}m  {RESET}  "
-        part = f"{share:.1%}" if share >= 0.001 else "<0.1%"
-        sure = line["confidence"].get(name)
-        lines.append(
-            f"{swatch}{name:{wide}}  {part:>6}  {'-' if sure is None else f'{sure:.2f}':>10}\n"
-        )
+        percent = f"{share:.1%}" if share >= 0.001 else "<0.1%"
+        confidence = line["confidence"].get(name)
+        sure = "-" if confidence is None else f"{confidence:.2f}"
+        lines.append(f"{swatch}{name:{width}}  {percent:>6}  {sure:>10}\n")
     return "".join(lines)

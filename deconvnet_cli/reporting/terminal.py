@@ -1,8 +1,8 @@
-"""What the terminal can show, by its environment.
+"""Find out from the environment what the terminal can show.
 
-Nothing is asked of the terminal itself: its answer would be read from standard input, where a
-photo may be coming in, and what a person types ahead would be lost. So sixel, which no variable
-announces, is drawn only when it is asked for.
+The terminal itself is not queried. Its answer would arrive on standard input, which may carry a
+photo, and keys typed ahead would be lost. No variable announces sixel, so it is drawn only on
+request.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
 
-USUAL_CELL = (8, 16)  # pixels, width and height, where the terminal does not say
+USUAL_CELL = (8, 16)  # width and height in pixels, if the terminal does not report them
 HALF_BLOCK = "\N{UPPER HALF BLOCK}"
 
 
 @dataclass(frozen=True)
 class Screen:
-    """What a terminal can show.
+    """The abilities of a terminal.
 
     Attributes:
-        kind: of the picture: "kitty", "iterm", "sixel", "blocks" or "none".
-        colours: of text: "true", "256" or "none".
-        columns: its width in cells.
-        cell: width and height of a cell in pixels.
+        kind: The kind of picture: "kitty", "iterm", "sixel", "blocks" or "none".
+        colours: The colours of text: "true", "256" or "none".
+        columns: The width of the terminal in cells.
+        cell: The width and height of a cell in pixels.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Screen:
 def screen(
     stream: IO[str], encoding: str, columns: int, wanted: str, environment: Mapping[str, str]
 ) -> Screen:
-    """What the terminal behind ``stream`` shows of a picture that is ``wanted`` in some way."""
+    """Return what the terminal behind ``stream`` can show, given the ``wanted`` kind of picture."""
     colours = text_colours(environment)
     kind = choose(wanted, colours, environment)
     if kind == "blocks" and not encodable(HALF_BLOCK, encoding):
@@ -46,9 +46,9 @@ def screen(
 
 
 def text_colours(environment: Mapping[str, str]) -> str:
-    """How many colours text may have: "true", "256" or "none".
+    """Return the colours that text may have: "true", "256" or "none".
 
-    With NO_COLOR (no-color.org) it has none; 16 colours are too few for VOC's 21.
+    NO_COLOR (no-color.org) means none. So do 16 colours, too few for VOC's 21 classes.
     """
     term = environment.get("TERM", "")
     if environment.get("NO_COLOR") or term == "dumb":
@@ -59,17 +59,16 @@ def text_colours(environment: Mapping[str, str]) -> str:
 
 
 def choose(wanted: str, colours: str, environment: Mapping[str, str]) -> str:
-    """The kind of picture: what is ``wanted``, or by the environment if that is "auto".
+    """Return the kind of picture: the ``wanted`` one, or the environment's best for "auto".
 
-    Half blocks need coloured text, so with NO_COLOR there are none even if they are wanted. The
-    other kinds send an image file and no coloured text; NO_COLOR does not speak of them.
+    Half blocks need coloured text, so NO_COLOR turns them off even if they are wanted. The other
+    kinds send an image file and no coloured text, so NO_COLOR does not concern them.
     """
     kind = wanted
     if wanted == "auto":
         term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
         kind = "blocks"
-        # In tmux and screen the variables of the terminal around them are still there, but
-        # pictures do not get through.
+        # tmux and screen keep the variables of the terminal around them, but pass on no pictures.
         if not environment.get("TMUX") and not term.startswith(("tmux", "screen")):
             if environment.get("KITTY_WINDOW_ID") or term in ("xterm-kitty", "xterm-ghostty"):
                 kind = "kitty"
@@ -81,7 +80,7 @@ def choose(wanted: str, colours: str, environment: Mapping[str, str]) -> str:
 
 
 def encodable(text: str, encoding: str) -> bool:
-    """Whether ``text`` can be written in ``encoding``."""
+    """Return whether ``text`` can be written in ``encoding``."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -90,7 +89,7 @@ def encodable(text: str, encoding: str) -> bool:
 
 
 def cell_pixels(descriptor: int) -> tuple[int, int]:
-    """Width and height of a cell in pixels, or ``USUAL_CELL`` where the terminal does not say."""
+    """Return the width and height of a cell in pixels, or ``USUAL_CELL`` if they are unknown."""
     if sys.platform == "win32":
         return USUAL_CELL
     import fcntl
@@ -98,7 +97,7 @@ def cell_pixels(descriptor: int) -> tuple[int, int]:
 
     try:
         size = fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8))
-    except OSError:  # no terminal at all
+    except OSError:  # not a terminal
         return USUAL_CELL
     rows, columns, width, height = struct.unpack("HHHH", size)
     if 0 in (rows, columns, width, height):

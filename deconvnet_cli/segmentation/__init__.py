@@ -1,1 +1,1 @@
-"""One photo to one label map: proposals, crops, inference, merge, dense CRF, labels."""
+"""Turns one photo into one label map: proposals, crops, inference, merge, dense CRF, labels."""

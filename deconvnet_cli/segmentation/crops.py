@@ -1,7 +1,7 @@
-"""From a box of the photo to the net's input, and from the net's scores back to the box.
+"""Cut boxes out of photos and label maps, at the size of the net's input.
 
-Boxes are (x0, y0, x1, y1) in pixels, half open, and may reach over the photo's edge: the photo
-goes on in black there, as in the original system.
+Boxes are (x0, y0, x1, y1) in pixels, half open. They may reach beyond the photo's edge; the photo
+continues in black there, as in the original system.
 """
 
 from __future__ import annotations
@@ -16,22 +16,26 @@ from deconvnet_cli.data.boxes import Box
 
 
 def cut(image: Image.Image, box: Box, width: int, height: int) -> NDArray[np.uint8]:
-    """The box as a crop of this size, uint8 height x width x 3, RGB.
+    """Return the box as a crop of the given size, uint8 height x width x 3, RGB.
 
-    Bilinear; antialiased where it shrinks, as MATLAB's ``imresize`` in the original system is.
+    The scaling is bilinear and antialiased when it shrinks, like MATLAB's ``imresize`` in the
+    original system.
     """
-    # Pillow fills what lies outside of the image with zeros.
+    # Pillow fills the area outside the image with zeros.
     return np.asarray(image.crop(box).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def cut_on_device(photo: Tensor, box: Box, width: int, height: int) -> Tensor:
-    """What :func:`cut` returns, of a photo that is on a GPU already, float32 3 x height x width.
+    """Return a crop like :func:`cut`, of a photo already on a GPU: float32 3 x height x width.
 
-    Rounded to whole steps as Pillow's is, though not always to the same: Pillow also rounds
-    between scaling one way and the other.
+    Values are whole numbers, as with Pillow, but may differ from Pillow's by rounding: Pillow also
+    rounds between horizontal and vertical scaling.
 
     Args:
-        photo: float32 3 x H x W, 0 to 255.
+        photo: The photo, float32 3 x H x W, 0 to 255.
+        box: The box to cut out.
+        width: The width of the crop in pixels.
+        height: The height of the crop in pixels.
     """
     x0, y0, x1, y1 = box
     rows, columns = photo.shape[1:]
@@ -47,7 +51,10 @@ def cut_on_device(photo: Tensor, box: Box, width: int, height: int) -> Tensor:
 
 
 def cut_mask(mask: NDArray[np.uint8], box: Box, size: int, outside: int) -> NDArray[np.uint8]:
-    """The box of a label map, uint8 size x size, nearest label; ``outside`` beyond the edge."""
+    """Return the box of a label map, uint8 size x size, scaled to the nearest label.
+
+    Pixels beyond the map's edge get the label ``outside``.
+    """
     shifted = Image.fromarray(mask ^ np.uint8(outside))  # Pillow's fill, 0, becomes `outside`
     crop = shifted.crop(box).resize((size, size), Image.Resampling.NEAREST)
     labels: NDArray[np.uint8] = np.asarray(crop) ^ np.uint8(outside)

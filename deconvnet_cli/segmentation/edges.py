@@ -1,8 +1,8 @@
-"""Edges that proposals are made from: a colour gradient, or a structured forest.
+"""Edge maps for object proposals, from a colour gradient or from a structured forest.
 
-EdgeBoxes' own edges need a model that only its makers may hand out and that forbids commercial use,
-so the default is a plain colour gradient that is weakened where everything around it is an edge as
-well (texture).
+The edges of the original EdgeBoxes need a model that only its authors may distribute and that
+forbids commercial use. The default is therefore a plain colour gradient, weakened in texture, where
+the surroundings consist of edges too.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from deconvnet_cli.segmentation.settings import REFERENCE_SIDE
 
 BLUR = 2.5
 SURROUND = 12.0
-# Peak gradient (Sobel, Lab units) of a step of about 2 Lab units: the noise of a flat photo is
-# not stretched to full strength.
+# The peak gradient (Sobel, Lab units) of a step of about 2 Lab units. It keeps the noise of a flat
+# photo from being stretched to full strength.
 LEAST_PEAK = 2.0
 PEAK_PERCENTILE = 99.0
 
 
 def gradient_edges(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Thin edges from the colour gradient in Lab.
+    """Return thin edges from the colour gradient in Lab.
 
     Args:
-        image: H x W x 3, RGB.
+        image: The photo, H x W x 3, RGB.
 
     Returns:
-        Edge strength, H x W, 0 to 1; and the direction across the edge, H x W, radians in
-        [0, pi), clockwise from the x axis as seen on the screen: 0 for a vertical edge. That is
-        what OpenCV's ``computeOrientation`` returns and EdgeBoxes expects.
+        The edge strength, H x W, 0 to 1, and the direction across the edge, H x W, radians in
+        [0, pi), clockwise from the x axis as seen on the screen: 0 for a vertical edge. OpenCV's
+        ``computeOrientation`` returns the same direction, and EdgeBoxes expects it.
     """
     scale = max(image.shape[:2]) / REFERENCE_SIDE
     smooth = cv2.GaussianBlur(
@@ -48,8 +48,8 @@ def gradient_edges(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
     lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)
     across = cv2.Sobel(lab, cv2.CV_32F, 1, 0)
     down = cv2.Sobel(lab, cv2.CV_32F, 0, 1)
-    # The channels vote with their squares (Di Zenzo 1986): a rising and a falling channel add up
-    # instead of cancelling out, and no channel's sign matters.
+    # The channels are combined by their squares (Di Zenzo 1986), so that a rising and a falling
+    # channel add up instead of cancelling each other.
     xx, yy, xy = (
         np.sum(a * b, axis=2) for a, b in ((across, across), (down, down), (across, down))
     )
@@ -63,13 +63,13 @@ def gradient_edges(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
 
 
 def thin(edges: NDArray[np.float32], orientation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Zero every pixel that is not a maximum across the edge, two pixels to either side.
+    """Set every pixel to zero that is not a maximum across the edge, two pixels to either side.
 
     Args:
-        edges: H x W, 0 to 1.
-        orientation: H x W, radians, the direction across the edge.
+        edges: The edge strength, H x W, 0 to 1.
+        orientation: The direction across the edge, H x W, radians.
     """
-    # OpenCV's third positional argument is the output, so all are named.
+    # The arguments are named because OpenCV's third positional argument is the output.
     thinned: NDArray[np.float32] = edge_thinner().edgesNms(
         edges, orientation, r=2, s=0, m=1, isParallel=True
     )
@@ -78,7 +78,7 @@ def thin(edges: NDArray[np.float32], orientation: NDArray[np.float32]) -> NDArra
 
 @lru_cache(maxsize=1)
 def edge_thinner() -> Any:
-    """OpenCV's edge detector with an empty forest: ``edgesNms`` is a method of it, uses none."""
+    """Return OpenCV's edge detector with an empty forest, for its method ``edgesNms``."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "empty.yml"
         model.write_text("%YAML:1.0\n---\noptions:\n   numberOfTrees: 1\n")
@@ -87,11 +87,11 @@ def edge_thinner() -> Any:
 
 @lru_cache(maxsize=1)
 def load_forest(model: Path) -> Any:
-    """OpenCV's structured-edge forest; reading it takes a second or two, so it is kept.
+    """Load OpenCV's structured-edge forest and cache it, because loading takes a second or two.
 
     Raises:
-        DependencyError: no ``cv2.ximgproc``.
-        WeightsError: the file is missing or is not such a forest.
+        DependencyError: OpenCV lacks ``ximgproc``.
+        WeightsError: The file is missing or is not a structured-edge forest.
     """
     ximgproc = require_ximgproc()
     hint = (
@@ -101,7 +101,7 @@ def load_forest(model: Path) -> Any:
     if not model.is_file():
         raise WeightsError(f"{model}: no such structured-edge model; {hint}")
     try:
-        # OpenCV divides by this number without a look at it, which would end the whole process.
+        # OpenCV divides by this number unchecked; a zero would end the whole process.
         storage = cv2.FileStorage(str(model), cv2.FILE_STORAGE_READ)
         trees = storage.getNode("options").getNode("numberOfTrees")
         usable = not trees.empty() and trees.real() >= 1
@@ -116,17 +116,17 @@ def load_forest(model: Path) -> Any:
 def structured_edges(
     image: NDArray[np.uint8], model: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Thin edges from a structured forest (Dollar and Zitnick, ICCV 2013).
+    """Return thin edges from a structured forest (Dollar and Zitnick, ICCV 2013).
 
     Args:
-        image: H x W x 3, RGB, both sides at least 32.
-        model: OpenCV's ``model.yml.gz``.
+        image: The photo, H x W x 3, RGB, with both sides at least 32 pixels.
+        model: The path of OpenCV's ``model.yml.gz``.
 
     Returns:
-        As :func:`gradient_edges`.
+        The strength and direction of the edges, as :func:`gradient_edges` returns them.
 
     Raises:
-        DependencyError, WeightsError: as :func:`load_forest`.
+        DependencyError, WeightsError: :func:`load_forest` fails.
     """
     forest = load_forest(model)
     edges = forest.detectEdges(image.astype(np.float32) / 255)

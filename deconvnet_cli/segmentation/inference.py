@@ -1,4 +1,4 @@
-"""Raw scores of one photo: of its crops, and of the whole of it."""
+"""Run a net on the crops of one photo, or on the whole photo, and return its logits."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.segmentation.crops import cut, cut_on_device
 from deconvnet_cli.weights.files import Weights
 
-# Cuts a box out, in a width and a height: 3 x height x width, RGB, 0 to 255.
+# A function of box, width and height that returns the crop, 3 x height x width, RGB, 0 to 255.
 Cutter = Callable[[Box, int, int], Tensor]
 
 
 def logits_of(crops: Tensor, weights: Weights) -> Tensor:
-    """Raw scores float32 N x C x H x W of crops N x 3 x H x W, RGB, 0 to 255.
+    """Return the logits, float32 N x C x H x W, of crops N x 3 x H x W, RGB, 0 to 255.
 
-    Computed where the net is, in the precision and the layout that it has; they come to where
-    they are merged (``devices.merge_device``).
+    The net runs on its own device, in its own precision and memory layout. The logits are moved to
+    the device where crops are merged (``devices.merge_device``).
     """
-    like = next(weights.net.parameters())
-    rows = like.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if rows else torch.contiguous_format
-    inputs = weights.card.input.prepare(crops.to(like.device))
-    scores: Tensor = weights.net(inputs.to(like.dtype).contiguous(memory_format=layout))
-    return scores.contiguous().float().to(merge_device(like.device))
+    parameter = next(weights.net.parameters())
+    channels_last = parameter.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    inputs = weights.card.input.prepare(crops.to(parameter.device))
+    logits: Tensor = weights.net(inputs.to(parameter.dtype).contiguous(memory_format=layout))
+    return logits.contiguous().float().to(merge_device(parameter.device))
 
 
 def cutter(photo: Image.Image, device: torch.device) -> Cutter:
-    """What cuts boxes out of a photo for a net on a device.
+    """Return a function that cuts boxes out of a photo, for a net on ``device``.
 
-    On a GPU that has CUDA they are cut there: the photo crosses over once, in the place of every
-    crop. Else Pillow cuts them.
+    On a CUDA GPU the boxes are cut there, so that the photo is copied once instead of every crop.
+    Otherwise Pillow cuts them.
     """
     if device.type == "cuda":
-        pixels = on_device(photo, device).permute(2, 0, 1).float()
+        pixels = to_device(photo, device).permute(2, 0, 1).float()
         return partial(cut_on_device, pixels)
 
     def on_cpu(box: Box, width: int, height: int) -> Tensor:
@@ -50,10 +50,10 @@ def cutter(photo: Image.Image, device: torch.device) -> Cutter:
     return on_cpu
 
 
-def on_device(photo: Image.Image, device: torch.device) -> Tensor:
-    """A photo as uint8 H x W x 3 on a device."""
+def to_device(photo: Image.Image, device: torch.device) -> Tensor:
+    """Return a photo as a tensor on a device, uint8 H x W x 3."""
     pixels = torch.from_numpy(np.array(photo))
-    if device.type == "cuda":  # from pinned memory nobody waits for the copy
+    if device.type == "cuda":  # pinned memory lets the copy run in the background
         pixels = pixels.pin_memory()
     return pixels.to(device, non_blocking=True)
 
@@ -61,22 +61,25 @@ def on_device(photo: Image.Image, device: torch.device) -> Tensor:
 def whole_photo_logits(
     photo: Image.Image, weights: Weights, cut_out: Cutter | None = None
 ) -> Tensor:
-    """Raw scores of the whole photo in its own shape, float32 V x C x h x w at the input's size.
+    """Return the logits of V views of the whole photo, in its own shape: float32 V x C x h x w.
 
-    V is 2 where the photo is scaled (``InputConvention.whole``): the second are those of its
-    mirror image, mirrored back. In its own size, as FCN-8s has it, it is looked at once.
+    V is 2 if the photo is scaled (``InputConvention.whole``): the second view is the mirror image,
+    and its logits are mirrored back. A net that takes the photo in its own size, such as FCN-8s,
+    sees it once.
 
     Args:
-        cut_out: of this photo, if there is one already.
+        photo: The photo, mode RGB.
+        weights: The net to run.
+        cut_out: The photo's :func:`cutter`, if the caller has one.
     """
     convention = weights.card.input
     if not convention.whole:
-        return logits_of(on_device(photo, weights.device).permute(2, 0, 1)[None], weights)
+        return logits_of(to_device(photo, weights.device).permute(2, 0, 1)[None], weights)
     whole = (0, 0, *photo.size)
     cut_out = cut_out or cutter(photo, weights.device)
     crop = cut_out(whole, *convention.whole_size(*photo.size))
-    scores, mirrored = logits_of(torch.stack((crop, crop.flip(2))), weights)
-    return torch.stack((scores, mirrored.flip(2)))
+    logits, mirrored = logits_of(torch.stack((crop, crop.flip(2))), weights)
+    return torch.stack((logits, mirrored.flip(2)))
 
 
 def crop_logits(
@@ -85,10 +88,10 @@ def crop_logits(
     weights: Weights,
     batch_size: int,
 ) -> Iterator[tuple[Box, Tensor]]:
-    """Each box with the raw scores of its crop, float32 C x h x w, in order.
+    """Yield each box with the logits of its crop, float32 C x h x w, in order.
 
-    Crops are square, but for the whole photo where the weights want it in its own shape: it then
-    comes twice (see :func:`whole_photo_logits`).
+    Crops are square. The one exception is the whole photo, if the weights take it in its own
+    shape: it is then yielded twice (see :func:`whole_photo_logits`).
     """
     convention = weights.card.input
     rest: list[Box] = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]

@@ -1,4 +1,4 @@
-"""The labels of a merged map: which wins where, how sure, and its share of the photo."""
+"""Labels of a merged map, with their mean confidence and their share of the photo."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-BAND_PIXELS = 1 << 17  # of a large photo that are scored at full size at a time
+BAND_PIXELS = 1 << 17  # pixels of a large photo that are labelled at a time
 
 
-def winners(scores: Tensor) -> Tensor:
-    """The greatest of C x H x W scores, uint8 H x W where they are; the first of equals.
+def winning_labels(merged: Tensor) -> Tensor:
+    """Return the label with the greatest value at each pixel of a map C x H x W, uint8 H x W.
 
-    Of a pixel that has a score of NaN it is 0. An eighth of the time of ``argmax``, which torch
-    does not do several pixels at a time on a CPU.
+    The first of equal labels wins; a pixel with a NaN gets label 0. This takes an eighth of the
+    time of ``argmax``, which torch does not vectorise on a CPU.
     """
-    labels = torch.arange(len(scores), dtype=torch.uint8, device=scores.device)[:, None, None]
-    beaten = (scores < scores.amax(0)).view(torch.uint8).neg_()  # 255 where it is
+    labels = torch.arange(len(merged), dtype=torch.uint8, device=merged.device)[:, None, None]
+    beaten = (merged < merged.amax(0)).view(torch.uint8).neg_()  # 255 where true
     return beaten.bitwise_or_(labels).amin(0)
 
 
-def labels_of(scores: Tensor) -> NDArray[np.uint8]:
-    """Labels uint8 H x W of C x H x W scores, see :func:`winners`."""
-    labels: NDArray[np.uint8] = winners(scores).cpu().numpy()
+def labels_of(merged: Tensor) -> NDArray[np.uint8]:
+    """Return the :func:`winning_labels` of a map C x H x W as a NumPy array, uint8 H x W."""
+    labels: NDArray[np.uint8] = winning_labels(merged).cpu().numpy()
     return labels
 
 
 def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uint8]:
-    """Labels at height x width from C x H x W scores, a band of rows at a time.
+    """Enlarge a map C x H x W and return its labels, uint8 height x width.
 
-    The full-size scores of a large photo would take gigabytes; only one band of them exists.
+    It works on one band of rows at a time, because the full-size map of a large photo would take
+    gigabytes.
     """
     rows, columns = merged.shape[1:]
     if (rows, columns) == (height, width):
@@ -41,7 +42,7 @@ def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uin
     band_rows = max(1, BAND_PIXELS // width)
     for top in range(0, height, band_rows):
         bottom = min(top + band_rows, height)
-        # Where the centres of these rows lie among the rows of the scores.
+        # The centres of these rows, in rows of the map.
         centres = torch.arange(top, bottom, device=merged.device) + 0.5
         at = (centres * rows / height - 0.5).clamp(0, rows - 1)
         above = at.floor().long()
@@ -60,15 +61,17 @@ def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uin
 
 
 def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> dict[int, float]:
-    """Label -> mean probability of the label over the pixels it has in a map C x H x W.
+    """Return label -> mean probability of that label over its pixels in a map C x H x W.
 
-    Only the probability of the label that wins is computed, as ``ScoreMaps.probabilities`` would.
+    Only the probability of the winning label is computed, as ``ScoreMaps.probabilities`` would.
 
     Args:
-        labels: of that map, to save looking for them; in another size they are looked for.
+        merged: The map.
+        labels: The labels of ``merged``; recomputed if the sizes differ.
+        raw: Whether the map holds logits (merge rule max).
     """
-    known = labels.shape == merged.shape[1:]
-    won = torch.from_numpy(labels).to(merged.device) if known else winners(merged)
+    same_size = labels.shape == merged.shape[1:]
+    won = torch.from_numpy(labels).to(merged.device) if same_size else winning_labels(merged)
     best = merged.amax(0)
     if raw:
         best = 1 / (merged - best).exp_().sum(0)
@@ -81,8 +84,8 @@ def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> 
 
 
 def class_shares(labels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, float]:
-    """Share of the pixels of each class that is there, the largest first."""
-    # Pillow counts bytes as they are; numpy's bincount would make them 8 bytes each first.
+    """Return the share of the pixels, 0 to 1, of each class that occurs, the largest first."""
+    # Pillow counts bytes directly; NumPy's bincount would widen each to 8 bytes first.
     counts = np.array(Image.fromarray(labels).histogram()[: len(names)])
     order = sorted(np.flatnonzero(counts), key=lambda label: (-counts[label], label))
     return {names[label]: round(float(counts[label] / labels.size), 4) for label in order}

@@ -1,7 +1,7 @@
 """Object proposals: EdgeBoxes on gradient edges or on structured edges (paper section 4.2).
 
-Zitnick and Dollar, "Edge Boxes: Locating Object Proposals from Edges", ECCV 2014, as in
-``cv2.ximgproc``; ``edges.py`` has the edges.
+EdgeBoxes is the method of Zitnick and Dollar, "Edge Boxes: Locating Object Proposals from Edges",
+ECCV 2014, in the implementation of ``cv2.ximgproc``. The edges come from ``edges.py``.
 
 A box is [x0, y0, x1, y1), 0-based and half-open, in pixels of the photo.
 """
@@ -18,21 +18,22 @@ from deconvnet_cli.runtime.opencv import require_ximgproc
 from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
 from deconvnet_cli.segmentation.settings import ProposalSettings
 
-# EdgeBoxes looks for boxes of 1000 square pixels and more; smaller photos hold none.
+# EdgeBoxes finds only boxes of at least 1000 square pixels; smaller photos contain none.
 LEAST_SIDE = 32
-# EdgeBoxes has a table of this many half perimeters and reads beyond it without a check.
+# EdgeBoxes has a table of this many half perimeters and reads beyond its end without a check.
 GREATEST_HALF_PERIMETER = 9_999
-# The whole image is no finding of EdgeBoxes; a finite figure, so that JSON can hold it.
+# EdgeBoxes does not score the whole image. The value is finite so that JSON can hold it.
 WHOLE_IMAGE_SCORE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """Boxes of one photo, the whole image first, then by falling score.
+    """The boxes of one photo: the whole image first, then the others by falling score.
 
     Attributes:
-        boxes: N x 4, int32, [x0, y0, x1, y1), 0-based; may reach beyond the photo's edge.
-        scores: N, float32; EdgeBoxes' score. The whole image has 1 by convention, whatever the
+        boxes: The boxes, int32 N x 4, [x0, y0, x1, y1), 0-based. They may reach beyond the
+            photo's edge.
+        scores: EdgeBoxes' scores, float32 N. The whole image has 1 by convention, whatever the
             others have.
     """
 
@@ -43,22 +44,23 @@ class Proposals:
 def edge_boxes(
     image: NDArray[np.uint8], settings: ProposalSettings = ProposalSettings()
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The boxes of EdgeBoxes inside the photo, by falling score, not enlarged.
+    """Return the boxes that EdgeBoxes finds in the photo, by falling score, not enlarged.
 
     Args:
-        image: H x W x 3, RGB.
+        image: The photo, H x W x 3, RGB.
+        settings: The settings of the search; the count and the sizes to keep are not applied.
 
     Returns:
-        N x 4 boxes and N scores; N is 0 for a flat photo or one with a side under 32 pixels.
+        N x 4 boxes and N scores. N is 0 for a flat photo or one with a side under 32 pixels.
 
     Raises:
-        DependencyError: no ``cv2.ximgproc``.
-        ImageError: width and height add up to more than EdgeBoxes can take (19,998 pixels).
-        WeightsError: the structured-edge model cannot be used.
+        DependencyError: OpenCV lacks ``ximgproc``.
+        ImageError: Width and height add up to more than EdgeBoxes can take (19,998 pixels).
+        WeightsError: The structured-edge model cannot be used.
     """
     height, width = image.shape[:2]
     if (height + width) // 2 > GREATEST_HALF_PERIMETER:
-        raise ImageError(f"{width}x{height} pixels are too many for EdgeBoxes: shrink the photo")
+        raise ImageError(f"{width}x{height} pixels are too many for EdgeBoxes; shrink the photo")
     nothing = np.zeros((0, 4), dtype=np.int32), np.zeros(0, dtype=np.float32)
     ximgproc = require_ximgproc()
     if min(height, width) < LEAST_SIDE:
@@ -67,22 +69,22 @@ def edge_boxes(
     edges, orientation = structured_edges(image, model) if model else gradient_edges(image)
     if not edges.any():
         return nothing
-    # A new object each time: it keeps state of the last photo, which changes the boxes.
+    # The object is not reused: it keeps state of the last photo that would change the boxes.
     finder = ximgproc.createEdgeBoxes(
         maxBoxes=settings.candidates, alpha=settings.alpha, beta=settings.beta
     )
     found, scores = finder.getBoundingBoxes(edges, orientation)
     if found is None or scores is None or len(found) == 0:
         return nothing
-    # x, y, w, h, with x and y counted from 1.
+    # The columns are x, y, w, h, with x and y counted from 1.
     x, y, w, h = np.asarray(found, dtype=np.int32).reshape(-1, 4).T
     boxes = np.stack((x - 1, y - 1, x - 1 + w, y - 1 + h), axis=1)
-    # N x 1 in OpenCV 4, N in OpenCV 5.
+    # The scores have shape N x 1 in OpenCV 4, and N in OpenCV 5.
     return boxes, np.asarray(scores, dtype=np.float32).reshape(-1)
 
 
 def enlarged(boxes: NDArray[np.int32], factor: float) -> NDArray[np.int32]:
-    """N x 4 boxes scaled about their centres, rounded half up."""
+    """Return N x 4 boxes scaled about their centres, rounded half up."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
     corners = np.concatenate((centre - half, centre + half), axis=1)
@@ -90,20 +92,21 @@ def enlarged(boxes: NDArray[np.int32], factor: float) -> NDArray[np.int32]:
 
 
 def propose(image: NDArray[np.uint8], settings: ProposalSettings = ProposalSettings()) -> Proposals:
-    """The boxes that the net looks at.
+    """Return the boxes that the net is shown.
 
-    The whole image always comes first. The boxes of EdgeBoxes follow in order of score, enlarged;
-    one with a shorter side under the least, or equal to one before it, is skipped and does not
-    count. The same photo always gets the same boxes.
+    The whole image always comes first. The boxes of EdgeBoxes follow in order of score, enlarged.
+    A box that is too small, or equal to an earlier one, is skipped and does not count. The same
+    photo always gets the same boxes.
 
     Args:
-        image: H x W x 3, RGB.
+        image: The photo, H x W x 3, RGB.
+        settings: The number of boxes, their enlargement and their least side.
 
     Returns:
-        At most ``settings.count`` boxes, at least one. EdgeBoxes is not run for a count of 1.
+        At most ``settings.count`` boxes, and at least one. EdgeBoxes is not run for a count of 1.
 
     Raises:
-        DependencyError, ImageError, WeightsError: as :func:`edge_boxes`.
+        DependencyError, ImageError, WeightsError: :func:`edge_boxes` fails.
     """
     height, width = image.shape[:2]
     whole = np.array([[0, 0, width, height]], dtype=np.int32)

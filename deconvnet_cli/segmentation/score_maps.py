@@ -1,8 +1,8 @@
-"""The maps of one photo that its labels are made of, and how two nets are put together.
+"""The score maps of one photo, and the ensemble of two nets.
 
-The paper's EDeconvNet (section 5.2) adds FCN-8s, which is better at large things and at the whole
-scene, to DeconvNet, which is better at details. By the text it takes the mean of both outputs; the
-released script multiplies DeconvNet's scores with what of FCN-8s' is above zero.
+The paper's EDeconvNet (section 5.2) combines DeconvNet, which is better at details, with FCN-8s,
+which is better at large objects and at the whole scene. The text says that it takes the mean of
+both outputs; the released script multiplies DeconvNet's map by the positive part of FCN-8s' map.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ensemble:
-    """How the maps of the two nets become one.
+    """The way in which the maps of the two nets become one.
 
     Attributes:
-        rule: "mean", weighted, or "product", DeconvNet's map times max(0, FCN-8s').
+        rule: The ensemble rule: "mean" (weighted), or "product" (DeconvNet's map times the
+            positive part of FCN-8s' map).
         share: FCN-8s' weight in the mean, 0 to 1; one half in the paper.
     """
 
@@ -27,18 +28,18 @@ class Ensemble:
     share: float = 0.5
 
     def unless(self, rule: str | None, share: float | None) -> Ensemble:
-        """This one, but for what is given."""
+        """Return this ensemble with the given values in place of its own; None keeps one."""
         return Ensemble(rule or self.rule, self.share if share is None else share)
 
 
 @dataclass(frozen=True)
 class ScoreMaps:
-    """Merged maps of one photo, float32 C x H x W each, on the device where they were merged.
+    """The merged maps of one photo, float32 C x H x W each, on the device where they were merged.
 
     Attributes:
-        deconvnet: crops merged; None if only FCN-8s was run.
-        fcn: of the whole photo; None if only DeconvNet was run.
-        raw: the maps are raw scores; otherwise they are probabilities.
+        deconvnet: The map of the merged crops; None if only FCN-8s was run.
+        fcn: The map of the whole photo; None if only DeconvNet was run.
+        raw: Whether the maps are logits (merge rule max); otherwise they are probabilities.
     """
 
     deconvnet: Tensor | None
@@ -46,12 +47,12 @@ class ScoreMaps:
     raw: bool
 
     def cpu(self) -> ScoreMaps:
-        """The same on the CPU."""
+        """Return the maps on the CPU."""
         deconvnet = None if self.deconvnet is None else self.deconvnet.cpu()
         return ScoreMaps(deconvnet, None if self.fcn is None else self.fcn.cpu(), self.raw)
 
     def merged(self, ensemble: Ensemble = Ensemble()) -> Tensor:
-        """One map of all there is, C x H x W; the label of a pixel is its greatest score."""
+        """Return one map of all nets, C x H x W; the greatest value of a pixel is its label."""
         if self.deconvnet is None or self.fcn is None:
             only = self.fcn if self.deconvnet is None else self.deconvnet
             if only is None:
@@ -62,21 +63,23 @@ class ScoreMaps:
         return self.deconvnet.lerp(self.fcn, ensemble.share)
 
     def probabilities(self, ensemble: Ensemble = Ensemble()) -> Tensor:
-        """The same as probabilities, each pixel adding up to 1: what the CRF starts from."""
+        """Return one map of all nets as probabilities that add up to 1 at each pixel."""
         merged = self.merged(ensemble)
         if self.raw:
             return merged.softmax(0)
         total = merged.sum(0)
-        # Of a product nothing may be left: then no class is likelier than another.
+        # A product may be zero for all classes: they are then equally likely.
         return torch.where(total > 1e-30, merged / total, 1 / len(merged))
 
 
 def whole_map(views: Tensor, height: int, width: int, *, raw: bool) -> Tensor:
-    """The map C x height x width of a whole photo: the mean over its views.
+    """Return the map of a whole photo, C x height x width: the mean over its views.
 
     Args:
-        views: raw scores V x C x h x w of the same photo.
-        raw: leave them raw; otherwise they are made probabilities.
+        views: The logits of V views of the photo, V x C x h x w.
+        height: The height of the map.
+        width: The width of the map.
+        raw: Whether the map is to be logits (merge rule max); otherwise it is probabilities.
     """
     values = views if raw else views.softmax(1)
     if values.shape[2:] != (height, width):

@@ -1,4 +1,4 @@
-"""The whole way of one photo: proposals, crops, net, merge, dense CRF, labels."""
+"""Segment one photo: proposals, crops, net, merge, dense CRF, labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
-from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence, winners
+from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence, winning_labels
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
@@ -23,30 +23,33 @@ from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, S
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.weights.files import Weights
 
-CHECK_EVERY = 4  # boxes between two looks at whether further ones still change labels
-SETTLED = 0.002  # share of the labels
-# Called after each crop: the number of its box from 0, the box, what ``Canvas.add`` made of it,
-# and the canvas with it. The canvas is for looking at only.
+CHECK_EVERY = 4  # boxes between two checks whether more boxes still change the labels
+SETTLED = 0.002  # the labels are settled if a smaller share of them changed between two checks
+# Called after each crop with the number of its box (from 0), the box, the values that
+# ``Canvas.add`` returned, and the canvas, which the observer must not change.
 Observer = Callable[[int, Box, Tensor, Canvas], None]
 
 
 def no_boxes() -> NDArray[np.int32]:
-    """None, N x 4 with N = 0."""
+    """Return an empty array of boxes, int32 0 x 4."""
     return np.empty((0, 4), np.int32)
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Labels of one photo.
+    """The labels of one photo, and how they came about.
+
+    Sizes other than that of ``labels`` are those of the working copy, which is scaled down if the
+    photo exceeds ``SegmentSettings.max_side``.
 
     Attributes:
-        labels: uint8 H x W, the size of the photo.
-        proposals: how many boxes were segmented; 0 if only FCN-8s was run.
-        ms: milliseconds by stage.
-        confidence: label -> mean probability of that label over the pixels it has, in the size
-            that was worked on (``SegmentSettings.max_side``); without labels that are not there.
-        boxes: those that were segmented, int32 N x 4, in the size that was worked on.
-        maps: the map that the labels are of, in that size: of all nets, after the CRF.
+        labels: The labels, uint8 H x W, in the size of the photo.
+        proposals: The number of boxes that were segmented; 0 if only FCN-8s was run.
+        ms: The milliseconds of each stage.
+        confidence: Label -> mean probability of that label over its pixels in the working copy.
+            Labels that do not occur are left out.
+        boxes: The boxes that were segmented, int32 N x 4, in pixels of the working copy.
+        maps: The map that gave the labels: of all nets, after the CRF.
     """
 
     labels: NDArray[np.uint8]
@@ -57,13 +60,13 @@ class Segmentation:
     maps: ScoreMaps = ScoreMaps(None, None, raw=False)
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Of the classes, float32 C x h x w in the size that was worked on; they add up to 1."""
-        found: NDArray[np.float32] = self.maps.probabilities().cpu().numpy()
-        return found
+        """Return the probabilities of the classes in the working copy, float32 C x h x w."""
+        values: NDArray[np.float32] = self.maps.probabilities().cpu().numpy()
+        return values
 
 
 def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
-    """The photo itself, or scaled down so that its longer side is ``max_side``."""
+    """Return the photo, scaled down if its longer side exceeds ``max_side`` pixels."""
     longer = max(photo.size)
     if longer <= max_side:
         return photo
@@ -73,14 +76,15 @@ def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class Inferred:
-    """A photo with what the nets say of it, before it is labelled.
+    """A photo with the maps of the nets, before it is labelled.
 
     Attributes:
-        photo: in the size that was worked on, see ``SegmentSettings.max_side``.
-        maps: in that size as well.
-        proposals: how many boxes were segmented.
-        ms: milliseconds by stage.
-        boxes: those that were segmented, int32 N x 4, in that size; none if not known.
+        photo: The working copy of the photo, see :func:`working_copy`.
+        maps: The merged maps, in the size of ``photo``.
+        proposals: The number of boxes that were segmented.
+        ms: The milliseconds of each stage.
+        boxes: The boxes that were segmented, int32 N x 4, in pixels of ``photo``; empty if they
+            are not known.
     """
 
     photo: Image.Image
@@ -101,19 +105,21 @@ def infer(
     """Run the nets on one photo.
 
     Args:
-        photo: mode RGB, oriented as a viewer shows it.
-        nets: on the device to compute on.
-        observe: is shown each crop as it is merged.
-        boxes: int32 N x 4, to take instead of looking for them.
+        photo: The photo, mode RGB, oriented as a viewer shows it.
+        system: The nets, on the device to compute on.
+        settings: How the photo is segmented.
+        observe: A function that is called after each crop is merged.
+        boxes: The boxes to use, int32 N x 4; None lets EdgeBoxes find them.
 
     Raises:
-        DependencyError: OpenCV without ximgproc.
+        DependencyError: OpenCV lacks ``ximgproc``.
     """
     watch = Stopwatch()
     work = working_copy(photo, settings.max_side)
     deconvnet = fcn = None
     found, count = no_boxes(), 0
     rule = merge_rule(system, settings)
+    raw = rule == "max"
     if system.deconvnet is not None:
         card = system.deconvnet.card
         with watch.timed("proposals"):
@@ -123,12 +129,12 @@ def infer(
             size = (len(card.classes), work.height, work.width)
             canvas = Canvas(*size, rule, system.merge_device)
             count = merge_crops(canvas, work, found, system.deconvnet, settings, observe)
-            deconvnet = canvas.scores()
+            deconvnet = canvas.merged_map()
     if system.fcn is not None:
         with watch.timed("fcn"):
             views = whole_photo_logits(work, system.fcn)
-            fcn = whole_map(views, work.height, work.width, raw=rule == "max")
-    return Inferred(work, ScoreMaps(deconvnet, fcn, rule == "max"), count, watch.ms, found[:count])
+            fcn = whole_map(views, work.height, work.width, raw=raw)
+    return Inferred(work, ScoreMaps(deconvnet, fcn, raw), count, watch.ms, found[:count])
 
 
 def merge_crops(
@@ -139,24 +145,24 @@ def merge_crops(
     settings: SegmentSettings,
     observe: Observer | None = None,
 ) -> int:
-    """Score the crops of a photo and merge them, and return how many boxes that took.
+    """Run the net on the crops of a photo, merge them, and return the number of boxes used.
 
-    With ``until_settled``, in order of the boxes' scores, and no more once ``CHECK_EVERY`` of
-    them have changed the labels of fewer than ``SETTLED`` of the pixels.
+    With ``until_settled``, stop once ``CHECK_EVERY`` more boxes have changed the labels of a share
+    of the pixels below ``SETTLED``.
     """
     count = 0
-    last: Box | None = None
+    last_box: Box | None = None
     before: Tensor | None = None
     batch_size = CHECK_EVERY if settings.until_settled else settings.batch_size
-    for box, scores in crop_logits(photo, boxes, weights, batch_size):
-        merged = canvas.add(scores, box)
-        count += box != last  # the mirror image of the whole photo is the same box once more
-        last = box
+    for box, logits in crop_logits(photo, boxes, weights, batch_size):
+        merged = canvas.add(logits, box)
+        count += box != last_box  # the mirror image of the whole photo has the same box
+        last_box = box
         if observe is not None:
             observe(count - 1, box, merged, canvas)
         if not settings.until_settled or count % CHECK_EVERY != 1:
             continue
-        labels = winners(canvas.scores(step=4))  # one pixel in 16 tells as much
+        labels = winning_labels(canvas.merged_map(step=4))  # one pixel in 16 is enough
         if before is not None and count > 1 and (labels != before).float().mean() < SETTLED:
             break
         before = labels
@@ -164,50 +170,60 @@ def merge_crops(
 
 
 def box_settings(weights: Weights, settings: SegmentSettings) -> ProposalSettings:
-    """How the boxes are found that a net is shown; its weights say how many by default."""
+    """Return the settings of the proposals; the weights give the default number of boxes."""
     return replace(settings.boxes, count=settings.proposals or weights.card.proposals)
 
 
 def merge_rule(system: System, settings: SegmentSettings) -> str:
-    """How crops are merged; "max" says that all maps are raw scores."""
+    """Return the merge rule; with "max" all maps are logits."""
     weights = system.deconvnet or system.fcn
     return settings.merge or (weights.card.merge if weights else "max")
 
 
 def label_photo(
-    scored: Inferred, width: int, height: int, ensemble: Ensemble, crf: CrfSettings | None
+    inferred: Inferred, width: int, height: int, ensemble: Ensemble, crf: CrfSettings | None
 ) -> Segmentation:
-    """Labels, height x width, of a photo that is scored; ``crf`` refines them first.
+    """Label a photo from the maps of its nets.
+
+    Args:
+        inferred: The photo and its maps.
+        width: The width of the labels, that of the original photo.
+        height: The height of the labels.
+        ensemble: How the maps of two nets become one.
+        crf: The settings of the dense CRF that refines the map; None leaves it out.
 
     Raises:
-        DependencyError: the CRF of pydensecrf is wanted, which is missing.
+        DependencyError: The CRF of ``pydensecrf2`` is wanted but not installed.
     """
-    watch = Stopwatch(dict(scored.ms))
+    watch = Stopwatch(dict(inferred.ms))
     if crf is None:
-        merged = scored.maps.merged(ensemble)
+        merged = inferred.maps.merged(ensemble)
     else:
         with watch.timed("crf"):
-            merged = refined(scored, ensemble, crf)
+            merged = refined(inferred, ensemble, crf)
     with watch.timed("labels"):
         labels = enlarge_and_label(merged, width, height)
-        raw = scored.maps.raw and crf is None
+        raw = inferred.maps.raw and crf is None
         confidence = mean_confidence(merged, labels, raw=raw)
     maps = ScoreMaps(merged, None, raw=raw)
-    return Segmentation(labels, scored.proposals, watch.ms, confidence, scored.boxes, maps)
+    return Segmentation(labels, inferred.proposals, watch.ms, confidence, inferred.boxes, maps)
 
 
 def segment(photo: Image.Image, system: System, settings: SegmentSettings) -> Segmentation:
     """Segment one photo: :func:`infer`, then :func:`label_photo`.
 
     Raises:
-        DependencyError: OpenCV without ximgproc; or the CRF of pydensecrf is wanted and missing.
+        DependencyError: OpenCV lacks ``ximgproc``, or the CRF of ``pydensecrf2`` is wanted but not
+            installed.
     """
-    scored = infer(photo, system, settings)
-    return label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf)
+    inferred = infer(photo, system, settings)
+    return label_photo(inferred, photo.width, photo.height, system.ensemble, settings.crf)
 
 
-def refined(scored: Inferred, ensemble: Ensemble, settings: CrfSettings = CrfSettings()) -> Tensor:
-    """The map of all there is after the dense CRF, float32 C x H x W probabilities."""
-    maps = scored.maps.probabilities(ensemble)
-    found = refine(np.asarray(scored.photo), maps.cpu().numpy(), settings, maps.device)
-    return torch.from_numpy(found).to(maps.device)
+def refined(
+    inferred: Inferred, ensemble: Ensemble, settings: CrfSettings = CrfSettings()
+) -> Tensor:
+    """Return the map of all nets after the dense CRF: probabilities, float32 C x H x W."""
+    before = inferred.maps.probabilities(ensemble)
+    after = refine(np.asarray(inferred.photo), before.cpu().numpy(), settings, before.device)
+    return torch.from_numpy(after).to(before.device)

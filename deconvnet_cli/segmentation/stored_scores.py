@@ -1,7 +1,8 @@
-"""Merged scores kept on disk, so that CRF, ensemble and table can be made again without a net.
+"""Stored scores: score maps on disk, to redo the CRF, ensemble and table without running a net.
 
-One compressed ``NAME.npz`` a photo: the maps in half precision, and ``about`` (JSON): the photo,
-its size and SHA-256, whether the maps are raw, and the settings that made them.
+Each photo has one compressed ``NAME.npz``. It holds the maps in half precision and ``about``, a
+JSON text with the photo, its size and SHA-256, whether the maps are logits, and the settings that
+made them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deconvnet_cli.data.decoding import MAX_PIXELS
+from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY
@@ -33,20 +34,20 @@ from deconvnet_cli.storage.remote import real
 FORMAT = "deconvnet scores 1"
 MAPS = ("deconvnet", "fcn")
 MAX_CLASSES = 255  # labels are bytes
-MAX_BYTES = 1 << 28  # of one file unpacked: three times both maps of the largest photo
+MAX_BYTES = 1 << 28  # of one file unpacked; both maps of the largest photo take a third of it
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Scores read from the store.
+    """The content of one file of stored scores.
 
     Attributes:
-        maps: float32, at the size that was worked on.
-        photo: path of the photo they are of.
-        width, height: its size, pixels.
-        sha256: of its file.
-        proposals: how many boxes were segmented.
-        settings: what made the scores.
+        maps: The maps, float32, in the size of the working copy.
+        photo: The path of the photo when the maps were made.
+        width, height: The size of the photo, pixels.
+        sha256: The SHA-256 of the photo's file.
+        proposals: The number of boxes that were segmented.
+        settings: The settings that made the maps.
     """
 
     maps: ScoreMaps
@@ -58,26 +59,30 @@ class Stored:
     settings: Mapping[str, Any]
 
     def ensemble(self, rule: str | None, share: float | None) -> Ensemble:
-        """How both maps are put together: as given, or as it was when they were made."""
+        """Return the ensemble of both maps: as given, or else as it was when they were made."""
         return ensemble_of(self.settings.get("ensemble", {})).unless(rule, share)
 
 
 def write_scores(
     path: Path,
-    scored: Inferred,
+    inferred: Inferred,
     photo: Path,
     size: tuple[int, int],
     settings: Mapping[str, Any],
     sha256: str | None = None,
 ) -> None:
-    """Write one file, whole or not at all.
+    """Write the maps of one photo to a file, whole or not at all.
 
     Args:
-        size: width and height of the photo, which may be larger than the maps.
-        sha256: of the photo's file as it was scored; by default as it is now.
+        path: The file to write.
+        inferred: The maps of the photo.
+        photo: The path of the photo.
+        size: The width and height of the photo, which may be larger than the maps.
+        settings: The settings that made the maps.
+        sha256: The SHA-256 of the photo's file; None computes it now.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: The file cannot be written.
     """
     about = {
         "format": FORMAT,
@@ -85,25 +90,29 @@ def write_scores(
         "width": size[0],
         "height": size[1],
         "sha256": sha256 or file_sha256(photo),
-        "raw": scored.maps.raw,
-        "proposals": scored.proposals,
+        "raw": inferred.maps.raw,
+        "proposals": inferred.proposals,
         "settings": settings,
     }
     arrays = {
-        name: half(values, raw=scored.maps.raw)
+        name: to_half(values, raw=inferred.maps.raw)
         for name in MAPS
-        if (values := getattr(scored.maps, name)) is not None
+        if (values := getattr(inferred.maps, name)) is not None
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, about=np.array(json.dumps(about, default=str)), **arrays)  # type: ignore[arg-type]
     write_whole(path, buffer.getvalue())
 
 
-def half(values: Tensor, *, raw: bool) -> NDArray[np.float16]:
-    """Maps C x H x W in half precision; what is too large for it becomes the largest it has.
+def to_half(values: Tensor, *, raw: bool) -> NDArray[np.float16]:
+    """Return a map C x H x W in half precision, clamped to its range.
 
-    Probabilities that the CRF takes as ``LEAST_PROBABILITY`` anyway become 0: about half
-    of them do, which saves a quarter of the bytes and more.
+    Probabilities below ``LEAST_PROBABILITY``, to which the CRF raises them anyway, become 0. These
+    are about half of all, and zeros save more than a quarter of the bytes.
+
+    Args:
+        values: The map.
+        raw: Whether the map holds logits (merge rule max).
     """
     limit = torch.finfo(torch.float16).max
     kept = values.cpu().clamp(-limit, limit)
@@ -114,10 +123,10 @@ def half(values: Tensor, *, raw: bool) -> NDArray[np.float16]:
 
 
 def read_scores(path: Path) -> Stored:
-    """What :func:`write_scores` wrote.
+    """Read a file that :func:`write_scores` wrote.
 
     Raises:
-        DatasetError: missing, damaged, or not of this tool.
+        DatasetError: The file is missing, damaged, or not of this tool.
     """
     try:
         arrays = read_npz(path, MAX_BYTES)
@@ -135,7 +144,7 @@ def read_scores(path: Path) -> Stored:
             proposals=int(about["proposals"]),
             settings=dict(about["settings"]),
         )
-        stored.ensemble(None, None)  # ValueError if they say something wrong of it
+        stored.ensemble(None, None)  # ValueError if the file has a wrong one
         return stored
     except FileNotFoundError:
         raise DatasetError(
@@ -143,43 +152,43 @@ def read_scores(path: Path) -> Stored:
         ) from None
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # what is said of the scores can be anything
+    except Exception as error:  # a hostile file can raise anything
         what = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"{path}: damaged scores ({what}); make them again") from error
 
 
 def check_arrays(arrays: Sequence[NDArray[Any]]) -> None:
-    """Raise ValueError unless they are maps of one photo."""
+    """Raise ValueError unless the arrays can be maps of one photo."""
     shape = arrays[0].shape
     for array in arrays:
         if array.dtype != np.float16 or array.ndim != 3 or array.shape != shape or not array.size:
             raise ValueError("its maps do not fit together")
         if len(array) > MAX_CLASSES:
-            raise ValueError(f"{len(array)} classes")
+            raise ValueError(f"it has {len(array)} classes")
         if not np.isfinite(array).all():
-            raise ValueError("scores that are not numbers")
+            raise ValueError("it has values that are not numbers")
 
 
-def scored_again(
-    stored: Stored, photo: Path | None = None, *, max_pixels: int = MAX_PIXELS
-) -> Inferred:
-    """Stored scores with their photo, as a run of the nets gives them.
+def restore(stored: Stored, photo: Path | None = None, *, max_pixels: int = MAX_PIXELS) -> Inferred:
+    """Read the photo of stored scores and return both, as :func:`segment.infer` does.
 
     Args:
-        photo: where the photo is now; where it was when it was scored unless given.
-        max_pixels: that the photo may have.
+        stored: The stored scores.
+        photo: The path of the photo; None takes the path from ``stored``.
+        max_pixels: The largest number of pixels that the photo may have.
 
     Raises:
-        ImageError: the photo is missing, unreadable, or not the one that was scored.
-        DatasetError: the scores do not have its shape.
+        ImageError: The photo is missing, unreadable, or not the one that the maps were made from.
+        DatasetError: The maps do not fit the photo's size.
     """
     path = photo or stored.photo
     image = read_photo(path, max_pixels=max_pixels)
     if file_sha256(path) != stored.sha256:
-        raise ImageError(f"{path}: not the photo that was scored; score it again")
-    known = stored.maps.deconvnet if stored.maps.deconvnet is not None else stored.maps.fcn
-    height, width = image.size[::-1] if known is None else known.shape[1:]
+        raise ImageError(f"{path}: not the photo of these stored scores; make them again")
+    maps = stored.maps
+    any_map = maps.fcn if maps.deconvnet is None else maps.deconvnet
+    height, width = image.size[::-1] if any_map is None else any_map.shape[1:]
     work = working_copy(image, max(width, height))
     if work.size != (width, height) or image.size != (stored.width, stored.height):
-        raise DatasetError(f"{path}: its stored scores are of another size; score it again")
+        raise DatasetError(f"{path}: its stored scores are of another size; make them again")
     return Inferred(work, stored.maps, stored.proposals, {})

@@ -1,4 +1,4 @@
-"""What is said about a segmented photo wherever it is said: JSON lines, the server."""
+"""The summary of a segmented photo for JSON lines and the server."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from deconvnet_cli.segmentation.segment import Segmentation
 
 
 def summarise(result: Segmentation, classes: tuple[str, ...]) -> dict[str, Any]:
-    """A result as plain values.
+    """Return a result as plain values.
 
     Returns:
-        ``classes``: share of the pixels, 0 to 1, of each class that is there, the largest first;
+        ``classes``: the share of the pixels, 0 to 1, of each class that occurs, the largest first;
         ``confidence``: the mean probability, 0 to 1, of each label over its pixels, in the same
-        order; ``proposals``: how many boxes were segmented; ``ms``: milliseconds by stage.
+        order; ``proposals``: the number of boxes segmented; ``ms``: the milliseconds of each stage.
     """
     shares = class_shares(result.labels, classes)
-    sure = {classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
+    confidence = {classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
     return {
         "classes": shares,
-        "confidence": {name: sure[name] for name in shares if name in sure},
+        "confidence": {name: confidence[name] for name in shares if name in confidence},
         "proposals": result.proposals,
         "ms": result.ms,
     }

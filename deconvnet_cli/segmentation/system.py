@@ -1,4 +1,4 @@
-"""What labels a photo: DeconvNet, FCN-8s, or both as EDeconvNet."""
+"""The system that labels photos: DeconvNet, FCN-8s, or both as EDeconvNet."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class System:
-    """What labels a photo: DeconvNet, FCN-8s, or both (EDeconvNet). One at least is there.
+    """The nets that label a photo: DeconvNet, FCN-8s, or both (EDeconvNet).
 
     Attributes:
-        deconvnet: weights of a net that is shown boxes of the photo.
-        fcn: weights of one that is shown the whole photo.
-        ensemble: how the two are put together, if both are there.
+        deconvnet: The weights of a net that is shown boxes of the photo, or None.
+        fcn: The weights of a net that is shown the whole photo; None only if ``deconvnet`` is not.
+        ensemble: How the maps of both nets become one.
     """
 
     deconvnet: Weights | None
@@ -37,27 +37,27 @@ class System:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels."""
+        """The names of the labels, in order."""
         weights = self.deconvnet or self.fcn
         if weights is None:
-            raise ValueError("no net at all")
+            raise ValueError("a system needs at least one net")
         return weights.card.classes
 
     @property
     def merge_device(self) -> torch.device:
-        """Where crops are merged and the dense CRF is computed: a GPU that has CUDA, or the CPU."""
+        """The device that merges crops and computes the dense CRF: a CUDA GPU, or the CPU."""
         weights = self.deconvnet or self.fcn
         return merge_device(weights.device if weights else CPU)
 
     @property
     def name(self) -> str:
-        """One of ``choices.SYSTEMS``."""
+        """The name of the system, one of ``choices.SYSTEMS``."""
         if self.deconvnet is None:
             return "fcn8s"
         return "deconvnet" if self.fcn is None else "edeconvnet"
 
     def ready(self, device: torch.device, precision: str) -> System:
-        """The same, prepared to predict (``nets/prepare.py``) on a device in a precision."""
+        """Return the system prepared to predict (``nets/fusion.py``) on a device."""
         return replace(
             self,
             deconvnet=ready(self.deconvnet, device, precision),
@@ -65,7 +65,7 @@ class System:
         )
 
     def plain(self, device: torch.device) -> System:
-        """The same on a device, as they were trained."""
+        """Move the nets to a device, as they were trained, and return the system."""
         for weights in (self.deconvnet, self.fcn):
             if weights is not None:
                 weights.net.to(device)
@@ -73,7 +73,7 @@ class System:
 
 
 def ready(weights: Weights | None, device: torch.device, precision: str) -> Weights | None:
-    """One net prepared to predict, if there is one."""
+    """Return one net prepared to predict; None stays None."""
     if weights is None:
         return None
     net = fused(weights.net).to(device, DTYPES[precision])
@@ -81,7 +81,7 @@ def ready(weights: Weights | None, device: torch.device, precision: str) -> Weig
 
 
 def alone(weights: Weights) -> System:
-    """One net without another, by what its card says it is."""
+    """Return a system of one net, by the kind of net that its card names."""
     if not net_spec(weights.card.net).takes_boxes:
         return System(None, weights)
     return System(weights)
@@ -94,29 +94,30 @@ def choose_system(
     rule: str | None = None,
     share: float | None = None,
 ) -> System:
-    """The nets of a system, loaded.
+    """Load the nets of a system.
 
     Args:
-        system_name: one of ``choices.SYSTEMS``; None takes the one net that ``weights`` are of.
-        weights: of DeconvNet, by name or file; with no system, of either. For FCN-8s alone they
-            may be its own, unless ``fcn_weights`` are given.
-        fcn_weights: of FCN-8s.
-        rule, share: of the ensemble. By default they are what the weights of FCN-8s say for these
-            of DeconvNet, and else the paper's.
+        system_name: One of ``choices.SYSTEMS``; None runs the one net that ``weights`` belong to.
+        weights: The weights of DeconvNet, a name or a file; without a system, of either net. For
+            FCN-8s alone they may be its own, unless ``fcn_weights`` are given.
+        fcn_weights: The weights of FCN-8s, a name or a file.
+        rule: The ensemble rule. None takes the one that FCN-8s' card gives for these weights of
+            DeconvNet, or else the paper's.
+        share: FCN-8s' share in the ensemble; None as for ``rule``.
 
     Raises:
-        UsageError: weights of the one kind where the other is meant, or of other classes; or
-            something is said of a net that is not run.
-        WeightsError: see :func:`deconvnet_cli.weights.files.load`.
+        UsageError: The weights are of the other kind of net, the two nets have different classes,
+            or an option concerns a net that is not run.
+        WeightsError: Weights cannot be loaded, see :func:`deconvnet_cli.weights.files.load`.
     """
     if system_name != "edeconvnet" and (rule is not None or share is not None):
-        raise UsageError("--ensemble and --share put two nets together: --net edeconvnet")
+        raise UsageError("--ensemble and --share combine two nets; add --net edeconvnet")
     if system_name == "fcn8s":
         own = weights if weights != DEFAULT and fcn_weights == FCN_DEFAULT else fcn_weights
         return System(None, load_kind(own, fcn=True))
     if system_name is None:
         if fcn_weights != FCN_DEFAULT:
-            raise UsageError("--fcn-weights goes with --net: edeconvnet, or fcn8s")
+            raise UsageError("--fcn-weights needs --net edeconvnet or --net fcn8s")
         return alone(load(weights))
     deconvnet = load_kind(weights, fcn=False)
     if system_name == "deconvnet":
@@ -124,23 +125,23 @@ def choose_system(
     fcn = load_kind(fcn_weights, fcn=True)
     if fcn.card.classes != deconvnet.card.classes:
         raise UsageError(f"{fcn_weights}: its classes are not those of {weights}")
-    known = fcn.card.ensemble if fcn.card.ensemble.get("with") == weights else {}
+    on_card = fcn.card.ensemble if fcn.card.ensemble.get("with") == weights else {}
     try:
-        usual = ensemble_of(known)
+        default = ensemble_of(on_card)
     except ValueError as error:
         raise WeightsError(f"{fcn_weights}: its card's ensemble is wrong ({error})") from error
-    return System(deconvnet, fcn, usual.unless(rule, share))
+    return System(deconvnet, fcn, default.unless(rule, share))
 
 
-def ensemble_of(known: Any) -> Ensemble:
-    """An ensemble from what a file says; what it does not say is the paper's.
+def ensemble_of(values: Any) -> Ensemble:
+    """Return the ensemble that a file describes, with the paper's value where it gives none.
 
     Raises:
-        ValueError: there is no such rule, or no such share.
+        ValueError: The rule is unknown, or the share is not a number from 0 to 1.
     """
-    if not isinstance(known, Mapping):
+    if not isinstance(values, Mapping):
         raise ValueError("no names and values")
-    rule, share = known.get("rule", Ensemble.rule), known.get("share", Ensemble.share)
+    rule, share = values.get("rule", Ensemble.rule), values.get("share", Ensemble.share)
     if rule not in ENSEMBLES:
         raise ValueError(f"rule {rule!r}; known: {', '.join(ENSEMBLES)}")
     if not isinstance(share, int | float) or not 0 <= share <= 1:
@@ -149,20 +150,20 @@ def ensemble_of(known: Any) -> Ensemble:
 
 
 def load_kind(name_or_path: str, *, fcn: bool) -> Weights:
-    """Weights of an FCN, or of a net that takes boxes.
+    """Load the weights of an FCN, or of a net that takes boxes.
 
     Raises:
-        UsageError: they are of the other kind.
+        UsageError: The weights are of the other kind.
     """
     weights = load(name_or_path)
     if net_spec(weights.card.net).takes_boxes == fcn:
-        wanted = "--fcn-weights wants FCN-8s" if fcn else "--weights wants a DeconvNet here"
+        wanted = "--fcn-weights takes an FCN-8s" if fcn else "--weights takes a DeconvNet here"
         raise UsageError(f"{name_or_path}: weights of {weights.card.net}; {wanted}")
     return weights
 
 
 def describe(system: System, settings: SegmentSettings) -> dict[str, dict[str, Any]]:
-    """Nets and settings as plain values, for people and for files."""
+    """Return nets and settings as plain values, for reports and manifests."""
     parts = {"DeconvNet": system.deconvnet, "FCN-8s": system.fcn}
     about = {
         name: {

@@ -104,7 +104,7 @@ def test_replicates_without_an_image_are_left_out() -> None:
     assert np.isnan(values).mean() == pytest.approx(math.exp(-1), abs=0.06)
     low, high = interval(values)
     assert low == pytest.approx(high)
-    with pytest.raises(DatasetError, match="score more images"):
+    with pytest.raises(DatasetError, match="evaluate more images"):
         interval(mean_ious(empty_sums(10, CLASSES)))
 
 

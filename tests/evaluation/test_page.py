@@ -219,8 +219,9 @@ def test_an_image_of_void_alone() -> None:
 def test_text_has_the_contrast_of_wcag_aa() -> None:
     text = page("Evaluation", ROWS, [], [], {})
     blocks = re.findall(r":root \{(.*?)\}", text, re.DOTALL)
-    assert len(blocks) == 2  # light, dark
-    for block in blocks:
+    assert len(blocks) == 4  # light and dark, in base.css and in page.css
+    for light_or_dark in (0, 1):
+        block = blocks[light_or_dark] + blocks[light_or_dark + 2]
         colours = dict(re.findall(r"--([\w-]+): (#\w{6});", block))
         pairs = [(ink, paper) for ink in ("ink", "faint") for paper in ("paper", "card")]
         pairs += [("low-ink", f"h{step}") for step in range(1, 6)]

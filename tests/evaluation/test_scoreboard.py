@@ -139,7 +139,7 @@ def test_difference_of_a_run_with_itself_and_with_other_images() -> None:
     tally = board_of(NAMES).tallies["first"]
     found, by = difference(tally, tally)
     assert (found, by.low, by.high, by.above) == (0, 0, 0, 0)
-    with pytest.raises(DatasetError, match="not scored on the same images"):
+    with pytest.raises(DatasetError, match="not evaluated on the same images"):
         difference(tally, board_of(NAMES[:6]).tallies["first"])
 
 
@@ -177,7 +177,9 @@ def test_rows_in_another_order_are_added_by_name() -> None:
 
 def test_what_does_not_add_up() -> None:
     one, other = board_of(NAMES[:3]).tallies, board_of(NAMES[3:]).tallies
-    with pytest.raises(DatasetError, match=r"b: has the rows first, the first file first, second"):
+    with pytest.raises(
+        DatasetError, match="b: has the rows first, the first file has first, second"
+    ):
         merged({Path("a"): one, Path("b"): {"first": other["first"]}})
     # A copy, and another run over the same images.
     again = {"first": one["second"], "second": one["first"]}

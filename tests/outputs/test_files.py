@@ -180,7 +180,7 @@ def test_only_may_name_the_background(tmp_path):
 
 @pytest.mark.parametrize("field", ["format", "polygons", "palette"])
 def test_values_that_there_are_not(field):
-    with pytest.raises(UsageError, match=f"--{field} svg: there is none; known: "):
+    with pytest.raises(UsageError, match=f"--{field} svg: must be one of "):
         Outputs(overlay=True, **{field: "svg"})
 
 

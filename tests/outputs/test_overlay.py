@@ -169,7 +169,7 @@ def test_a_name_that_is_no_class_gets_a_near_one(photo, labels):
     with pytest.raises(UsageError, match=r"'xyz'; known: ") as caught:
         overlay(photo, labels, colours=VOC, classes=CLASSES, only=["xyz"])
     assert "\n" not in str(caught.value)
-    with pytest.raises(UsageError, match="no class is named"):
+    with pytest.raises(UsageError, match="no class is given"):
         cutout(photo, labels, classes=CLASSES, only=[])
 
 

@@ -14,8 +14,8 @@ from pycocotools.coco import COCO
 
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.coco import coco, packed, runs
-from deconvnet_cli.outputs.polygons import components, geojson, mean_score
+from deconvnet_cli.outputs.coco import coco, encode_runs, runs
+from deconvnet_cli.outputs.polygons import components, geojson, mean_probability
 
 # pycocotools has not followed NumPy 2 in this.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -124,7 +124,7 @@ def test_run_lengths_are_those_of_pycocotools():
             whole[y0:y1, x0:x1] = part.mask
             lengths = runs(part, height, width)
             theirs = coco_mask.encode(np.asfortranarray(whole))
-            assert packed(lengths) == theirs["counts"].decode()
+            assert encode_runs(lengths) == theirs["counts"].decode()
             plain = coco_mask.frPyObjects(
                 {"size": [height, width], "counts": lengths}, height, width
             )
@@ -134,7 +134,7 @@ def test_run_lengths_are_those_of_pycocotools():
 def test_long_runs_and_differences_of_any_size_survive():
     for lengths in ([0, 1, 5000, 3, 70000, 1], [100000, 31, 16, 15, 1 << 20, 1, 17, 1]):
         total = sum(lengths)
-        text = {"size": [total, 1], "counts": packed(lengths).encode()}
+        text = {"size": [total, 1], "counts": encode_runs(lengths).encode()}
         values = np.arange(len(lengths)) % 2
         assert np.array_equal(coco_mask.decode(text)[:, 0], values.repeat(lengths))
 
@@ -171,7 +171,7 @@ def test_scores_are_the_mean_probability_of_the_class():
     assert annotation["score"] == feature["properties"]["score"]
     large = labels.repeat(3, 0).repeat(3, 1)  # of a photo whose scores are of a smaller copy
     (part,) = components(large, (CAT,))
-    assert mean_score(part, large.shape, probabilities) == annotation["score"]
+    assert mean_probability(part, large.shape, probabilities) == annotation["score"]
 
 
 def test_only_some_classes():

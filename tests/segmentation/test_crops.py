@@ -48,7 +48,7 @@ def test_merge_is_the_loop_written_by_hand(rule):
             expected[channel, y, x] = sum(seen) / len(seen) if seen else 0
         else:
             expected[channel, y, x] = max([0.0, *seen])
-    np.testing.assert_allclose(canvas.scores().numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(canvas.merged_map().numpy(), expected, atol=1e-6)
 
 
 def test_context_weighs_the_whole_photo_against_the_mean_of_the_crops():
@@ -64,7 +64,7 @@ def test_context_weighs_the_whole_photo_against_the_mean_of_the_crops():
     def expected(column: int, crops: torch.Tensor) -> torch.Tensor:
         return (1 - CROPS_SHARE) * at[0][:, :, column] + CROPS_SHARE * crops
 
-    merged = canvas.scores()
+    merged = canvas.merged_map()
     # Column 0 is seen by the left crop's column 2; column 1 by its column 3 and the other's 0.
     torch.testing.assert_close(merged[:, :, 0], expected(0, at[1][:, :, 2]))
     both = (at[1][:, :, 3] + at[2][:, :, 0]) / 2
@@ -72,7 +72,7 @@ def test_context_weighs_the_whole_photo_against_the_mean_of_the_crops():
     torch.testing.assert_close(merged[:, :, 3], expected(3, at[2][:, :, 2]))
     alone = Canvas(2, 4, 4, "context")
     alone.add(whole, (0, 0, 4, 4))
-    torch.testing.assert_close(alone.scores(), whole.softmax(0))
+    torch.testing.assert_close(alone.merged_map(), whole.softmax(0))
 
 
 def test_scores_go_back_to_the_size_of_their_box():
@@ -81,8 +81,8 @@ def test_scores_go_back_to_the_size_of_their_box():
     canvas.add(ramp, (4, 0, 12, 8))
     # Pixel centre x of 8 pixels lies at (x + 0.5) / 2 - 0.5 of 4, held at the rim.
     expected = [min(max((x + 0.5) / 2 - 0.5, 0), 3) for x in range(8)]
-    assert canvas.scores()[0, 3, 4:12].tolist() == pytest.approx(expected)
-    assert canvas.scores()[0, :, :4].abs().sum() == 0
+    assert canvas.merged_map()[0, 3, 4:12].tolist() == pytest.approx(expected)
+    assert canvas.merged_map()[0, :, :4].abs().sum() == 0
 
 
 @pytest.mark.parametrize("size", [(40, 50), (16, 16), (40, 9), (9, 40), (9, 9)])
@@ -101,7 +101,7 @@ def test_every_third_row_and_column_of_the_map(rule):
     canvas = Canvas(3, 20, 30, rule)
     for box in ((0, 0, 30, 20), (3, 2, 17, 11), (-5, 8, 12, 25)):
         canvas.add(torch.randn(3, 8, 8), box)
-    assert torch.equal(canvas.scores(step=3), canvas.scores()[:, ::3, ::3])
+    assert torch.equal(canvas.merged_map(step=3), canvas.merged_map()[:, ::3, ::3])
 
 
 def test_a_crop_over_the_edge_is_black_there():

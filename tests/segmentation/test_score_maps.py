@@ -102,7 +102,7 @@ def test_probabilities_add_up_to_1(merge: str, ensemble: Ensemble, fcn: bool) ->
         canvas.add(torch.randn(4, SIZE, SIZE) * 5, box)
     raw = merge == "max"
     whole = whole_map(torch.randn(2, 4, 5, 6) * 5, 9, 11, raw=raw) if fcn else None
-    maps = ScoreMaps(canvas.scores(), whole, raw=raw)
+    maps = ScoreMaps(canvas.merged_map(), whole, raw=raw)
     found = maps.probabilities(ensemble)
     torch.testing.assert_close(found.sum(0), torch.ones(9, 11))
     assert found.min() >= 0

@@ -18,7 +18,7 @@ from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.segmentation import stored_scores
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import Inferred, label_photo
-from deconvnet_cli.segmentation.stored_scores import read_scores, scored_again, write_scores
+from deconvnet_cli.segmentation.stored_scores import read_scores, restore, write_scores
 from deconvnet_cli.storage import npz
 from deconvnet_cli.weights.shipped import weights_sha256
 
@@ -67,7 +67,7 @@ def test_round_trip(photo: Path, stored: Path) -> None:
     assert found.photo == photo.resolve() and found.sha256 == weights_sha256(photo)
     assert found.settings["FCN-8s"] == {"file": "f.safetensors"}
     assert found.settings["settings"]["boxes"]["structured_model"] == "model.yml"
-    again = scored_again(found)
+    again = restore(found)
     assert np.array_equal(np.asarray(again.photo), np.asarray(scored(photo).photo))
     assert (again.proposals, again.maps) == (4, found.maps)
 
@@ -91,7 +91,7 @@ def test_labels_of_well_separated_scores_are_the_same(photo: Path) -> None:
     before = scored(photo, ScoreMaps(maps, maps.flip(0) * 0.1, raw=True))
     path = photo.with_suffix(".npz")
     write_scores(path, before, photo, SIZE, {})
-    again = scored_again(read_scores(path))
+    again = restore(read_scores(path))
     for ensemble in (Ensemble(), Ensemble("mean", 0.1)):
         one, other = (label_photo(each, *SIZE, ensemble, None) for each in (before, again))
         assert np.array_equal(one.labels, other.labels)
@@ -116,7 +116,7 @@ def test_a_large_photo_comes_back_at_the_size_of_its_scores(tmp_path: Path) -> N
     path = tmp_path / "wide.npz"
     write_scores(path, Inferred(work, maps, 1, {}), photo, (2100, 30), {})
     found = read_scores(path)
-    again = scored_again(found)
+    again = restore(found)
     assert again.photo.size == (1024, 15)
     assert np.asarray(again.photo).std() > 10, "the photo itself, scaled"
     labels = label_photo(again, found.width, found.height, Ensemble(), None).labels
@@ -137,11 +137,11 @@ def test_another_photo(stored: Path, photo: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved.png"
     photo.rename(moved)
     with pytest.raises(ImageError, match=r"photo\.png: no such file"):
-        scored_again(found)
-    assert scored_again(found, moved).photo.size == SIZE
+        restore(found)
+    assert restore(found, moved).photo.size == SIZE
     Image.new("RGB", SIZE).save(moved)
-    with pytest.raises(ImageError, match=r"moved\.png: not the photo that was scored"):
-        scored_again(found, moved)
+    with pytest.raises(ImageError, match=r"moved\.png: not the photo of these stored scores"):
+        restore(found, moved)
 
 
 def unpacked(path: Path) -> dict[str, Any]:
@@ -298,20 +298,20 @@ def test_a_photo_without_end(stored: Path, tmp_path: Path) -> None:
     for path in ("/dev/zero", str(tmp_path)):
         found = read_scores(with_about(stored, photo=path))
         with pytest.raises(ImageError, match=rf"{path}: .*(not a file|a folder)"):
-            scored_again(found)
+            restore(found)
 
 
 @pytest.mark.parametrize("change", [{"width": 31}, {"height": 10**9}, {"width": -30}])
 def test_a_size_that_is_not_the_photos(stored: Path, change: dict[str, int]) -> None:
     found = read_scores(with_about(stored, **change))
     with pytest.raises(DatasetError, match=r"photo\.png: its stored scores are of another size"):
-        scored_again(found)
+        restore(found)
 
 
 def test_maps_of_another_shape_than_the_photo(stored: Path) -> None:
     found = read_scores(packed(stored, fcn=None, deconvnet=np.zeros((21, 25, 30), np.float16)))
     with pytest.raises(DatasetError, match="of another size"):
-        scored_again(found)
+        restore(found)
 
 
 def test_a_file_appears_whole_or_not_at_all(photo: Path, tmp_path: Path) -> None:

@@ -56,11 +56,11 @@ def test_weights_of_the_wrong_kind(deconvnet, tiny_weights, tiny_fcn, data) -> N
         ("--net", "edeconvnet", "--weights", tiny_weights, "--fcn-weights", tiny_weights),
     ):
         result = deconvnet("segment", data / "chelsea.jpg", "-o", "-", *options)
-        one_error_line(result, 2, str(tiny_weights), "--fcn-weights wants FCN-8s")
+        one_error_line(result, 2, str(tiny_weights), "--fcn-weights takes an FCN-8s")
     for system in ("deconvnet", "edeconvnet"):
         options = ("--net", system, "--weights", tiny_fcn, "--fcn-weights", tiny_fcn)
         result = deconvnet("segment", data / "chelsea.jpg", "-o", "-", *options)
-        one_error_line(result, 2, str(tiny_fcn), "wants a DeconvNet")
+        one_error_line(result, 2, str(tiny_fcn), "takes a DeconvNet")
 
 
 @pytest.mark.parametrize("option", [("--ensemble", "product"), ("--share", 0.2)])

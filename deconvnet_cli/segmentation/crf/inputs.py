@@ -1,22 +1,16 @@
-"""What every implementation of the dense CRF takes in."""
+"""The input that every implementation of the dense CRF accepts."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    pass
-
-
-# Below this a probability counts as this: -log 0 would rule a label out for good.
+# Smaller probabilities are raised to this one: -log 0 would exclude a label for good.
 LEAST_PROBABILITY = 1e-5
 
 
 def check_shapes(image: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> None:
-    """Raise ValueError unless both are of one photo."""
+    """Raise ValueError unless both arrays fit the same photo."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image must be uint8 H x W x 3, not {image.dtype} {image.shape}")
     if probabilities.ndim != 3 or probabilities.shape[1:] != image.shape[:2]:

@@ -1,8 +1,8 @@
-"""The dense CRF of ``crf.py`` in torch alone: no compiler, and several times faster on a photo.
+"""The dense CRF in torch alone. It needs no compiler and is several times faster on a photo.
 
-Mean field of Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian
-Edge Potentials", NIPS 2011, with Potts compatibility and kernels that are normalised on both
-sides, as ``pydensecrf2`` has them by default.
+It is the mean-field inference of Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected
+CRFs with Gaussian Edge Potentials", NIPS 2011. It uses Potts compatibility and kernels that are
+normalised on both sides, which are the defaults of ``pydensecrf2``.
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY, check_shape
 from deconvnet_cli.segmentation.crf.permutohedral import Lattice
 from deconvnet_cli.segmentation.settings import CrfSettings
 
-REACH = 4.0  # of the smoothness kernel, standard deviations: 6e-5 of it lies further out
-BLOCK = 32  # rows that are smoothed by one matrix product
+REACH = 4.0  # radius of the smoothness kernel in standard deviations; 6e-5 of it lies outside
+BLOCK = 32  # rows that one matrix product smooths
 
 
 class Smoothness:
     """The smoothness kernel, an exact Gaussian of the distance in the photo."""
 
     def __init__(self, height: int, width: int, sd: float, weight: float, device: torch.device):
-        """Prepare for photos of one size.
+        """Prepare the filter for photos of one size.
 
         Args:
-            sd: pixels.
-            weight: of the kernel in the sum of kernels.
+            height: The height of the photos.
+            width: The width of the photos.
+            sd: The standard deviation of the Gaussian, pixels.
+            weight: The weight of the kernel in the sum of kernels.
+            device: The device to compute on.
         """
         self.size = (height, width)
         self.reach = math.ceil(REACH * sd)
-        # Row i of the band sums the pixels around pixel i of a block and its surroundings.
+        # Row i of the band holds the weights of all pixels around pixel i of a block.
         offset = torch.arange(BLOCK + 2 * self.reach, device=device) - self.reach
         distance = offset - torch.arange(BLOCK, device=device)[:, None]
         self.band = torch.exp(-0.5 * (distance / sd).square())
@@ -45,8 +48,10 @@ class Smoothness:
         self.factor = math.sqrt(weight) / near.sqrt()
 
     def filter(self, values: Tensor) -> Tensor:
-        """Weighted sums of the values of all pixels, C x HW, divided on both sides by the roots
-        of the sums of weights."""
+        """Return the normalised weighted sums of the values of all pixels, C x HW.
+
+        Values are divided by the root of the sum of weights before and after the filter.
+        """
         plane = (values * self.factor).view(-1, *self.size)
         plane = self._down(self._down(plane).transpose(1, 2)).transpose(1, 2)
         return plane.reshape(values.shape) * self.factor
@@ -62,12 +67,12 @@ class Smoothness:
 
 
 def appearance(image: NDArray[np.uint8], settings: CrfSettings, device: torch.device) -> Lattice:
-    """The appearance kernel of a photo, H x W x 3, normalised and weighted."""
+    """Return the appearance kernel of a photo, uint8 H x W x 3, normalised and weighted."""
     height, width = image.shape[:2]
     features = torch.empty(5, height, width, device=device)
     features[0] = torch.arange(width, device=device) / settings.bilateral_sd
     features[1] = torch.arange(height, device=device)[:, None] / settings.bilateral_sd
-    # A copy: torch complains of an array that may not be written to, such as a Pillow image's.
+    # The copy avoids a warning of torch about arrays that are read-only, such as Pillow's.
     colours = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C")).to(device)
     torch.div(colours, settings.bilateral_colour_sd, out=features[2:])
     lattice = Lattice(features.flatten(1))
@@ -76,8 +81,8 @@ def appearance(image: NDArray[np.uint8], settings: CrfSettings, device: torch.de
     return lattice
 
 
-def winners(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Labels that are the most probable of some pixel of C x H x W, ties included; in order."""
+def winning_labels(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the labels, sorted, that are most probable at some pixel of C x H x W, with ties."""
     best = probabilities.max(axis=0)
     return np.flatnonzero((probabilities == best).any(axis=(1, 2)))
 
@@ -91,28 +96,28 @@ def refine(
 ) -> NDArray[np.float32]:
     """Move the borders between labels to the borders in the photo.
 
-    Labels that win no pixel beforehand are left out: they win none afterwards either but for one
-    pixel in 20,000, and the time goes with the number of labels.
+    Labels that win no pixel beforehand are left out. They would win one pixel in 20,000, and the
+    time grows with the number of labels.
 
     Args:
-        image: H x W x 3, RGB.
-        probabilities: C x H x W, 0 to 1, the softmax of the scores. The unary energy is -log of
-            them, with probabilities under 1e-5 taken as 1e-5.
-        settings: kernels and number of steps.
-        device: to compute on; None is the CPU.
+        image: The photo, uint8 H x W x 3, RGB.
+        probabilities: The probabilities of the labels, C x H x W, 0 to 1. The unary energy is
+            their -log, with probabilities under 1e-5 raised to 1e-5.
+        settings: The kernels and the number of steps.
+        device: The device to compute on; None is the CPU.
 
     Returns:
-        C x H x W, the probabilities after the last mean-field step; each pixel adds up to 1, and
-        labels left out are 0. The same input gives the same output to the bit.
+        The probabilities after the last mean-field step, C x H x W. They add up to 1 at each
+        pixel, and labels that were left out have 0. Equal input gives output equal to the bit.
 
     Raises:
-        ValueError: the shapes do not fit together.
-        UsageError: a kernel is too narrow for the photo (see ``lattice.pack``).
+        ValueError: The shapes do not fit together.
+        UsageError: A kernel is too narrow for the photo (see ``permutohedral.pack``).
     """
     check_shapes(image, probabilities)
     device = device or torch.device("cpu")
     height, width = image.shape[:2]
-    kept = winners(probabilities)
+    kept = winning_labels(probabilities)
     refined = np.zeros(probabilities.shape, np.float32)
     if len(kept) == 1:
         refined[kept] = 1
@@ -127,29 +132,28 @@ def refine(
     return refined
 
 
-def mean_field(scores: Tensor, kernels: tuple[Smoothness, Lattice], iterations: int) -> Tensor:
-    """Probabilities after some steps from the softmax of the scores.
+def mean_field(unary: Tensor, kernels: tuple[Smoothness, Lattice], iterations: int) -> Tensor:
+    """Return the probabilities, K x N, after mean-field steps from the softmax of ``unary``.
 
-    The probabilities of a pixel add up to 1 and the kernels are linear, so the last label needs
-    no filtering: its sums are those of a map of ones less those of the other labels.
+    The probabilities of a pixel add up to 1 and the kernels are linear, so the last label need not
+    be filtered: its sums are those of a map of ones minus those of the other labels.
 
     Args:
-        scores: K x N, the negative unary energy.
-
-    Returns:
-        K x N.
+        unary: The negative unary energy, K x N.
+        kernels: The smoothness kernel and the appearance kernel.
+        iterations: The number of steps.
     """
 
     def filtered(values: Tensor) -> Tensor:
         first, second = kernels
         return first.filter(values).add_(second.filter(values))
 
-    ahead = scores[:-1] - scores[-1] - filtered(torch.ones_like(scores[:1]))
-    logits = torch.zeros_like(scores)
-    probabilities = scores.softmax(0)
+    ahead = unary[:-1] - unary[-1] - filtered(torch.ones_like(unary[:1]))
+    logits = torch.zeros_like(unary)
+    probabilities = unary.softmax(0)
     for _ in range(iterations):
         sums = filtered(probabilities[:-1])
-        # Of each label less of the last: sums + (sum over labels of sums) - (sums of ones).
+        # Each label minus the last one: sums + (sum over labels of sums) - (sums of ones).
         torch.add(sums, sums.sum(0), out=logits[:-1]).add_(ahead)
         torch.softmax(logits, 0, out=probabilities)
     return probabilities

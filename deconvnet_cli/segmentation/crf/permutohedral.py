@@ -1,14 +1,14 @@
 """Gaussian filtering of many-dimensional points on the permutohedral lattice.
 
 Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice",
-Eurographics 2010, section 3. The lattice in d dimensions lies in the plane of the d + 1 integer
-coordinates that add up to 0 and leave the same remainder, divided by d + 1. Every point lies in a
-simplex of d + 1 vertices, one of each remainder: its value is spread over them (splat), the
+Eurographics 2010, section 3. The vertices of the lattice in d dimensions have d + 1 integer
+coordinates that add up to 0 and leave the same remainder when divided by d + 1. Every point lies
+in a simplex of d + 1 vertices, one of each remainder. Its value is spread over them (splat), the
 vertices are mixed with their neighbours along each of d + 1 directions (blur), and the point
 gathers from its vertices (slice).
 
-In place of a hash table the vertices are sorted, once for each direction: neighbours then stand
-side by side, and the blur is a sum of shifted copies.
+Instead of using a hash table, the vertices are sorted once for each direction. Neighbours are then
+adjacent, and the blur is a sum of shifted copies.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from torch import Tensor
 
 from deconvnet_cli.errors import UsageError
 
-KEY_BITS = 63  # that an int64 has for a vertex's coordinates
+KEY_BITS = 63  # bits of an int64 that can hold a vertex's coordinates
 
 
 @dataclass(frozen=True)
 class Simplices:
-    """Where each of N points lies among the vertices.
+    """The simplices that N points lie in.
 
     Attributes:
-        corner: int32 d + 1 x N, coordinates of the vertex of remainder 0, divided by d + 1.
-        rank: int64 d + 1 x N, place of each coordinate, the one furthest above ``corner`` first.
-        weights: d + 1 x N, share of the point in its vertex of each remainder; a column adds up
-            to 1.
+        corner: The coordinates of the vertex of remainder 0, divided by d + 1: int32 d + 1 x N.
+        rank: The rank of each coordinate, 0 for the one furthest above ``corner``: int64
+            d + 1 x N.
+        weights: The weight of the vertex of each remainder, d + 1 x N; each column adds up to 1.
     """
 
     corner: Tensor
@@ -44,11 +44,11 @@ def simplices(features: Tensor) -> Simplices:
     """Find the simplex of each point (section 3.1 of the paper).
 
     Args:
-        features: float32 d x N, in standard deviations of the Gaussian.
+        features: The points, float32 d x N, in standard deviations of the Gaussian.
     """
     d, count = features.shape
-    # Into the plane, so scaled that the blur and both interpolations make a deviation of 1. In
-    # units of d + 1 the vertices of remainder 0 are at whole numbers.
+    # Map the points into the plane, scaled so that the blur and both interpolations together have a
+    # standard deviation of 1. In units of d + 1, vertices of remainder 0 have whole coordinates.
     lifted = features.new_empty(d + 1, count)
     total = features.new_zeros(count)
     for axis in range(d, 0, -1):
@@ -65,7 +65,7 @@ def simplices(features: Tensor) -> Simplices:
             smaller = above[one] < above[other]
             rank[one] += smaller
             rank[other] += ~smaller
-    # Rounded one by one, the coordinates need not add up to 0: the worst rounded move on by one.
+    # Coordinates rounded one by one may not add up to 0; those rounded worst are moved by one.
     rank += corner.sum(0).to(torch.int8)
     moved = (rank < 0).to(torch.int8) - (rank > d).to(torch.int8)
     rank += moved * (d + 1)
@@ -82,41 +82,41 @@ def simplices(features: Tensor) -> Simplices:
 
 @dataclass(frozen=True)
 class Keys:
-    """Each vertex as one integer: differences of its coordinates in bit fields.
+    """Vertices as integers that hold the differences of their coordinates in bit fields.
 
-    With k the coordinates, field i, for i = 0 to d - 1, holds (k_i - k_d) / (d + 1), field 0 on
-    top, and the lowest bits hold k_d. A step in direction m adds 1 to all coordinates and takes
-    d + 1 from k_m. For m < d it changes field m and the lowest bits alone.
+    Let k be the coordinates. Field i, for i = 0 to d - 1, holds (k_i - k_d) / (d + 1), with field 0
+    on top, and the lowest bits hold k_d. A step in direction m adds 1 to all coordinates and
+    subtracts d + 1 from k_m. For m < d it changes only field m and the lowest bits.
 
     Attributes:
-        of_points: int64 d + 1 x N, the vertex of each remainder of each point.
-        shifts: lowest bit of each field.
+        of_points: The keys of the vertex of each remainder of each point, int64 d + 1 x N.
+        shifts: The lowest bit of each field.
     """
 
     of_points: Tensor
     shifts: tuple[int, ...]
 
     def along(self, vertices: Tensor, direction: int) -> Tensor:
-        """Other keys for int64 M: one apart for neighbours in this direction, and no others."""
+        """Return new keys for M keys, which differ by 1 for neighbours in ``direction`` only."""
         d = len(self.shifts)
         top = self.shifts[0]
         if direction < d:
             above = self.shifts[direction - 1] if direction else KEY_BITS
             return vertices & ~((1 << above) - (1 << self.shifts[direction]))
-        # In direction d it is k_0 that goes up by one, and the differences from it that stay.
+        # In direction d, k_0 grows by one and the differences from it stay the same.
         change = (d + 1) - sum(1 << shift for shift in self.shifts[1:])
         return (vertices & ((1 << top) - 1)) + (vertices >> top) * change
 
 
 def pack(found: Simplices) -> Keys:
-    """Keys of the vertices of all simplices.
+    """Return the keys of the vertices of all simplices.
 
     Raises:
-        UsageError: the points are spread over more vertices than 63 bits can tell apart.
+        UsageError: The points are spread over more vertices than 63 bits can tell apart.
     """
     d = len(found.corner) - 1
     fields = found.corner[:d] - found.corner[d]
-    # What a field holds must fit, and what direction d makes of it, one step around the corners.
+    # Each field must fit, also as direction d changes it, with one step around the corners.
     lows = [low - 1 for low in fields.amin(1).tolist()]
     widths = torch.maximum(_spread(fields), _spread(fields - fields[0])).add_(2).tolist()
     steps = int(_spread(found.corner[[0, d]]).max()) + 2
@@ -130,7 +130,7 @@ def pack(found: Simplices) -> Keys:
     for field, low, shift in zip(fields, lows, shifts, strict=True):
         first += (field.long() - low) << shift
     step = [1 - (1 << shift) for shift in shifts] + [sum(1 << shift for shift in shifts) - d]
-    # From one vertex of the simplex to the next, in the direction of the last coordinate first.
+    # Go from one vertex of the simplex to the next, first in the direction of the last coordinate.
     by_coordinate = torch.tensor(step, device=first.device)[:, None].expand(found.rank.shape)
     keys = torch.empty_like(found.rank)
     onward = torch.empty_like(keys).scatter_(0, found.rank, by_coordinate)
@@ -141,26 +141,30 @@ def pack(found: Simplices) -> Keys:
 
 
 def _spread(rows: Tensor) -> Tensor:
-    """The largest value of each row less the smallest."""
+    """Return the largest value of each row minus the smallest."""
     return rows.amax(1) - rows.amin(1)
 
 
 class Lattice:
-    """The filter for one set of points; ``vertices``, M, is how many of them have a point near."""
+    """A filter for one set of points.
+
+    Attributes:
+        vertices: The number M of vertices in use.
+    """
 
     def __init__(self, features: Tensor) -> None:
-        """Find the vertices, and which of them are neighbours.
+        """Find the vertices and their neighbours.
 
         Args:
-            features: float32 d x N, in standard deviations of the Gaussian.
+            features: The points, float32 d x N, in standard deviations of the Gaussian.
 
         Raises:
-            UsageError: the points lie too far apart, see :func:`pack`.
+            UsageError: The points lie too far apart, see :func:`pack`.
         """
         found = simplices(features)
         packed = pack(found)
         self.vertices = 0
-        # Two remainders have no vertex in common: each is sorted alone, short enough for a cache.
+        # Remainders share no vertex, so each is sorted on its own, short enough for a cache.
         self._splat_to = torch.empty_like(packed.of_points)  # d + 1 x N
         kept: list[Tensor] = []
         for numbers, keys in zip(self._splat_to, packed.of_points, strict=True):
@@ -172,8 +176,8 @@ class Lattice:
             self.vertices += len(kept[-1])
         vertices = torch.cat(kept)
 
-        self._moves: list[Tensor] = []  # int32 M, out of the order of the direction before
-        self._links: list[Tensor] = []  # float32 M - 1: 1 if the next in order is a neighbour
+        self._moves: list[Tensor] = []  # int32 M, from the order of the previous direction
+        self._links: list[Tensor] = []  # float32 M - 1: 1 if the next vertex is a neighbour
         number = torch.arange(self.vertices, device=features.device)
         for direction in range(len(packed.of_points)):
             ordered, move = packed.along(vertices, direction).sort(stable=True)
@@ -186,37 +190,37 @@ class Lattice:
 
         self._weights = found.weights  # d + 1 x N
         self._slice_from = place.index_select(0, self._splat_to.view(-1))  # int32, last order
-        self._shares = torch.empty_like(found.weights)  # a value of each point for each vertex
+        self._shares = torch.empty_like(found.weights)  # buffer of slice and splat
 
     def scale(self, factor: Tensor) -> None:
-        """Multiply what every point gives and what it gets by ``factor`` (N) from now on."""
+        """Multiply the weights of all points, for splat and slice, by ``factor`` (N)."""
         self._weights *= factor
 
     def filter(self, values: Tensor) -> Tensor:
-        """Sum the values of all points, weighted by the Gaussian of their distance.
+        """Return the sums of all points' values, weighted by the Gaussian of their distance.
 
-        The sums are right up to one factor, the same for all points.
+        The sums are correct up to one factor that is the same for all points.
 
         Args:
-            values: float32 C x N.
+            values: The values, float32 C x N.
 
         Returns:
-            float32 C x N.
+            The sums, float32 C x N.
         """
-        # One channel at a time: with a few side by side nothing is faster, but for transposing.
+        # Filtering several channels together would not be faster, and would need transposing.
         return torch.stack([self._slice(self._blur(self._splat(channel))) for channel in values])
 
     def _splat(self, values: Tensor) -> Tensor:
-        """M sums of the N values around each vertex."""
+        """Return the weighted sums of the N values around each of M vertices."""
         sums = values.new_zeros(self.vertices)
         index = self._splat_to.view(-1)
         shares = torch.mul(self._weights, values, out=self._shares).view(-1)
-        if sums.is_cuda:  # where scatter_add_ adds in any order
+        if sums.is_cuda:  # scatter_add_ adds in any order there
             return sums.index_put_((index,), shares, accumulate=True)
         return sums.scatter_add_(0, index, shares)
 
     def _blur(self, values: Tensor) -> Tensor:
-        """Add half of both neighbours along each direction; M values in the last order."""
+        """Add half of both neighbours along each direction; return M values in the last order."""
         moved = torch.empty_like(values)
         for move, link in zip(self._moves, self._links, strict=True):
             torch.index_select(values, 0, move, out=moved)
@@ -226,6 +230,6 @@ class Lattice:
         return values
 
     def _slice(self, values: Tensor) -> Tensor:
-        """N weighted sums of the vertices of each point."""
+        """Return the N weighted sums of each point's vertices."""
         torch.index_select(values, 0, self._slice_from, out=self._shares.view(-1))
         return self._shares.mul_(self._weights).sum(0)

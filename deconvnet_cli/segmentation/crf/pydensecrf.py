@@ -1,6 +1,6 @@
-"""The dense CRF by the optional package ``pydensecrf2``: the reference that ours is held to.
+"""The dense CRF of the optional package ``pydensecrf2``, the reference for the one in torch.
 
-It holds Python's lock while it works, so that several photos at a time need processes.
+It holds Python's lock while it works, so working on several photos at a time needs processes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from deconvnet_cli.segmentation.settings import CrfSettings
 
 
 def require_pydensecrf() -> ModuleType:
-    """The module ``pydensecrf.densecrf``.
+    """Return the module ``pydensecrf.densecrf``.
+
+    Call this before the first photo, so that a run without the package stops at once.
 
     Raises:
-        DependencyError: it is not installed, or not loadable. Call this before the first image,
-            so that a run with ``--crf`` stops at once.
+        DependencyError: The package is not installed or cannot be loaded.
     """
     try:
         from pydensecrf import densecrf
@@ -40,22 +41,22 @@ def refine(
 ) -> NDArray[np.float32]:
     """Move the borders between labels to the borders in the photo.
 
-    All labels are kept: those that look hopeless cost time, but leaving them out changes the
-    share of the others.
+    All labels are kept. Leaving out unlikely ones would save time but change the probabilities of
+    the others.
 
     Args:
-        image: H x W x 3, RGB.
-        probabilities: C x H x W, 0 to 1, the softmax of the scores. The unary energy is -log of
-            them, with probabilities under 1e-5 taken as 1e-5.
-        settings: kernels and number of steps.
+        image: The photo, uint8 H x W x 3, RGB.
+        probabilities: The probabilities of the labels, C x H x W, 0 to 1. The unary energy is
+            their -log, with probabilities under 1e-5 raised to 1e-5.
+        settings: The kernels and the number of steps.
 
     Returns:
-        C x H x W, the probabilities after the last mean-field step; each pixel adds up to 1. The
-        same input gives the same output to the bit.
+        The probabilities after the last mean-field step, C x H x W. They add up to 1 at each
+        pixel. Equal input gives output equal to the bit.
 
     Raises:
         DependencyError: ``pydensecrf2`` is not installed.
-        ValueError: the shapes do not fit together (an error of the caller).
+        ValueError: The shapes do not fit together (an error of the caller).
     """
     check_shapes(image, probabilities)
     densecrf = require_pydensecrf()
@@ -64,7 +65,7 @@ def refine(
     field = densecrf.DenseCRF2D(width, height, labels)
     field.setUnaryEnergy(np.ascontiguousarray(energy.reshape(labels, -1), dtype=np.float32))
     field.addPairwiseGaussian(sxy=settings.gaussian_sd, compat=settings.gaussian_weight)
-    # A copy: pydensecrf refuses an array that may not be written to, such as a Pillow image's.
+    # The copy is needed because pydensecrf refuses read-only arrays, such as Pillow's.
     field.addPairwiseBilateral(
         sxy=settings.bilateral_sd,
         srgb=settings.bilateral_colour_sd,

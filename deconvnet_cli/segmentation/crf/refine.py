@@ -1,8 +1,8 @@
-"""Fully connected conditional random field over a label map (paper section 5.2).
+"""Refine a label map with a fully connected conditional random field (paper section 5.2).
 
-Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
-Potentials", NIPS 2011: our own in torch (``crf_torch.py``), or the one of the optional package
-``pydensecrf2`` (``crf_pydensecrf.py``).
+The method is that of Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
+Gaussian Edge Potentials", NIPS 2011. It is computed in torch (``mean_field.py``) or by the
+optional package ``pydensecrf2`` (``pydensecrf.py``).
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ def refine(
     """Move the borders between labels to the borders in the photo.
 
     Args:
-        image: H x W x 3, RGB.
-        probabilities: C x H x W, 0 to 1, the softmax of the scores. The unary energy is -log of
-            them, with probabilities under 1e-5 taken as 1e-5.
-        settings: kernels, number of steps, and who computes it.
-        device: where; pydensecrf knows the CPU alone, which is also what None means.
+        image: The photo, uint8 H x W x 3, RGB.
+        probabilities: The probabilities of the labels, C x H x W, 0 to 1. The unary energy is
+            their -log, with probabilities under 1e-5 raised to 1e-5.
+        settings: The kernels, the number of steps, and the backend.
+        device: The device to compute on; None is the CPU, which is all that pydensecrf supports.
 
     Returns:
-        C x H x W, the probabilities after the last mean-field step; each pixel adds up to 1. The
-        same input gives the same output to the bit, on the same number of threads.
+        The probabilities after the last mean-field step, C x H x W. They add up to 1 at each
+        pixel. Equal input gives output equal to the bit, on the same number of threads.
 
     Raises:
-        DependencyError: the backend is not installed.
-        ValueError: the shapes do not fit together (an error of the caller).
+        DependencyError: The backend is not installed.
+        ValueError: The shapes do not fit together (an error of the caller).
     """
     if settings.backend == "pydensecrf":
         from deconvnet_cli.segmentation.crf import pydensecrf
@@ -51,7 +51,7 @@ def refine(
 
 
 def require(settings: CrfSettings) -> None:
-    """Raise DependencyError unless the backend is there: call it before the first photo."""
+    """Raise DependencyError unless the backend is installed; call this before the first photo."""
     if settings.backend == "pydensecrf":
         from deconvnet_cli.segmentation.crf.pydensecrf import require_pydensecrf
 
