@@ -1,4 +1,4 @@
-"""The manual, from what the commands say of themselves: Markdown for the docs, and a man page.
+"""Write the manual from the help of the commands: Markdown for the docs, and a man page.
 
 python docs/manual.py --markdown docs/commands.md --man docs/deconvnet.1
 """
@@ -16,40 +16,46 @@ import click
 
 from deconvnet_cli import __version__
 from deconvnet_cli.cli import COMMANDS, cli
+from deconvnet_cli.commands.shared.grouped_help import sections
 from deconvnet_cli.storage.files import write_whole
 
 EXIT_STATUS = (
-    ("0", "All is done."),
-    ("1", "Something failed; what was done stays."),
-    ("2", "Wrong usage; nothing was done."),
+    ("0", "Everything is done."),
+    ("1", "Something failed; finished files stay."),
+    ("2", "The usage is wrong; nothing was done."),
 )
 ENVIRONMENT = (
-    ("NO_COLOR", "If it is not empty, text on a terminal has no colours."),
-    ("COLUMNS", "Width of the terminal."),
-    ("TMPDIR", "Folder for temporary files."),
-    ("OMP_NUM_THREADS", "Threads that torch may use."),
+    ("NO_COLOR", "If it is set and not empty, text on a terminal has no colours."),
+    ("COLUMNS", "The width of the terminal."),
+    ("TMPDIR", "The folder for temporary files."),
+    ("OMP_NUM_THREADS", "The number of threads that torch may use."),
 )
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A command as the manual has it.
+    """A command in the manual.
 
     Attributes:
-        path: words that call it, as ``deconvnet weights show``.
-        usage: what follows them.
-        text: paragraphs; those whose lines must stay as they are begin with ``\\b``.
-        options: how each is written, and what it does.
+        path: The words that call it, such as ``deconvnet weights show``.
+        usage: The arguments that follow.
+        text: Its paragraphs; one that begins with ``\\b`` keeps its line breaks.
+        groups: The groups of its options: a title, and the spelling and meaning of each option.
     """
 
     path: str
     usage: str
     text: tuple[str, ...]
-    options: tuple[tuple[str, str], ...]
+    groups: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+    @property
+    def options(self) -> tuple[tuple[str, str], ...]:
+        """The spelling and meaning of all options."""
+        return tuple(option for _, options in self.groups for option in options)
 
 
 def entries() -> list[Entry]:
-    """All commands, each group before its own."""
+    """Return all commands, each followed by its subcommands."""
     root = click.Context(cli, info_name="deconvnet")
     found = []
     for name in COMMANDS:
@@ -60,15 +66,19 @@ def entries() -> list[Entry]:
 
 
 def described(command: click.Command, name: str, above: click.Context) -> Iterator[Entry]:
-    """A command and those below it."""
+    """Yield a command and its subcommands."""
     context = click.Context(command, info_name=name, parent=above)
-    paragraphs = re.split(r"\n{2,}", inspect.cleandoc(command.help or ""))
-    options = (option for option in command.params if isinstance(option, click.Option))
+    texts = filter(None, (command.help, command.epilog))
+    paragraphs = re.split(r"\n{2,}", "\n\n".join(map(inspect.cleandoc, texts)))
+    groups = []
+    for title, options in sections(command, context):
+        own = tuple((spelling(one), meaning(one)) for one in options if one in command.params)
+        groups += [(title, own)] if own else []  # --help is none of its own
     yield Entry(
         context.command_path,
         " ".join(command.collect_usage_pieces(context)),
         tuple(part if part.startswith("\b") else " ".join(part.split()) for part in paragraphs),
-        tuple((spelling(option), meaning(option)) for option in options),
+        tuple(groups),
     )
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
@@ -78,7 +88,7 @@ def described(command: click.Command, name: str, above: click.Context) -> Iterat
 
 
 def spelling(option: click.Option) -> str:
-    """The names of an option and what follows them: ``-o, --output OUT``."""
+    """Return the names of an option and its value: ``-o, --output OUT``."""
     names = ", ".join(option.opts)
     if option.secondary_opts:
         names += f" / {', '.join(option.secondary_opts)}"
@@ -92,9 +102,9 @@ def spelling(option: click.Option) -> str:
 
 
 def meaning(option: click.Option) -> str:
-    """What an option does, its limits and its default, as sentences.
+    """Return what an option does, its limits and its default, as sentences.
 
-    Not by click's own ``get_help_record``: its layout changes from version to version.
+    click's own ``get_help_record`` is not used, as its layout changes from version to version.
     """
     parts = [" ".join((option.help or "").split())]
     if isinstance(option.type, click.IntRange | click.FloatRange):
@@ -111,14 +121,14 @@ def meaning(option: click.Option) -> str:
 
 
 def verbatim(paragraph: str) -> str | None:
-    """The lines of a paragraph that must stay as they are; None of another one."""
+    """Return the text of a paragraph that keeps its line breaks, or None for any other."""
     if not paragraph.startswith("\b"):
         return None
     return paragraph.removeprefix("\b\n")
 
 
 def markdown(commands: list[Entry]) -> str:
-    """The manual as Markdown."""
+    """Return the manual as Markdown."""
     lines = [
         "# Commands",
         "",
@@ -132,9 +142,11 @@ def markdown(commands: list[Entry]) -> str:
         for paragraph in entry.text:
             kept = verbatim(paragraph)
             lines += [f"```\n{kept}\n```" if kept else escaped(paragraph), ""]
-        for written, text in entry.options:
-            lines += [f"- `{written}`: {escaped(text)}" if text else f"- `{written}`"]
-        lines += [""] if entry.options else []
+        for title, options in entry.groups:
+            lines += [f"{title}:", ""] if len(entry.groups) > 1 else []
+            for written, text in options:
+                lines += [f"- `{written}`: {escaped(text)}" if text else f"- `{written}`"]
+            lines += [""]
     lines += ["## Exit status", ""]
     lines += [f"- `{code}`: {text}" for code, text in EXIT_STATUS]
     lines += ["", "## Environment", ""]
@@ -143,7 +155,7 @@ def markdown(commands: list[Entry]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which Markdown sees no marks; options, and what is in backquotes, are code."""
+    """Escape Markdown in a text; options and backquoted words become code."""
     parts = re.split(r"(`[^`]*`|(?<![\w-])--?[a-z][a-z-]*\b)", text)
     parts[0::2] = (re.sub(r"([\\*_<>\[\]])", r"\\\1", part) for part in parts[0::2])
     parts[1::2] = (f"`{part.strip('`')}`" for part in parts[1::2])
@@ -151,7 +163,7 @@ def escaped(text: str) -> str:
 
 
 def man(commands: list[Entry]) -> str:
-    """The manual as a man page in roff."""
+    """Return the manual as a man page in roff."""
     lines = [
         f'.TH DECONVNET 1 "" "deconvnet {__version__}" "User Commands"',
         ".nh",  # a name that is split at a line's end cannot be copied
@@ -172,8 +184,10 @@ def man(commands: list[Entry]) -> str:
             kept = verbatim(paragraph)
             lines += [".PP"] if number else []
             lines += [".nf", *map(roff, kept.split("\n")), ".fi"] if kept else [wrapped(paragraph)]
-        for written, text in entry.options:
-            lines += [".TP", f"\\fB{roff(written)}\\fR", wrapped(text)]
+        for title, options in entry.groups:
+            lines += [".PP", f"{roff(title)}:"] if len(entry.groups) > 1 else []
+            for written, text in options:
+                lines += [".TP", f"\\fB{roff(written)}\\fR", wrapped(text)]
     for title, rows in (("EXIT STATUS", EXIT_STATUS), ("ENVIRONMENT", ENVIRONMENT)):
         lines += [f".SH {title}"]
         for name, text in rows:
@@ -182,21 +196,21 @@ def man(commands: list[Entry]) -> str:
 
 
 def wrapped(text: str) -> str:
-    """Lines of a paragraph, in roff."""
+    """Return a paragraph as lines of roff."""
     return "\n".join(map(roff, textwrap.wrap(text, 72, break_on_hyphens=False))) or "\\&"
 
 
 def roff(text: str) -> str:
-    """A line in which roff sees no requests and no escapes."""
+    """Escape a line for roff."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga")
     return f"\\&{text}" if text.startswith(".") else text
 
 
 @click.command()
-@click.option("--markdown", "page", type=click.Path(path_type=Path), help="Markdown to write.")
+@click.option("--markdown", "page", type=click.Path(path_type=Path), help="Markdown file to write.")
 @click.option("--man", "man_page", type=click.Path(path_type=Path), help="Man page to write.")
 def command(page: Path | None, man_page: Path | None) -> None:
-    """Write the manual anew."""
+    """Write the manual."""
     commands = entries()
     if page is not None:
         write_whole(page, markdown(commands).encode())

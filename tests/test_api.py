@@ -76,13 +76,13 @@ def test_the_label_png_is_that_of_the_command_line(
     ours = Segmenter.load(lively_weights, **given).segment(cat)
     assert ours.save(tmp_path / "ours.png") == [tmp_path / "ours.png"]
     assert (tmp_path / "ours.png").read_bytes() == theirs.read_bytes()
-    assert np.array_equal(ours.scores.argmax(0), ours.labels)
+    assert np.array_equal(ours.probabilities.argmax(0), ours.labels)
 
 
 def test_what_a_result_holds(result, segmenter):
     assert result.labels.shape == (60, 90) and result.labels.dtype == np.uint8
-    assert result.scores.shape == (21, 60, 90) and result.scores.dtype == np.float32
-    assert np.abs(result.scores.sum(0) - 1).max() < 1e-5 and result.scores.min() >= 0
+    assert result.probabilities.shape == (21, 60, 90) and result.probabilities.dtype == np.float32
+    assert np.abs(result.probabilities.sum(0) - 1).max() < 1e-5 and result.probabilities.min() >= 0
     assert result.boxes.shape == (4, 4) and result.boxes.dtype == np.int32
     assert result.boxes[0].tolist() == [0, 0, 90, 60]
     assert result.classes == segmenter.classes == CLASSES
@@ -95,14 +95,19 @@ def test_what_a_result_holds(result, segmenter):
     assert len(result.shares()) > 2  # else this file says little
 
 
-def test_scores_after_the_crf_are_those_it_gives(result, lively_weights, cat):
+def test_the_former_name_of_probabilities_warns(result):
+    with pytest.warns(DeprecationWarning, match=r"use \.probabilities"):
+        assert result.scores is result.probabilities
+
+
+def test_probabilities_after_the_crf_are_those_it_gives(result, lively_weights, cat):
     load = {"proposals": 4, "precision": "fp32", "crf": True, "batch_size": 2}
     segmenter = Segmenter.load(lively_weights, **load)
     assert (segmenter.settings.proposals, segmenter.settings.batch_size) == (4, 2)
-    expected = refine(np.asarray(result.photo), result.scores, CrfSettings())
+    expected = refine(np.asarray(result.photo), result.probabilities, CrfSettings())
     found = segmenter.segment(cat)
-    assert np.abs(found.scores - expected).max() < 1e-3
-    assert np.abs(found.scores - result.scores).max() > 0.1
+    assert np.abs(found.probabilities - expected).max() < 1e-3
+    assert np.abs(found.probabilities - result.probabilities).max() > 0.1
     assert "crf" in found.timings
 
 
@@ -118,7 +123,7 @@ def test_boxes_are_in_pixels_of_the_photo_and_scores_in_those_worked_on(segmente
     with Image.open(data / "chelsea.jpg") as photo:
         wide = photo.resize((1536, 96))
     found = segmenter.segment(wide)
-    assert found.labels.shape == (96, 1536) and found.scores.shape == (21, 64, 1024)
+    assert found.labels.shape == (96, 1536) and found.probabilities.shape == (21, 64, 1024)
     assert found.boxes[0].tolist() == [0, 0, 1536, 96]
     small = segmenter.segment(wide.resize((1024, 64), Image.Resampling.BILINEAR, reducing_gap=2.0))
     assert np.array_equal(found.boxes, np.rint(small.boxes * 1.5).astype(np.int32))
@@ -131,7 +136,7 @@ def test_any_kind_of_photo_gives_the_same(result, segmenter, cat):
         for kind in kinds:
             assert np.array_equal(segmenter.segment(kind).labels, result.labels)
     turned = cv2.imread(str(cat))[..., ::-1]
-    assert np.array_equal(segmenter.segment(turned).scores, result.scores)
+    assert np.array_equal(segmenter.segment(turned).probabilities, result.probabilities)
 
 
 def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_path):
@@ -177,18 +182,19 @@ def test_a_damaged_pil_image(segmenter, data, tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"net": "unet"}, "net='unet': there is none; known: deconvnet, fcn8s, edeconvnet"),
-        ({"rule": "sum"}, "known: max, max-probability"),
-        ({"precision": "fp8"}, "known: auto, fp32, bf16, fp16"),
-        ({"net": "edeconvnet", "ensemble": "sum"}, "known: mean, product"),
+        ({"net": "unet"}, "net='unet': must be one of deconvnet, fcn8s, edeconvnet"),
+        ({"rule": "sum"}, "must be one of max, max-probability"),
+        ({"precision": "fp8"}, "must be one of auto, fp32, bf16, fp16"),
+        ({"net": "edeconvnet", "ensemble": "sum"}, "must be one of mean, product"),
         ({"net": "edeconvnet", "share": 2}, "share=2: must be from 0 to 1"),
-        ({"crf": True, "crf_backend": "cuda"}, "known: torch, pydensecrf"),
+        ({"crf": True, "crf_backend": "cuda"}, "must be one of torch, pydensecrf"),
         ({"proposals": 0}, "proposals=0: must be a whole number above 0"),
         ({"proposals": "many"}, "proposals='many'"),
         ({"batch_size": 1.5}, "batch_size=1.5"),
         ({"candidates": True}, "candidates=True"),
         ({"edges": "sobel"}, "edges='sobel'"),
-        ({"share": 0.5}, "put two nets together"),
+        ({"edges": "structured:"}, "edges='structured:'"),
+        ({"share": 0.5}, "combine two nets"),
     ],
 )
 def test_arguments_that_there_are_not(arguments, words):

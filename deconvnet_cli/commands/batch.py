@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.batch.engines import LOCAL, engine_of
+from deconvnet_cli.batch.engines import LOCAL, open_engine
 from deconvnet_cli.commands.shared.batch_manifests import merge_shards, verify_outputs
 from deconvnet_cli.commands.shared.batch_progress import do_all, keep_watching
-from deconvnet_cli.commands.shared.engine_options import ENGINE, check_engine
+from deconvnet_cli.commands.shared.engine_options import ENGINE_OPTIONS, check_engine
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
-    JSON,
-    MAX_PIXELS,
-    QUIET,
-    SEGMENTING,
-    SHARD,
-    WORKERS,
+    JSON_OPTION,
+    MAX_PIXELS_OPTION,
+    QUIET_OPTION,
+    SHARD_OPTION,
+    WORKERS_OPTION,
     FolderOrUrl,
     apply,
+    segment_options,
 )
-from deconvnet_cli.commands.shared.output_options import OUTPUTS, SAVE_SCORES, outputs_of
+from deconvnet_cli.commands.shared.output_options import (
+    OUTPUT_OPTIONS,
+    SAVE_SCORES_OPTION,
+    outputs_of,
+)
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.storage.remote import is_url
@@ -32,34 +37,58 @@ if TYPE_CHECKING:
     from deconvnet_cli.batch.plan import Job
     from deconvnet_cli.batch.resume import Todo
     from deconvnet_cli.batch.spec import BatchSpec
+    from deconvnet_cli.segmentation.settings import SegmentOptions
+
+RUN = "Run"
+EPILOG = """Each photo gets a line in OUTPUT/manifest.jsonl when it is done or has failed. If you
+start the batch again, it segments only the photos that are not done: those whose line, file,
+weights, settings and labels do not all agree. A photo that fails is reported, the others go on, and
+the exit code is 1. Ctrl-C finishes the photos in progress; a second Ctrl-C stops at once. With
+--voc-submission the label PNGs go to OUTPUT/results/VOC2012/Segmentation/comp6_LIST_cls/ and are
+checked at the end."""
 
 
-@click.command("batch")
+@click.command("batch", cls=GroupedCommand, common=("output", "dry_run", "overlay"), epilog=EPILOG)
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
-@click.option(
+@option(
     "-o",
     "--output",
     type=FolderOrUrl(),
     metavar="DIR|URL",
-    help="Folder for the label PNGs. Default for one folder DIR: DIR-labels beside it.",
+    help="Folder for the label PNGs. By default, for one folder DIR: DIR-labels beside it.",
 )
-@click.option("--overwrite", is_flag=True, help="Make again what is done already.")
-@click.option("--retry-failed", is_flag=True, help="Try photos again that failed before.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and why; make nothing.")
-@click.option("--verify", is_flag=True, help="Check every file that was made; make nothing.")
-@click.option(
-    "--merge", is_flag=True, help="Make one manifest of those of all shards; make no labels."
+@option("--dry-run", is_flag=True, help="Show what would be done and why, and do nothing.")
+@option(
+    "--overwrite", is_flag=True, group=RUN, help="Segment all photos, even those that are done."
 )
-@click.option("--watch", is_flag=True, help="Go on with photos that come in, until Ctrl-C.")
-@click.option(
+@option("--retry-failed", is_flag=True, group=RUN, help="Retry photos that failed before.")
+@option("--watch", is_flag=True, group=RUN, help="Wait for further photos, until Ctrl-C.")
+@option(
+    "--verify", is_flag=True, group=RUN, help="Check every file of an earlier run, and do no more."
+)
+@option(
+    "--merge", is_flag=True, group=RUN, help="Merge the manifests of all shards, and do no more."
+)
+@option(
     "--voc-submission",
     "listed",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     metavar="LIST",
-    help="Only the photos named in LIST (ImageSets/Segmentation/test.txt), in the folders that "
-    "the VOC evaluation server takes.",
+    group=RUN,
+    help="Take only the photos named in LIST (ImageSets/Segmentation/test.txt), and write the "
+    "folders that the VOC evaluation server expects.",
 )
-@apply(*OUTPUTS, SAVE_SCORES, SHARD, WORKERS, *ENGINE, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
+@apply(
+    *OUTPUT_OPTIONS,
+    SAVE_SCORES_OPTION,
+    MAX_PIXELS_OPTION,
+    segment_options,
+    WORKERS_OPTION,
+    SHARD_OPTION,
+    *ENGINE_OPTIONS,
+    QUIET_OPTION,
+    JSON_OPTION,
+)
 def command(
     sources: tuple[str, ...],
     output: Path | None,
@@ -79,27 +108,25 @@ def command(
     max_pixels: int,
     quiet: bool,
     as_json: bool,
-    **options: Any,
+    options: SegmentOptions,
+    **output_values: Any,
 ) -> None:
-    """Segment every photo of each SOURCE: a folder (with its tree), a glob, or @list.txt.
-    Folders and globs, and OUTPUT, may be URLs as well: s3://bucket/photos.
-
-    OUTPUT/manifest.jsonl gets a line for each photo, when it is done or has failed. Started
-    again, a batch does what is not done yet: photos whose line, files, weights, settings and
-    labels do not all agree. A photo that fails is named and the others go on; the exit code is
-    then 1. Ctrl-C finishes the photos that are being worked on; a second one does not.
-
-    With --voc-submission the label PNGs go to OUTPUT/results/VOC2012/Segmentation/comp6_LIST_cls/
-    and are checked at the end.
+    """Segment every photo of each SOURCE and write its label PNG. A SOURCE is a folder with its
+    subfolders, a glob, or @list.txt, a file that lists photos. Folders, globs and OUTPUT may be
+    URLs such as s3://bucket/photos.
     """
     if verify + merge + dry_run + watch > 1:
-        raise UsageError("--verify, --merge, --dry-run and --watch are four things; give one")
+        raise UsageError(
+            "--verify, --merge, --dry-run and --watch exclude each other; give one of them"
+        )
     if watch and (listed is not None or shard is not None):
-        raise UsageError("--watch takes all that comes in; leave out --shard and --voc-submission")
+        raise UsageError(
+            "--watch takes all photos that arrive; leave out --shard and --voc-submission"
+        )
     if (watch or merge or listed is not None) and any(map(is_url, (*sources, str(output or "")))):
-        raise UsageError("--watch, --merge and --voc-submission are for folders, not for URLs")
+        raise UsageError("--watch, --merge and --voc-submission need folders, not URLs")
     check_engine(engine, ray_address, nets_per_gpu, workers, watch)
-    outputs = outputs_of(options)
+    outputs = outputs_of(output_values)
     if outputs.format != "png" and (watch or listed is not None):
         raise UsageError("--watch and --voc-submission write label PNGs; leave out --format")
     if verify:
@@ -125,10 +152,12 @@ def command(
     failures: list[str] = []
     jobs = [] if watch else jobs_of(sources, output, listed, part, failures)
     jobs = [replace(job, target=job.target.with_suffix(f".{outputs.format}")) for job in jobs]
-    spec = BatchSpec(partial(load_system, **options), output, save_scores, outputs, max_pixels)
-    check_files(jobs, spec)
-    place_of_work = (engine, ray_address, nets_per_gpu)
-    with engine_of(*place_of_work, spec, workers, options["device"]) as (info, works):
+    spec = BatchSpec(partial(load_system, options), output, save_scores, outputs, max_pixels)
+    check_targets(jobs, spec)
+    with open_engine(engine, ray_address, nets_per_gpu, spec, workers, options.device) as (
+        info,
+        works,
+    ):
         choose = partial(
             sort_out,
             fingerprint=info.fingerprint,
@@ -139,7 +168,7 @@ def command(
         )
         try:
             if dry_run:
-                say_what(choose(jobs, read_entries(output)), output, quiet, as_json)
+                print_plan(choose(jobs, read_entries(output)), output, quiet, as_json)
             else:
                 with locked_run(spec, info.fingerprint, works, part) as run:
                     if watch:
@@ -152,11 +181,11 @@ def command(
     if failures:
         raise SystemExit(1)
     if listed is not None and part is None and not dry_run:
-        check_all(jobs, output, quiet)
+        check_submitted(jobs, output, quiet)
 
 
 def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
-    """The output folder: as given, or beside the one folder that is."""
+    """Return the output folder; by default it is beside the one folder that is the source."""
     if output is not None:
         return output
     if len(sources) != 1 or not Path(sources[0]).is_dir():
@@ -172,7 +201,7 @@ def jobs_of(
     shard: tuple[int, int] | None,
     failures: list[str],
 ) -> list[Job]:
-    """All photos, those of a list, or a shard of either; what cannot be read to ``failures``."""
+    """Return the jobs of all photos, a list or a shard; add unreadable ones to ``failures``."""
     from deconvnet_cli.batch.plan import plan
     from deconvnet_cli.runtime.shards import shard_of
 
@@ -184,8 +213,8 @@ def jobs_of(
     return shard_of(jobs, shard)
 
 
-def check_files(jobs: list[Job], spec: BatchSpec) -> None:
-    """Raise UsageError if two photos would write to one file, as a.overlay.jpg and a.jpg may."""
+def check_targets(jobs: list[Job], spec: BatchSpec) -> None:
+    """Raise UsageError if two photos would write one file, as a.overlay.jpg and a.jpg may."""
     taken: dict[Path, Path] = {}
     for job in jobs:
         for path in (job.target, *spec.extras(job)):
@@ -194,16 +223,16 @@ def check_files(jobs: list[Job], spec: BatchSpec) -> None:
                 raise UsageError(f"{other} and {job.photo} would both be written to {path}")
 
 
-def say_what(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
-    """What a run would do, a line a photo with the reason."""
+def print_plan(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
+    """Print what a run would do: one line per photo, with the reason."""
     from deconvnet_cli.reporting import console
 
-    for job, why in todo.jobs:
+    for job, reason in todo.jobs:
         if as_json:
             line = {"image": str(job.photo), "output": str(job.target), "status": "to do"}
-            console.json_line({**line, "reason": why})
+            console.json_line({**line, "reason": reason})
         if not quiet:
-            console.say(f"{job.photo} -> {job.target}: {why}")
+            console.say(f"{job.photo} -> {job.target}: {reason}")
     if not quiet:
         console.say(
             f"{output}: {len(todo.jobs)} to do, {len(todo.done)} done, "
@@ -211,8 +240,8 @@ def say_what(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
         )
 
 
-def check_all(jobs: list[Job], output: Path, quiet: bool) -> None:
-    """Check a submission to the VOC server."""
+def check_submitted(jobs: list[Job], output: Path, quiet: bool) -> None:
+    """Check the files of a submission to the VOC server."""
     from deconvnet_cli.batch.voc_submission import check_submission
     from deconvnet_cli.reporting import console
 

@@ -1,34 +1,54 @@
-"""``deconvnet bench``: how fast this machine is, and what its proposals find."""
+"""``deconvnet bench``: measure speed, and the objects that proposals find."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.shared.options import JSON, PROPOSALS, QUIET, SEGMENTING, apply
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
+from deconvnet_cli.commands.shared.options import (
+    JSON_OPTION,
+    PROPOSAL_OPTIONS,
+    QUIET_OPTION,
+    apply,
+    segment_options,
+)
+
+if TYPE_CHECKING:
+    from deconvnet_cli.segmentation.settings import SegmentOptions
 
 
 @click.group("bench")
 def command() -> None:
-    """Measure this machine: photos a second, and how many objects proposals find."""
+    """Measure this machine: photos a second, and the share of objects that proposals find."""
 
 
-@command.command("photos")
+@command.command("photos", cls=GroupedCommand, common=("count", "sides", "workers"))
 @click.argument(
     "photos", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
 )
-@click.option("--workers", type=click.IntRange(1), help="Most photos at a time.  [default: cores]")
-@click.option("--count", type=click.IntRange(1), default=8, show_default=True, help="Photos timed.")
-@click.option(
+@option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Largest number of photos to work on at a time.  [default: cores]",
+)
+@option(
+    "--count",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Number of photos to segment; PHOTOS are used over and over.",
+)
+@option(
     "--side",
     "sides",
     type=click.IntRange(16),
     multiple=True,
-    help="Longer side, pixels, to which photos are scaled; repeatable.  [default: 320, 500, 1000]",
+    help="Longer side in pixels to which photos are scaled; repeatable.  [default: 320, 500, 1000]",
 )
-@apply(*SEGMENTING, QUIET, JSON)
+@apply(segment_options, QUIET_OPTION, JSON_OPTION)
 def photos(
     photos: tuple[Path, ...],
     workers: int | None,
@@ -36,12 +56,11 @@ def photos(
     sides: tuple[int, ...],
     quiet: bool,
     as_json: bool,
-    **options: Any,
+    options: SegmentOptions,
 ) -> None:
-    """Photos a second on PHOTOS, the plain path against 1, 2, 4 ... workers, in one run.
-
-    The plain path: the net as it was trained, fp32, one photo after another on all cores.
-    Workers: the prepared net in the precision of --precision, one core a photo.
+    """Measure how many of PHOTOS are segmented a second: first the plain path, which is the net as
+    it was trained, in fp32, one photo after another on all cores; then 1, 2, 4 ... workers with the
+    prepared net in the precision of --precision, each on one core.
     """
     from deconvnet_cli.diagnostics.throughput import SIZES, Work, measure, trials
     from deconvnet_cli.reporting import console
@@ -71,20 +90,20 @@ def photos(
                 )
                 for line in lines
             ],
+            to_stderr=as_json,
         )
 
 
-@command.command("proposals")
-@click.option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@click.option("--split", default="val", show_default=True, help="List of images.")
-@click.option("--limit", type=click.IntRange(1), help="The first so many images only.")
-@apply(*PROPOSALS[1:], QUIET, JSON)
+@command.command("proposals", cls=GroupedCommand)
+@option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
+@option("--split", default="val", show_default=True, help="Name of the image list.")
+@option("--limit", type=click.IntRange(1), help="Use only the first N images.", metavar="N")
+@apply(*PROPOSAL_OPTIONS[1:], QUIET_OPTION, JSON_OPTION)
 def proposals(
     voc_root: Path, split: str, limit: int | None, quiet: bool, as_json: bool, **options: Any
 ) -> None:
-    """Share of the objects of a list that a proposal covers, and milliseconds a photo.
-
-    An object counts as found if one of the first N boxes has an IoU of 0.5 (0.7) with its box.
+    """Measure the share of the objects in a list that proposals find, and the milliseconds per
+    photo. An object is found if one of the first N boxes has an IoU of 0.5 (or 0.7) with its box.
     """
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.evaluation.recall import COUNTS, IOUS, recall
@@ -100,8 +119,9 @@ def proposals(
         rows = [
             (str(count), *(f"{found.shares[iou, count]:.3f}" for iou in IOUS)) for count in COUNTS
         ]
-        console.table(("boxes", *(f"IoU {iou}" for iou in IOUS)), rows)
-        console.say(f"{found.objects} objects in {found.photos} photos, {found.ms:.0f} ms a photo")
+        console.table(("boxes", *(f"IoU {iou}" for iou in IOUS)), rows, to_stderr=as_json)
+        text = f"{found.objects} objects in {found.photos} photos, {found.ms:.0f} ms a photo"
+        console.result(text, to_stderr=as_json)
     if as_json:
         recalls = {
             str(iou): {str(count): found.shares[iou, count] for count in COUNTS} for iou in IOUS

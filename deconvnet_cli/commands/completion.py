@@ -1,4 +1,4 @@
-"""``deconvnet completion``: the script that lets a shell complete this command."""
+"""``deconvnet completion``: the script with which a shell completes this command."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from click.shell_completion import (
     add_completion_class,
 )
 
-VARIABLE = "_DECONVNET_COMPLETE"  # set by the script when it asks what fits
+VARIABLE = "_DECONVNET_COMPLETE"  # set by the script when it asks for completions
 
 
 class Files(ShellComplete):
-    """Where nothing of ours fits, files do: photos, folders, weights."""
+    """A completion that offers files where no command, option or name fits."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
-        """What fits after ``args``; the first of them is a command."""
+        """Return the completions after ``args``, the first of which is a command."""
         found = super().get_completions(args, incomplete)
         return found if found or not args else [CompletionItem(incomplete, type="file")]
 
 
 class Bash(Files, BashComplete):
-    """For bash."""
+    """The completion for bash."""
 
 
 class Zsh(Files, ZshComplete):
-    """For zsh."""
+    """The completion for zsh."""
 
 
 class Fish(Files, FishComplete):
-    """For fish."""
+    """The completion for fish."""
 
 
 SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
 
 
 def offer_files() -> None:
-    """Let click answer shells by these classes; call before it reads ``VARIABLE``."""
+    """Register these classes with click. Call this before click reads ``VARIABLE``."""
     for name, kind in SHELLS.items():
         add_completion_class(kind, name)
 

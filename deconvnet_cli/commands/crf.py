@@ -1,4 +1,4 @@
-"""``deconvnet crf``: refine stored scores, or find the best settings for it."""
+"""``deconvnet crf``: refine stored scores, or search for the best settings of the CRF."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from deconvnet_cli.batch.manifest import manifests_in
+from deconvnet_cli.commands.shared.grouped_help import CRF, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
-    CRF_BACKEND,
-    ENSEMBLE,
-    JSON,
-    QUIET,
+    CRF_BACKEND_OPTION,
+    ENSEMBLE_OPTIONS,
+    JSON_OPTION,
+    QUIET_OPTION,
     apply,
     refuse_overwriting,
 )
@@ -21,8 +22,8 @@ from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.evaluation.crf_search import (
     Refinable,
     combinations,
-    refinable,
-    settings_of,
+    read_refinable,
+    settings_with,
     sweep,
 )
 from deconvnet_cli.segmentation.loading import crf_settings
@@ -31,22 +32,31 @@ if TYPE_CHECKING:
     from deconvnet_cli.segmentation.settings import CrfSettings
 
 
-@click.command("crf")
+@click.command("crf", cls=GroupedCommand)
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for labels."
+@option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the label PNGs.",
 )
-@click.option(
-    "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A setting of the CRF; repeatable."
-)
-@click.option(
+@option(
     "--grid",
     multiple=True,
     metavar="NAME=VALUE,VALUE...",
-    help="Score these values of a setting, with all others given; repeatable. Needs --voc-root.",
+    help="Evaluate each of these values of a setting, combined with every other --grid; "
+    "repeatable. It needs --voc-root.",
 )
-@click.option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder, for --grid.")
-@apply(CRF_BACKEND, *ENSEMBLE, QUIET, JSON)
+@option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder, for --grid.")
+@option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    group=CRF,
+    help="Change a setting of the CRF; repeatable.",
+)
+@apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, QUIET_OPTION, JSON_OPTION)
 def command(
     sources: tuple[Path, ...],
     output: Path | None,
@@ -60,18 +70,17 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Refine the scores in SOURCES, folders or files that `batch --save-scores` made.
-
-    Label PNGs go to OUTPUT, each under its file's name and path. With --grid, mean IoU is
-    reported for each combination of settings instead, and without the CRF. Settings:
-    gaussian_sd, gaussian_weight, bilateral_sd, bilateral_colour_sd, bilateral_weight, iterations.
+    """Refine the scores in SOURCES, folders or files that `batch --save-scores` wrote, and write
+    label PNGs to OUTPUT under the same names and paths. With --grid, print the mean IoU of each
+    combination of settings instead, and of no CRF. The settings are gaussian_sd, gaussian_weight,
+    bilateral_sd, bilateral_colour_sd, bilateral_weight and iterations.
     """
     if bool(grid) == bool(output):
-        raise UsageError("give either -o DIR, for labels, or --grid, for scores")
+        raise UsageError("give either -o DIR, to write labels, or --grid, to compare settings")
     if grid and voc_root is None:
         raise UsageError("--grid needs the masks: --voc-root DIR")
     if output and voc_root is not None:
-        raise UsageError("--voc-root has the masks for --grid; leave it out")
+        raise UsageError("--voc-root is only for --grid; leave it out")
     if output and manifests_in(output):
         raise UsageError(
             f"{output}: has the labels of a batch, which would be replaced; give another folder"
@@ -79,11 +88,11 @@ def command(
 
     from deconvnet_cli.reporting import console
 
-    base = settings_of(pairs, crf_settings(crf_backend))
+    base = settings_with(pairs, crf_settings(crf_backend))
     files = stored_files(sources)
 
     def read(path: Path, photo: Path | None = None) -> Refinable:
-        return refinable(path, photo, system_name, ensemble, share)
+        return read_refinable(path, photo, system_name, ensemble, share)
 
     if grid:
         from deconvnet_cli.commands.shared import evaluation_tables
@@ -124,10 +133,10 @@ def write_labels(target: Path, found: Refinable, crf: CrfSettings) -> None:
 
 
 def stored_files(sources: tuple[Path, ...]) -> dict[Path, Path]:
-    """Files of stored scores, each with its path below the output folder.
+    """Return the files of stored scores, each with the path of its labels in the output folder.
 
     Raises:
-        UsageError: a source is missing or has none, or two files would have the same output.
+        UsageError: A source has no stored scores, or two files would have the same output.
     """
     files: dict[Path, Path] = {}
     seen: set[str] = set()

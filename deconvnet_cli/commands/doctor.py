@@ -1,4 +1,4 @@
-"""``deconvnet doctor``: what is here, what is missing, and how to mend it."""
+"""``deconvnet doctor``: check this machine, and say how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import click
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a finding.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per finding.")
 def command(as_json: bool) -> None:
-    """Check packages, weights and devices; exit code 1 if something needed does not work.
-
-    ok: nothing to do. note: all works, but something could be better. PROBLEM: something that is
-    needed does not work. What to do about it stands behind the arrow.
+    """Check the packages, weights and devices of this machine. Each line begins with ok, with note
+    if something could be better, or with PROBLEM if something that is needed does not work; the
+    remedy follows the arrow. The exit code is 1 if there is a problem.
     """
     from deconvnet_cli.diagnostics.checks import checkup
 

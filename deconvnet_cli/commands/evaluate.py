@@ -1,4 +1,4 @@
-"""``deconvnet evaluate``: scores of weights, or of any tool's label PNGs, on a VOC tree."""
+"""``deconvnet evaluate``: metrics of weights, or of label PNGs of any tool, on a VOC tree."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deconvnet_cli.commands.shared.evaluate_checks import (
+    check_outputs,
+    check_reading,
+    check_running,
+)
 from deconvnet_cli.commands.shared.evaluate_sources import (
     checked,
     from_folder,
     from_nets,
     from_store,
 )
+from deconvnet_cli.commands.shared.grouped_help import FILES, MESSAGES, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
-    JSON,
-    MAX_PIXELS,
-    QUIET,
-    SEGMENTING,
-    SHARD,
-    WORKERS,
+    JSON_OPTION,
+    MAX_PIXELS_OPTION,
+    QUIET_OPTION,
+    SHARD_OPTION,
+    WORKERS_OPTION,
     apply,
-    refuse_given,
-    refuse_overwriting,
+    segment_options,
 )
 from deconvnet_cli.errors import DatasetError, UsageError
 
@@ -32,58 +36,70 @@ if TYPE_CHECKING:
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.evaluation.scoreboard import Scoreboard
     from deconvnet_cli.evaluation.tally import Tally
+    from deconvnet_cli.segmentation.settings import SegmentOptions
 
-# Parameters that mean something with --merge and --compare; those of running nets; and those of
-# what is made of their maps.
-READING = frozenset(["files", "merge", "compare", "output", "as_csv", "quiet", "as_json"])
-OF_MAPS = frozenset(["system_name", "ensemble", "share", "crf", "crf_backend"])
-OF_A_RUN = frozenset(
-    [
-        "weights",
-        "fcn_weights",
-        "device",
-        "precision",
-        "batch_size",
-        "rule",
-        "proposals",
-        "candidates",
-        "edges",
-    ]
-)
+COUNTS = "Counts of earlier runs"
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=GroupedCommand, common=("voc_root", "split", "table"))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
-@click.option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@click.option("--split", default="val", show_default=True, help="List of images.")
-@click.option("--limit", type=click.IntRange(1), help="Score the first so many images only.")
-@click.option(
+@option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
+@option("--split", default="val", show_default=True, help="Name of the image list.")
+@option("--table", is_flag=True, help="Evaluate all five rows of the paper's table in one pass.")
+@option(
     "--predictions",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Score the label PNGs in this folder instead of running a net.",
+    group=FILES,
+    help="Evaluate the label PNGs in this folder instead of running a net.",
 )
-@click.option("--allow-missing", is_flag=True, help="Leave out images without a label PNG.")
-@click.option(
+@option("--allow-missing", is_flag=True, group=FILES, help="Leave out images without a label PNG.")
+@option(
     "--scores",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Take scores that `batch --save-scores` kept in this folder instead of running a net.",
+    group=FILES,
+    help="Evaluate the scores that `batch --save-scores` stored in this folder instead of running "
+    "a net.",
 )
-@click.option("--table", is_flag=True, help="All five rows of the paper's table, in one pass.")
-@click.option("--merge", is_flag=True, help="Add up the counts in FILEs: shards of one list.")
-@click.option(
-    "--compare", is_flag=True, help="Is the run in the first FILE better than the second?"
+@option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    group=FILES,
+    help="Evaluate only the first N images.",
 )
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File for the counts (JSON), for --merge and --compare.",
+    group=FILES,
+    help="Write the counts to this JSON file, for --merge and --compare.",
 )
-@click.option(
-    "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write."
+@option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    group=FILES,
+    help="Write an HTML report to this file.",
 )
-@click.option("--csv", "as_csv", is_flag=True, help="The rows as CSV on standard output.")
-@apply(SHARD, WORKERS, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
+@MAX_PIXELS_OPTION
+@option(
+    "--merge", is_flag=True, group=COUNTS, help="Add up the counts in FILEs, shards of one list."
+)
+@option(
+    "--compare",
+    is_flag=True,
+    group=COUNTS,
+    help="Compare the run in the first FILE with the run in the second.",
+)
+@apply(segment_options, WORKERS_OPTION, SHARD_OPTION)
+@option(
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    group=MESSAGES,
+    help="Print the rows as CSV instead of a table.",
+)
+@apply(QUIET_OPTION, JSON_OPTION)
 @click.pass_context
 def command(
     context: click.Context,
@@ -106,22 +122,20 @@ def command(
     max_pixels: int,
     quiet: bool,
     as_json: bool,
-    **options: Any,
+    options: SegmentOptions,
 ) -> None:
-    """Score on the images of a VOC list.
-
-    Mean IoU with its 95 % interval over images, IoU by class, frequency-weighted IoU, pixel and
-    mean accuracy, Boundary IoU. Void pixels (255) count nowhere; a class that is in no mask and
-    in no prediction is left out of the mean. With --merge or --compare, FILEs that -o wrote are
-    read instead.
+    """Evaluate weights, or label PNGs of any tool, on the images of a VOC list: mean IoU with its
+    95 % interval over images, IoU by class, frequency-weighted IoU, pixel and mean accuracy, and
+    Boundary IoU. Void pixels (255) are ignored, and a class that is in no mask and in no prediction
+    is left out of the mean. --merge and --compare read FILEs that -o wrote instead.
     """
     if as_json and as_csv:
-        raise UsageError("--json and --csv both want standard output; give one of them")
+        raise UsageError("--json and --csv both use standard output; give one of them")
     if merge or compare:
         check_reading(context, merge, compare, output, as_csv)
     else:
         check_running(
-            context, files, predictions, allow_missing, scores, table, options["system_name"]
+            context, files, predictions, allow_missing, scores, table, options.system_name
         )
     check_outputs(files, output, page)
 
@@ -162,60 +176,10 @@ def command(
         write_page(page, tree, board, about, max_pixels)
 
 
-def check_reading(
-    context: click.Context, merge: bool, compare: bool, output: Path | None, as_csv: bool
-) -> None:
-    """Raise UsageError unless the options fit a command that reads FILEs."""
-    if merge and compare:
-        raise UsageError("--merge and --compare are two things to do; give one of them")
-    others = context.params.keys() - READING
-    refuse_given(context, others, "--merge and --compare read files of counts")
-    if compare and (output is not None or as_csv):
-        raise UsageError("--compare writes no counts; leave out -o and --csv")
-
-
-def check_running(
-    context: click.Context,
-    files: tuple[Path, ...],
-    predictions: Path | None,
-    allow_missing: bool,
-    scores: Path | None,
-    table: bool,
-    system_name: str | None,
-) -> None:
-    """Raise UsageError unless the options fit a run."""
-    if files:
-        raise UsageError(f"{files[0]}: files are for --merge and --compare")
-    if predictions is not None and scores is not None:
-        raise UsageError("--predictions and --scores are two sources; give one of them")
-    if allow_missing and predictions is None:
-        raise UsageError("--allow-missing goes with --predictions")
-    if table and predictions is not None:
-        raise UsageError("--table needs scores, which label PNGs are not; see --scores")
-    if scores is not None:
-        refuse_given(context, OF_A_RUN, "--scores are of nets that were run before")
-    if predictions is not None:
-        refuse_given(context, OF_A_RUN | OF_MAPS, "--predictions are scored as they are")
-    if table and system_name not in (None, "edeconvnet"):
-        raise UsageError(f"--table has rows of all nets; leave out --net {system_name}")
-
-
-def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | None) -> None:
-    """Raise UsageError, before hours of work, if a file cannot be written where it is wanted."""
-    for target in (output, page):
-        if target is not None and not target.absolute().parent.is_dir():
-            raise UsageError(f"{target.parent}: no such folder; make it, or give another output")
-    if output is not None:
-        if page is not None and realpath(output) == realpath(page):
-            raise UsageError(f"{output}: -o and --report are two files; give them two names")
-        for file in files:
-            refuse_overwriting(file, output, "one of the files to add up")
-
-
 def listed(
     root: Path | None, split: str, limit: int | None, shard: str | None
 ) -> tuple[VocTree, list[str]]:
-    """The tree and the names of the images to score."""
+    """Return the VOC tree and the names of the images to evaluate."""
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.runtime.shards import parse_shard, shard_of
 
@@ -229,7 +193,7 @@ def listed(
 
 
 def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: bool) -> Scoreboard:
-    """Score all, with a progress bar."""
+    """Evaluate all images, with a progress bar."""
     from deconvnet_cli.evaluation.scoreboard import count
     from deconvnet_cli.reporting import console
 
@@ -240,16 +204,16 @@ def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: 
 def write_page(
     path: Path, tree: VocTree, board: Scoreboard, about: dict[str, Any], max_pixels: int
 ) -> None:
-    """The HTML report of a run."""
+    """Write the HTML report of a run."""
     from deconvnet_cli.evaluation.page import page_of
     from deconvnet_cli.storage.files import write_whole
 
-    # Names of files may be of bytes that are not UTF-8.
+    # Names of files may have bytes that are not UTF-8.
     write_whole(path, page_of(tree, board, about, max_pixels).encode("utf-8", "backslashreplace"))
 
 
 def merged_files(files: tuple[Path, ...]) -> dict[str, Tally]:
-    """The counts of all files, added up."""
+    """Return the counts of all files, added up."""
     from deconvnet_cli.evaluation.scoreboard import merged, read_tallies
 
     if not files:
@@ -260,12 +224,12 @@ def merged_files(files: tuple[Path, ...]) -> dict[str, Tally]:
 
 
 def compared(files: tuple[Path, ...]) -> tuple[str, str, float, Any]:
-    """What is compared, the difference in mean IoU, and its bootstrap."""
+    """Return the names of the two runs, the difference in mean IoU, and its bootstrap."""
     from deconvnet_cli.evaluation.scoreboard import difference, read_tallies
 
     if len(files) != 2:
         raise UsageError("--compare needs two files that `evaluate -o FILE` wrote")
-    # Of a table the last row counts, which is its fullest method.
+    # The last row of a table is its most complete method.
     (first, one), (second, other) = (list(read_tallies(path).items())[-1] for path in files)
     names = f"{files[0].name} ({first})", f"{files[1].name} ({second})"
     return (*names, *difference(one, other))

@@ -1,4 +1,4 @@
-"""``deconvnet explain``: one page on why a photo got its labels."""
+"""``deconvnet explain``: a page that shows why a photo got its labels."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
-    JSON,
-    MAX_PIXELS,
-    QUIET,
-    SEGMENTING,
+    JSON_OPTION,
+    MAX_PIXELS_OPTION,
+    QUIET_OPTION,
     apply,
     refuse_overwriting,
+    segment_options,
 )
 from deconvnet_cli.errors import UsageError, printable
 from deconvnet_cli.segmentation.loading import crf_settings, load_system
 
 if TYPE_CHECKING:
     from deconvnet_cli.explain.explanation import Explanation
+    from deconvnet_cli.segmentation.settings import SegmentOptions
 
 
-@click.command("explain")
+@click.command("explain", cls=GroupedCommand)
 @click.argument("image", metavar="PHOTO")
-@click.option(
+@option(
     "-o",
     "--output",
     required=True,
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder for the page, labels.png and the pictures.",
 )
-@click.option(
-    "--class", "class_name", metavar="NAME", help="What to explain; by default the commonest class."
+@option(
+    "--class",
+    "class_name",
+    metavar="NAME",
+    help="Class to explain. By default the commonest class of the photo.",
 )
-@apply(MAX_PIXELS, *SEGMENTING, QUIET, JSON)
+@apply(MAX_PIXELS_OPTION, segment_options, QUIET_OPTION, JSON_OPTION)
 def command(
     image: str,
     output: Path,
@@ -44,13 +49,12 @@ def command(
     max_pixels: int,
     quiet: bool,
     as_json: bool,
-    **options: Any,
+    options: SegmentOptions,
 ) -> None:
-    """Segment PHOTO, and show in DIR/index.html where its labels come from.
-
-    The page has the activations of the decoder, the map as it grows with the boxes, the box that
-    decided each pixel, scores, confidence and entropy, and the effect of the CRF. DIR/labels.png
-    is what `segment` writes with the same options. PHOTO may be - for standard input.
+    """Segment PHOTO, and show in DIR/index.html where its labels come from: the activations of the
+    decoder, the labels after more and more boxes, the box that decided each pixel, the logits,
+    confidence and entropy, and the effect of the CRF. DIR/labels.png is the file that `segment`
+    writes with the same options. PHOTO may be - for standard input.
     """
     from deconvnet_cli.data.images import read_photo
     from deconvnet_cli.explain.explanation import explain
@@ -63,8 +67,8 @@ def command(
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: not a folder; give one with -o")
     keep_freed_memory()
-    crf = crf_settings(options["crf_backend"])
-    system, settings = load_system(**options)
+    crf = crf_settings(options.crf_backend)
+    system, settings = load_system(options)
     source = sys.stdin.buffer if image == "-" else Path(image)
     photo = read_photo(source, max_pixels=max_pixels)
     explanation = explain(photo, system, settings, crf, class_name)
@@ -83,7 +87,7 @@ def command(
 
 
 def explained_line(explanation: Explanation) -> dict[str, Any]:
-    """What is explained, as plain values; boxes count from 1, as on the page."""
+    """Return what is explained as plain values; boxes count from 1, as on the page."""
     explained = explanation.explained
     return {
         "explained": explanation.classes[explained.label],

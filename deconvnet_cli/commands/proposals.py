@@ -8,45 +8,58 @@ from typing import Any
 
 import click
 
-from deconvnet_cli.commands.shared.options import MAX_PIXELS, PROPOSALS, apply, refuse_overwriting
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
+from deconvnet_cli.commands.shared.options import (
+    MAX_PIXELS_OPTION,
+    PROPOSAL_OPTIONS,
+    apply,
+    refuse_overwriting,
+)
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.loading import proposal_settings
 
 
-@click.command("proposals")
+@click.command("proposals", cls=GroupedCommand, common=("output", "proposals"))
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG with the boxes drawn.")
-@apply(MAX_PIXELS, *PROPOSALS)
+@option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the boxes on the photo and write it to this PNG.",
+)
+@apply(MAX_PIXELS_OPTION, *PROPOSAL_OPTIONS)
 def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -> None:
-    """Print the boxes of IMAGE that a net is shown: [x0, y0, x1, y1] in pixels, half open.
-
-    They are 50, as in the paper, unless --proposals says how many; a net is shown the first of
-    them, as many as its weights say. The first of all is the whole photo; its score is 1, whatever
-    the others have. With -o they are drawn on the photo instead, the best in the brightest red.
+    """Print the boxes of IMAGE as JSON: [x0, y0, x1, y1] in pixels, half open, and their scores.
+    There are at most 50, as in the paper, unless --proposals gives another number; a net uses the
+    first of them, as many as its weights say. The first box is the whole photo, with score 1. With
+    -o the boxes are drawn on the photo instead, the best in the brightest red.
     """
     import numpy as np
     from PIL import ImageDraw
 
-    from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.data.images import png_bytes, read_photo
     from deconvnet_cli.reporting import console
     from deconvnet_cli.segmentation.proposals import propose
     from deconvnet_cli.storage.files import write_whole
 
     count = options.pop("proposals")
-    if count == 0:
-        raise UsageError("--proposals auto looks at labels, which are not made here; give a number")
+    if count == "auto":
+        raise UsageError("--proposals auto needs labels, which are not made here; give a number")
     settings = proposal_settings(**options)
     if count is not None:
         settings = replace(settings, count=count)
     photo = read_photo(image, max_pixels=max_pixels)
-    found = propose(np.asarray(photo), settings)
+    proposals = propose(np.asarray(photo), settings)
     if output is None:
-        scores = [round(float(score), 5) for score in found.scores]
-        console.json_line({"image": str(image), "boxes": found.boxes.tolist(), "scores": scores})
+        scores = [round(float(score), 5) for score in proposals.scores]
+        console.json_line(
+            {"image": str(image), "boxes": proposals.boxes.tolist(), "scores": scores}
+        )
         return
     refuse_overwriting(image, output)
     draw = ImageDraw.Draw(photo)
-    for rank in reversed(range(len(found.boxes))):
-        x0, y0, x1, y1 = found.boxes[rank].tolist()
+    for rank in reversed(range(len(proposals.boxes))):
+        x0, y0, x1, y1 = proposals.boxes[rank].tolist()
         draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255 - 3 * min(rank, 60), 0, 0), width=2)
-    write_whole(output, lambda file: photo.save(file, "PNG"))
+    write_whole(output, png_bytes(photo))

@@ -1,43 +1,60 @@
-"""``deconvnet segment``: label PNG of each photo."""
+"""``deconvnet segment``: write the label PNG of each photo."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from deconvnet_cli.commands.shared.grouped_help import MESSAGES, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
-    JSON,
-    MAX_PIXELS,
-    QUIET,
-    SEGMENTING,
+    JSON_OPTION,
+    MAX_PIXELS_OPTION,
+    QUIET_OPTION,
     apply,
     refuse_overwriting,
+    segment_options,
 )
-from deconvnet_cli.commands.shared.output_options import OUTPUTS, SAVE_SCORES, outputs_of
+from deconvnet_cli.commands.shared.output_options import (
+    OUTPUT_OPTIONS,
+    SAVE_SCORES_OPTION,
+    outputs_of,
+)
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.loading import load_system
 
+if TYPE_CHECKING:
+    from deconvnet_cli.segmentation.settings import SegmentOptions
 
-@click.command("segment")
+
+@click.command("segment", cls=GroupedCommand, common=("output", "overlay", "weights"))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
+@option(
     "-o",
     "--output",
     metavar="OUT",
-    help="File to write, - for standard output, or a folder. Default: IMAGE.png beside the photo.",
+    help="File to write, - for standard output, or a folder.  [default: IMAGE.png beside the "
+    "photo]",
 )
-@click.option(
+@option(
     "--preview",
     type=click.Choice(["auto", "kitty", "iterm", "sixel", "blocks", "none"]),
     default="auto",
     show_default=True,
-    help="Small picture on a terminal; auto: kitty, iterm or blocks, by what the terminal can.",
+    group=MESSAGES,
+    help="Small picture on a terminal. auto: kitty, iterm or blocks, as the terminal supports.",
 )
-@apply(*OUTPUTS, SAVE_SCORES, MAX_PIXELS, *SEGMENTING, QUIET, JSON)
+@apply(
+    *OUTPUT_OPTIONS,
+    SAVE_SCORES_OPTION,
+    MAX_PIXELS_OPTION,
+    segment_options,
+    QUIET_OPTION,
+    JSON_OPTION,
+)
 def command(
     images: tuple[str, ...],
     output: str | None,
@@ -46,23 +63,23 @@ def command(
     preview: str,
     quiet: bool,
     as_json: bool,
-    **options: Any,
+    options: SegmentOptions,
+    **output_values: Any,
 ) -> None:
-    """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours.
-
-    IMAGE may be - for standard input. Several images need a folder: -o DIR/. --overlay, --cutout,
-    --polygons and --save-scores write further files beside each label PNG, under its name.
+    """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours. IMAGE may be - for
+    standard input. Several images need a folder: -o DIR/. With --overlay, --cutout, --polygons and
+    --save-scores, further files are written beside each label PNG, under its name.
     """
-    outputs = outputs_of(options, None if into_folder(output) else output)
+    outputs = outputs_of(output_values, None if into_folder(output) else output)
     several = len(images) > 1
     targets = [target_of(image, output, outputs.format, several=several) for image in images]
     if output == "-" and as_json:
         raise UsageError("--json and -o - both want standard output; use one of them")
     if output == "-" and (outputs.suffixes or save_scores):
-        raise UsageError("-o - takes labels alone; give -o FILE for what is written beside them")
+        raise UsageError("-o - writes only labels; give -o FILE to write files beside them")
     if save_scores and "-" in images:
-        raise UsageError("--save-scores keeps where the photo is; give its file, not -")
-    check_files(images, [files_of(target, outputs, save_scores) for target in targets if target])
+        raise UsageError("--save-scores stores where the photo is; give a file, not -")
+    check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
     if output != "-" and not into_folder(output):
         for target in targets:
             if target is not None and not target.parent.is_dir():
@@ -80,7 +97,7 @@ def command(
     from deconvnet_cli.storage.files import make_folder
 
     keep_freed_memory()
-    system, settings = load_system(**options)
+    system, settings = load_system(options)
     outputs.check(system.classes)
     about = describe(system, settings) if save_scores else {}
     if output is not None and into_folder(output):
@@ -111,8 +128,8 @@ def command(
             console.failure(error)
             continue
         line = console.image_line(image, target, result, system.classes)
-        if target is not None and (beside_it := files_of(target, outputs, save_scores)[1:]):
-            line["beside"] = [str(path) for path in beside_it]
+        if target is not None and (further := files_of(target, outputs, save_scores)[1:]):
+            line["beside"] = [str(path) for path in further]
         if as_json:
             console.json_line(line)
         if not quiet:
@@ -123,22 +140,22 @@ def command(
 
 
 def files_of(target: Path, outputs: Outputs, save_scores: bool) -> list[Path]:
-    """All files of a photo whose labels go to ``target``: these first."""
+    """Return all files written for a photo whose labels go to ``target``, the labels first."""
     return [target, *outputs.beside(target), *([scores_beside(target)] if save_scores else [])]
 
 
 def scores_beside(target: Path) -> Path:
-    """Where scores are kept, beside the labels."""
+    """Return the file of the stored scores, beside the labels."""
     return target.with_suffix(".npz")
 
 
-def check_files(images: tuple[str, ...], files: list[list[Path]]) -> None:
-    """Raise UsageError if the files of the images would take the place of each other or of one."""
-    paths = [path for of_image in files for path in of_image]
+def check_targets(images: tuple[str, ...], files: list[list[Path]]) -> None:
+    """Raise UsageError if two outputs are the same file, or if one would replace a photo."""
+    paths = [path for files_of_image in files for path in files_of_image]
     if len(set(paths)) < len(paths):
         raise UsageError("two images would be written to the same file; use `deconvnet batch`")
     for path in paths:
-        # Of any photo: labels of a.jpg must not take the place of a.png, to be done next.
+        # All photos count: the labels of a.jpg must not replace a.png, which may come next.
         for image in images:
             if image != "-":
                 refuse_overwriting(Path(image), path)
@@ -147,10 +164,11 @@ def check_files(images: tuple[str, ...], files: list[list[Path]]) -> None:
 
 
 def target_of(image: str, output: str | None, file_format: str, *, several: bool) -> Path | None:
-    """Where the labels of an image go; None is standard output.
+    """Return the file for the labels of an image; None is standard output.
 
     Raises:
-        UsageError: standard input without -o, several images without a folder, or no name at all.
+        UsageError: The image has no name, standard input is used without -o, or several images
+            are to go into one file.
     """
     if not Path(image).name:
         raise UsageError(f"{image or 'an empty name'}: not the name of a photo")
@@ -171,12 +189,12 @@ def target_of(image: str, output: str | None, file_format: str, *, several: bool
 
 
 def into_folder(output: str | None) -> bool:
-    """Whether -o means a folder: it ends with a slash, or is a folder already."""
+    """Return whether -o names a folder: it ends with a slash, or the folder exists."""
     return output is not None and (output.endswith("/") or Path(output).is_dir())
 
 
 def beside(photo: Path, file_format: str) -> Path:
-    """``photo.png`` beside ``photo.jpg``; ``photo-labels.png`` if the photo is a PNG itself."""
+    """Return ``photo.png`` for ``photo.jpg``, or ``photo-labels.png`` for ``photo.png``."""
     target = photo.with_suffix(f".{file_format}")
     if target.name.lower() == photo.name.lower():
         return photo.with_name(f"{photo.stem}-labels.{file_format}")

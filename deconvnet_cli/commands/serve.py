@@ -1,74 +1,94 @@
-"""``deconvnet serve``: photos in and labels out by HTTP, with a page to try it on."""
+"""``deconvnet serve``: an HTTP server that labels photos, with a page to try it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from deconvnet_cli.commands.shared.options import QUIET, SEGMENTING, WORKERS, apply
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
+from deconvnet_cli.commands.shared.options import (
+    QUIET_OPTION,
+    WORKERS_OPTION,
+    apply,
+    segment_options,
+)
 from deconvnet_cli.segmentation.loading import crf_settings, load_system
+from deconvnet_cli.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from deconvnet_cli.segmentation.settings import SegmentOptions
+
+ACCESS = "Access"
+LIMITS = "Limits"
 
 
-@click.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
+@click.command("serve", cls=GroupedCommand)
+@option("--host", default=ServeSettings.host, show_default=True, help="Address to listen on.")
+@option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
-    help="0 takes any free one.",
+    help="Port to listen on. 0: any free port.",
 )
-@click.option(
+@option(
     "--token",
     envvar="DECONVNET_TOKEN",
     show_envvar=True,
-    help="What clients have to show, as `Authorization: Bearer TOKEN`; needed on all addresses "
-    "but loopback. Better in the variable: other users see the options of a command.",
+    group=ACCESS,
+    help="Secret that clients must send as `Authorization: Bearer TOKEN`. It is needed on every "
+    "address but loopback. Prefer the variable, as other users can see the options of a command.",
 )
-@click.option(
+@option(
     "--allow-host",
     "names",
     multiple=True,
     metavar="NAME",
-    help="A host name under which a server on loopback is reached as well, through a proxy.",
+    group=ACCESS,
+    help="Further host name of a server on loopback, for example behind a proxy; repeatable.",
 )
-@click.option(
+@option(
     "--max-bytes",
     type=click.IntRange(1),
-    default=20_000_000,
+    default=ServeSettings.max_bytes,
     show_default=True,
-    help="Of a request's body.",
+    group=LIMITS,
+    help="Largest request body, in bytes.",
 )
-@click.option(
+@option(
     "--max-pixels",
     type=click.IntRange(1),
-    default=50_000_000,
+    default=ServeSettings.max_pixels,
     show_default=True,
-    help="Of a photo, width x height.",
+    group=LIMITS,
+    help="Largest width times height of a photo.",
 )
-@click.option(
+@option(
     "--rate",
     type=click.IntRange(0),
-    default=120,
+    default=ServeSettings.rate,
     show_default=True,
-    help="Photos a minute from one address; 0 sets no limit.",
+    group=LIMITS,
+    help="Photos per minute from one address. 0: no limit.",
 )
-@click.option(
+@option(
     "--queue",
     type=click.IntRange(0),
-    default=16,
+    default=ServeSettings.queue,
     show_default=True,
-    help="Photos that may wait beyond those that are worked on.",
+    group=LIMITS,
+    help="Number of photos that may wait, besides those in progress.",
 )
-@click.option(
+@option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
-    default=60.0,
+    default=ServeSettings.timeout,
     show_default=True,
-    help="Seconds that a request may take, its body's arrival and the wait included.",
+    group=LIMITS,
+    help="Seconds that a request may take, upload and waiting included.",
 )
-@apply(WORKERS, *SEGMENTING, QUIET)
+@apply(segment_options, WORKERS_OPTION, QUIET_OPTION)
 def command(
     host: str,
     port: int,
@@ -81,12 +101,11 @@ def command(
     timeout: float,
     workers: int | None,
     quiet: bool,
-    **options: Any,
+    options: SegmentOptions,
 ) -> None:
-    """Serve a page to drop photos on, and /segment for programs, until Ctrl-C.
-
-    On loopback (the default) this machine alone reaches it; any other --host needs a token.
-    docs/serve.md tells more.
+    """Serve a page on which to drop photos, and /segment for programs, until Ctrl-C. On loopback
+    (the default) only this machine can connect; any other --host needs a token. See docs/serve.md
+    for more.
     """
     from deconvnet_cli.serve import require_packages
 
@@ -96,7 +115,7 @@ def command(
     from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo
     from deconvnet_cli.serve.app import build_app
     from deconvnet_cli.serve.server import address_of, listen, run
-    from deconvnet_cli.serve.settings import ServeSettings, check
+    from deconvnet_cli.serve.settings import check
 
     settings = ServeSettings(
         host=host,
@@ -108,12 +127,12 @@ def command(
         workers=at_a_time(workers),
         queue=queue,
         timeout=timeout,
-        refinement=crf_settings(options["crf_backend"]),
+        refinement=crf_settings(options.crf_backend),
     )
     check(settings)
-    system, segmenting = load_system(**options)
+    system, segmenting = load_system(options)
     one_core_a_photo()
     with listen(host, port) as sock:
         if not quiet:
-            console.say(f"{address_of(sock)} (Ctrl-C ends it)")
+            console.say(f"{address_of(sock)} (stop with Ctrl-C)")
         run(build_app(system, segmenting, settings), settings, sock, quiet=quiet)

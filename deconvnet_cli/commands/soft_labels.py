@@ -1,4 +1,4 @@
-"""``deconvnet soft-labels``: what a teacher net thinks of each pixel, for ``train --teacher``."""
+"""``deconvnet soft-labels``: a teacher's probabilities for each pixel, for ``train --teacher``."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ from pathlib import Path
 
 import click
 
+from deconvnet_cli.commands.shared.options import QUIET_OPTION, apply
 from deconvnet_cli.errors import UsageError
 
 
 @click.command("soft-labels")
 @click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@click.option("--list", "lists", multiple=True, help="Name of an image list in it; repeatable.")
+@click.option(
+    "--list", "lists", multiple=True, help="Name of an image list of the VOC tree; repeatable."
+)
 @click.option(
     "--weights",
     required=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The teacher: folded MobileNetV2 + DeepLabv3 head (safetensors).",
+    help="Weights of the teacher: folded MobileNetV2 + DeepLabv3 head (safetensors).",
 )
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--quiet", is_flag=True)
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the soft labels.",
+)
+@apply(QUIET_OPTION)
 def command(
     photos: tuple[Path, ...],
     voc_root: Path | None,
@@ -29,9 +38,8 @@ def command(
     out: Path,
     quiet: bool,
 ) -> None:
-    """Write OUT/NAME.npz for each of PHOTOS, or of the lists of a VOC tree.
-
-    Photos that have their file in OUT already are passed over.
+    """Write the teacher's probabilities for each of PHOTOS, or for image lists of a VOC tree, to
+    OUT/NAME.npz. Photos whose file is in OUT already are left out.
     """
     in_tree = bool(voc_root) + bool(lists)
     if in_tree != (0 if photos else 2):

@@ -9,78 +9,117 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.choices import NET_NAMES
-from deconvnet_cli.commands.shared.options import weights_names
+from deconvnet_cli.choices import DEFAULT, NET_NAMES
+from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
+from deconvnet_cli.commands.shared.options import QUIET_OPTION, apply, weights_names
 from deconvnet_cli.errors import printable
-from deconvnet_cli.training.setup import collect, convention_of, datasets, validator
+from deconvnet_cli.segmentation.settings import SegmentOptions
 
 if TYPE_CHECKING:
     import torch
 
+START = "Start"
+SETTINGS = "Settings"
+EPILOG = """`torchrun --nproc-per-node N -m deconvnet_cli train ...` shares each batch between N
+processes, each on a GPU if there is one."""
 
-@click.command("train")
-@click.option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@click.option("--out", "run", required=True, type=click.Path(path_type=Path), help="Run folder.")
-@click.option(
+
+@click.command(
+    "train", cls=GroupedCommand, common=("voc_root", "run", "net", "stage"), epilog=EPILOG
+)
+@option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
+@option("--out", "run", required=True, type=click.Path(path_type=Path), help="Run folder.")
+@option(
     "--net",
     type=click.Choice(NET_NAMES),
-    default="deconvnet-mobilenet",
+    default=DEFAULT,
     show_default=True,
+    help="Net to train.",
 )
-@click.option(
+@option(
     "--stage",
     type=click.IntRange(0, 2),
-    help="1: crops of single objects; 2: crops of proposals; 0: a mixture. "
-    "Default: 1 for deconvnet-vgg16, 0 for the others.",
+    help="1: crops of single objects; 2: crops of proposals; 0: a mixture.  [default: 1 for "
+    "deconvnet-vgg16, 0 for the others]",
 )
-@click.option("--list", "lists", multiple=True, help="Image list; repeatable.  [default: train]")
-@click.option(
+@option(
+    "--list", "lists", multiple=True, group=FILES, help="Image list; repeatable.  [default: train]"
+)
+@option(
+    "--val-list", group=FILES, help="Image list to evaluate during training (whole photos only)."
+)
+@option(
+    "--teacher",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    group=FILES,
+    help="Folder of soft labels that `deconvnet soft-labels` wrote.",
+)
+@option(
+    "--proposal-cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    group=FILES,
+    help="Folder that keeps the proposals of stage 2.  [default: RUN/proposals]",
+)
+@option(
     "--init",
     metavar="FILE",
-    help="Published encoder to start from (safetensors): a folded MobileNetV2 + DeepLabv3 head, "
-    "or a VGG-16 trunk, or the word torchvision.",
+    group=START,
+    help="Start from this published encoder (safetensors): a folded MobileNetV2 + DeepLabv3 head, "
+    "a VGG-16 trunk, or the word torchvision.",
 )
-@click.option(
+@option(
     "--from",
     "start",
     metavar="NAME|FILE",
     shell_complete=weights_names,
-    help="Weights of ours to start from.",
+    group=START,
+    help="Start from these weights, shipped or written by this tool.",
 )
-@click.option(
+@option("--crops", type=click.IntRange(1), group=SETTINGS, help="Number of crops in all.")
+@option("--batch-size", type=click.IntRange(1), group=SETTINGS, help="Crops per forward pass.")
+@option("--accumulate", type=click.IntRange(1), group=SETTINGS, help="Forward passes per step.")
+@option("--size", type=click.IntRange(32), group=SETTINGS, help="Side of the crops in pixels.")
+@option(
+    "--frozen/--no-frozen", default=None, group=SETTINGS, help="Train only the decoder, or all."
+)
+@option("--lr", type=click.FloatRange(0, min_open=True), group=SETTINGS, help="Learning rate.")
+@option("--seed", type=int, group=SETTINGS, help="Seed of the samples and of fresh weights.")
+@option(
     "--settings",
     "file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="TOML file with any of the settings that RUN/settings.toml has.",
+    group=SETTINGS,
+    help="TOML file with any of the settings in RUN/settings.toml.",
 )
-@click.option(
-    "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="One setting, as in TOML."
+@option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    group=SETTINGS,
+    help="Change one setting, written as in TOML; repeatable.",
 )
-@click.option(
-    "--teacher",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of soft labels, as `deconvnet soft-labels` makes them.",
+@option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    group=MACHINE,
+    help="Processes that cut crops. 0: the training process cuts them.",
 )
-@click.option("--crops", type=click.IntRange(1), help="Crops seen in all.")
-@click.option("--batch-size", type=click.IntRange(1), help="Crops a forward pass.")
-@click.option("--accumulate", type=click.IntRange(1), help="Forward passes a step.")
-@click.option("--size", type=click.IntRange(32), help="Side of the crops, pixels.")
-@click.option("--frozen/--no-frozen", default=None, help="Train the decoder alone.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate.")
-@click.option("--val-list", help="List that is scored along the way (whole photos only).")
-@click.option("--seed", type=int)
-@click.option(
-    "--proposal-cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder that keeps the proposals of stage 2.  [default: RUN/proposals]",
+@option(
+    "--device",
+    default=SegmentOptions.device,
+    show_default=True,
+    metavar="auto|cpu|cuda|cuda:N|mps",
+    group=MACHINE,
+    help="Device to train on. auto: the best one of this machine.",
 )
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True)
-@click.option("--quiet", is_flag=True)
+@apply(QUIET_OPTION)
 def command(
     voc_root: Path,
     run: Path,
-    net: str,
+    net: str | None,
     stage: int | None,
     init: str | None,
     start: str | None,
@@ -92,14 +131,19 @@ def command(
     quiet: bool,
     **named: Any,
 ) -> None:
-    """Train a net on crops of photos: around objects (stage 1), of proposals (stage 2), or mixed.
-
-    RUN keeps settings, log and checkpoints: the same command goes on where it was stopped, also
-    by Ctrl-C. At the end BatchNorm statistics are taken anew over the training data and
-    RUN/weights.safetensors and RUN/curves.png are written. `torchrun --nproc-per-node N -m
-    deconvnet_cli train ...` shares each batch between N processes, a GPU each where there are any.
+    """Train a net on crops of photos: around objects (stage 1), of proposals (stage 2), or a mix
+    of both. RUN keeps settings, log and checkpoints; after Ctrl-C the same command goes on. At the
+    end, BatchNorm statistics are computed anew, and RUN/weights.safetensors and RUN/curves.png are
+    written.
     """
-    settings = collect(net, stage, file, pairs, named)
+    from deconvnet_cli.training.setup import (
+        build_datasets,
+        build_validator,
+        collect_settings,
+        input_convention,
+    )
+
+    settings = collect_settings(net, stage, file, pairs, named)
 
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.reporting import console
@@ -108,16 +152,17 @@ def command(
     from deconvnet_cli.training.batchnorm import recompute_statistics
     from deconvnet_cli.training.distributed import joined, local_device, rank, world_size
     from deconvnet_cli.training.loop import Hooks, train
-    from deconvnet_cli.training.run_folder import prepare_run, read_log
+    from deconvnet_cli.training.run_folder import check_settings, prepare_run, read_log
     from deconvnet_cli.training.start import net_at_start
 
+    check_settings(run, settings)  # before hours of preparation
     chosen = local_device(choose_device(device))
     tree = open_tree(voc_root)
     with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
-        dataset, calibration = datasets(
+        dataset, calibration = build_datasets(
             tree, settings, proposal_cache or run / "proposals", progress
         )
-        convention = convention_of(settings)
+        convention = input_convention(settings)
 
         def batches(number: int) -> Iterator[torch.Tensor]:
             import torch
@@ -134,10 +179,10 @@ def command(
         task = progress.add_task("train", total=settings.steps)
         hooks = Hooks(
             on_step=lambda step, loss: progress.update(
-                task, completed=step, description=f"loss {loss:.3f}"
+                task, completed=step, description=None if loss is None else f"loss {loss:.3f}"
             ),
             stop=lambda: bool(stop),
-            validate=validator(tree, settings) if settings.val_list else None,
+            validate=build_validator(tree, settings) if settings.val_list else None,
         )
         finished = train(
             model, dataset, convention, run, settings, device=chosen, workers=workers, hooks=hooks
@@ -166,6 +211,6 @@ def command(
         provenance=f"trained by deconvnet train: {dataclasses.asdict(settings)}",
         licence="that of the training data and of the start",
     )
-    write_whole(run / "curves.png", curves_png(read_log(run)))
     store(run / "weights.safetensors", model, card)
+    write_whole(run / "curves.png", curves_png(read_log(run)))
     click.echo(printable(str(run / "weights.safetensors")))

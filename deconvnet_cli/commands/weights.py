@@ -1,4 +1,4 @@
-"""``deconvnet weights``: what is there, what it says about itself, import and check."""
+"""``deconvnet weights``: list, show, check, import and average weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from deconvnet_cli.errors import UsageError, printable
 
 @click.group("weights")
 def command() -> None:
-    """Show, check and import weights."""
+    """List, show, check, import and average weights."""
 
 
 @command.command("list")
 def list_weights() -> None:
-    """Shipped weights: name, net, size and scores."""
+    """List the shipped weights with their net, size and metrics."""
     from deconvnet_cli.reporting import console
     from deconvnet_cli.weights.files import read_card
     from deconvnet_cli.weights.shipped import registry, shipped_folder
@@ -29,15 +29,15 @@ def list_weights() -> None:
     for name, entry in registry().items():
         path = shipped_folder() / entry["file"]
         card = read_card(path)
-        scores = ", ".join(f"{key} {value}" for key, value in card.scores.items())
-        rows.append((name, card.net, f"{path.stat().st_size / 1e6:.1f} MB", scores))
-    console.table(("name", "net", "size", "scores"), rows)
+        metrics = ", ".join(f"{key} {value}" for key, value in card.scores.items())
+        rows.append((name, card.net, f"{path.stat().st_size / 1e6:.1f} MB", metrics))
+    console.table(("name", "net", "size", "metrics"), rows)
 
 
 @command.command("show")
 @click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
 def show(weights: str) -> None:
-    """The card of weights, as JSON."""
+    """Print the card of weights as JSON."""
     from deconvnet_cli.weights.files import read_card
     from deconvnet_cli.weights.shipped import locate
 
@@ -46,9 +46,11 @@ def show(weights: str) -> None:
 
 @command.command("verify")
 @click.argument("weights", metavar="NAME|FILE", nargs=-1, shell_complete=weights_names)
-@click.option("--sha256", "expected", help="Digest that a FILE must have.")
+@click.option("--sha256", "expected", help="SHA-256 that each FILE must have.")
 def verify(weights: tuple[str, ...], expected: str | None) -> None:
-    """Check SHA-256 and that every tensor loads. All shipped weights unless some are named."""
+    """Check the SHA-256 of weights, and that every tensor loads. By default, check all shipped
+    weights.
+    """
     from deconvnet_cli.weights.files import load
     from deconvnet_cli.weights.shipped import check_sha256, registry, weights_sha256
 
@@ -61,18 +63,26 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 
 @command.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: SOURCE.safetensors")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write.  [default: SOURCE.safetensors]",
+)
 @click.option(
     "--net",
     type=click.Choice(NET_NAMES),
     default="deconvnet-vgg16",
     show_default=True,
+    help="Net that the weights are for.",
 )
-@click.option("--licence", default="unknown; ask the makers", help="Of the weights, for the card.")
+@click.option(
+    "--licence", default="unknown; ask the makers", help="Licence of the weights, for their card."
+)
 def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
-    """Make a weights file of SOURCE (.caffemodel, .pth or .safetensors) and say what went where.
-
-    Pickled files are read for plain tensors only; no code in them is run.
+    """Convert SOURCE (.caffemodel, .pth or .safetensors) to a weights file, and print which of its
+    layers went where in the net. Only plain tensors are read from pickled files; no code in them is
+    run.
     """
     from deconvnet_cli.commands.shared.options import refuse_overwriting
     from deconvnet_cli.reporting import console
@@ -95,19 +105,26 @@ def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
             for row in imported.rows
         ],
     )
-    click.echo(printable(str(imported.path)))
+    console.result(str(imported.path))
 
 
 @command.command("average")
 @click.argument("first", metavar="FIRST", shell_complete=weights_names)
 @click.argument("second", metavar="SECOND", shell_complete=weights_names)
-@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Weight of SECOND in the mean.",
+)
 def average_(first: str, second: str, share: float, output: Path) -> None:
-    """Weights between FIRST and SECOND: a net before and after it was trained on.
-
-    SECOND may be another net on the same encoder; the encoder and head are then averaged, and the
-    rest stays that of FIRST. --share is SECOND's.
+    """Average the weights FIRST and SECOND, for example of a net before and after further training.
+    If SECOND is another net with the same encoder, encoder and head are averaged and the rest is
+    taken from FIRST.
     """
     from dataclasses import replace
 

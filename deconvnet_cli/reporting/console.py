@@ -1,4 +1,8 @@
-"""All that a person or a program reads: rich on standard error, JSON lines on standard output."""
+"""Print what people and programs read.
+
+The result of a command goes to standard output: a table, a finding or JSON lines. Progress,
+warnings and summaries go to standard error.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich import progress as bars
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -26,33 +30,34 @@ if TYPE_CHECKING:
     from deconvnet_cli.segmentation.segment import Segmentation
 
 console = Console(stderr=True, highlight=False)
-UNFOLDED = 10_000  # columns: wider than any table here
-FOLDED = 20  # columns: the last column of a table is never folded to less
+results = Console(highlight=False)  # standard output
+PIPE_WIDTH = 10_000  # columns: wider than any table here
+NARROWEST = 20  # columns: the last column of a table is never folded to less
 
 
 class PaceColumn(bars.ProgressColumn):
-    """Photos (or steps) a second in this run, and the time left; at the end the time it took.
+    """A column with the photos (or steps) a second and the time left, or taken once finished.
 
-    It is the mean from the start: several photos at a time end together, and of a short while that
-    says little.
+    The rate is the mean since the start of this run. A rate over a short while would jump, because
+    photos that are worked on at the same time also end at the same time.
     """
 
     def render(self, task: bars.Task) -> Text:
-        """``1.04/s 0:03:47``; what an earlier run did, that this one goes on from, is left out."""
-        known = task.fields
-        begun = known.setdefault("begun", task.completed)
-        if task.completed != known.setdefault("seen", begun):
-            known["seen"], known["took"] = task.completed, task.elapsed
-        if not known.get("took"):
+        """Return text such as ``1.04/s 0:03:47``; steps of earlier runs do not count."""
+        state = task.fields
+        first = state.setdefault("first", task.completed)
+        if task.completed != state.setdefault("seen", first):
+            state["seen"], state["took"] = task.completed, task.elapsed
+        if not state.get("took"):
             return Text("")
-        pace = (known["seen"] - begun) / known["took"]
+        pace = (state["seen"] - first) / state["took"]
         left = (task.remaining or 0) / pace
-        seconds = round(known["took"] if task.finished else left)
+        seconds = round(state["took"] if task.finished else left)
         return Text(f"{pace:.2f}/s {timedelta(seconds=seconds)}")
 
 
 def progress(quiet: bool = False) -> bars.Progress:
-    """A progress bar with photos a second and the time left, on standard error."""
+    """Return a progress bar on standard error, with photos a second and the time left."""
     return bars.Progress(
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
@@ -64,22 +69,22 @@ def progress(quiet: bool = False) -> bars.Progress:
 
 
 def say(text: str) -> None:
-    """One line on standard error, as it is: not folded, and nothing in it taken for markup."""
+    """Print one line on standard error, unfolded and without reading markup in it."""
     # soft_wrap: a line that a program may cut apart must not be folded at the terminal's width.
     console.print(Text(printable(text)), soft_wrap=True)
 
 
 def failure(error: Exception) -> None:
-    """One line about what went wrong with one of many."""
+    """Print one line about an error that does not end the command."""
     say(f"deconvnet: {error}")
 
 
 def standard_output(data: bytes) -> None:
-    """Write to standard output, at once.
+    """Write to standard output and flush it.
 
     Raises:
-        OutputError: it cannot be written, as on a full disk.
-        BrokenPipeError: nobody reads any more.
+        OutputError: Standard output cannot be written, as on a full disk.
+        BrokenPipeError: The reader has gone.
     """
     try:
         sys.stdout.buffer.write(data)
@@ -87,21 +92,21 @@ def standard_output(data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # Python would fail once more when it flushes the rest at exit.
+        # Python would fail again when it flushes the rest at exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError(f"standard output: cannot be written ({error.strerror})") from error
 
 
 def json_line(fields: Mapping[str, Any]) -> None:
-    """One JSON object on a line of its own, on standard output."""
+    """Write one JSON object as a line on standard output."""
     standard_output(json.dumps(fields).encode() + b"\n")
 
 
 def image_line(
     image: str, target: Path | None, result: Segmentation, classes: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What is said about one segmented photo."""
+    """Return the fields of the JSON line about one segmented photo."""
     from deconvnet_cli.segmentation.summary import summarise
 
     named = {"image": image, "output": "-" if target is None else str(target)}
@@ -115,9 +120,10 @@ def segmented(
     result: Segmentation,
     wanted: str,
 ) -> None:
-    """The summary of one photo: where its labels are, what is on it, how long it took.
+    """Print the summary of one photo: where its labels are, its classes, and the time it took.
 
-    On a terminal a picture, if it is ``wanted`` (see ``terminal.choose``), and a table.
+    A terminal gets a table, and a picture of the kind that is ``wanted`` (see
+    ``terminal.choose``).
     """
     if console.file.isatty():
         from deconvnet_cli.reporting.preview import about
@@ -133,51 +139,93 @@ def segmented(
 
 
 def problems(lines: Sequence[str]) -> None:
-    """What is wrong with each of many files, a line each."""
+    """Print what is wrong with each of many files, one line each."""
     for line in lines:
         say(f"deconvnet: {line}")
 
 
 def batch_summary(output: Path, made: int, skipped: int, left: int) -> None:
-    """How many label PNGs were made, were there already, and are still to be made."""
+    """Print how many label PNGs were made, were there already, and are still to be made."""
     rest = f", {left} left" if left else ""
     say(f"{output}: {made} made, {skipped} there already{rest}")
 
 
 def batch_failures(failures: list[str]) -> None:
-    """The photos that failed, a line each."""
+    """Print the photos that failed, one line each."""
     say(f"deconvnet: {len(failures)} failed:")
     for line in failures:
         say(f"  {line}")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> None:
-    """A plain table on standard error, a line a row where that is no terminal.
-
-    A terminal that is too narrow for it gets a paragraph a row. The last column may be folded.
+def result(text: str, *, to_stderr: bool = False) -> None:
+    """Print one line of a command's result on standard output, unfolded.
 
     Args:
-        numbers: all but the first column have numbers, which stand on the right.
+        text: The line.
+        to_stderr: Whether to use standard error, because JSON or CSV is on standard output.
     """
+    if to_stderr:
+        say(text)
+    else:
+        _write_result(printable(text) + "\n")
+
+
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: bool = False,
+    to_stderr: bool = False,
+) -> None:
+    """Print a plain table on standard output.
+
+    A pipe or a file gets one line per row, whole. A terminal that is too narrow gets a paragraph
+    per row; there, the last column may be folded.
+
+    Args:
+        columns: The headings.
+        rows: The cells.
+        numbers: Whether all columns but the first have numbers, which are aligned on the right.
+        to_stderr: Whether to use standard error, because JSON or CSV is on standard output.
+    """
+    target = console if to_stderr else results
     columns = [printable(column) for column in columns]
     rows = [[printable(cell) for cell in row] for row in rows]
+    content: Table | Group = _grid(columns, rows, numbers)
+    if not target.is_terminal:
+        # Rich assumes 80 columns here, and would fold rows that a program reads.
+        target = Console(file=target.file, width=PIPE_WIDTH, highlight=False)
     widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
-    least = sum(widths[:-1]) + min(widths[-1], FOLDED) + 2 * len(widths)
-    if console.is_terminal and least > console.width:
-        for first, *others in rows:
-            pairs = zip(columns[1:], others, strict=True)
-            parts = "; ".join(f"{name} {cell}" for name, cell in pairs if cell)
-            console.print(Text(first))
-            console.print(Padding(Text(parts), (0, 0, 0, 2)))
+    if sum(widths[:-1]) + min(widths[-1], NARROWEST) + 2 * len(widths) > target.width:
+        content = _paragraphs(columns, rows)
+    if to_stderr:
+        target.print(content)
         return
+    with target.capture() as captured:
+        target.print(content)
+    _write_result(captured.get())
+
+
+def _write_result(text: str) -> None:
+    standard_output(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool) -> Table:
     grid = Table(box=None)
     for number, column in enumerate(columns):
-        # A name that is cut off cannot be looked up.
         side: Literal["left", "right"] = "right" if numbers and number else "left"
+        # Names must not be cut off, or nobody could look them up.
         last = number == len(columns) - 1
         grid.add_column(Text(column), justify=side, overflow="fold", no_wrap=not last)
     for row in rows:
         grid.add_row(*map(Text, row))
-    # Rich takes 80 columns for what is no terminal, and would fold rows that a program reads.
-    wide = Console(file=console.file, width=UNFOLDED, highlight=False)
-    (console if console.is_terminal else wide).print(grid)
+    return grid
+
+
+def _paragraphs(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Group:
+    parts: list[Text | Padding] = []
+    for first, *others in rows:
+        pairs = zip(columns[1:], others, strict=True)
+        text = "; ".join(f"{name} {cell}" for name, cell in pairs if cell)
+        parts += [Text(first), Padding(Text(text), (0, 0, 0, 2))]
+    return Group(*parts)

@@ -1,27 +1,71 @@
-"""Nets and settings from plain values: what the options and ``Segmenter.load`` stand for.
+"""Build a system and its settings from plain values, for the commands and for ``Segmenter.load``.
 
-Heavy packages are imported when it is called: commands import this for their help.
+Commands import this module for their help, so heavy packages are imported inside the functions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from deconvnet_cli.choices import BACKENDS, ENSEMBLES, MERGES, PRECISIONS, SYSTEMS
+from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
+    from deconvnet_cli.segmentation.settings import (
+        CrfSettings,
+        ProposalSettings,
+        SegmentOptions,
+        SegmentSettings,
+    )
     from deconvnet_cli.segmentation.system import System
 
 
+def check(options: SegmentOptions) -> None:
+    """Raise UsageError if an option has a value that is not allowed."""
+    check_choice("net", options.system_name, SYSTEMS)
+    check_choice("ensemble", options.ensemble, ENSEMBLES)
+    check_choice("precision", options.precision, PRECISIONS)
+    check_choice("rule", options.merge_rule, MERGES)
+    check_choice("crf_backend", options.crf_backend, BACKENDS)
+    check_edges(options.edges)
+    if options.proposals != "auto":
+        check_count("proposals", options.proposals)
+    check_count("candidates", options.candidates)
+    check_count("batch_size", options.batch_size)
+    if options.share is not None and not 0 <= options.share <= 1:
+        raise UsageError(f"share={options.share!r}: must be from 0 to 1")
+
+
+def check_choice(name: str, value: str | None, allowed: Iterable[str]) -> None:
+    """Raise UsageError if a value is given that is not allowed."""
+    if value is not None and value not in (allowed := tuple(allowed)):
+        raise UsageError(f"{name}={value!r}: must be one of {', '.join(allowed)}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise UsageError if a value is given that is not a whole number above 0."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise UsageError(f"{name}={value!r}: must be a whole number above 0")
+
+
+def check_edges(value: str) -> None:
+    """Raise UsageError unless the value is "gradient" or "structured:FILE"."""
+    kind, _, file = value.partition(":")
+    if value != "gradient" and not (kind == "structured" and file):
+        raise UsageError(f"edges={value!r}: must be 'gradient' or 'structured:FILE'")
+
+
 def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
-    """How boxes are found.
+    """Return the settings that say how boxes are found.
 
     Args:
-        candidates: boxes that EdgeBoxes is asked for.
+        candidates: The number of boxes that EdgeBoxes is asked for.
         edges: "gradient" or "structured:FILE".
 
     Raises:
-        DependencyError: OpenCV without ximgproc.
+        DependencyError: OpenCV was built without ximgproc.
     """
     from deconvnet_cli.runtime.opencv import require_ximgproc
     from deconvnet_cli.segmentation.settings import ProposalSettings
@@ -32,10 +76,13 @@ def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
 
 
 def crf_settings(backend: str) -> CrfSettings:
-    """The paper's settings of the CRF, computed by ``backend``, one of ``choices.BACKENDS``.
+    """Return the paper's settings of the CRF, computed by ``backend``.
+
+    Args:
+        backend: One of ``choices.BACKENDS``.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: The backend is not installed.
     """
     from deconvnet_cli.segmentation.crf.refine import require
     from deconvnet_cli.segmentation.settings import CrfSettings
@@ -45,55 +92,39 @@ def crf_settings(backend: str) -> CrfSettings:
     return settings
 
 
-def load_system(
-    system_name: str | None,
-    weights: str,
-    fcn_weights: str,
-    ensemble: str | None,
-    share: float | None,
-    device: str,
-    precision: str,
-    batch_size: int,
-    rule: str | None,
-    crf: bool,
-    crf_backend: str,
-    proposals: int | None,
-    plain: bool = False,
-    **boxes: Any,
-) -> tuple[System, SegmentSettings]:
-    """Nets on their device, and settings, from the values of the options in ``SEGMENTING``.
+def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, SegmentSettings]:
+    """Load the nets on their device, and build the settings.
 
-    Whatever can be wrong with them is found here, before the first photo.
+    All mistakes in the options are found here, before the first photo is read.
 
     Args:
-        system_name, weights, fcn_weights, ensemble, share: see ``systems.choose_nets``.
-        device, precision: see ``devices``; "auto" takes the best there is.
-        batch_size: crops a forward pass.
-        rule: of merging, one of ``choices.MERGES``; None leaves it to the weights.
-        crf, crf_backend: whether labels are refined, and who computes that.
-        proposals: how many boxes; None leaves it to the weights, 0 stops once labels are settled.
-        plain: leave the nets as they were trained, in fp32: what others are measured against.
-        boxes: see :func:`proposal_settings`.
+        options: The values of the options.
+        plain: Whether to leave the nets as they were trained, in fp32, as a baseline for timing.
 
     Raises:
-        UsageError, WeightsError, DeviceError, DependencyError: something does not fit together,
-            is missing or cannot be used.
+        UsageError: A value is not allowed, or two do not fit together.
+        WeightsError: The weights cannot be read.
+        DeviceError: This machine does not have the device.
+        DependencyError: An optional package is missing.
     """
     from deconvnet_cli.runtime.devices import choose_device, choose_precision
     from deconvnet_cli.segmentation.settings import SegmentSettings
     from deconvnet_cli.segmentation.system import choose_system
 
-    refinement = crf_settings(crf_backend) if crf else None
-    chosen = choose_device(device)
+    check(options)
+    crf = crf_settings(options.crf_backend) if options.crf else None
+    device = choose_device(options.device)
     settings = SegmentSettings(
-        proposals=proposals or None,
-        until_settled=proposals == 0,
-        boxes=proposal_settings(**boxes),
-        batch_size=batch_size,
-        merge=rule,
-        crf=refinement,
+        proposals=options.proposals if isinstance(options.proposals, int) else None,
+        until_settled=options.proposals == "auto",
+        boxes=proposal_settings(options.candidates, options.edges),
+        batch_size=options.batch_size,
+        merge=options.merge_rule,
+        crf=crf,
     )
-    system = choose_system(system_name, weights, fcn_weights, ensemble, share)
+    system = choose_system(
+        options.system_name, options.weights, options.fcn_weights, options.ensemble, options.share
+    )
     if plain:
-        return system.plain(chosen), settings
-    return system.ready(chosen, choose_precision(precision, chosen)), settings
+        return system.plain(device), settings
+    return system.ready(device, choose_precision(options.precision, device)), settings

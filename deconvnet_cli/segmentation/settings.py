@@ -1,29 +1,33 @@
-"""How a photo is segmented: settings of the proposals, of the dense CRF, and of the whole way.
+"""Settings of segmentation: the options, the proposals, the dense CRF and the whole way.
 
-This module imports nothing of ours and nothing heavy, so that options can show its defaults.
+Every default of an option stands here and nowhere else. This module imports nothing heavy, so
+that `--help` can show the defaults.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-# Lengths in pixels hold for a photo whose longer side is this (VOC's are); they scale with it.
+from deconvnet_cli.choices import BACKENDS, DEFAULT, FCN_DEFAULT, PRECISIONS
+
+# The longer side of VOC's photos. Lengths in pixels refer to it, and scale with the photo.
 REFERENCE_SIDE = 500.0
 
 
 @dataclass(frozen=True)
 class CrfSettings:
-    """The figures of the released inference script.
+    """The settings of the dense CRF; the defaults are those of the released inference script.
 
     Attributes:
-        gaussian_sd: reach of the smoothness kernel, pixels.
-        gaussian_weight: its weight.
-        bilateral_sd: reach of the appearance kernel, pixels.
-        bilateral_colour_sd: its reach in colour, steps of 0 to 255.
-        bilateral_weight: its weight.
-        iterations: mean-field steps.
-        backend: one of ``choices.BACKENDS``; "pydensecrf" is slower and optional.
+        gaussian_sd: The reach of the smoothness kernel, in pixels.
+        gaussian_weight: The weight of the smoothness kernel.
+        bilateral_sd: The reach of the appearance kernel, in pixels.
+        bilateral_colour_sd: The reach of the appearance kernel in colour, in steps of 0 to 255.
+        bilateral_weight: The weight of the appearance kernel.
+        iterations: The number of mean-field steps.
+        backend: One of ``choices.BACKENDS``; "pydensecrf" is slower and optional.
     """
 
     gaussian_sd: float = 3.0
@@ -32,24 +36,24 @@ class CrfSettings:
     bilateral_colour_sd: float = 3.0
     bilateral_weight: float = 5.0
     iterations: int = 10
-    backend: str = "torch"
+    backend: str = BACKENDS[0]
 
 
 @dataclass(frozen=True)
 class ProposalSettings:
-    """How boxes are found and which are kept.
+    """The settings that say how boxes are found and which are kept.
 
     Attributes:
-        candidates: boxes asked of EdgeBoxes (paper: 2000).
-        count: boxes kept, the whole image included (paper: 50).
-        enlarge: factor on both sides of a box, for context (paper: 1.2).
-        min_side: an enlarged box with a shorter side under this is skipped (released script:
-            112), in pixels of a photo with a longer side of ``reference_side``.
-        reference_side: see ``min_side``; the photos of PASCAL VOC are 500 pixels long.
-        alpha: overlap (IoU) of neighbouring boxes in the search.
-        beta: overlap (IoU) from which the weaker of two boxes is dropped. EdgeBoxes' own default,
-            0.75, spends the first 50 on too few objects.
-        structured_model: OpenCV's structured-edge forest (``model.yml.gz``); None for gradients.
+        candidates: The number of boxes that EdgeBoxes is asked for (paper: 2000).
+        count: The number of boxes that are kept, the whole photo included (paper: 50).
+        enlarge: The factor by which both sides of a box grow, for context (paper: 1.2).
+        min_side: An enlarged box is skipped if its shorter side is below this (released script:
+            112), in pixels of a photo whose longer side is ``reference_side``.
+        reference_side: The longer side to which ``min_side`` refers, in pixels.
+        alpha: The overlap (IoU) of neighbouring boxes in the search.
+        beta: The overlap (IoU) from which the weaker of two boxes is dropped. EdgeBoxes' own
+            default, 0.75, spends the first 50 boxes on too few objects.
+        structured_model: OpenCV's structured-edge forest (``model.yml.gz``); None takes gradients.
     """
 
     candidates: int = 2000
@@ -64,17 +68,17 @@ class ProposalSettings:
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """How photos are segmented.
+    """The settings with which photos are segmented.
 
     Attributes:
-        proposals: how many boxes are segmented; None takes what the weights say.
-        until_settled: stop before that, once further boxes hardly change a label.
-        boxes: how they are found.
-        batch_size: crops a forward pass.
-        merge: rule of merging (see ``Canvas``); None takes that of the weights.
-        crf: refine with the dense CRF, with these settings; None does not.
-        max_side: a photo with a longer side than this many pixels is worked on at this size and
-            its scores are enlarged at the end; it bounds memory.
+        proposals: The number of boxes that are segmented; None takes the weights' number.
+        until_settled: Whether to stop earlier, once more boxes hardly change the labels.
+        boxes: How the boxes are found.
+        batch_size: The number of crops in a forward pass.
+        merge: The merge rule (see ``Canvas``); None takes the weights' rule.
+        crf: The settings of the dense CRF; None leaves it out.
+        max_side: A photo with a longer side, in pixels, is scaled down to this, and its maps are
+            enlarged at the end. This bounds memory.
     """
 
     proposals: int | None = None
@@ -84,3 +88,41 @@ class SegmentSettings:
     merge: str | None = None
     crf: CrfSettings | None = None
     max_side: int = 1024
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """The plain values that the command line, ``Segmenter.load`` and the server choose from.
+
+    Attributes:
+        system_name: One of ``choices.SYSTEMS``; None takes the net that the weights are for.
+        weights: Shipped weights by name, or a safetensors file.
+        fcn_weights: The weights of FCN-8s, for edeconvnet and fcn8s.
+        ensemble: The ensemble rule, one of ``choices.ENSEMBLES``; None takes the weights' rule.
+        share: FCN-8s' weight in the mean, 0 to 1; None takes the weights' share.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: One of ``choices.PRECISIONS``.
+        proposals: The number of boxes, the whole photo included; "auto" stops when more boxes
+            hardly change the labels; None takes the weights' number.
+        candidates: The number of boxes that EdgeBoxes is asked for.
+        edges: "gradient" or "structured:FILE".
+        batch_size: The number of crops in a forward pass.
+        merge_rule: One of ``choices.MERGES``; None takes the weights' rule.
+        crf: Whether the dense CRF refines the labels.
+        crf_backend: One of ``choices.BACKENDS``.
+    """
+
+    system_name: str | None = None
+    weights: str = DEFAULT
+    fcn_weights: str = FCN_DEFAULT
+    ensemble: str | None = None
+    share: float | None = None
+    device: str = "auto"
+    precision: str = PRECISIONS[0]
+    proposals: int | Literal["auto"] | None = None
+    candidates: int = ProposalSettings.candidates
+    edges: str = "gradient"
+    batch_size: int = SegmentSettings.batch_size
+    merge_rule: str | None = None
+    crf: bool = False
+    crf_backend: str = CrfSettings.backend

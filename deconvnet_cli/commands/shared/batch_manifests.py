@@ -1,4 +1,4 @@
-"""What ``deconvnet batch`` does with the manifests of earlier runs: --verify and --merge."""
+"""Check or merge the manifests of earlier runs: ``deconvnet batch --verify`` and ``--merge``."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ from deconvnet_cli.errors import DatasetError, UsageError
 
 
 def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
-    """Check that every file of an output folder is as it was written."""
+    """Check that every file of an output folder is as it was written.
+
+    Raises:
+        SystemExit: Files are missing or changed; each of them is printed first.
+    """
     from deconvnet_cli.batch.manifest import FAILED, read_entries
     from deconvnet_cli.batch.resume import damaged
     from deconvnet_cli.reporting import console
 
     require_manifest(folder)
     entries = read_entries(folder)
-    wrong = []
-    for entry, what in damaged(entries.values(), folder):
-        wrong.append(what)
+    errors = []
+    for entry, error in damaged(entries.values(), folder):
+        errors.append(error)
         if as_json:
-            console.json_line({"image": entry.image, "output": entry.output, "error": what})
+            console.json_line({"image": entry.image, "output": entry.output, "error": error})
     if not quiet:
         failed = sum(entry.status == FAILED for entry in entries.values())
         console.say(
             f"{folder}: {len(entries) - failed} photos done, {failed} failed, "
-            f"{len(wrong)} files missing or changed"
+            f"{len(errors)} files missing or changed"
         )
-    if wrong:
-        console.problems([f"{what}; start the batch again" for what in wrong])
+    if errors:
+        console.problems([f"{error}; start the batch again" for error in errors])
         raise SystemExit(1)
 
 
 def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> None:
-    """Make one manifest of those of all shards, and bring files of other folders over."""
+    """Merge the manifests of all shards, and copy the files of other folders to the output."""
     from deconvnet_cli.batch.manifest import FAILED, NAME, read_entries, write_entries
     from deconvnet_cli.batch.merge_shards import check_shards, fetch
     from deconvnet_cli.reporting import console
@@ -42,7 +46,9 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
 
     if output is None:
         if len(sources) != 1:
-            raise UsageError("--merge puts the shards of several folders into one: -o DIR")
+            raise UsageError(
+                "--merge puts the shards of several folders into one; name it with -o DIR"
+            )
         output = Path(sources[0])
     home = output.resolve()
     others = [folder for folder in map(Path, sources) if folder.resolve() != home]
@@ -51,7 +57,7 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
     make_folder(output)
     with ExitStack() as stack:
         for folder in (output, *others):
-            if os.access(folder, os.W_OK):  # where none can write, no shard is running either
+            if os.access(folder, os.W_OK):  # no shard runs in a folder that nobody can write to
                 stack.enter_context(locked(folder))
         shards = check_shards([output, *others])
         entries = read_entries(output)

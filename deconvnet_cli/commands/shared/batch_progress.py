@@ -1,4 +1,4 @@
-"""What ``deconvnet batch`` does with its photos, and what it says meanwhile."""
+"""Run ``deconvnet batch`` on its photos, and report the progress."""
 
 from __future__ import annotations
 
@@ -23,17 +23,25 @@ def do_all(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Do what is not done of a list of photos; what fails is added to ``failures``.
+    """Segment the photos that are not done yet.
+
+    Args:
+        run: The run, which holds the output folder.
+        jobs: All photos, done or not.
+        choose: A function that decides which jobs need work, given the manifest's entries.
+        failures: The list to which the message of each photo that fails is added.
+        quiet: Whether to leave out progress and summary.
+        as_json: Whether to write a JSON line per photo.
 
     Raises:
-        DeconvnetError: it was stopped before all were done.
+        DeconvnetError: The run was stopped before all photos were done.
     """
     from deconvnet_cli.batch.run import prepare_folder
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.interrupts import stop_signals
 
     folder = run.spec.folder
-    warn(run, quiet)
+    warn_without_lock(run, quiet)
     todo = choose(jobs, prepare_folder(jobs, run.spec))
     failures += [f"{entry.error} (before; --retry-failed)" for entry in todo.failed]
     for entry in todo.done if as_json else ():
@@ -43,7 +51,7 @@ def do_all(
         with console.progress(quiet) as progress, stop_signals() as stopped:
             task = progress.add_task("batch", total=len(jobs), completed=len(jobs) - left)
 
-            def told(entry: Entry) -> None:
+            def on_done(entry: Entry) -> None:
                 nonlocal made, left
                 progress.update(task, advance=1)
                 left -= 1
@@ -54,7 +62,7 @@ def do_all(
                 if as_json:
                     console.json_line(line_of(entry, folder))
 
-            run.do((job for job, _ in todo.jobs), told, lambda: bool(stopped))
+            run.do((job for job, _ in todo.jobs), on_done, lambda: bool(stopped))
     finally:
         if not quiet:
             console.batch_summary(folder, made, len(todo.done), left)
@@ -70,20 +78,20 @@ def keep_watching(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Do photos as they come in, until Ctrl-C; what fails is said and added to ``failures``."""
+    """Segment photos as they arrive, until Ctrl-C; report failures and add them to ``failures``."""
     from deconvnet_cli.batch.run import prepare_folder
     from deconvnet_cli.batch.watch import arriving
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.interrupts import stop_signals
 
     folder = run.spec.folder
-    warn(run, quiet)
-    entries = prepare_folder(look_for(sources, folder, failures), run.spec)
-    at_work: set[Path] = set()
+    warn_without_lock(run, quiet)
+    entries = prepare_folder(plan_now(sources, folder, failures), run.spec)
+    in_progress: set[Path] = set()
 
-    def told(entry: Entry) -> None:
+    def on_done(entry: Entry) -> None:
         entries[entry.output] = entry
-        at_work.discard(Path(entry.image))
+        in_progress.discard(Path(entry.image))
         if entry.error is not None:
             failures.append(entry.error)
             console.failure(DeconvnetError(entry.error))
@@ -92,44 +100,46 @@ def keep_watching(
         if as_json:
             console.json_line(line_of(entry, folder))
 
-    def wanted(coming: Iterator[Job | None]) -> Iterator[Job | None]:
-        for job in coming:
+    def wanted(arrivals: Iterator[Job | None]) -> Iterator[Job | None]:
+        for job in arrivals:
             if job is None or not choose([job], entries).jobs:
                 yield None
             else:
-                at_work.add(job.photo)
+                in_progress.add(job.photo)
                 yield job
 
     with stop_signals() as stopped:
         if not quiet:
             console.say(f"watching {', '.join(sources)}; Ctrl-C ends it")
-        coming = arriving(
-            lambda: look_for(sources, folder, failures), lambda: bool(stopped), at_work
+        arrivals = arriving(
+            lambda: plan_now(sources, folder, failures), lambda: bool(stopped), in_progress
         )
-        run.do(wanted(coming), told, lambda: bool(stopped))
+        run.do(wanted(arrivals), on_done, lambda: bool(stopped))
 
 
-def look_for(sources: tuple[str, ...], output: Path, failures: list[str]) -> list[Job]:
-    """The photos that are there now; those that cannot be done are added to ``failures`` once."""
+def plan_now(sources: tuple[str, ...], output: Path, failures: list[str]) -> list[Job]:
+    """Return the photos that are there now; report those that are refused, each of them once."""
     from deconvnet_cli.batch.plan import plan
     from deconvnet_cli.reporting import console
 
-    def refused(error: DeconvnetError) -> None:
+    def on_refusal(error: DeconvnetError) -> None:
         if str(error) not in failures:
             failures.append(str(error))
             console.failure(error)
 
-    return plan(sources, output, refused, refused, missing_ok=True)
+    return plan(sources, output, on_refusal, on_refusal, missing_ok=True)
 
 
-def warn(run: Run, quiet: bool) -> None:
-    """Say if nothing keeps a second run out."""
+def warn_without_lock(run: Run, quiet: bool) -> None:
+    """Warn if no lock keeps a second run out of the output folder."""
     from deconvnet_cli.reporting import console
 
     if not (run.locked or quiet):
-        console.say(f"{run.spec.folder}: no locks there; take care that no other run writes")
+        console.say(
+            f"{run.spec.folder}: cannot be locked; make sure that no other run writes there"
+        )
 
 
 def line_of(entry: Entry, folder: Path) -> dict[str, Any]:
-    """What standard output says of a photo: its line of the manifest, with paths from here."""
+    """Return the JSON line of a photo: its line of the manifest, with the path of its labels."""
     return {**entry.line(), "output": str(folder / entry.output)}

@@ -1,34 +1,33 @@
-"""The options that say where the photos of a batch are worked on."""
+"""The options that say which machines work on the photos of a batch."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import click
 
 from deconvnet_cli.batch.engines import LOCAL, RAY
+from deconvnet_cli.commands.shared.grouped_help import MACHINE, option
 from deconvnet_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
-ENGINE = (
-    click.option(
+ENGINE_OPTIONS = (
+    option(
         "--engine",
         type=click.Choice((LOCAL, RAY)),
         default=LOCAL,
         show_default=True,
-        help="Worker processes of this machine, or a Ray cluster (extra ray).",
+        group=MACHINE,
+        help="Use worker processes of this machine, or a Ray cluster (extra ray).",
     ),
-    click.option(
+    option(
         "--ray-address",
         metavar="HOST:PORT",
+        group=MACHINE,
         help="Head of the Ray cluster.  [default: RAY_ADDRESS, or a new one on this machine]",
     ),
-    click.option(
+    option(
         "--nets-per-gpu",
         type=click.IntRange(1),
-        help="Actors with a net that share a GPU of the Ray cluster.  [default: 1]",
+        group=MACHINE,
+        help="Number of Ray actors, each with a net, that share a GPU.  [default: 1]",
     ),
 )
 
@@ -42,6 +41,6 @@ def check_engine(
 ) -> None:
     """Raise UsageError if options do not fit the engine."""
     if engine == RAY and (workers is not None or watch):
-        raise UsageError("--workers and --watch are for --engine local; Ray takes all that it has")
+        raise UsageError("--workers and --watch are for --engine local; Ray uses its whole cluster")
     if engine == LOCAL and (ray_address is not None or nets_per_gpu is not None):
         raise UsageError("--ray-address and --nets-per-gpu go with --engine ray")

@@ -1,8 +1,9 @@
-"""Where ``evaluate`` gets label maps: from PNGs, from nets, or from stored scores."""
+"""The label maps that ``evaluate`` scores: from PNGs, from nets, or from stored scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,17 @@ from deconvnet_cli.segmentation.loading import crf_settings, load_system
 if TYPE_CHECKING:
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.evaluation.scoreboard import Labels
+    from deconvnet_cli.segmentation.settings import SegmentOptions
 
     Predict = Callable[[str, Labels], Mapping[str, Labels]]
 
 
 def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) -> list[str]:
-    """The names whose label PNGs can be scored; all problems are said before it fails."""
+    """Return the names whose label PNGs can be scored.
+
+    Raises:
+        DatasetError: Some label PNGs cannot be scored; each of them is printed first.
+    """
     from deconvnet_cli.evaluation.predictions import problems_of
     from deconvnet_cli.reporting import console
 
@@ -36,26 +42,26 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
         )
     left = [name for name in names if name not in set(problems.missing)]
     if not left:
-        raise DatasetError(f"{folder}: has no label PNG of this list; they are called NAME.png")
+        raise DatasetError(f"{folder}: has no label PNG for this list; call them NAME.png")
     if problems.missing:
         console.say(f"{len(problems.missing)} of {len(names)} images are missing and left out")
     return left
 
 
 def from_folder(folder: Path) -> Predict:
-    """Label maps from the PNGs of a folder."""
+    """Return the function that reads the label map of a photo from a PNG."""
     from deconvnet_cli.evaluation.predictions import read_prediction
 
     return lambda name, truth: {"predictions": read_prediction(folder / f"{name}.png", truth)}
 
 
 def from_nets(
-    tree: VocTree, table: bool, max_pixels: int, options: dict[str, Any]
+    tree: VocTree, table: bool, max_pixels: int, options: SegmentOptions
 ) -> tuple[Predict, dict[str, Any]]:
-    """Label maps from running the nets, and what is to be said about them."""
+    """Return the function that labels a photo with the nets, and a description of the nets."""
     if table:
-        options = {**options, "system_name": "edeconvnet", "crf": True}
-    system, settings = load_system(**options)
+        options = replace(options, system_name="edeconvnet", crf=True)
+    system, settings = load_system(options)
 
     from deconvnet_cli.data.images import read_photo
     from deconvnet_cli.evaluation.paper_table import label_rows, row_of
@@ -81,14 +87,14 @@ def from_store(
     names: list[str],
     table: bool,
     max_pixels: int,
-    options: dict[str, Any],
+    options: SegmentOptions,
 ) -> tuple[Predict, dict[str, Any]]:
-    """Label maps from stored scores, without a net."""
-    from deconvnet_cli.evaluation.paper_table import label_rows, parts_there, row_of
+    """Return the function that labels a photo from its stored scores, and their description."""
+    from deconvnet_cli.evaluation.paper_table import label_rows, row_of, system_of
     from deconvnet_cli.evaluation.scoreboard import TABLE
-    from deconvnet_cli.segmentation.stored_scores import read_scores, scored_again
+    from deconvnet_cli.segmentation.stored_scores import read_scores, restore
 
-    crf = crf_settings(options["crf_backend"])
+    crf = crf_settings(options.crf_backend)
     missing = [path for name in names if not (path := folder / f"{name}.npz").is_file()]
     if missing:
         raise DatasetError(
@@ -99,10 +105,10 @@ def from_store(
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
         path = folder / f"{name}.npz"
         stored = read_scores(path)
-        system_name = options["system_name"] or parts_there(stored.maps)
-        rows = TABLE if table else (row_of(system_name, crf=options["crf"]),)
-        ensemble = stored.ensemble(options["ensemble"], options["share"])
-        scored = scored_again(stored, tree.image(name), max_pixels=max_pixels)
+        system_name = options.system_name or system_of(stored.maps)
+        rows = TABLE if table else (row_of(system_name, crf=options.crf),)
+        ensemble = stored.ensemble(options.ensemble, options.share)
+        scored = restore(stored, tree.image(name), max_pixels=max_pixels)
         return label_rows(scored, rows, stored.width, stored.height, ensemble, source=path, crf=crf)
 
     return predict, {"scores": {"folder": str(folder)}}

@@ -1,4 +1,4 @@
-"""What an evaluation says: tables for people, JSON and CSV for programs."""
+"""Print the results of an evaluation: tables for people, JSON and CSV for programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ def results(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """What an evaluation says: a table for people, and JSON or CSV for programs."""
+    """Print the rows of an evaluation and their comparisons.
+
+    Args:
+        rows: The result of each row, by its name.
+        answers: The comparisons of rows, as arguments of :func:`comparison_text`.
+        quiet: Whether to leave out the tables.
+        as_json: Whether to write JSON on standard output; tables then go to standard error.
+        as_csv: Whether to write CSV on standard output; tables then go to standard error.
+    """
     from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.scoreboard import REPORTED
     from deconvnet_cli.evaluation.tally import csv_rows, summary
@@ -30,22 +38,23 @@ def results(
         for name, result in rows.items()
     ]
     if not quiet:
-        class_table(rows, CLASSES)
-        row_table(rows, REPORTED)
+        to_stderr = as_json or as_csv
+        class_table(rows, CLASSES, to_stderr)
+        row_table(rows, REPORTED, to_stderr)
         for answer in answers:
-            console.say(comparison_text(*answer))
+            console.result(comparison_text(*answer), to_stderr=to_stderr)
     if as_json and len(lines) == 1:
         console.json_line(lines[0])
     elif as_json:
         console.json_line(
-            {"rows": lines, "comparisons": [comparison_line(*found) for found in answers]}
+            {"rows": lines, "comparisons": [comparison_line(*answer) for answer in answers]}
         )
     if as_csv:
         console.standard_output(csv_rows(lines).encode())
 
 
-def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
-    """IoU by class, a column a row of the table; of a single row Boundary IoU as well."""
+def class_table(rows: Mapping[str, Result], classes: Sequence[str], to_stderr: bool) -> None:
+    """Print the IoU of each class in each row; of a single row, Boundary IoU as well."""
     columns = {name: result.metrics.iou for name, result in rows.items()}
     if len(columns) == 1:
         columns = {"IoU": next(iter(columns.values()))}
@@ -54,77 +63,91 @@ def class_table(rows: Mapping[str, Result], classes: Sequence[str]) -> None:
     for label, name in enumerate(classes):
         values = [column[label] for column in columns.values()]
         lines.append([name, *("absent" if iou is None else f"{iou:.3f}" for iou in values)])
-    console.table(["class", *columns], lines, numbers=True)
+    console.table(["class", *columns], lines, numbers=True, to_stderr=to_stderr)
 
 
-def row_table(rows: Mapping[str, Result], reported: Mapping[str, float | None]) -> None:
-    """A line a row: mean IoU with its interval and the other means."""
-    known = any(reported.get(name) is not None for name in rows)
-    columns = ["", "mIoU", "95 %", "pixel", "mean", "fwIoU", "bIoU", *(["paper*"] if known else [])]
+def row_table(
+    rows: Mapping[str, Result], reported: Mapping[str, float | None], to_stderr: bool
+) -> None:
+    """Print the mean IoU of each row with its interval, and the other means."""
+    compared = any(reported.get(name) is not None for name in rows)
+    columns = ["", "mIoU", "95 %", "pixel", "mean", "fwIoU", "bIoU"]
     lines = []
     for name, result in rows.items():
-        found = result.metrics
+        metrics = result.metrics
         low, high = result.interval
-        papers = reported.get(name)
-        cells = ["" if papers is None else f"{papers:.1f}"] if known else []
+        in_paper = reported.get(name)
+        cells = ["" if in_paper is None else f"{in_paper:.1f}"] if compared else []
         lines.append(
             [
                 name,
-                f"{found.mean_iou:.4f}",
+                f"{metrics.mean_iou:.4f}",
                 f"{low:.3f}-{high:.3f}",
-                f"{found.pixel_accuracy:.4f}",
-                f"{found.mean_accuracy:.4f}",
-                f"{found.frequency_weighted_iou:.4f}",
+                f"{metrics.pixel_accuracy:.4f}",
+                f"{metrics.mean_accuracy:.4f}",
+                f"{metrics.frequency_weighted_iou:.4f}",
                 f"{result.mean_boundary_iou:.4f}",
                 *cells,
             ]
         )
-    console.table(columns, lines, numbers=True)
+    columns += ["paper*"] if compared else []
+    console.table(columns, lines, numbers=True, to_stderr=to_stderr)
     last = list(rows.values())[-1]
-    text = (
+    notes = [
         f"{last.images} images; means over {last.metrics.averaged} of {len(last.metrics.iou)} "
-        "classes (absent ones left out)"
-    )
-    text += "\npixel, mean: accuracy; fwIoU: frequency-weighted IoU; bIoU: Boundary IoU"
-    if known:
-        text += "\n* per cent, reported for the paper's own weights on VOC 2012 test: not ours"
-    console.console.print(text)
+        "classes (absent ones left out)",
+        "pixel, mean: accuracy; fwIoU: frequency-weighted IoU; bIoU: Boundary IoU",
+    ]
+    if compared:
+        notes += ["* per cent, reported for the paper's own weights on VOC 2012 test: not ours"]
+    for note in notes:
+        console.result(note, to_stderr=to_stderr)
 
 
-def comparison_line(first: str, second: str, found: float, by: Comparison) -> dict[str, Any]:
-    """A comparison of two runs as plain values."""
+def comparison_line(
+    first: str, second: str, difference: float, bootstrap: Comparison
+) -> dict[str, Any]:
+    """Return a comparison of two runs as plain values."""
     return {
         "first": first,
         "second": second,
-        "difference": found,
-        "interval": [by.low, by.high],
-        "better": by.above,
+        "difference": difference,
+        "interval": [bootstrap.low, bootstrap.high],
+        "better": bootstrap.above,
     }
 
 
-def comparison_text(first: str, second: str, found: float, by: Comparison) -> str:
-    """A comparison of two runs as a sentence."""
+def comparison_text(first: str, second: str, difference: float, bootstrap: Comparison) -> str:
+    """Return a comparison of two runs as a sentence."""
     return (
-        f"{first} - {second}: {found:+.4f} mean IoU, 95 % interval {by.low:+.4f} to "
-        f"{by.high:+.4f}; better in {by.above:.0%} of the paired resamples"
+        f"{first} - {second}: {difference:+.4f} mean IoU, 95 % interval {bootstrap.low:+.4f} to "
+        f"{bootstrap.high:+.4f}; better in {bootstrap.above:.0%} of the paired resamples"
     )
 
 
 def comparison(
-    first: str, second: str, found: float, by: Comparison, *, quiet: bool, as_json: bool
+    first: str,
+    second: str,
+    difference: float,
+    bootstrap: Comparison,
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
-    """One comparison, for people and for programs."""
+    """Print one comparison as a sentence, as JSON, or as both."""
     if not quiet:
-        console.say(comparison_text(first, second, found, by))
+        text = comparison_text(first, second, difference, bootstrap)
+        console.result(text, to_stderr=as_json)
     if as_json:
-        console.json_line(comparison_line(first, second, found, by))
+        console.json_line(comparison_line(first, second, difference, bootstrap))
 
 
 def sweep(ious: Mapping[str, float], *, quiet: bool, as_json: bool) -> None:
-    """Mean IoU by settings of the CRF, the best first."""
+    """Print the mean IoU of each setting of the CRF, the best first."""
     order = sorted(ious, key=lambda name: -ious[name])
     if not quiet:
-        console.table(("CRF", "mean IoU"), [(name, f"{ious[name]:.4f}") for name in order])
+        rows = [(name, f"{ious[name]:.4f}") for name in order]
+        console.table(("CRF", "mean IoU"), rows, to_stderr=as_json)
     if as_json:
         for name in order:
             console.json_line({"crf": name, "mean_iou": ious[name]})

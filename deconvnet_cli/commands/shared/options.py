@@ -1,45 +1,51 @@
-"""The options that several commands share; ``configure`` says what they stand for."""
+"""The options that several commands share. Their defaults stand in ``segmentation.settings``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
+from dataclasses import fields
+from functools import wraps
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from deconvnet_cli.choices import (
-    BACKENDS,
-    DEFAULT,
-    ENSEMBLES,
-    FCN_DEFAULT,
-    MERGES,
-    PRECISIONS,
-    SYSTEMS,
+from deconvnet_cli.choices import BACKENDS, ENSEMBLES, MAX_PIXELS, MERGES, PRECISIONS, SYSTEMS
+from deconvnet_cli.commands.shared.grouped_help import (
+    BOXES,
+    CRF,
+    FILES,
+    MACHINE,
+    MESSAGES,
+    NET,
+    option,
 )
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.segmentation.loading import check_edges
+from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.storage.remote import RemotePath, place
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Edges(click.ParamType[str]):
-    """``gradient`` or ``structured:FILE``."""
+    """The type of an option that takes ``gradient`` or ``structured:FILE``."""
 
     name = "gradient|structured:FILE"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        kind, _, file = value.partition(":")
-        if value == "gradient" or (kind == "structured" and file):
-            return value
-        self.fail(f"{value!r} is neither 'gradient' nor 'structured:FILE'")
+        try:
+            check_edges(value)
+        except UsageError:
+            self.fail(f"{value!r} is neither 'gradient' nor 'structured:FILE'")
+        return value
 
 
 class FolderOrUrl(click.Path):
-    """A folder, or a URL such as ``s3://bucket/labels``."""
+    """The type of an option that takes a folder, or a URL such as ``s3://bucket/labels``."""
 
     def __init__(self) -> None:
         super().__init__(file_okay=False, path_type=Path)
@@ -49,147 +55,208 @@ class FolderOrUrl(click.Path):
         return path if isinstance(path, RemotePath) else super().convert(str(path), param, ctx)
 
 
-class Proposals(click.ParamType[int]):
-    """A number of boxes, or ``auto``, which is 0."""
+class Proposals(click.ParamType[int | Literal["auto"]]):
+    """The type of an option that takes a number of boxes, or ``auto``."""
 
     name = "N|auto"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["auto"]:
         if value == "auto":
-            return 0
+            return "auto"
         return click.IntRange(1).convert(value, param, ctx)
 
 
 def weights_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of shipped weights, for a shell that completes; without torch."""
+    """Return the names of shipped weights that a shell may complete. Does not import torch."""
     text = (resources.files("deconvnet_weights") / "registry.json").read_text()
     return [name for name in json.loads(text) if name.startswith(incomplete)]
 
 
-PROPOSALS = (
-    click.option(
-        "--proposals",
-        type=Proposals(),
-        metavar="N|auto",
-        help="Boxes that are segmented, the whole photo among them; the weights say how many by "
-        "default (50 in the paper). auto: no more of them once they hardly change a label.",
-    ),
-    click.option(
-        "--candidates",
-        type=click.IntRange(1),
-        default=2000,
-        show_default=True,
-        help="Boxes that EdgeBoxes is asked for.",
-    ),
-    click.option(
-        "--edges",
-        type=Edges(),
-        metavar="gradient|structured:FILE",
-        default="gradient",
-        show_default=True,
-        help="Where EdgeBoxes gets its edges; structured needs OpenCV's model file.",
-    ),
-)
-ENSEMBLE = (
-    click.option(
+ENSEMBLE_OPTIONS = (
+    option(
         "--net",
         "system_name",
         type=click.Choice(SYSTEMS),
-        help="DeconvNet, FCN-8s, or both together; by default what the weights are of.",
+        group=NET,
+        help="Run DeconvNet, FCN-8s, or both together (EDeconvNet). By default the weights decide.",
     ),
-    click.option(
+    option(
         "--ensemble",
         type=click.Choice(ENSEMBLES),
-        help="How both are put together; the weights of FCN-8s say how by default.",
+        group=NET,
+        help="How to combine both nets. By default the weights of FCN-8s decide.",
     ),
-    click.option(
+    option(
         "--share",
         type=click.FloatRange(0, 1),
-        help="FCN-8s' weight in the mean; by default what its weights say (0.5 in the paper).",
+        group=NET,
+        help="Weight of FCN-8s in the mean. By default its weights decide (0.5 in the paper).",
     ),
 )
-CRF_BACKEND = click.option(
+PROPOSAL_OPTIONS = (
+    option(
+        "--proposals",
+        type=Proposals(),
+        metavar="N|auto",
+        group=BOXES,
+        help="Number of boxes to segment, the whole photo included. By default the weights decide "
+        "(50 in the paper). auto: stop when more boxes hardly change the labels.",
+    ),
+    option(
+        "--candidates",
+        type=click.IntRange(1),
+        default=SegmentOptions.candidates,
+        show_default=True,
+        group=BOXES,
+        help="Number of boxes to ask EdgeBoxes for.",
+    ),
+    option(
+        "--edges",
+        type=Edges(),
+        metavar="gradient|structured:FILE",
+        default=SegmentOptions.edges,
+        show_default=True,
+        group=BOXES,
+        help="Edges that EdgeBoxes works on. structured needs OpenCV's model file.",
+    ),
+)
+CRF_BACKEND_OPTION = option(
     "--crf-backend",
     type=click.Choice(BACKENDS),
-    default=BACKENDS[0],
+    default=SegmentOptions.crf_backend,
     show_default=True,
-    help="Who computes the CRF: this tool, or the optional package pydensecrf2.",
+    group=CRF,
+    help="Compute the CRF with this tool, or with the optional package pydensecrf2.",
 )
-SEGMENTING = (
-    click.option(
+SEGMENT_OPTIONS = (
+    option(
         "--weights",
-        default=DEFAULT,
+        default=SegmentOptions.weights,
         show_default=True,
         metavar="NAME|FILE",
         shell_complete=weights_names,
+        group=NET,
         help="Shipped weights by name, or a safetensors file.",
     ),
-    click.option(
+    option(
         "--fcn-weights",
-        default=FCN_DEFAULT,
+        default=SegmentOptions.fcn_weights,
         show_default=True,
         metavar="NAME|FILE",
         shell_complete=weights_names,
-        help="The same of FCN-8s, for --net edeconvnet and fcn8s.",
+        group=NET,
+        help="Weights of FCN-8s, for --net edeconvnet and --net fcn8s.",
     ),
-    *ENSEMBLE,
-    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps"),
-    click.option(
+    *ENSEMBLE_OPTIONS,
+    option(
+        "--rule",
+        "merge_rule",
+        type=click.Choice(MERGES),
+        group=NET,
+        help="How to merge overlapping crops. By default the weights decide.",
+    ),
+    *PROPOSAL_OPTIONS,
+    option(
+        "--crf/--no-crf",
+        default=SegmentOptions.crf,
+        show_default=True,
+        group=CRF,
+        help="Refine the labels with a dense CRF.",
+    ),
+    CRF_BACKEND_OPTION,
+    option(
+        "--device",
+        default=SegmentOptions.device,
+        show_default=True,
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        group=MACHINE,
+        help="Device that runs the nets. auto: the best one of this machine.",
+    ),
+    option(
         "--precision",
         type=click.Choice(PRECISIONS),
-        default=PRECISIONS[0],
+        default=SegmentOptions.precision,
         show_default=True,
+        group=MACHINE,
+        help="Number format of the nets. auto: the fastest one that suits the device.",
     ),
-    *PROPOSALS,
-    click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True),
-    click.option(
-        "--rule",
-        type=click.Choice(MERGES),
-        help="How overlapping crops are merged; the weights say which by default.",
+    option(
+        "--batch-size",
+        type=click.IntRange(1),
+        default=SegmentOptions.batch_size,
+        show_default=True,
+        group=MACHINE,
+        help="Number of crops in a forward pass.",
     ),
-    click.option("--crf/--no-crf", default=False, show_default=True, help="Refine by a dense CRF."),
-    CRF_BACKEND,
 )
-MAX_PIXELS = click.option(
+MAX_PIXELS_OPTION = option(
     "--max-pixels",
     type=click.IntRange(1),
-    default=200_000_000,
+    default=MAX_PIXELS,
     show_default=True,
     metavar="N",
-    help="Width times height that a photo may have; a larger one is refused before it is decoded.",
+    group=FILES,
+    help="Refuse a photo whose width times height is more than N, before it is decoded.",
 )
-WORKERS = click.option(
+WORKERS_OPTION = option(
     "--workers",
     type=click.IntRange(1),
-    help="Photos worked on at a time, on a CPU with one core each; results do not depend on it.  "
-    "[default: cores, at most 8]",
+    group=MACHINE,
+    help="Number of photos to work on at a time, each on one core if on a CPU. It does not change "
+    "the results.  [default: cores, at most 8]",
 )
-SHARD = click.option(
+SHARD_OPTION = option(
     "--shard",
     metavar="I/N|auto",
-    help="Only every N-th image, from the I-th on; auto: as SLURM's array or RANK and WORLD_SIZE "
-    "say.",
+    group=MACHINE,
+    help="Take only every N-th photo, from the I-th on. auto: I and N come from SLURM's array, or "
+    "from RANK and WORLD_SIZE.",
 )
-QUIET = click.option("--quiet", is_flag=True, help="No progress and no summary.")
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON line an image on stdout.")
+QUIET_OPTION = option(
+    "--quiet", is_flag=True, group=MESSAGES, help="Print no progress, summary or table."
+)
+JSON_OPTION = option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    group=MESSAGES,
+    help="Print JSON lines on standard output, and everything else on standard error.",
+)
 
 
 def apply(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """One decorator for several options, listed in help in this order."""
+    """Return one decorator for several options, listed in help in this order."""
 
     def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
+        for one in reversed(options):
+            function = one(function)
         return function
 
     return decorate
 
 
+def segment_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``SEGMENT_OPTIONS`` to a command, which gets them as its argument ``options``."""
+
+    @wraps(function)
+    def command(*arguments: Any, **values: Any) -> Any:
+        options = SegmentOptions(
+            **{field.name: values.pop(field.name) for field in fields(SegmentOptions)}
+        )
+        return function(*arguments, options=options, **values)
+
+    return apply(*SEGMENT_OPTIONS)(command)
+
+
 def refuse_given(context: click.Context, names: Collection[str], why: str) -> None:
-    """Raise UsageError if one of these options, by its parameter's name, was given all the same.
+    """Raise UsageError if one of these options was given on the command line.
 
     Args:
-        why: nothing would come of it, as a sentence to which "leave out --it" is added.
+        context: The context of the command.
+        names: The names of the parameters that must not be given.
+        why: A sentence that says why, to which "leave out --OPTION" is added.
     """
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
@@ -198,6 +265,6 @@ def refuse_given(context: click.Context, names: Collection[str], why: str) -> No
 
 
 def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself") -> None:
-    """Raise UsageError if the output would take the place of the input, which is ``what``."""
+    """Raise UsageError if the output would replace the input, which the message calls ``what``."""
     if source.exists() and target.exists() and source.samefile(target):
         raise UsageError(f"{target}: is {what}; give another output with -o")

@@ -1,4 +1,4 @@
-"""The options that say which files are written of a photo."""
+"""The options that say which files are written for a photo."""
 
 from __future__ import annotations
 
@@ -8,67 +8,76 @@ from typing import Any
 
 import click
 
+from deconvnet_cli.commands.shared.grouped_help import FILES, option
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import FORMATS, PALETTES, POLYGONS, Outputs
 
-OUTPUTS = (
-    click.option(
+OUTPUT_OPTIONS = (
+    option(
         "--format",
         type=click.Choice(FORMATS),
-        help="Of the labels: png, a palette PNG in VOC's colours, or npy, a NumPy array of uint8. "
-        "[default: png]",
+        group=FILES,
+        help="Format of the labels: png, a palette PNG in VOC's colours, or npy, a NumPy array of "
+        "uint8.  [default: png]",
     ),
-    click.option(
+    option(
         "--overlay",
         is_flag=True,
-        help="NAME.overlay.png beside the labels: photo, classes in colours, and a legend.",
+        group=FILES,
+        help="Also write NAME.overlay.png: the photo with its classes in colours, and a legend.",
     ),
-    click.option(
+    option(
         "--cutout",
         is_flag=True,
-        help="NAME.cutout.png beside the labels: the classes of the photo, all else transparent.",
+        group=FILES,
+        help="Also write NAME.cutout.png: the photo where its classes are, transparent elsewhere.",
     ),
-    click.option(
+    option(
         "--polygons",
         type=click.Choice(POLYGONS),
-        help="NAME.geojson, polygons in pixels, or NAME.coco.json, masks as COCO has them.",
+        group=FILES,
+        help="Also write NAME.geojson, polygons in pixels, or NAME.coco.json, masks in COCO's "
+        "format.",
     ),
-    click.option(
+    option(
         "--only",
         metavar="NAME,NAME...",
-        help="Classes that overlay, cutout and polygons show, as in person,dog; all but the "
-        "background by default. The labels themselves are always of all classes.",
+        group=FILES,
+        help="Show only these classes in overlay, cutout and polygons, for example person,dog. By "
+        "default they show all but the background. The labels always have all classes.",
     ),
-    click.option(
+    option(
         "--palette",
         type=click.Choice(PALETTES),
-        default="voc",
+        default=Outputs.palette,
         show_default=True,
-        help="Colours of the overlay; safe ones differ for colour-blind people too. Label PNGs "
-        "are always in VOC's.",
+        group=FILES,
+        help="Colours of the overlay. safe: colours that colour-blind people can tell apart. Label "
+        "PNGs always have VOC's colours.",
     ),
 )
-SAVE_SCORES = click.option(
+SAVE_SCORES_OPTION = option(
     "--save-scores",
     is_flag=True,
-    help="Keep merged scores as NAME.npz beside the labels, for `crf` and `evaluate --scores`; of "
-    "batch --voc-submission in OUTPUT/scores/.",
+    group=FILES,
+    help="Also write the merged scores as NAME.npz, for `crf` and `evaluate --scores`. With batch "
+    "--voc-submission they go to OUTPUT/scores/.",
 )
 
 
 def outputs_of(options: dict[str, Any], output: str | None = None) -> Outputs:
-    """What is written of each photo, from the options in ``OUTPUTS``, which are taken out.
+    """Return which files are written for each photo.
 
     Args:
-        options: of the command, by name.
-        output: the file that -o names; its suffix says the format unless --format does.
+        options: The values of ``OUTPUT_OPTIONS``, by name.
+        output: The file that -o names; its suffix is the format unless --format is given.
 
     Raises:
-        UsageError: they do not fit together.
+        UsageError: The options do not fit together.
     """
     suffix = Path(output or "").suffix.lower().removeprefix(".")
     by_name = suffix if suffix in FORMATS else FORMATS[0]
-    given = {part.name: options.pop(part.name) for part in fields(Outputs)}
+    given = {field.name: options[field.name] for field in fields(Outputs)}
     if given["only"] is not None:
         given["only"] = tuple(name.strip() for name in given["only"].split(","))
     outputs = Outputs(**{**given, "format": given["format"] or by_name})

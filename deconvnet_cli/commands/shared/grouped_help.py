@@ -1,0 +1,66 @@
+"""A command whose ``--help`` lists its commonest options first and the others in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import click
+
+GENERAL = "Options"  # the commonest options, those without a group, and --help
+FILES = "Input and output"
+NET = "Net"
+BOXES = "Boxes"
+CRF = "CRF"
+MACHINE = "Machine"
+MESSAGES = "Messages"
+LAST = (MACHINE, MESSAGES)  # other groups stand in the order in which they are declared
+
+
+class GroupedOption(click.Option):
+    """An option that knows the group of ``--help`` in which it is listed."""
+
+    def __init__(self, *arguments: Any, group: str = GENERAL, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose options are listed in groups.
+
+    Attributes:
+        common: The names of the parameters that are listed first.
+    """
+
+    def __init__(self, *arguments: Any, common: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.common = tuple(common)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, options in sections(self, ctx):
+            records = [record for option in options if (record := option.get_help_record(ctx))]
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def sections(
+    command: click.Command, context: click.Context
+) -> list[tuple[str, list[click.Option]]]:
+    """Return the groups of a command's options, each with its title."""
+    common = command.common if isinstance(command, GroupedCommand) else ()
+    groups: dict[str, list[click.Option]] = {GENERAL: []}
+    for option in command.get_params(context):
+        if isinstance(option, click.Option) and not option.hidden:
+            title = option.group if isinstance(option, GroupedOption) else GENERAL
+            groups.setdefault(GENERAL if option.name in common else title, []).append(option)
+    groups[GENERAL].sort(
+        key=lambda option: common.index(option.name) if option.name in common else len(common)
+    )
+    for title in LAST:
+        if title in groups:
+            groups[title] = groups.pop(title)
+    return [(title, options) for title, options in groups.items() if options]
+
+
+option = partial(click.option, cls=GroupedOption)
