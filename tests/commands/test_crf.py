@@ -16,7 +16,7 @@ from deconvnet_cli.commands.crf import stored_files
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import palette
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.evaluation.crf_search import combinations, settings_of
+from deconvnet_cli.evaluation.crf_search import combinations, settings_with
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
@@ -112,7 +112,7 @@ def test_a_file_that_fails_does_not_stop_the_others(deconvnet, stored, tmp_path)
     said = (
         "aa.npz: damaged scores",
         "gone.png: no such file",
-        "changed.png: not the photo that was scored",
+        "changed.png: not the photo of these stored scores",
         "d.npz: has scores of deconvnet alone",
     )
     lines = result.stderr.splitlines()
@@ -187,8 +187,8 @@ def test_the_ensemble_of_a_sweep(deconvnet, voc, kept):
 def test_a_sweep_as_a_table(deconvnet, voc, kept):
     grid = ("--grid", "iterations=1", "--voc-root", voc)
     result = deconvnet("crf", kept, *grid)
-    assert result.exit_code == 0 and result.stdout == ""
-    assert "no CRF" in result.stderr and "iterations = 1" in result.stderr
+    assert result.exit_code == 0 and result.stderr == ""
+    assert "no CRF" in result.stdout and "iterations = 1" in result.stdout
     assert not list(kept.glob("*/*"))
 
 
@@ -242,7 +242,7 @@ def test_sweeps_that_would_mean_nothing(deconvnet, tmp_path):
     assert deconvnet("crf", tmp_path / "scores", *options, "--net", "deconvnet").exit_code == 0
     Image.new("RGB", (30, 20), "blue").save(root / "JPEGImages" / "a.jpg")
     result = deconvnet("crf", tmp_path / "scores", *options, "--net", "deconvnet")
-    one_error_line(result, 1, "a.jpg: not the photo that was scored")
+    one_error_line(result, 1, "a.jpg: not the photo of these stored scores")
     (root / "SegmentationClass" / "b.png").write_bytes(label_png(np.zeros((9, 9), np.uint8)))
     result = deconvnet("crf", tmp_path / "scores" / "b.npz", *options)
     one_error_line(result, 1, "b.npz: truth and prediction differ in size")
@@ -251,13 +251,13 @@ def test_sweeps_that_would_mean_nothing(deconvnet, tmp_path):
 # What cannot be.
 
 BAD = {
-    "radius=3": "no setting of the CRF is called radius",
-    "=3": "no setting",
-    "": "no setting",
-    "iterations": "nothing is no int",
-    "iterations=": "nothing is no int",
-    "iterations=many": "many is no int",
-    "iterations=2.5": "2.5 is no int",
+    "radius=3": "the CRF has no setting radius",
+    "=3": "the CRF has no setting",
+    "": "the CRF has no setting",
+    "iterations": "nothing is not a whole number",
+    "iterations=": "nothing is not a whole number",
+    "iterations=many": "many is not a whole number",
+    "iterations=2.5": "2.5 is not a whole number",
     "iterations=0": "iterations must be",
     "iterations=-1": "iterations must be",
     "gaussian_sd=0": "gaussian_sd must be",
@@ -265,7 +265,7 @@ BAD = {
     "bilateral_sd=inf": "bilateral_sd must be",
     "bilateral_colour_sd=nan": "bilateral_colour_sd must be",
     "gaussian_weight=-0.5": "gaussian_weight must be",
-    "bilateral_sd=1,,2": "nothing is no float",
+    "bilateral_sd=1,,2": "nothing is not a number",
 }
 
 
@@ -327,7 +327,7 @@ def test_without_the_package_nothing_is_read(deconvnet, tmp_path, monkeypatch):
 
 
 def test_settings_by_hand():
-    settings = settings_of(("gaussian_sd=1.5", "iterations=3", "gaussian_sd=2"), CrfSettings())
+    settings = settings_with(("gaussian_sd=1.5", "iterations=3", "gaussian_sd=2"), CrfSettings())
     assert settings == CrfSettings(gaussian_sd=2.0, iterations=3)
     found = combinations(settings, ("bilateral_weight=0,1",))
     assert found["bilateral_weight = 0.0"] == CrfSettings(2.0, 3.0, 20.0, 3.0, 0.0, 3)

@@ -23,14 +23,14 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.evaluation.metrics import Metrics
-from deconvnet_cli.evaluation.paper_table import label_rows, part
+from deconvnet_cli.evaluation.paper_table import label_rows, maps_of
 from deconvnet_cli.evaluation.scoreboard import TABLE
 from deconvnet_cli.reporting import console
 from deconvnet_cli.segmentation import segment
 from deconvnet_cli.segmentation.score_maps import Ensemble
 from deconvnet_cli.segmentation.segment import Inferred
 from deconvnet_cli.segmentation.settings import SegmentSettings
-from deconvnet_cli.segmentation.stored_scores import read_scores, scored_again, write_scores
+from deconvnet_cli.segmentation.stored_scores import read_scores, restore, write_scores
 from deconvnet_cli.segmentation.system import choose_system
 from deconvnet_cli.weights import files as weights
 
@@ -157,7 +157,7 @@ def test_missing_label_pngs_are_left_out_if_told_so(evaluate, folder, kept):
     (folder / "p2.png").unlink()
     (folder / "p3.png").unlink()
     result = evaluate("--predictions", folder, "--allow-missing")
-    one_error_line(result, 1, str(folder), "no label PNG of this list")
+    one_error_line(result, 1, str(folder), "no label PNG for this list")
 
 
 def test_one_missing_label_png_is_one_line(evaluate, folder):
@@ -281,7 +281,7 @@ def test_stored_scores_are_the_run_up_to_half_precision(evaluate, voc, both, kep
     for name in NAMES:
         photo = read_photo(voc / "JPEGImages" / f"{name}.jpg")
         direct = segment.infer(photo, system, SegmentSettings(proposals=count))
-        stored = scored_again(read_scores(kept / f"{name}.npz"))
+        stored = restore(read_scores(kept / f"{name}.npz"))
         one, other = (
             label_rows(each, rows, *photo.size, system.ensemble) for each in (direct, stored)
         )
@@ -302,7 +302,7 @@ def rewritten(kept: Path, folder: Path, system: str | None = None, **settings) -
     folder.mkdir(exist_ok=True)
     for name in NAMES:
         found = read_scores(kept / f"{name}.npz")
-        maps = found.maps if system is None else part(found.maps, system, "")
+        maps = found.maps if system is None else maps_of(found.maps, system, "")
         about = {**found.settings, **settings}
         if settings.get("ensemble", ...) is None:
             del about["ensemble"]
@@ -363,7 +363,7 @@ def test_stored_scores_of_another_photo_of_this_name(evaluate, kept, tmp_path):
     found = read_scores(kept / "p0.npz")
     scored = Inferred(read_photo(photo), found.maps, 4, {})
     write_scores(folder / "p0.npz", scored, photo, (60, 40), {})
-    one_error_line(evaluate("--scores", folder), 1, "p0.jpg: not the photo that was scored")
+    one_error_line(evaluate("--scores", folder), 1, "p0.jpg: not the photo of these stored scores")
 
 
 def test_a_tree_that_was_moved(deconvnet, voc, kept, tmp_path):
@@ -428,7 +428,7 @@ def test_compare(evaluate, deconvnet, voc, kept, tmp_path):
     assert better["better"] == 1 and worse["better"] == 0
     assert worse["difference"] == -better["difference"]
     said = deconvnet("evaluate", "--compare", files["ours"], files["ours"])
-    assert "+0.0000 mean IoU" in said.stderr and said.stdout == ""
+    assert "+0.0000 mean IoU" in said.stdout and said.stderr == ""
 
 
 def test_runs_over_other_images_are_not_compared_nor_added(evaluate, deconvnet, kept, tmp_path):
@@ -437,7 +437,7 @@ def test_runs_over_other_images_are_not_compared_nor_added(evaluate, deconvnet, 
     evaluate("--predictions", kept, "--limit", 3, "-o", files[1])
     files[2].write_bytes(files[0].read_bytes())
     result = deconvnet("evaluate", "--compare", *files[:2])
-    one_error_line(result, 1, "not scored on the same images")
+    one_error_line(result, 1, "not evaluated on the same images")
     result = deconvnet("evaluate", "--merge", files[0], files[2])
     one_error_line(result, 1, "copy: the same images as in", "count twice")
     content = json.loads(files[1].read_text())
@@ -487,7 +487,10 @@ USAGE = {
     "compare three": (("--compare", "FILE", "FILE", "FILE"), "--compare needs two files"),
     "compare as csv": (("--compare", "FILE", "FILE", "--csv"), "leave out -o and --csv"),
     "compare with output": (("--compare", "FILE", "FILE", "-o", "x"), "leave out -o and --csv"),
-    "two sources": (("--voc-root", "VOC", "--predictions", "OUT", "--scores", "OUT"), "sources"),
+    "two sources": (
+        ("--voc-root", "VOC", "--predictions", "OUT", "--scores", "OUT"),
+        "exclude each other",
+    ),
     "missing of a net": (("--voc-root", "VOC", "--allow-missing"), "--predictions"),
     "a table of pngs": (("--voc-root", "VOC", "--predictions", "OUT", "--table"), "--scores"),
     "a table of one net": (("--voc-root", "VOC", "--table", "--net", "fcn8s"), "leave out --net"),

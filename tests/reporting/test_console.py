@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from deconvnet_cli.errors import OutputError
 from deconvnet_cli.reporting import console as report
 
 COLUMNS = ("name", "mIoU", "95 %", "pixel", "from")
@@ -22,7 +23,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int, *, terminal: bool) -> lis
         file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, highlight=False
     )
     monkeypatch.setattr(report, "console", console)
-    report.table(COLUMNS, ROWS, numbers=True)
+    report.table(COLUMNS, ROWS, numbers=True, to_stderr=True)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -50,3 +51,32 @@ def test_a_row_is_a_line_where_no_terminal_is(monkeypatch):
     lines = shown(monkeypatch, 40, terminal=False)
     assert [line.split()[0] for line in lines] == ["name", "DeconvNet", "[b]other"]
     assert ROWS[0][4] in lines[1]
+
+
+def test_results_in_a_pipe_are_whole_lines_in_its_encoding(monkeypatch):
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", pipe)
+    report.table(("name", "text"), [("na\u00efve", "x" * 300), ("b", "\x1b[31m")])
+    report.result("[b]\u00e9 " + "y" * 300)
+    lines = pipe.buffer.getvalue().decode("ascii").splitlines()
+    assert [line.split() for line in lines] == [
+        ["name", "text"],
+        ["na\\xefve", "x" * 300],
+        ["b", "\\x1b[31m"],
+        ["[b]\\xe9", "y" * 300],
+    ]
+
+
+@pytest.mark.parametrize("kind", ["table", "line"])
+def test_results_on_a_full_disk_are_one_error(monkeypatch, kind):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(OutputError, match="standard output: cannot be written"):
+            report.table(COLUMNS, ROWS) if kind == "table" else report.result("text")
+
+
+def test_beside_json_results_go_to_standard_error(capsys):
+    report.table(COLUMNS, ROWS, to_stderr=True)
+    report.result("text", to_stderr=True)
+    said = capsys.readouterr()
+    assert said.out == "" and "0.7398" in said.err and "text" in said.err

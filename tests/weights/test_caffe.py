@@ -408,7 +408,7 @@ def test_the_import_command_makes_weights_that_load(deconvnet, written, tmp_path
     target = tmp_path / "made.safetensors"
     result = deconvnet("weights", "import", written(net(layers)), "-o", target)
     assert result.exit_code == 0, result.output
-    assert "conv1_1" in result.stderr
+    assert "conv1_1" in result.stdout
     made = load(str(target))
     assert (made.card.net, made.card.input.channels) == ("deconvnet-vgg16", "BGR")
     weight = made.net.conv1_1.weight.detach().numpy()
@@ -427,7 +427,7 @@ def test_the_import_command_takes_a_trunk_to_train_from(deconvnet, written, tmp_
     target = tmp_path / "start.safetensors"
     result = deconvnet("weights", "import", written(net(layers)), "-o", target)
     assert result.exit_code == 0, result.output
-    assert "left at its initial value" in result.stderr
+    assert "left at its initial value" in result.stdout
     made = load(str(target))
     assert "to start training from" in made.card.provenance
     for name, (weight, bias) in layers.items():
@@ -444,5 +444,5 @@ def test_the_import_command_says_where_statistics_are_missing(deconvnet, tmp_pat
     source.write_bytes(net(layers))
     result = deconvnet("weights", "import", source, "-o", target)
     assert result.exit_code == 0, result.output
-    assert "to be recomputed" in result.stderr
+    assert "to be recomputed" in result.stdout
     assert "to be recomputed" in load(str(target)).card.provenance
