@@ -1,7 +1,7 @@
 """The entry point: a group whose commands are imported when they are called.
 
-Only click is imported here, so that ``deconvnet --help`` answers at once. Errors of this package
-become one line on standard error and an exit code here and nowhere else.
+Only click is imported here, so that ``deconvnet --help`` answers at once. This is the only place
+where errors of this package become one line on standard error and an exit code.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ from deconvnet_cli import __version__
 from deconvnet_cli.errors import DeconvnetError, printable
 
 COMMANDS = {
-    "segment": "Label PNG of each photo.",
-    "batch": "Label PNGs of whole folders, globs and lists.",
-    "explain": "One page on why a photo got its labels.",
-    "evaluate": "Mean IoU on a PASCAL VOC tree; the paper's table.",
-    "crf": "Refine scores that batch kept, or sweep over settings.",
-    "proposals": "The boxes of a photo, as JSON or drawn.",
-    "weights": "Show, check and import weights.",
+    "segment": "Write the label PNG of each photo.",
+    "batch": "Write the label PNGs of folders, globs and lists.",
+    "explain": "Show on one page why a photo got its labels.",
+    "evaluate": "Evaluate on a PASCAL VOC tree; the paper's table.",
+    "crf": "Refine stored scores, or compare settings of the CRF.",
+    "proposals": "Print or draw the boxes of a photo.",
+    "weights": "List, show, check, import and average weights.",
     "train": "Train a net on a PASCAL VOC tree.",
-    "soft-labels": "A teacher's probabilities, for train --teacher.",
-    "serve": "Photos in and labels out by HTTP, with a page.",
-    "bench": "How fast this machine is; what its proposals find.",
-    "doctor": "Say what is missing here and how to mend it.",
-    "completion": "Let bash, zsh or fish complete this command.",
+    "dataset": "Make a VOC tree of another tool's export; check a tree.",
+    "soft-labels": "Write a teacher's probabilities, for train --teacher.",
+    "serve": "Label photos over HTTP, with a page to try it.",
+    "bench": "Measure the speed of this machine, or its proposals.",
+    "doctor": "Check this machine, and say how to fix it.",
+    "completion": "Print the script that completes commands in a shell.",
 }
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and imports ``commands/<name>.py`` on demand."""
+    """A group that imports ``commands/<name>.py`` when that command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -48,7 +49,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # The one-line helps stand above, so that listing them imports no command.
+        # The short helps stand above, so that listing the commands imports none of them.
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -56,11 +57,11 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except DeconvnetError as error:
-            # Not click's echo, which writes UTF-8 where the terminal is ASCII: this escapes.
+            # click.echo would write UTF-8 even to an ASCII terminal; print escapes.
             print(f"deconvnet: {error}", file=sys.stderr)
             ctx.exit(error.exit_code)
         except OSError as error:
-            # Of a path that nobody can look at: too long a name, or in a folder closed to us.
+            # A path that cannot be looked up: its name is too long, or its folder is closed to us.
             if error.filename is None or isinstance(error, BrokenPipeError):
                 raise
             where = os.fsdecode(error.filename)
@@ -71,11 +72,11 @@ class LazyGroup(click.Group):
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="deconvnet")
 def cli() -> None:
-    """DeconvNet semantic segmentation: photos in, label PNGs of the 21 PASCAL VOC classes out."""
+    """Segment photos with DeconvNet: photos in, label PNGs of the 21 PASCAL VOC classes out."""
 
 
 def main() -> None:
-    """Run the command line; a closed pipe ends it quietly, as with other shell tools."""
+    """Run the command line. A closed pipe ends it quietly, as with other shell tools."""
     if "_DECONVNET_COMPLETE" in os.environ:
         from deconvnet_cli.commands.completion import offer_files
 
@@ -83,6 +84,6 @@ def main() -> None:
     try:
         cli()
     except BrokenPipeError:
-        # Python would complain once more when it flushes standard output at exit.
+        # Python would fail again when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
