@@ -25,7 +25,7 @@ COMMANDS = {
     "proposals": "Print or draw the boxes of a photo.",
     "weights": "List, show, check, import and average weights.",
     "train": "Train a net on a PASCAL VOC tree.",
-    "dataset": "Make a VOC tree of another tool's export; check a tree.",
+    "dataset": "Convert an export to a VOC tree, or check a tree.",
     "soft-labels": "Write a teacher's probabilities, for train --teacher.",
     "serve": "Label photos over HTTP, with a page to try it.",
     "bench": "Measure the speed of this machine, or its proposals.",

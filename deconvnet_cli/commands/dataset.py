@@ -1,4 +1,4 @@
-"""``deconvnet dataset``: exports of other tools made into VOC trees, and trees checked."""
+"""``deconvnet dataset``: convert exports of other tools to VOC trees, and check trees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deconvnet_cli.choices import EXPORT_KINDS
 
 @click.group("dataset")
 def command() -> None:
-    """Make a VOC tree of what another tool exported, and check a tree before training."""
+    """Convert an export of another tool to a VOC tree, and check a tree before training."""
 
 
 @command.command("import")
@@ -29,7 +29,7 @@ def command() -> None:
     type=click.Choice(EXPORT_KINDS),
     default="auto",
     show_default=True,
-    help="What SOURCE is; auto looks at it.",
+    help="Format of SOURCE. auto: find out.",
 )
 @click.option(
     "--photos",
@@ -45,17 +45,18 @@ def command() -> None:
     "--classes",
     "classes_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Classes to take, a name a line, in the order of their labels; others become background.",
+    help="File with the classes to take, one name per line, in the order of their labels. Other "
+    "classes become background.",
 )
 @click.option(
     "--val-share",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.2,
     show_default=True,
-    help="Share of the photos that val.txt gets, unless SOURCE has splits of its own.",
+    help="Share of the photos that go to val.txt, unless SOURCE has its own splits.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of that split.")
-@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+@click.option("--quiet", is_flag=True, help="Print no progress and no summary.")
 def import_command(
     source: Path,
     tree: Path,
@@ -71,8 +72,8 @@ def import_command(
 
     SOURCE is a COCO JSON file (polygons or run lengths), a folder of LabelMe JSON files, CVAT's
     "Segmentation mask" export, Roboflow's semantic masks, a folder of RGB masks with a colour
-    table, or a folder of grey masks of 0 and 255. A photo that cannot be used is named and left
-    out, and the exit code is then 1.
+    table, or a folder of grey masks of 0 and 255. A photo that cannot be used is reported
+    and left out, and the exit code is 1.
     """
     from deconvnet_cli.data.classes import read_classes
     from deconvnet_cli.datasets.opening import open_export
@@ -84,14 +85,14 @@ def import_command(
     export = open_export(source, kind, photos, colours, wanted)
     failures: list[DeconvnetError] = []
 
-    def failed(error: DeconvnetError) -> None:
+    def on_failure(error: DeconvnetError) -> None:
         failures.append(error)
         console.failure(error)
 
     with console.progress(quiet) as progress:
         task = progress.add_task("import", total=len(export.names))
         names = write_tree(
-            export, tree, val_share, seed, lambda: progress.advance(task), on_failure=failed
+            export, tree, val_share, seed, lambda: progress.advance(task), on_failure=on_failure
         )
     if not quiet:
         for note in export.notes:
@@ -107,14 +108,14 @@ def import_command(
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="PNG to write: a sheet of photos with their masks.",
+    help="Write a PNG of photos with their masks to this file.",
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="The same as one JSON line.")
+@click.option("--quiet", is_flag=True, help="Print no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line instead of tables.")
 def check_command(tree: Path, sheet: Path | None, quiet: bool, as_json: bool) -> None:
-    """Say what is in TREE: photos, objects and pixels of each class, sizes, and what is wrong.
+    """Print the photos, objects and pixels of each class in TREE, the sizes, and all problems.
 
-    The exit code is 1 if something must be mended before training.
+    The exit code is 1 if something must be fixed before training.
     """
     from deconvnet_cli.commands.shared.dataset_tables import survey_line, survey_tables
     from deconvnet_cli.data.images import png_bytes
