@@ -1,11 +1,17 @@
-"""Tiny weights and photos that several tests share."""
+"""Tiny weights and photos that several tests share, and how tests are spread over processes."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+
+# One thread for each process, before torch is imported: pytest-xdist runs one for each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The many processes that tests begin take compiled modules from the first of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 import pytest
@@ -21,6 +27,34 @@ from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import store
 
 PHOTOS = {"p0": (60, 40), "p1": (40, 56), "p2": (48, 48), "p3": (52, 44)}  # width, height
+MOST_PROCESSES = 8  # each takes about a gigabyte of memory
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return 0, this process alone, for single files: a second one takes longer to begin."""
+    files = [argument.partition("::")[0] for argument in config.args]
+    if all(file.endswith(".py") for file in files):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, MOST_PROCESSES)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a module together, for they share fixtures, and begin with slow modules.
+
+    A test that has a group of its own may go elsewhere.
+    """
+    slow: set[str] = set()
+    groups: dict[pytest.Item, str] = {}
+    for item in items:
+        own = item.get_closest_marker("xdist_group")
+        groups[item] = own.args[0] if own else item.nodeid.partition("::")[0]
+        if own is None:
+            item.add_marker(pytest.mark.xdist_group(groups[item]))
+        if item.get_closest_marker("slow"):
+            slow.add(groups[item])
+    items.sort(key=lambda item: groups[item] not in slow)
 
 
 @pytest.fixture(scope="session")

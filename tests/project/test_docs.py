@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
-from helpers.paths import ROOT
+from helpers.paths import ROOT, TESTS
+from helpers.warm_command import warm_command
 from PIL import Image
 
 from deconvnet_cli.cli import cli
+from deconvnet_cli.storage.hashing import file_sha256
+from deconvnet_cli.weights.files import load, store
+from deconvnet_cli.weights.shipped import registry
 
 PAGES = sorted((*(ROOT / "docs").glob("*.md"), ROOT / "README.md"))
 # "setup" and "test" are the commands that .ci/run takes from the README.
@@ -75,6 +82,24 @@ def test_a_command_that_does_not_exist_is_found():
 
 
 @pytest.fixture(scope="module")
+def quick_weights(tmp_path_factory) -> Path:
+    """A folder with another ``deconvnet_weights``: the shipped nets with few and small crops."""
+    folder = tmp_path_factory.mktemp("site")
+    package = folder / "deconvnet_weights"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    entries = {}
+    for name in registry():
+        net, card = (weights := load(name)).net, weights.card
+        small = replace(card.input, size=64, whole=128)
+        file = package / f"{name}.safetensors"
+        store(file, net, replace(card, input=small, proposals=min(card.proposals, 3)))
+        entries[name] = {"file": file.name, "sha256": file_sha256(file)}
+    (package / "registry.json").write_text(json.dumps(entries))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def place(tmp_path_factory, voc) -> Path:
     """A folder with what the pages name: photo.jpg, photos/, VOC2012/."""
     place = tmp_path_factory.mktemp("docs")
@@ -85,22 +110,49 @@ def place(tmp_path_factory, voc) -> Path:
     for name in ("a.jpg", "b.jpg"):
         small.crop((0, 0, 120, 90)).save(place / "photos" / name)
     shutil.copytree(voc, place / "VOC2012")
-    program = place / "bin" / "deconvnet"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m deconvnet_cli "$@"\n')
-    program.chmod(0o755)
     return place
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_run(page, place):
-    path = f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+def environment(*paths: Path, program: Path) -> dict[str, str]:
+    """Return the variables of this process with the program first and these module folders."""
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> dict[str, str]:
+    """The variables with which ``deconvnet`` is the command itself, with the shipped weights."""
+    program = tmp_path_factory.mktemp("bin") / "deconvnet"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m deconvnet_cli "$@"\n')
+    program.chmod(0o755)
+    return environment(ROOT, program=program)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory, quick_weights) -> Iterator[dict[str, str]]:
+    """The variables with which it begins quickly, with the quick weights."""
+    program = tmp_path_factory.mktemp("bin") / "deconvnet"
+    found = environment(quick_weights, ROOT, TESTS, program=program)
+    with warm_command(program, found):
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=pytest.mark.xdist_group(f"run {page.name}"))
+        for page in PAGES
+    ],
+)
+def test_commands_run(page, place, request):
+    """The commands of the README are run as they are, with the weights that ship."""
+    variables = request.getfixturevalue("real" if page.name == "README.md" else "quick")
     for why, text in blocks(page):
         if why is not None:
             continue
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
-            cwd=place, env=environment, capture_output=True, text=True, timeout=300,
+            cwd=place, env=variables, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
