@@ -46,9 +46,7 @@ def shard_here(environment: Mapping[str, str]) -> tuple[int, int]:
             here = int(environment[index]) - int(environment.get(first, 0))
             total = int(environment[count])
         except ValueError as error:
-            raise UsageError(
-                f"--shard auto: {index} or {count} is no number ({error})"
-            ) from error
+            raise UsageError(f"--shard auto: {index} or {count} is no number ({error})") from error
         if not 0 <= here < total:
             raise UsageError(
                 f"--shard auto: {index}={environment[index]} is none of {total} without gaps; "
