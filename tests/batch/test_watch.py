@@ -14,6 +14,13 @@ from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.watch import INTERVAL, arriving
 from deconvnet_cli.commands.shared.batch_progress import plan_now
 
+LOOK = 1.0  # seconds between two looks of a real run here
+OFTEN = (
+    "-c",
+    f"from deconvnet_cli.batch import watch; watch.INTERVAL = {LOOK}; "
+    "from deconvnet_cli.cli import main; main()",
+)
+
 
 class Folder:
     """A folder whose photos and clock a test moves by hand."""
@@ -146,7 +153,7 @@ def test_a_folder_watched_for_real(lively_weights, tmp_path):
     incoming.mkdir()
     (incoming / "0.jpg").write_bytes(ready[0].read_bytes())
     options = ("--weights", lively_weights, "--proposals", 1, "--workers", 1)
-    process = start(incoming, "-o", out, "--watch", *options, log=log)
+    process = start(incoming, "-o", out, "--watch", *options, log=log, program=OFTEN)
     try:
         wait_for(lambda: b"watching" in log.read_bytes())
         (incoming / "1.jpg").write_bytes(ready[1].read_bytes())
@@ -156,7 +163,7 @@ def test_a_folder_watched_for_real(lively_weights, tmp_path):
             for begin in range(0, len(slow), step):  # longer than three looks
                 assert not (out / "2.png").exists()
                 file.write(slow[begin : begin + step])
-                time.sleep(0.6)
+                time.sleep(LOOK / 4)
         wait_for(lambda: len(lines(out)) == 3)
         (incoming / "1.jpg").write_bytes(ready[3].read_bytes())  # another photo in its place
         wait_for(lambda: len(lines(out)) == 4)

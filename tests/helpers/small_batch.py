@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,12 @@ def small_photos(folder: Path, count: int, seed: int = 1) -> list[Path]:
     return paths
 
 
-def start(*arguments: object, log: Path) -> subprocess.Popen[bytes]:
+def start(
+    *arguments: object, log: Path, program: Sequence[str] = ("-m", "deconvnet_cli")
+) -> subprocess.Popen[bytes]:
     """``deconvnet batch`` in a process group of its own; standard error goes to ``log``."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "deconvnet_cli", "batch", *map(str, arguments)]
+    command = [sys.executable, *program, "batch", *map(str, arguments)]
     with open(log, "wb") as file:
         return subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
