@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.label_png import LABEL_MODES, WrongSize, read_png
 from deconvnet_cli.data.voc import IGNORE, palette
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.legend import Entry, with_legend
@@ -60,11 +62,13 @@ def _tile(root: Path, name: str) -> tuple[Image.Image, np.ndarray]:
     """Return a small photo under its mask, and the labels that it shows."""
     try:
         photo = read_photo(root / "JPEGImages" / f"{name}.jpg")
-        with Image.open(root / "SegmentationClass" / f"{name}.png") as file:
-            mask = Image.fromarray(np.array(file).astype(np.uint8), "L")
+        mask = read_png(root / "SegmentationClass" / f"{name}.png", photo.size)
+        if mask.mode not in LABEL_MODES:
+            raise ValueError(f"mode {mask.mode}")
+        mask = Image.fromarray(np.array(mask))
         photo.thumbnail((TILE, TILE))
         labels = np.asarray(mask.resize(photo.size, Image.Resampling.NEAREST))
-    except (DeconvnetError, OSError, ValueError, TypeError):
+    except (DeconvnetError, OSError, ValueError, Undecodable, WrongSize):
         return Image.new("RGB", (TILE, TILE), (200, 200, 200)), np.zeros(0, np.int64)
     colour = Image.fromarray(palette()[labels])
     strength = Image.fromarray(np.where(labels > 0, round(255 * STRENGTH), 0).astype(np.uint8))

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import BACKGROUND, with_background
-from deconvnet_cli.data.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.data.decoding import Undecodable
+from deconvnet_cli.data.label_png import LABEL_MODES, read_png
 from deconvnet_cli.datasets.export import Example, Export, oriented_photo
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
@@ -175,20 +176,15 @@ def _looked_up(
 def _mask_pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
     """Return the pixels of a mask: RGB, or a palette's or grey image's own values."""
     try:
-        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
-            load(image)
-            if mode is None and image.mode not in ("L", "P", "1"):
-                raise DatasetError(
-                    f"{path}: a mask in mode {image.mode}; palette or grey is needed here"
-                )
-            converted = (
-                image.convert(mode) if mode else image.convert("L") if image.mode == "1" else image
-            )
-            return np.array(converted)
+        image = read_png(path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except Undecodable as error:
         raise DatasetError(f"{path}: not a readable mask ({error})") from error
+    if mode is None and image.mode not in (*LABEL_MODES, "1"):
+        raise DatasetError(f"{path}: a mask in mode {image.mode}; palette or grey is needed here")
+    wanted = mode or ("L" if image.mode == "1" else image.mode)
+    return np.array(image if image.mode == wanted else image.convert(wanted))
 
 
 def _pairs(masks: Path, photos: Path) -> dict[str, tuple[Path, Path]]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import tree_classes
-from deconvnet_cli.data.decoding import LABEL_FORMATS, MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.label_png import LABEL_MODES, read_png
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
@@ -140,23 +141,21 @@ def _survey_photo(root: Path, name: str, survey: Survey, hashes: dict[str, str])
 def _labels(path: Path, survey: Survey) -> NDArray[np.uint8] | None:
     """Return the labels of a mask; None, with a problem noted, if it has none."""
     try:
-        with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
-            load(image)
-            mode, labels = image.mode, np.array(image)
+        image = read_png(path)
     except OSError as error:
         survey.problems.append(f"{path}: cannot be read ({error.strerror})")
         return None
     except Undecodable as error:
         survey.problems.append(f"{path}: {error}")
         return None
-    if mode not in ("L", "P"):
+    if image.mode not in LABEL_MODES:
         survey.problems.append(
-            f"{path}: mode {mode}, no palette or grey PNG; "
+            f"{path}: mode {image.mode}, no palette or grey PNG; "
             "`deconvnet dataset import` takes masks in colours"
         )
         return None
-    found: NDArray[np.uint8] = labels
-    return found
+    labels: NDArray[np.uint8] = np.array(image)
+    return labels
 
 
 def _count(labels: NDArray[np.uint8], path: Path, survey: Survey) -> None:
