@@ -21,7 +21,10 @@ from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import System, choose_system
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU with CUDA")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU with CUDA"),
+]
 CUDA = torch.device("cuda")
 
 

@@ -115,6 +115,8 @@ def workers(stage: str) -> list[int]:
     return [pid for pid, command in below(os.getpid()) if "ray::" in command and stage in command]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_stopped_and_robbed_of_a_worker_in_the_middle(
     cluster, photos, options, local_run, tmp_path
 ):
@@ -150,6 +152,8 @@ def machines(cluster) -> Iterator[Cluster]:
         yield machines
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_from_s3_to_s3(machines, photos, lively_weights, local_run, s3):
     import fsspec
 
@@ -206,6 +210,8 @@ def deadly(weights: Path, killed: Path) -> tuple[System, SegmentSettings]:
     return replace(system, deconvnet=armed), SegmentSettings(proposals=1)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_photo_that_kills_its_worker_fails_alone(machines, lively_weights, tmp_path):
     from deconvnet_cli.batch.ray.engine import ray_engine, survey_cluster
 
@@ -224,6 +230,7 @@ def test_a_photo_that_kills_its_worker_fails_alone(machines, lively_weights, tmp
     assert [answer.status for answer in answers.values()] == ["done"] * 4
 
 
+@pytest.mark.ray
 def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
     pytest.importorskip("ray.data", reason="Ray is not here: pip install '.[ray]'")
     from deconvnet_cli.batch.ray.stages import NetActor, OpenedPhoto, Stop, survey

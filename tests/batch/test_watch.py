@@ -146,6 +146,7 @@ def test_two_photos_for_one_label_png_are_said_once(tmp_path, capsys):
     assert capsys.readouterr().err.count("would both be written to") == 1
 
 
+@pytest.mark.slow
 def test_a_folder_watched_for_real(lively_weights, tmp_path):
     """Photos come in, one of them slowly; Ctrl-C ends it well."""
     ready = small_photos(tmp_path / "ready", 4)

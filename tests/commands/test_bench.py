@@ -24,6 +24,7 @@ def test_workers_double_up_to_the_last():
     assert [trial.name for trial in trials(2)] == ["plain", "1 worker", "2 workers"]
 
 
+@pytest.mark.slow
 def test_a_line_a_trial(deconvnet, data, lively_weights):
     options = ("--weights", lively_weights, "--proposals", 2, "--precision", "fp32")
     result = deconvnet(

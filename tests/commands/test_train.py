@@ -114,6 +114,7 @@ def test_wrong_options(deconvnet, voc: Path, tmp_path: Path, more: tuple[str, ..
     assert message in result.stderr
 
 
+@pytest.mark.slow
 def test_interrupted_it_saves_and_the_same_command_goes_on(voc: Path, tmp_path: Path):
     run = tmp_path / "run"
     command = list(map(str, (

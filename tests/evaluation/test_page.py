@@ -242,6 +242,7 @@ def full() -> str:
 
 
 @pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False)])
+@pytest.mark.browser
 def test_a_browser_draws_it(
     browser: Callable[..., str], full: str, tmp_path: Path, width: int, dark: bool
 ) -> None:
@@ -261,6 +262,7 @@ def test_a_browser_draws_it(
     assert 0.02 < 1 - colours[paper] / (width * 2600) < 0.6
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_page_is_wider_than_the_screen(
     browser: Callable[..., str], full: str, tmp_path: Path, width: int

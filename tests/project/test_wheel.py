@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,19 @@ def test_sizes_and_names(built):
     for file in (built.wheel, built.source):
         assert sum(e["file"].endswith(".safetensors") for e in registry().values()) >= 2
         assert 5_000_000 < file.stat().st_size < MOST_BYTES
+
+
+def test_every_package_of_the_tree_is_listed():
+    """A list has to be kept by hand: a search would not find the renamed ``weights/``."""
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = re.search(r"^packages = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    assert listed is not None
+    found = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for file in (ROOT / "deconvnet_cli").rglob("__init__.py")
+    }
+    names = re.findall(r'"([\w.]+)"', listed[1])
+    assert names == sorted(found | {"deconvnet_weights"})
 
 
 def test_the_source_has_all_that_is_needed_to_test_it(built):

@@ -19,6 +19,8 @@ pty = pytest.importorskip("pty")  # of Unix
 
 from deconvnet_cli.reporting.terminal import cell_pixels  # noqa: E402
 
+pytestmark = pytest.mark.slow  # the first of these tests waits for three processes
+
 COLUMNS = 40
 # Several command lines in one process: to import torch takes longer than all of them.
 DRIVER = """

@@ -87,6 +87,7 @@ def begun(out: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 @needs_proc
+@pytest.mark.slow
 def test_kill_9_at_random_moments(photos, options, undisturbed, tmp_path):
     """The parent alone and all processes in turn; every file is whole at any moment."""
     choice, out, log = random.Random(7), tmp_path / "out", tmp_path / "log"
@@ -111,6 +112,7 @@ def test_kill_9_at_random_moments(photos, options, undisturbed, tmp_path):
 
 
 @needs_proc
+@pytest.mark.slow
 def test_stopped_by_signals_and_robbed_of_a_worker(photos, options, undisturbed, tmp_path):
     """One folder, four runs: Ctrl-C, SIGTERM, Ctrl-C twice, and one that gets to its end."""
     out, log = tmp_path / "out", tmp_path / "log"

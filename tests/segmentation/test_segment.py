@@ -72,6 +72,7 @@ def test_shares_by_hand():
     assert list(shares.items()) == [("c", 0.5), ("a", 0.3333), ("b", 0.1667)]
 
 
+@pytest.mark.slow
 def test_auto_stops_once_labels_are_settled_and_not_before(data):
     """On a flat photo nothing ever changes; on a cat the first boxes do."""
     system = alone(load(DEFAULT))

@@ -20,6 +20,7 @@ from deconvnet_cli.segmentation.labels import class_shares
 
 TOKEN = "0123456789abcdef"
 PHOTO = pieces((60, 40))[0]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

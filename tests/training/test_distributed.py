@@ -59,6 +59,7 @@ def start_training(voc: Path, run: Path, rank: int, world: int, port: int) -> su
     )
 
 
+@pytest.mark.slow
 def test_two_processes_end_at_the_weights_of_one(voc: Path, tmp_path: Path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
