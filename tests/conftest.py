@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.command_line import run_cli
+from helpers.html import CHROMIUM_FLAGS
 from helpers.paths import DATA
 from helpers.photos import pieces, shown
 
@@ -155,20 +156,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     if program is None:
         pytest.skip("no Chromium here")
     profile = tmp_path_factory.mktemp("profile")
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--hide-scrollbars",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]
 
     def call(file: Path, *more: str) -> str:
-        command = [program, *flags, f"--user-data-dir={profile}", *more, file.as_uri()]
+        command = [program, *CHROMIUM_FLAGS, f"--user-data-dir={profile}", *more, file.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout
 

@@ -35,8 +35,9 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     Raises:
         DatasetError: A file cannot be read, or is not of LabelMe's form.
     """
-    files = {path.stem: path for path in sorted(folder.rglob("*.json"))}
-    if len(files) < len(list(folder.rglob("*.json"))):
+    paths = sorted(folder.rglob("*.json"))
+    files = {path.stem: path for path in paths}
+    if len(files) < len(paths):
         raise DatasetError(f"{folder}: two files have the same name in different folders")
     contents = {name: _load(path) for name, path in files.items()}
     found = {str(shape["label"]) for content in contents.values() for shape in content["shapes"]}

@@ -16,23 +16,13 @@ import pytest
 from httpx import get
 from PIL import Image
 
+from helpers.html import CHROMIUM_FLAGS
 from helpers.serving import PATIENCE, until
 
 client = pytest.importorskip(
     "websockets.sync.client", reason="no websockets here: pip install websockets"
 )
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--remote-debugging-port=0",
-)
+FLAGS = (*CHROMIUM_FLAGS, "--remote-debugging-port=0")
 
 
 class Browser:

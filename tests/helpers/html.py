@@ -9,6 +9,17 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 VOID_ELEMENTS = {"meta", "img", "br", "hr", "link", "input"}
 
 
