@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.storage.files import read_whole
 
+# NumPy parses a header as Python, and Python before 3.11.8 sometimes fails when two threads parse
+# at once (python/cpython#106905).
+PARSING = threading.Lock()
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -67,7 +71,7 @@ def array_of(content: bytes) -> NDArray[Any]:
     stream = io.BytesIO(content)
     try:
         # Python warns about odd text in a damaged header before it fails.
-        with warnings.catch_warnings():
+        with PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shape, fortran, dtype = HEADERS[npy.read_magic(stream)](stream)
     except Exception as error:  # the header is parsed as Python, which fails in many ways
