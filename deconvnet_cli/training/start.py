@@ -15,7 +15,7 @@ from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNet
 from deconvnet_cli.nets.fcn8s import FCN8s
 from deconvnet_cli.nets.mobilenet_v2 import MobileNetEncoder
 from deconvnet_cli.nets.registry import build_net, net_spec
-from deconvnet_cli.training.batchnorm import start_from_folded
+from deconvnet_cli.training.batchnorm import insert_batchnorm, start_from_folded
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.weights.files import check_values, load, read_tensors
 
@@ -69,6 +69,8 @@ def net_at_start(
         if init is not None:
             trunk = from_torchvision(net) if init == TORCHVISION else read_trunk(Path(init))
             load_trunk(net, trunk)
+            if isinstance(net, DeconvNet):
+                insert_batchnorm(net, batches())
     elif init is not None:
         start_from_folded(cast(MobileNetEncoder, net), Path(init), batches())
     return net

@@ -97,7 +97,9 @@ def test_restored_batchnorm_keeps_the_function(tmp_path):
         expected = F.conv2d(x, weight, bias, stride=2, padding=1).clamp(0, 6)
         torch.testing.assert_close(net.stem(x), expected, atol=1e-5, rtol=1e-5)
         before = net.head(net.encode(x)[0])[1]
-        restore_batchnorm(net, [torch.randn(4, 3, 64, 64) for _ in range(2)])
+        norms = [norm for _, norm in convolution_pairs(net).values()]
+        batches = [torch.randn(4, 3, 64, 64) for _ in range(2)]
+        restore_batchnorm(norms, lambda batch: net.head(net.encode(batch)[0]), batches)
         after = net.head(net.encode(x)[0])[1]
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
     assert net.stem[1].running_var.std() > 0  # statistics are there now

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from safetensors.torch import save_file
 
@@ -27,7 +28,22 @@ def narrow_trunk() -> dict[str, torch.Tensor]:
 def test_a_trunk_takes_its_place_and_the_rest_is_gaussian(tmp_path: Path):
     trunk = narrow_trunk()
     save_file(trunk | {"more": torch.zeros(1)}, tmp_path / "trunk.safetensors")
-    net = net_at_start(VGG, str(tmp_path / "trunk.safetensors"), None, list)
+    crops = torch.randn(2, 3, 224, 224)
+    net = net_at_start(VGG, str(tmp_path / "trunk.safetensors"), None, lambda: [crops]).eval()
+    x = expected = torch.randn(1, 3, 224, 224)
+    for layer in TRUNK[:4]:  # by hand, without BatchNorm
+        weight, bias = trunk[f"{layer.name}.weight"], trunk[f"{layer.name}.bias"]
+        expected = F.conv2d(expected, weight, bias, padding=1).relu()
+        if layer.name.endswith("_2"):
+            expected = F.max_pool2d(expected, 2)
+    for layer in TRUNK[:4]:
+        x = net.get_submodule(layer.norm)(net.get_submodule(layer.name)(x)).relu()
+        if layer.name.endswith("_2"):
+            x = F.max_pool2d(x, 2)
+    torch.testing.assert_close(x, expected, atol=1e-3, rtol=1e-3)
+    with torch.no_grad():
+        seen = net.get_submodule("conv1_1")(crops)
+    torch.testing.assert_close(net.get_buffer("bn1_1.running_mean"), seen.mean((0, 2, 3)))
     for name, value in trunk.items():
         assert torch.equal(net.get_parameter(name), value)
     assert net.get_parameter("deconv5_1.weight").std().item() == pytest.approx(0.01, rel=0.1)
