@@ -58,7 +58,8 @@ processes, each on a GPU if there is one."""
     "--proposal-cache",
     type=click.Path(path_type=Path, file_okay=False),
     group=FILES,
-    help="Folder that keeps the proposals of stage 2.  [default: RUN/proposals]",
+    help="Folder that keeps the proposals of stage 2, one file a list; runs may share it.  "
+    "[default: RUN/proposals]",
 )
 @option(
     "--init",
@@ -159,9 +160,14 @@ def command(
     chosen = local_device(choose_device(device))
     tree = open_tree(voc_root)
     with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
-        dataset, calibration = build_datasets(
-            tree, settings, proposal_cache or run / "proposals", progress
-        )
+        try:
+            dataset, calibration = build_datasets(
+                tree, settings, proposal_cache or run / "proposals", progress, lambda: bool(stop)
+            )
+        except KeyboardInterrupt:
+            if rank() == 0:
+                console.say(f"{run}: stopped before the first step; the same command goes on")
+            raise SystemExit(1) from None
         convention = input_convention(settings)
 
         def batches(number: int) -> Iterator[torch.Tensor]:

@@ -1,7 +1,7 @@
 """Training samples: crops of annotated photos, each a function of (seed, number) alone.
 
-Stage 1 centres one object and labels only its class; stage 2 cuts proposals that overlap an
-object and labels all classes (paper section 5.1). Stage 0 mixes boxes around objects, whole
+Stage 1 centres one object and labels only its class; stage 2 cuts proposals and labels all classes
+(paper section 5.1). Stage 0 mixes boxes around objects, whole
 photos, and windows that show things at about the size that a pretrained encoder knows, as the
 crops of a prediction do.
 """
@@ -34,13 +34,15 @@ class SampleSettings:
 
     Attributes:
         stage: 0, 1 or 2, see the module's docstring.
+        shown: For stage 2, whether boxes are cut as a prediction shows them, which has enlarged
+            them already; a box of several classes is then among the objects once for each.
         size: The side of the net's input, pixels.
         resize: The side to which a box is resized before a crop is cut from it at random; 0
             resizes to ``size`` itself.
         balanced: The share of samples whose class is drawn evenly over the classes.
         colour: The greatest change of brightness, contrast and saturation, as a share.
-        whole, anywhere: For stage 0, the shares of whole photos and of windows; the rest are
-            boxes around objects.
+        whole: For stage 0, and for stage 2 with ``shown``, the share of whole photos.
+        anywhere: For stage 0, the share of windows; the rest are boxes around objects.
         zoom: For stage 0, the range of the factor by which a window is scaled.
         least: For stage 0, the shortest side of a box around an object, pixels of the photo.
         enlarge: For stage 0, the range of the factor by which an object's box is enlarged.
@@ -48,6 +50,7 @@ class SampleSettings:
     """
 
     stage: int = 0
+    shown: bool = False
     size: int = 224
     resize: int = 0
     balanced: float = 0.5
@@ -72,11 +75,13 @@ def draw_box(
     rng: np.random.Generator, item: ObjectBox, width: int, height: int, settings: SampleSettings
 ) -> Box:
     """Draw the box to cut from a width x height photo for this object."""
-    if settings.stage:
+    if settings.stage and not settings.shown:
         return centred(item.box, CONTEXT)
     kind = rng.random()
     if kind < settings.whole:
         return 0, 0, width, height
+    if settings.shown:
+        return item.box
     if kind < settings.whole + settings.anywhere:
         # The zoom is log-uniform, so that twice and half the size are equally likely.
         side = settings.size / np.exp(rng.uniform(*np.log(settings.zoom)))
@@ -130,7 +135,10 @@ class CropDataset(Dataset[tuple[Tensor, ...]]):
     ) -> None:
         self.teacher = teacher
         self.tree, self.length, self.seed, self.settings = tree, length, seed, settings
-        self.objects = objects
+        if settings.shown:  # a box that shows several classes is no likelier than others
+            self.objects = list({(item.name, item.box): item for item in objects}.values())
+        else:
+            self.objects = objects
         by_label: dict[int, list[ObjectBox]] = {}
         for item in objects:
             by_label.setdefault(item.label, []).append(item)

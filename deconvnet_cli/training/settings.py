@@ -23,6 +23,7 @@ MAX_BYTES = 1 << 20  # the largest settings file that is read
 STAGES = (0, 1, 2)
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step")
+BOXES = ("overlapping", "shown")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,11 @@ class TrainSettings:
         net: The name of the net.
         net_settings: Settings of the net that differ from its defaults, as a JSON object.
         stage: 1: crops that centre one object, with only its class labelled; 2: crops of
-            proposals that overlap an object, with all classes labelled (paper section 5.1); 0: a
-            mixture of objects, windows and whole photos.
+            proposals, with all classes labelled (paper section 5.1); 0: a mixture of objects,
+            windows and whole photos.
+        boxes: The proposals of stage 2: "overlapping", those whose IoU with an object is 0.5 or
+            more (the paper's rule), or "shown", those that a prediction shows this net.
+        whole: The share of whole photos in stage 0, and in stage 2 beside "shown" boxes.
         lists: The names of the image lists.
         crops: How many crops the run sees in all.
         batch: How many crops a forward pass takes, over all processes.
@@ -70,6 +74,8 @@ class TrainSettings:
     net: str = "deconvnet-mobilenet"
     net_settings: str = "{}"
     stage: int = 0
+    boxes: str = BOXES[0]
+    whole: float = 0.1
     lists: tuple[str, ...] = ("train",)
     crops: int = 40_000
     batch: int = 16
@@ -153,6 +159,7 @@ def check(settings: TrainSettings, source: str) -> None:
     for name, choices in (
         ("net", NET_NAMES),
         ("stage", STAGES),
+        ("boxes", BOXES),
         ("optimiser", OPTIMISERS),
         ("schedule", SCHEDULES),
         ("precision", ("fp32", "bf16")),
@@ -163,6 +170,10 @@ def check(settings: TrainSettings, source: str) -> None:
     for name, value in asdict(settings).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{source}: {name} must be a finite number")
+    if not 0 <= settings.whole <= 1:
+        raise UsageError(f"{source}: whole must be 0 to 1")
+    if settings.stage == 2 and settings.boxes == "shown" and not net_spec(settings.net).takes_boxes:
+        raise UsageError(f'{source}: {settings.net} is shown no boxes; set boxes = "overlapping"')
     if not 0 <= settings.seed < 1 << 63:
         raise UsageError(f"{source}: seed must be 0 to 2**63 - 1")
     try:

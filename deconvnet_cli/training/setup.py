@@ -12,9 +12,10 @@ from torch import nn
 from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.nets.registry import default_input
+from deconvnet_cli.nets.registry import default_input, net_spec
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.training.distributed import first_process_first
+from deconvnet_cli.training.proposal_files import list_boxes
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import (
     TrainSettings,
@@ -24,7 +25,7 @@ from deconvnet_cli.training.settings import (
     read_settings,
 )
 from deconvnet_cli.training.soft_labels import missing, missing_error, soft_path
-from deconvnet_cli.training.stage2_boxes import overlapping_proposals
+from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
 from deconvnet_cli.training.validation import validate
 
 
@@ -79,29 +80,40 @@ def collect_settings(
 
 
 def build_datasets(
-    tree: VocTree, settings: TrainSettings, proposal_cache: Path, progress: ProgressBars
+    tree: VocTree,
+    settings: TrainSettings,
+    proposal_cache: Path,
+    progress: ProgressBars,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[CropDataset, CropDataset]:
     """Return the samples of a run, and others of the same kind for BatchNorm statistics.
 
     All masks and soft labels are checked first, so that a fault ends the run before it begins.
 
+    Args:
+        tree: The VOC tree of the photos.
+        settings: The settings of the run.
+        proposal_cache: The folder of the proposals of stage 2.
+        progress: Where the preparation is shown.
+        stop: A function that is asked after each photo whether to stop.
+
     Raises:
         DatasetError: A photo, mask or file of soft labels is missing or damaged.
+        KeyboardInterrupt: ``stop`` returned True.
     """
+    progress = StoppableBars(progress, stop)
+    shown = settings.stage == 2 and settings.boxes == "shown"
     objects = annotated_objects(tree, settings, progress)
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
-        require_soft_labels(teacher, objects)
+        names = list_names(tree, settings.lists) if shown else [item.name for item in objects]
+        require_soft_labels(teacher, names)
     if settings.stage == 2:
-        photos = len({item.name for item in objects})
-        task = progress.add_task("proposals", total=photos)
-        with first_process_first():
-            make_folder(proposal_cache)
-            objects = overlapping_proposals(
-                proposal_cache, tree, objects, lambda: progress.advance(task)
-            )
+        objects = stage2_boxes(tree, settings, objects, proposal_cache, progress)
     sampling = SampleSettings(
         stage=settings.stage,
+        shown=shown,
+        whole=settings.whole,
         size=settings.size,
         resize=settings.resize,
         balanced=settings.balanced,
@@ -110,6 +122,47 @@ def build_datasets(
     samples = CropDataset(tree, objects, settings.crops, settings.seed, sampling, teacher)
     calibration = CropDataset(tree, objects, settings.crops, settings.seed + 1, sampling)
     return samples, calibration
+
+
+class StoppableBars:
+    """Progress bars that raise KeyboardInterrupt once a run is to stop."""
+
+    def __init__(self, bars: ProgressBars, stop: Callable[[], bool]) -> None:
+        self.add_task, self.bars, self.stop = bars.add_task, bars, stop
+
+    def advance(self, task: Any) -> None:
+        self.bars.advance(task)
+        if self.stop():
+            raise KeyboardInterrupt
+
+
+def stage2_boxes(
+    tree: VocTree,
+    settings: TrainSettings,
+    objects: list[ObjectBox],
+    folder: Path,
+    progress: ProgressBars,
+) -> list[ObjectBox]:
+    """Return the boxes of stage 2; the first process finds the proposals for all.
+
+    Args:
+        tree: The VOC tree of the photos.
+        settings: The settings of the run.
+        objects: The annotated objects.
+        folder: The folder of the proposals.
+        progress: Where progress is shown.
+    """
+    shown = settings.boxes == "shown"
+    count = net_spec(settings.net).proposals if shown else None
+    photos = sum(len(tree.names(split)) for split in settings.lists)
+    task = progress.add_task("proposals", total=photos)
+    with first_process_first():
+        make_folder(folder)
+        proposals = list_boxes(folder, tree, settings.lists, count, lambda: progress.advance(task))
+    if not shown:
+        return overlapping_proposals(proposals, objects)
+    task = progress.add_task("classes in boxes", total=len(proposals))
+    return shown_boxes(tree, proposals, lambda: progress.advance(task))
 
 
 def annotated_objects(
@@ -121,9 +174,9 @@ def annotated_objects(
     return find_objects(tree, names, lambda: progress.advance(task))
 
 
-def require_soft_labels(teacher: Path, objects: list[ObjectBox]) -> None:
-    """Raise DatasetError if a photo with objects has no soft labels in the folder."""
-    for name in missing(teacher, sorted({item.name for item in objects})):
+def require_soft_labels(teacher: Path, names: list[str]) -> None:
+    """Raise DatasetError if one of these photos has no soft labels in the folder."""
+    for name in missing(teacher, sorted(set(names))):
         raise missing_error(soft_path(teacher, name))
 
 

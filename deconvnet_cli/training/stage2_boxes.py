@@ -1,83 +1,104 @@
-"""The boxes of training stage 2: proposals that overlap annotated objects."""
+"""The boxes of training stage 2: proposals that overlap objects, or those a prediction shows.
+
+The paper takes proposals that overlap an annotated object (section 5.1). A prediction also shows
+the net boxes that miss all objects or hold several, and merges what it says of them.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.boxes import overlap
-from deconvnet_cli.data.objects import ObjectBox, read_photo_and_mask
-from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.data.objects import ObjectBox, checked_mask, upright_size
+from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.segmentation.proposals import edge_boxes
-from deconvnet_cli.storage.files import read_whole, write_whole
-from deconvnet_cli.storage.npz import array_of
+from deconvnet_cli.runtime.devices import cores
+from deconvnet_cli.runtime.opencv import cv2
+from deconvnet_cli.runtime.ordered_pool import in_order
 
 LEAST_OVERLAP = 0.5  # IoU of a proposal with an object (paper section 5.1)
-MAX_BOXES_BYTES = 1 << 20  # of a file of proposals; 2000 of them take 32 kB
-
-
-def cached_boxes(folder: Path, tree: VocTree, name: str) -> NDArray[np.int32]:
-    """Return a photo's 2000 proposals, int32 N x 4, from ``folder/NAME.npy``.
-
-    If the file is missing, the proposals are computed and written to it.
-
-    Raises:
-        DatasetError: The file is damaged.
-        OutputError: The file cannot be written.
-    """
-    path = folder / f"{name}.npy"
-    if not path.is_file():
-        photo, _ = read_photo_and_mask(tree, name)
-        proposals = edge_boxes(np.asarray(photo))[0]
-        buffer = io.BytesIO()
-        np.save(buffer, proposals)
-        write_whole(path, buffer.getvalue())
-        return proposals
-    try:
-        boxes: NDArray[np.int32] = array_of(read_whole(path, MAX_BOXES_BYTES))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: damaged proposals ({error}); delete the file") from error
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype != np.int32:
-        raise DatasetError(f"{path}: not proposals of this tool; delete the file")
-    return boxes
+LEAST_SHARE = 0.01  # of a box's pixels in the photo, from which a box shows a class
 
 
 def overlapping_proposals(
-    folder: Path,
-    tree: VocTree,
-    objects: list[ObjectBox],
-    on_photo: Callable[[], None] = lambda: None,
+    proposals: Mapping[str, NDArray[np.int32]], objects: list[ObjectBox]
 ) -> list[ObjectBox]:
     """Return each proposal whose IoU with an object is 0.5 or more, as an object of its class.
 
-    Stage 2 draws its samples from them. An object that no proposal overlaps enough is left out,
-    as it is at prediction time.
+    An object that no proposal overlaps enough is left out, as it is at prediction time.
 
     Args:
-        folder: The cache of proposals, see :func:`cached_boxes`.
-        tree: The VOC tree of the photos.
+        proposals: The boxes of EdgeBoxes by the name of the photo, int32 N x 4.
         objects: The annotated objects.
-        on_photo: Called after each photo.
 
     Raises:
         DatasetError: No proposal overlaps any object.
     """
-    by_name: dict[str, list[ObjectBox]] = {}
-    for item in objects:
-        by_name.setdefault(item.name, []).append(item)
     found = []
-    for name, items in by_name.items():
-        boxes = cached_boxes(folder, tree, name)
-        for item in items:
-            near = boxes[overlap(boxes, item.box) >= LEAST_OVERLAP]
-            for x0, y0, x1, y1 in near.tolist():
-                found.append(ObjectBox(name, item.label, (x0, y0, x1, y1)))
-        on_photo()
+    for item in objects:
+        boxes = proposals[item.name]
+        near = boxes[overlap(boxes, item.box) >= LEAST_OVERLAP]
+        for x0, y0, x1, y1 in near.tolist():
+            found.append(ObjectBox(item.name, item.label, (x0, y0, x1, y1)))
     if not found:
-        raise DatasetError(f"{tree.root}: no proposal overlaps an object by {LEAST_OVERLAP}")
+        raise DatasetError(f"no proposal overlaps an object by {LEAST_OVERLAP}")
     return found
+
+
+def shown_boxes(
+    tree: VocTree,
+    proposals: Mapping[str, NDArray[np.int32]],
+    on_photo: Callable[[], None] = lambda: None,
+) -> list[ObjectBox]:
+    """Return each box once for each class that it shows, and as background if it shows none.
+
+    So classes, and boxes that miss all objects, can be drawn evenly.
+
+    Args:
+        tree: The VOC tree of the photos.
+        proposals: The boxes that a prediction shows the net, by the name of the photo.
+        on_photo: A function that is called after each photo.
+
+    Raises:
+        ImageError: A photo cannot be read.
+        DatasetError: A mask cannot be read or has another size.
+    """
+
+    def of_photo(name: str) -> list[ObjectBox]:
+        mask = checked_mask(tree, name, upright_size(tree.image(name)))
+        return [
+            ObjectBox(name, label, (x0, y0, x1, y1))
+            for (x0, y0, x1, y1), labels in zip(
+                proposals[name].tolist(), labels_shown(mask, proposals[name]), strict=True
+            )
+            for label in labels or [0]
+        ]
+
+    found = []
+    for _, result in in_order(list(proposals), of_photo, cores()):
+        found += result()
+        on_photo()
+    return found
+
+
+def labels_shown(mask: NDArray[np.uint8], boxes: NDArray[np.int32]) -> list[list[int]]:
+    """Return the classes in each of N boxes that cover a hundredth of it or more.
+
+    Args:
+        mask: The labels of the photo, uint8 H x W.
+        boxes: int32 N x 4; what lies beyond the photo's edge does not count.
+    """
+    height, width = mask.shape
+    x0, y0, x1, y1 = np.clip(boxes, 0, (width, height, width, height)).T
+    area = (x1 - x0) * (y1 - y0)
+    labels: list[list[int]] = [[] for _ in boxes]
+    for label in np.setdiff1d(mask, (0, IGNORE)).tolist():
+        # One table of sums gives the number of pixels in any box.
+        sums = cv2.integral((mask == label).astype(np.uint8))
+        pixels = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
+        for number in np.flatnonzero(pixels >= np.maximum(LEAST_SHARE * area, 1)):
+            labels[number].append(label)
+    return labels

@@ -1,4 +1,4 @@
-"""Objects and the proposals that overlap them, against counting by hand."""
+"""Annotated objects, and how much boxes overlap, against counting by hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 
 from deconvnet_cli.data.boxes import overlap
-from deconvnet_cli.data.objects import ObjectBox, find_objects, read_photo_and_mask
+from deconvnet_cli.data.objects import find_objects, read_photo_and_mask
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.training.stage2_boxes import cached_boxes, overlapping_proposals
 
 CAT = 8
 
@@ -83,34 +82,6 @@ def test_overlap_counted_by_pixels():
         (pixels(box) & pixels(other)).sum() / (pixels(box) | pixels(other)).sum() for box in boxes
     ]
     np.testing.assert_allclose(overlap(boxes.astype(np.int32), other), counted)
-
-
-def test_proposals_of_stage_two_overlap_their_object(tree: VocTree, tmp_path: Path):
-    objects = find_objects(tree, ["a"])
-    found = overlapping_proposals(tmp_path, tree, objects)
-    assert found
-    for item in found:
-        near = [overlap(np.array([item.box]), other.box)[0] for other in objects]
-        assert max(near) >= 0.5 and item.label == CAT
-    # Kept on disk: the second time they come from there, and are not computed.
-    boxes = np.array([objects[0].box, (0, 0, 5, 5)], np.int32)
-    np.save(tmp_path / "a.npy", boxes)
-    assert overlapping_proposals(tmp_path, tree, objects) == [
-        ObjectBox("a", CAT, objects[0].box),
-    ]
-    np.save(tmp_path / "a.npy", boxes[1:])
-    with pytest.raises(DatasetError, match="no proposal overlaps"):
-        overlapping_proposals(tmp_path, tree, objects)
-
-
-def test_damaged_proposals_are_named(tree: VocTree, tmp_path: Path):
-    for content in (b"", b"\x93NUMPY torn", b"text"):
-        (tmp_path / "a.npy").write_bytes(content)
-        with pytest.raises(DatasetError, match=r"a\.npy: damaged proposals"):
-            cached_boxes(tmp_path, tree, "a")
-    np.save(tmp_path / "a.npy", np.zeros((2, 3)))
-    with pytest.raises(DatasetError, match=r"a\.npy: not proposals of this tool"):
-        cached_boxes(tmp_path, tree, "a")
 
 
 def test_photos_are_turned_as_everywhere_else(tmp_path):

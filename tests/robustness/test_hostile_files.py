@@ -30,10 +30,10 @@ from deconvnet_cli.evaluation import scoreboard
 from deconvnet_cli.evaluation.scoreboard import read_tallies
 from deconvnet_cli.segmentation.stored_scores import read_scores
 from deconvnet_cli.storage.npz import array_of, read_npz
+from deconvnet_cli.training.proposal_files import read_boxes
 from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.training.settings import changed, default_settings, read_settings
 from deconvnet_cli.training.soft_labels import read_soft
-from deconvnet_cli.training.stage2_boxes import cached_boxes
 
 ODD_NAMES = [b"a\nb.jpg", b"bad\xff.jpg", b"\x1b[31mred.jpg", "\u202egpj.exe".encode(), b"a\rb.jpg"]
 
@@ -85,13 +85,11 @@ ARRAYS = {
 
 @pytest.mark.parametrize("case", ARRAYS)
 def test_an_array_that_is_none(tmp_path: Path, case: str) -> None:
-    path = archive(
-        tmp_path / "odd.npz", {"probabilities.npy": ARRAYS[case], "fcn.npy": ARRAYS[case]}
-    )
+    members = ("probabilities", "fcn", "search", "names", "stamps", "counts", "boxes")
+    path = archive(tmp_path / "odd.npz", {f"{name}.npy": ARRAYS[case] for name in members})
     assert "odd.npz" in refused(lambda: read_scores(path))
     assert "odd.npz" in refused(lambda: read_soft(path))
-    (tmp_path / "p0.npy").write_bytes(ARRAYS[case])
-    assert "p0.npy" in refused(lambda: cached_boxes(tmp_path, open_tree_of(tmp_path), "p0"))
+    assert "odd.npz" in refused(lambda: read_boxes(path, ""))
 
 
 def open_tree_of(folder: Path) -> Any:
