@@ -24,7 +24,6 @@ import base64
 import hashlib
 import math
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,21 +34,6 @@ MAX_REPLICATES = 10_000  # 61 MB with 255 classes: no file can ask for more memo
 MAX_COUNT = 2**53  # pixels in a file: sums of such counts stay below 2**63
 # Poisson(1) up to 12. Only one draw in 10^10 would be larger, beyond the resolution of 32 bits.
 _BELOW = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(13)])[:-1]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The difference of two runs over the same images in mean IoU, over the replicates.
-
-    Attributes:
-        low: The lower end of the 95 % interval of the difference a - b, -1 to 1.
-        high: The upper end of that interval.
-        above: The share of the replicates in which a is above b, 0 to 1; a tie is not above.
-    """
-
-    low: float
-    high: float
-    above: float
 
 
 def image_weights(name: str, replicates: int, seed: int) -> NDArray[np.int64]:
@@ -95,63 +79,6 @@ def add_image(sums: NDArray[np.int64], name: str, confusion: NDArray[np.int64], 
     """
     weights = image_weights(name, len(sums), seed)
     sums += weights[:, np.newaxis, np.newaxis] * contribution(confusion)
-
-
-def mean_ious(sums: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the mean IoU of each replicate, 0 to 1, over the classes in its truth or prediction.
-
-    A replicate without any pixel gives nan. This happens with few images.
-
-    Args:
-        sums: The sums, replicates x 3 x C.
-    """
-    right, true, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
-    union = true + predicted - right
-    iou = np.divide(right, union, out=np.zeros(union.shape), where=union > 0)
-    averaged = (union > 0).sum(axis=1)
-    means = np.full(len(sums), np.nan)
-    np.divide(iou.sum(axis=1), averaged, out=means, where=averaged > 0)
-    return means
-
-
-def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval that contains the middle ``level`` of the values.
-
-    Args:
-        values: One value for each replicate; nan is left out.
-        level: The share of the values inside, above 0 and below 1.
-
-    Raises:
-        DatasetError: All values are nan.
-    """
-    numbers = values[~np.isnan(values)]
-    if not numbers.size:
-        raise DatasetError("no replicate of the bootstrap has a pixel; evaluate more images")
-    low, high = np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def compare(sums_a: NDArray[np.int64], sums_b: NDArray[np.int64]) -> Comparison:
-    """Compare two runs over the same images with the same seed.
-
-    Args:
-        sums_a: The sums of one run, replicates x 3 x C.
-        sums_b: The sums of the other run, replicates x 3 x C.
-
-    Raises:
-        DatasetError: The runs differ in images, masks, classes, replicates or seed, or nothing was
-            counted.
-    """
-    # The true pixels of each replicate depend only on the masks, the names and the seed.
-    if sums_a.shape != sums_b.shape or not np.array_equal(sums_a[:, 1], sums_b[:, 1]):
-        raise DatasetError(
-            "the two runs were not evaluated on the same images with the same seed; "
-            "evaluate both on one list"
-        )
-    difference = mean_ious(sums_a) - mean_ious(sums_b)
-    low, high = interval(difference)
-    numbers = difference[~np.isnan(difference)]
-    return Comparison(low, high, above=float((numbers > 0).mean()))
 
 
 def packed(sums: NDArray[np.int64]) -> dict[str, object]:

@@ -119,7 +119,7 @@ def _summary(rows: Sequence[Row], top: Row) -> str:
             value = "&ndash;" if row.reported is None else f"{row.reported:.1f}"
             cells += f'<td class="apart">{value}</td>'
         body += _line(escape(row.name), cells, "top" if row is top else "")
-    caption = "All in per cent. The interval is a bootstrap over the images."
+    caption = "All in per cent. The interval is for the choice of images."
     return _table("summary", caption, head, body) + note
 
 
@@ -145,14 +145,22 @@ def _classes(row: Row, rows: Sequence[Row]) -> str:
     body = ""
     for number, name in enumerate(CLASSES):
         values = [each.result.metrics.iou[number] for each in shown]
-        body += _line(label_swatch(number) + name, _bar(values, result.boundary_iou[number]))
+        bar = _bar(values, result.boundary_iou[number])
+        cells = f"{bar}<td>{_number(result, number)}</td>"
+        body += _line(label_swatch(number) + name, cells)
     means = [each.result.metrics.mean_iou for each in shown]
-    mean = _line(f"mean of {result.metrics.averaged}", _bar(means, result.mean_boundary_iou))
+    bar = _bar(means, result.mean_boundary_iou)
+    mean = _line(f"mean of {result.metrics.averaged}", f"{bar}<td></td>")
     scale = '<span class="scale"><span>0</span><span>50</span><span>100</span></span>'
-    names = ("class", scale, "IoU", "Boundary IoU")
+    names = ("class", scale, "IoU", "Boundary IoU", "photos")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     keys = (f'<i class="m{place}"></i>{escape(each.name)}' for place, each in enumerate(shown))
     return items("legend keys", keys) + _table("classes", "IoU, per cent.", head, body, mean)
+
+
+def _number(result: Result, label: int) -> str:
+    """Return how many photos have a class; a dash if the counts do not say so."""
+    return "&ndash;" if result.photos is None else str(result.photos[label])
 
 
 def _bar(values: Sequence[float | None], boundary: float | None) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.label_png import read_mask
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.bootstrap import Comparison, compare
+from deconvnet_cli.evaluation.intervals import Comparison, compare
 from deconvnet_cli.evaluation.metrics import image_iou
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.evaluation.tally_files import tally_from_json, tally_to_json
@@ -147,7 +147,7 @@ def count(
 
 
 def comparisons(tallies: Mapping[str, Tally]) -> list[tuple[str, str, float, Comparison]]:
-    """Return names, difference and bootstrap of those ``QUESTIONS`` whose rows are present."""
+    """Return names, difference and comparison of those ``QUESTIONS`` whose rows are present."""
     answers = []
     for first, second in QUESTIONS:
         if first in tallies and second in tallies:
@@ -156,13 +156,13 @@ def comparisons(tallies: Mapping[str, Tally]) -> list[tuple[str, str, float, Com
 
 
 def difference(first: Tally, second: Tally) -> tuple[float, Comparison]:
-    """Return the mean IoU of the first minus that of the second, and its paired bootstrap.
+    """Return the mean IoU of the first minus that of the second, and its paired comparison.
 
     Raises:
         DatasetError: The tallies did not count the same images.
     """
     found = first.result().metrics.mean_iou - second.result().metrics.mean_iou
-    return found, compare(first.sums, second.sums)
+    return found, compare(first.sums, first.whole, second.sums, second.whole)
 
 
 def write_tallies(path: Path, tallies: Mapping[str, Tally], about: Mapping[str, Any]) -> None:

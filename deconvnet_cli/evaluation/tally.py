@@ -16,11 +16,11 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.bootstrap import (
     MAX_REPLICATES,
     add_image,
+    contribution,
     empty_sums,
-    interval,
-    mean_ious,
 )
 from deconvnet_cli.evaluation.boundary import boundary_areas, boundary_ious
+from deconvnet_cli.evaluation.intervals import interval
 from deconvnet_cli.evaluation.metrics import Metrics, confusion, metrics_of
 
 
@@ -33,8 +33,11 @@ class Result:
         metrics: The IoU and the accuracies.
         boundary_iou: The Boundary IoU of each class, 0 to 1; None for a class without boundary.
         mean_boundary_iou: The mean of ``boundary_iou`` over the classes that have one.
-        interval: The 95 % bootstrap interval of the mean IoU over images, both ends 0 to 1.
+        interval: The 95 % interval of the mean IoU over images, both ends 0 to 1; it contains the
+            mean IoU.
         confusion: The confusion matrix, int64 C x C, rows the truth, columns the prediction.
+        photos: The number of images whose truth has each class; None if the counts lack it, as
+            files of earlier versions do.
     """
 
     images: int
@@ -43,6 +46,7 @@ class Result:
     mean_boundary_iou: float
     interval: tuple[float, float]
     confusion: NDArray[np.int64]
+    photos: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Tally:
         boundary: The intersection and union of the boundary regions in pixels, int64 2 x C.
         sums: The sums of the bootstrap, int64 replicates x 3 x C, see
             :mod:`deconvnet_cli.evaluation.bootstrap`.
+        photos: The number of images whose truth has each class, int64 C; None if a part lacks it.
 
     Raises:
         DatasetError: The number of classes or replicates is out of range.
@@ -73,6 +78,7 @@ class Tally:
     confusion: NDArray[np.int64] = field(init=False, repr=False)
     boundary: NDArray[np.int64] = field(init=False, repr=False)
     sums: NDArray[np.int64] = field(init=False, repr=False)
+    photos: NDArray[np.int64] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, value, top in (
@@ -84,6 +90,7 @@ class Tally:
         self.confusion = np.zeros((self.classes, self.classes), np.int64)
         self.boundary = np.zeros((2, self.classes), np.int64)
         self.sums = empty_sums(self.replicates, self.classes)
+        self.photos = np.zeros(self.classes, np.int64)
 
     def add(
         self, name: str, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]
@@ -107,8 +114,15 @@ class Tally:
         self.boundary += boundary_areas(truth, prediction, self.classes)
         self.confusion += counts
         add_image(self.sums, name, counts, self.seed)
+        if self.photos is not None:
+            self.photos += counts.any(axis=1)
         self.images += 1
         return counts
+
+    @property
+    def whole(self) -> NDArray[np.int64]:
+        """The right, true and predicted pixels of each class over all images, 3 x C."""
+        return contribution(self.confusion)
 
     def __add__(self, other: Tally) -> Tally:
         """Return a new tally of the images of both.
@@ -128,6 +142,9 @@ class Tally:
         total.confusion = self.confusion + other.confusion
         total.boundary = self.boundary + other.boundary
         total.sums = self.sums + other.sums
+        total.photos = None
+        if self.photos is not None and other.photos is not None:
+            total.photos = self.photos + other.photos
         return total
 
     def result(self) -> Result:
@@ -145,8 +162,9 @@ class Tally:
             boundary_iou=by_class,
             # The list is never empty, as every class with a pixel has a boundary.
             mean_boundary_iou=sum(present) / len(present),
-            interval=interval(mean_ious(self.sums)),
+            interval=interval(self.sums, self.whole),
             confusion=self.confusion.copy(),
+            photos=None if self.photos is None else tuple(self.photos.tolist()),
         )
 
 
@@ -169,6 +187,7 @@ def summary(result: Result, classes: Sequence[str]) -> dict[str, object]:
         "frequency_weighted_iou": metrics.frequency_weighted_iou,
         "boundary_iou": dict(zip(classes, result.boundary_iou, strict=True)),
         "mean_boundary_iou": result.mean_boundary_iou,
+        "photos": None if result.photos is None else dict(zip(classes, result.photos, strict=True)),
     }
 
 

@@ -27,6 +27,7 @@ def tally_to_json(tally: Tally) -> dict[str, object]:
         "confusion": tally.confusion.tolist(),
         "boundary": tally.boundary.tolist(),
         "bootstrap": packed(tally.sums),
+        "photos": None if tally.photos is None else tally.photos.tolist(),
     }
 
 
@@ -63,6 +64,11 @@ def _parsed(content: object) -> Tally:
     if tally.confusion.any() and not tally.boundary[1].any():
         raise ValueError("it has pixels and no boundary")
     tally.sums = unpacked(content.get("bootstrap"), tally.replicates, tally.classes)
+    # Files of earlier versions lack it.
+    lacking = content.get("photos") is None
+    tally.photos = None if lacking else _counts(content, "photos", (tally.classes,))
+    if tally.photos is not None and tally.photos.max() > tally.images:
+        raise ValueError("a class is in more photos than there are")
     return tally
 
 

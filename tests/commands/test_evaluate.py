@@ -221,7 +221,9 @@ def test_tables_for_people_fit_80_columns(evaluate, kept, monkeypatch):
     assert "…" not in text.getvalue()
     assert max(len(line) for line in text.getvalue().splitlines() if " - " not in line) <= 80
     (head,) = (line for line in lines if line.startswith("class "))
-    assert re.split("  +", head) == ["class", *fields]
+    heads = ["class", "photos", "FCN-8s", "DeconvNet", "+ CRF", "EDeconvNet", "+ CRF"]
+    assert re.split("  +", head) == heads
+    assert [*fields] == [*heads[2:4], "DeconvNet + CRF", heads[5], "EDeconvNet + CRF"]
     for name in fields:
         (row,) = (line for line in lines if line.startswith(f"{name}  "))
         assert f"{fields[name]['mean_iou']:.4f}" in row
@@ -231,7 +233,8 @@ def test_tables_for_people_fit_80_columns(evaluate, kept, monkeypatch):
         (row,) = (line for line in lines if line.split()[:1] == [name])
         values = [line["iou"][name] for line in fields.values()]
         expected = ["absent" if value is None else f"{value:.3f}" for value in values]
-        assert row.split() == [name, *expected]
+        (photos,) = {line["photos"][name] for line in fields.values()}
+        assert row.split() == [name, str(photos), *expected]
     assert sum("% of the paired resamples" in line for line in lines) == 4
     assert any("not ours" in line for line in lines)
 
@@ -257,6 +260,7 @@ def test_what_is_absent_is_said_in_every_way(monkeypatch):
         boundary_iou=(0.5, *none),
         mean_boundary_iou=0.5,
         interval=(1.0, 1.0),
+        photos=None,
     )
     printed: list[bytes] = []
     monkeypatch.setattr(console, "standard_output", printed.append)

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.bootstrap import (
     add_image,
-    compare,
     contribution,
     empty_sums,
     image_weights,
-    interval,
-    mean_ious,
     packed,
     unpacked,
 )
+from deconvnet_cli.evaluation.intervals import mean_ious
 from deconvnet_cli.evaluation.metrics import metrics_of
 
 Counts = NDArray[np.int64]
@@ -55,9 +53,9 @@ def ordinary(counts: Counts, replicates: int = 1000) -> list[float]:
     return [metrics_of(counts[draw].sum(axis=0)).mean_iou for draw in draws]
 
 
-def test_interval_is_that_of_the_ordinary_bootstrap() -> None:
+def test_replicates_are_those_of_the_ordinary_bootstrap() -> None:
     counts = matrices(200, seed=1)
-    low, high = interval(mean_ious(poisson(counts)))
+    low, high = np.percentile(mean_ious(poisson(counts)), [2.5, 97.5])
     expected_low, expected_high = np.percentile(ordinary(counts), [2.5, 97.5])
     width = expected_high - expected_low
     assert low < metrics_of(counts.sum(axis=0)).mean_iou < high
@@ -97,42 +95,6 @@ def test_a_replicate_is_the_weighted_sum() -> None:
 def test_contribution_by_hand() -> None:
     matrix = np.array([[5, 1], [2, 7]])
     assert contribution(matrix).tolist() == [[5, 7], [6, 9], [7, 8]]
-
-
-def test_replicates_without_an_image_are_left_out() -> None:
-    values = mean_ious(poisson(matrices(1, seed=3)))
-    assert np.isnan(values).mean() == pytest.approx(math.exp(-1), abs=0.06)
-    low, high = interval(values)
-    assert low == pytest.approx(high)
-    with pytest.raises(DatasetError, match="evaluate more images"):
-        interval(mean_ious(empty_sums(10, CLASSES)))
-
-
-def test_interval_level() -> None:
-    values = np.linspace(0, 1, 101)
-    assert interval(values) == pytest.approx((0.025, 0.975))
-    assert interval(values, level=0.5) == pytest.approx((0.25, 0.75))
-
-
-def test_a_run_does_not_differ_from_itself() -> None:
-    sums = poisson(matrices(20, seed=4))
-    same = compare(sums, sums.copy())
-    assert (same.low, same.high, same.above) == (0.0, 0.0, 0.0)
-
-
-def test_pairing_sees_what_single_intervals_hide() -> None:
-    a, b = (poisson(matrices(60, seed=6, spoil=spoil)) for spoil in (1.0, 1.15))
-    result, swapped = compare(a, b), compare(b, a)
-    assert 0 < result.low < result.high and result.above > 0.97
-    assert (swapped.low, swapped.high) == pytest.approx((-result.high, -result.low))
-    assert interval(mean_ious(a))[0] < interval(mean_ious(b))[1]  # the single ones overlap
-
-
-def test_only_the_same_images_are_compared() -> None:
-    counts = matrices(10, seed=7)
-    for other in (poisson(counts[:9]), poisson(counts, seed=1), poisson(counts, 900)):
-        with pytest.raises(DatasetError, match="one list"):
-            compare(poisson(counts), other)
 
 
 def test_packed_sums_come_back() -> None:

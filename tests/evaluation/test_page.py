@@ -108,9 +108,12 @@ def test_the_last_of_the_best_rows_is_shown_first() -> None:
 def test_classes_and_marks() -> None:
     text = page("Evaluation", ROWS, [], [], {})
     first = text[text.index("<h2>Classes") :]
-    assert cells(first, "aeroplane") == ["", "90.0", "45.0"]
-    assert cells(first, "person") == ["", "0.0", "0.0"]
-    assert cells(first, "cat") == ["", "absent", "–"]  # noqa: RUF001
+    assert cells(first, "aeroplane") == ["", "90.0", "45.0", "–"]  # noqa: RUF001
+    assert cells(first, "person") == ["", "0.0", "0.0", "–"]  # noqa: RUF001
+    assert cells(first, "cat") == ["", "absent", "–", "–"]  # noqa: RUF001
+    known = replace(ROWS[0].result, photos=tuple(range(21)))
+    text = page("Evaluation", [Row("plain", known)], [], [], {})
+    assert cells(text[text.index("<h2>Classes") :], "person")[-1] == "15"
     bar = re.search(r">aeroplane</th>.*", first)
     assert bar and re.findall(r'class="(m\d)" style="--at:([\d.]+)%"', bar[0]) == [
         ("m0", "90.0"),

@@ -47,6 +47,7 @@ def same(a: Tally, b: Tally) -> bool:
         and np.array_equal(a.confusion, b.confusion)
         and np.array_equal(a.boundary, b.boundary)
         and np.array_equal(a.sums, b.sums)
+        and np.array_equal(a.photos, b.photos)
     )
 
 
@@ -76,7 +77,9 @@ def test_result_is_that_of_its_parts() -> None:
     assert result.mean_boundary_iou == pytest.approx((areas[0][there] / areas[1][there]).mean())
     assert [value is not None for value in result.boundary_iou] == there.tolist()
     low, high = result.interval
-    assert 0 <= low < high <= 1
+    assert 0 <= low < result.metrics.mean_iou < high <= 1
+    having = [sum((truth == label).any() for truth, _ in pairs) for label in range(21)]
+    assert result.photos == tuple(having)
 
 
 def test_add_returns_the_images_own_matrix() -> None:
@@ -118,10 +121,12 @@ def test_summary_is_json_of_the_result() -> None:
         "frequency_weighted_iou",
         "boundary_iou",
         "mean_boundary_iou",
+        "photos",
     ]
     assert line["images"] == 3 and line["averaged"] == result.metrics.averaged
     assert line["interval"] == list(result.interval)
     assert tuple(line["iou"].values()) == result.metrics.iou
+    assert tuple(line["photos"].values()) == result.photos
     assert tuple(line["boundary_iou"].values()) == result.boundary_iou
     assert list(line["iou"]) == list(line["boundary_iou"]) == list(CLASSES)
 
@@ -130,6 +135,21 @@ def test_json_brings_back_the_same_tally() -> None:
     for original in (tally([0, 1, 2], seed=-5, replicates=50), Tally(classes=3)):
         text = json.dumps(tally_to_json(original))
         assert same(tally_from_json(json.loads(text), "part.json"), original)
+
+
+def test_counts_of_earlier_versions_are_read() -> None:
+    old = tally_to_json(tally([0, 1]))
+    del old["photos"]
+    read = tally_from_json(json.loads(json.dumps(old)), "old.json")
+    assert read.photos is None and read.result().photos is None
+    assert read.result().interval == tally([0, 1]).result().interval
+    assert summary(read.result(), CLASSES)["photos"] is None
+    # Added to newer ones, the number of photos stays unknown.
+    both = tally([2]) + read
+    assert both.photos is None and (read + tally([2])).photos is None
+    assert both.result().interval == tally([0, 1, 2]).result().interval
+    again = both.add("image3", *pair(3))
+    assert again.any() and both.images == 4
 
 
 def content(**changes: object) -> object:
@@ -164,6 +184,8 @@ BAD: dict[str, object] = {
     "confusion that overflows": content(confusion=[[2**62] * 21] * 21),
     "boundary missing": content(boundary=None),
     "boundary upside down": content(boundary=[[1] * 21, [0] * 21]),
+    "photos of other classes": content(photos=[1] * 20),
+    "more photos than images": content(photos=[2] * 21),
     "bootstrap missing": content(bootstrap=None),
     "bootstrap of another shape": content(shape=[5, 3, 20]),
     "data missing": content(data=None),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png, read_mask
-from deconvnet_cli.evaluation.bootstrap import compare
+from deconvnet_cli.evaluation.intervals import compare
 from deconvnet_cli.evaluation.predictions import read_prediction
 from deconvnet_cli.evaluation.scoreboard import merged, read_tallies, write_tallies
 from deconvnet_cli.evaluation.tally import Tally
@@ -260,7 +260,7 @@ def use_tallies(path: Path) -> None:
     rows = read_tallies(path)
     for tally in merged({path: rows}).values():
         tally.result()
-        compare(tally.sums, tally.sums)
+        compare(tally.sums, tally.whole, tally.sums, tally.whole)
 
 
 def import_caffe(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deconvnet_cli.reporting import console
 
 if TYPE_CHECKING:
-    from deconvnet_cli.evaluation.bootstrap import Comparison
+    from deconvnet_cli.evaluation.intervals import Comparison
     from deconvnet_cli.evaluation.tally import Result
 
 
@@ -54,16 +54,24 @@ def results(
 
 
 def class_table(rows: Mapping[str, Result], classes: Sequence[str], to_stderr: bool) -> None:
-    """Print the IoU of each class in each row; of a single row, Boundary IoU as well."""
+    """Print the IoU of each class in each row, and how many photos have it; of a single row,
+    Boundary IoU as well.
+    """
     columns = {name: result.metrics.iou for name, result in rows.items()}
     if len(columns) == 1:
         columns = {"IoU": next(iter(columns.values()))}
         columns["Boundary IoU"] = next(iter(rows.values())).boundary_iou
+    # A row's name that goes on from the one before is cut, so that five rows fit on a terminal.
+    before = ["", *columns][:-1]
+    heads = [name.removeprefix(f"{last} ") for last, name in zip(before, columns, strict=True)]
+    photos = next(iter(rows.values())).photos  # the same in all rows: it depends on the masks
     lines = []
     for label, name in enumerate(classes):
         values = [column[label] for column in columns.values()]
-        lines.append([name, *("absent" if iou is None else f"{iou:.3f}" for iou in values)])
-    console.table(["class", *columns], lines, numbers=True, to_stderr=to_stderr)
+        number = "unknown" if photos is None else str(photos[label])
+        cells = ("absent" if iou is None else f"{iou:.3f}" for iou in values)
+        lines.append([name, number, *cells])
+    console.table(["class", "photos", *heads], lines, numbers=True, to_stderr=to_stderr)
 
 
 def row_table(
