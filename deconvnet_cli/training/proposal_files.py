@@ -27,7 +27,7 @@ from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.segmentation.proposals import edge_boxes, propose
 from deconvnet_cli.segmentation.segment import working_copy
-from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.npz import read_npz
 
@@ -53,31 +53,37 @@ def find_boxes(photo: Image.Image, count: int | None) -> NDArray[np.int32]:
     Args:
         photo: The photo, mode RGB.
         count: How many boxes a prediction shows the net: these are returned, the whole photo
-            first, enlarged as there. None returns all boxes of EdgeBoxes, not enlarged.
+            first, enlarged as there. None returns all boxes of EdgeBoxes, small ones too, not
+            enlarged.
 
     Raises:
         DependencyError, ImageError: EdgeBoxes cannot be run.
     """
     work = working_copy(photo, SegmentSettings.max_side)
-    settings = SegmentSettings().boxes
+    settings = settings_of(count)
     if count is None:
         boxes = edge_boxes(np.asarray(work), settings)[0]
     else:
-        boxes = propose(np.asarray(work), replace(settings, count=count)).boxes
+        boxes = propose(np.asarray(work), settings).boxes
     scale = (photo.width / work.width, photo.height / work.height) * 2
     scaled: NDArray[np.int32] = np.floor(boxes * scale + 0.5).astype(np.int32)
     return scaled
 
 
+def settings_of(count: int | None) -> ProposalSettings:
+    """Return the settings with which :func:`find_boxes` finds boxes."""
+    settings = SegmentSettings().boxes
+    return replace(settings, min_side=0.0) if count is None else replace(settings, count=count)
+
+
 def search_of(count: int | None) -> str:
     """Return all that the boxes depend on beside the photo, as JSON."""
-    settings = SegmentSettings()
     parts = {
         "deconvnet": __version__,
         "opencv": cv2.__version__,
         "shown": count,
-        "max_side": settings.max_side,
-        "boxes": asdict(settings.boxes),
+        "max_side": SegmentSettings.max_side,
+        "settings": asdict(settings_of(count)),
     }
     return json.dumps(parts, sort_keys=True)
 
