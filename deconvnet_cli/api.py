@@ -71,13 +71,13 @@ class SegmentationResult:
 
         Args:
             only: The names of the classes that are shown; None shows all but the background.
-            palette: "voc", or "safe" for colour-blind people.
+            palette: "voc", the colours of label PNGs, or "safe" for colour-blind people.
 
         Raises:
             UsageError: A class or the palette does not exist.
         """
         checked = Outputs(overlay=True, palette=palette)
-        colours = colours_of(checked.palette)
+        colours = colours_of(checked.palette, self.classes)
         return drawing.overlay(
             self.photo, self.labels, colours=colours, classes=self.classes, only=only
         )
@@ -114,8 +114,8 @@ class SegmentationResult:
         """Write the labels, and further files beside them, as ``deconvnet segment`` does.
 
         Args:
-            path: The file for the labels: ``.npy`` for an array, else a palette PNG in VOC's
-                colours.
+            path: The file for the labels: ``.npy`` for an array, else a palette PNG in the
+                colours of the classes.
             outputs: Attributes of :class:`deconvnet_cli.outputs.files.Outputs`: overlay, cutout,
                 polygons, only, palette, format.
 

@@ -15,6 +15,7 @@ from deconvnet_cli.commands.shared.options import (
     ENSEMBLE_OPTIONS,
     JSON_OPTION,
     QUIET_OPTION,
+    WORKERS_OPTION,
     apply,
     refuse_overwriting,
 )
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     group=CRF,
     help="Change a setting of the CRF; repeatable.",
 )
-@apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, QUIET_OPTION, JSON_OPTION)
+@apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION)
 def command(
     sources: tuple[Path, ...],
     output: Path | None,
@@ -67,6 +68,7 @@ def command(
     system_name: str | None,
     ensemble: str | None,
     share: float | None,
+    workers: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -87,9 +89,14 @@ def command(
         )
 
     from deconvnet_cli.reporting import console
+    from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo
+    from deconvnet_cli.runtime.ordered_pool import in_order
 
     base = settings_with(pairs, crf_settings(crf_backend))
     files = stored_files(sources)
+
+    one_core_a_photo()
+    workers = at_a_time(workers)
 
     def read(path: Path, photo: Path | None = None) -> Refinable:
         return read_refinable(path, photo, system_name, ensemble, share)
@@ -101,20 +108,31 @@ def command(
         tree = open_tree(voc_root)  # type: ignore[arg-type]
         choices = combinations(base, grid)
         with console.progress(quiet) as progress:
-            tracked = progress.track(list(files.items()), description="crf")
-            ious = sweep(tracked, choices, read, tree)
+            # A step is one choice on one photo: a photo with many choices takes a while.
+            task = progress.add_task("crf", total=len(files) * len(choices))
+            ious = sweep(
+                files.items(), choices, read, tree, workers, lambda: progress.advance(task)
+            )
         evaluation_tables.sweep(ious, quiet=quiet, as_json=as_json)
         return
     failed = 0
+
+    def refined(path: Path) -> Path:
+        target: Path = output / files[path].with_suffix(".png")  # type: ignore[operator]
+        write_labels(target, read(path), base)
+        return target
+
     with console.progress(quiet) as progress:
-        for path, relative in progress.track(list(files.items()), description="crf"):
+        task = progress.add_task("crf", total=len(files))
+        for path, result in in_order(files, refined, workers):
             try:
-                target = output / relative.with_suffix(".png")  # type: ignore[operator]
-                write_labels(target, read(path), base)
+                target = result()
             except DeconvnetError as error:
                 failed += 1
                 console.failure(error)
                 continue
+            finally:
+                progress.advance(task)
             if as_json:
                 console.json_line({"scores": str(path), "output": str(target)})
     if failed:
@@ -129,7 +147,7 @@ def write_labels(target: Path, found: Refinable, crf: CrfSettings) -> None:
     refuse_overwriting(found.stored.photo, target)
     result = found.labels(crf)
     make_folder(target.parent)
-    write_whole(target, label_png(result))
+    write_whole(target, label_png(result, found.stored.classes))
 
 
 def stored_files(sources: tuple[Path, ...]) -> dict[Path, Path]:

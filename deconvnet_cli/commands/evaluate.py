@@ -140,6 +140,7 @@ def command(
     check_outputs(files, output, page)
 
     from deconvnet_cli.commands.shared import evaluation_tables
+    from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.scoreboard import comparisons, write_tallies
 
     if compare:
@@ -147,10 +148,16 @@ def command(
         return
     about: dict[str, Any] = {}
     if merge:
-        tallies = merged_files(files)
+        tallies, classes = merged_files(files)
         about = {"merged": [str(path) for path in files]}
     else:
         tree, names = listed(voc_root, split, limit, shard)
+        classes = tree.classes
+        if table and classes != CLASSES:
+            raise UsageError(
+                f"--table: the paper's rows are for VOC's classes, and {tree.root} has others; "
+                "leave it out"
+            )
         if predictions is None:
             from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo
 
@@ -158,7 +165,7 @@ def command(
             workers = at_a_time(workers)
         if predictions is not None:
             names = checked(predictions, tree, names, allow_missing)
-            predict = from_folder(predictions)
+            predict = from_folder(predictions, classes)
             about = {"predictions": {"folder": str(predictions)}}
         elif scores is not None:
             predict, about = from_store(scores, tree, names, table, max_pixels, options)
@@ -168,10 +175,12 @@ def command(
         board = run(tree, names, predict, workers or 1, quiet)
         tallies = board.tallies
     if output is not None:
-        write_tallies(output, tallies, about)
+        write_tallies(output, tallies, about, classes)
     results = {name: tally.result() for name, tally in tallies.items()}
     answers = comparisons(tallies)
-    evaluation_tables.results(results, answers, quiet=quiet, as_json=as_json, as_csv=as_csv)
+    evaluation_tables.results(
+        results, answers, classes=classes, quiet=quiet, as_json=as_json, as_csv=as_csv
+    )
     if page is not None:
         write_page(page, tree, board, about, max_pixels)
 
@@ -212,24 +221,28 @@ def write_page(
     write_whole(path, page_of(tree, board, about, max_pixels).encode("utf-8", "backslashreplace"))
 
 
-def merged_files(files: tuple[Path, ...]) -> dict[str, Tally]:
-    """Return the counts of all files, added up."""
-    from deconvnet_cli.evaluation.scoreboard import merged, read_tallies
+def merged_files(files: tuple[Path, ...]) -> tuple[dict[str, Tally], tuple[str, ...]]:
+    """Return the counts of all files, added up, and the names of the classes."""
+    from deconvnet_cli.evaluation.scoreboard import merged, read_tallies, same_classes
 
     if not files:
         raise UsageError("--merge needs files that `evaluate -o FILE` wrote")
     if len({realpath(path) for path in files}) < len(files):
         raise UsageError("--merge: a file is named twice; its images would count twice")
-    return merged({path: read_tallies(path) for path in files})
+    parts = {path: read_tallies(path) for path in files}
+    classes = same_classes(parts)
+    return merged({path: counts.rows for path, counts in parts.items()}), classes
 
 
 def compared(files: tuple[Path, ...]) -> tuple[str, str, float, Any]:
     """Return the names of the two runs, the difference in mean IoU, and its bootstrap."""
-    from deconvnet_cli.evaluation.scoreboard import difference, read_tallies
+    from deconvnet_cli.evaluation.scoreboard import difference, read_tallies, same_classes
 
     if len(files) != 2:
         raise UsageError("--compare needs two files that `evaluate -o FILE` wrote")
+    parts = {path: read_tallies(path) for path in files}
+    same_classes(parts)
     # The last row of a table is its most complete method.
-    (first, one), (second, other) = (list(read_tallies(path).items())[-1] for path in files)
+    (first, one), (second, other) = (list(parts[path].rows.items())[-1] for path in files)
     names = f"{files[0].name} ({first})", f"{files[1].name} ({second})"
     return (*names, *difference(one, other))

@@ -66,7 +66,8 @@ def command(
     options: SegmentOptions,
     **output_values: Any,
 ) -> None:
-    """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours. IMAGE may be - for
+    """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours, or the classes of
+    weights of your own. IMAGE may be - for
     standard input. Several images need a folder: -o DIR/. With --overlay, --cutout, --polygons and
     --save-scores, further files are written beside each label PNG, under its name.
     """
@@ -110,7 +111,7 @@ def command(
             scored = infer(photo, system, settings)
             result = label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf)
             if target is None:
-                console.standard_output(label_file(result.labels, outputs.format))
+                console.standard_output(label_file(result.labels, outputs.format, system.classes))
             else:
                 if save_scores:
                     write_scores(scores_beside(target), scored, Path(image), photo.size, about)

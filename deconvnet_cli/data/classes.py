@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -13,6 +12,7 @@ FILE = "classes.txt"  # at the root of a tree; a name a line, the background fir
 BACKGROUND = "background"
 MOST_CLASSES = 255  # labels are bytes, and 255 is ignored
 MAX_BYTES = 1 << 16
+LONGEST_NAME = 100  # characters: legends have a place for each
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -34,12 +34,18 @@ def with_background(names: Sequence[str], source: str) -> tuple[str, ...]:
     """Return the names with the background first.
 
     Raises:
-        DatasetError: There is no name but the background's, too many, or one twice.
+        DatasetError: There is no name but the background's, too many, one twice, or one that
+            cannot be printed.
     """
     others = [name for name in names if name != BACKGROUND]
     twice = sorted({name for name in others if others.count(name) > 1})
     if twice:
         raise DatasetError(f"{source}: the class {twice[0]!r} is named twice")
+    odd = [name for name in others if not is_name(name)]
+    if odd:
+        raise DatasetError(
+            f"{source}: {odd[0]!r:.120} is no name; 1 to {LONGEST_NAME} printable characters"
+        )
     if not 1 <= len(others) < MOST_CLASSES:
         raise DatasetError(
             f"{source}: {len(others)} classes beside the background; 1 to {MOST_CLASSES - 1}"
@@ -47,11 +53,24 @@ def with_background(names: Sequence[str], source: str) -> tuple[str, ...]:
     return (BACKGROUND, *others)
 
 
-def tree_classes(root: Path) -> tuple[str, ...]:
-    """Return the classes of a tree: those of its ``classes.txt``, or VOC's without one.
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a class in tables, legends and files."""
+    return text.isprintable() and text == text.strip() and 1 <= len(text) <= LONGEST_NAME
 
-    Raises:
-        DatasetError: See :func:`read_classes`.
-    """
-    path = root / FILE
-    return read_classes(path) if path.is_file() else CLASSES
+
+def in_short(classes: Sequence[str], most: int = 8) -> str:
+    """Return classes for an error message: their number, and the first of their names."""
+    shown = ", ".join(classes[:most])
+    return f"{len(classes)} classes ({shown}{', ...' if len(classes) > most else ''})"
+
+
+def first_difference(first: Sequence[str], second: Sequence[str]) -> str:
+    """Return the first label at which two lists of classes differ, for an error message."""
+    for label in range(max(len(first), len(second))):
+        names = [
+            repr(classes[label]) if label < len(classes) else "no class"
+            for classes in (first, second)
+        ]
+        if names[0] != names[1]:
+            return f"label {label} is {names[0]} in one and {names[1]} in the other"
+    return "they are equal"

@@ -7,12 +7,14 @@ each has its own error message.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.decoding import (
     LABEL_FORMATS,
     MAX_BYTES,
@@ -21,7 +23,7 @@ from deconvnet_cli.data.decoding import (
     load,
 )
 from deconvnet_cli.data.images import png_bytes
-from deconvnet_cli.data.voc import CLASSES, IGNORE, palette
+from deconvnet_cli.data.voc import CLASSES, IGNORE
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -59,8 +61,8 @@ def read_png(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     return image
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Return the labels of a ground-truth PNG, uint8 H x W: 0..20 are classes, 255 is void.
+def read_mask(path: Path, classes: Sequence[str] = CLASSES) -> NDArray[np.uint8]:
+    """Return the labels of a ground-truth PNG, uint8 H x W: places in ``classes``; 255 is void.
 
     Raises:
         DatasetError: The file cannot be read, is not palette or grey, or has other values.
@@ -76,17 +78,20 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     if image.mode not in LABEL_MODES:
         raise DatasetError(
             f"{path}: a label PNG in mode {image.mode}; "
-            "labels must be palette or grey PNG with values 0..20 and 255"
+            f"labels must be palette or grey PNG with values 0..{len(classes) - 1} and 255"
         )
     mask = np.array(image)
-    wrong = (mask >= len(CLASSES)) & (mask != IGNORE)
+    wrong = (mask >= len(classes)) & (mask != IGNORE)
     if wrong.any():
-        raise DatasetError(f"{path}: label {mask[wrong][0]}; labels are 0..20 and 255")
+        raise DatasetError(
+            f"{path}: label {mask[wrong][0]}; labels are 0..{len(classes) - 1} and 255; "
+            "name its class in the tree's classes.txt, or correct the mask"
+        )
     return mask
 
 
-def label_png(labels: NDArray[np.uint8]) -> bytes:
-    """Return uint8 H x W labels as the bytes of a palette PNG in VOC's colours."""
+def label_png(labels: NDArray[np.uint8], classes: Sequence[str] = CLASSES) -> bytes:
+    """Return uint8 H x W labels as a palette PNG in the colours of the classes (VOC's own)."""
     image = Image.fromarray(labels, mode="L")
-    image.putpalette(palette().tobytes())
+    image.putpalette(palette_for(classes).tobytes())
     return png_bytes(image)

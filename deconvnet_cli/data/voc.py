@@ -1,13 +1,18 @@
-"""The PASCAL VOC 2012 devkit: class names, colours, lists, images and masks."""
+"""The PASCAL VOC 2012 devkit: class names, colours, lists, images and masks.
+
+A tree of one's own has the same folders, and its classes in ``classes.txt``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.data.classes import FILE, first_difference, in_short, read_classes
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -54,9 +59,15 @@ def palette() -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class VocTree:
-    """The ``VOC2012/`` folder of a devkit."""
+    """The ``VOC2012/`` folder of a devkit, or a tree of one's own.
+
+    Attributes:
+        root: The folder.
+        classes: The names of the labels in the masks, in order.
+    """
 
     root: Path
+    classes: tuple[str, ...] = CLASSES
 
     def image(self, name: str) -> Path:
         """Return the path of the photo called ``name``."""
@@ -91,16 +102,39 @@ class VocTree:
         return names
 
 
+def tree_classes(root: Path) -> tuple[str, ...]:
+    """Return the classes of a tree: those of its ``classes.txt``, or VOC's without one.
+
+    Raises:
+        DatasetError: See :func:`deconvnet_cli.data.classes.read_classes`.
+    """
+    path = root / FILE
+    return read_classes(path) if path.is_file() else CLASSES
+
+
+def require_classes(tree: VocTree, classes: Sequence[str], source: str) -> None:
+    """Raise DatasetError, which names both, unless the tree has these classes of ``source``."""
+    if tuple(classes) != tree.classes:
+        raise DatasetError(
+            f"{source} has {in_short(classes)}, but {tree.root} has {in_short(tree.classes)}; "
+            f"{first_difference(classes, tree.classes)}; give weights and a tree of the same "
+            f"classes (a tree without {FILE} has VOC's)"
+        )
+
+
 def open_tree(folder: Path) -> VocTree:
     """Return the tree at ``folder``, which is ``VOC2012/`` or the devkit folder above it.
 
+    Its classes are those of :func:`tree_classes`.
+
     Raises:
-        DatasetError: Neither has JPEGImages, SegmentationClass and ImageSets/Segmentation.
+        DatasetError: Neither has JPEGImages, SegmentationClass and ImageSets/Segmentation, or its
+            ``classes.txt`` is wrong.
     """
     parts = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
         if all((root / part).is_dir() for part in parts):
-            return VocTree(root)
+            return VocTree(root, tree_classes(root))
     missing = next(part for part in parts if not (folder / part).is_dir())
     raise DatasetError(
         f"{folder}: not a VOC tree, {missing}/ is missing; give the devkit's VOC2012/ folder"

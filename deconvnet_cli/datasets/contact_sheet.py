@@ -7,12 +7,14 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import LABEL_MODES, WrongSize, read_png
-from deconvnet_cli.data.voc import IGNORE, palette
+from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.legend import Entry, with_legend
 
@@ -41,14 +43,14 @@ def contact_sheet(
     size = columns * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP
     sheet = Image.new("RGB", size, WHITE)
     counts = np.zeros(256, np.int64)
+    colours = palette_for(classes)
     for number, name in enumerate(shown):
         place = number % COLUMNS * (TILE + GAP) + GAP, number // COLUMNS * (TILE + GAP) + GAP
-        tile, labels = _tile(root, name)
+        tile, labels = _tile(root, name, colours)
         counts += np.bincount(labels, minlength=256)
         sheet.paste(
             tile, (place[0] + (TILE - tile.width) // 2, place[1] + (TILE - tile.height) // 2)
         )
-    colours = palette()
     total = max(1, int(counts[:IGNORE].sum()))
     entries = [
         Entry(name, tuple(colours[label].tolist()), counts[label] / total)
@@ -58,7 +60,9 @@ def contact_sheet(
     return with_legend(sheet, entries)
 
 
-def _tile(root: Path, name: str) -> tuple[Image.Image, np.ndarray]:
+def _tile(
+    root: Path, name: str, colours: NDArray[np.uint8]
+) -> tuple[Image.Image, NDArray[np.generic]]:
     """Return a small photo under its mask, and the labels that it shows."""
     try:
         photo = read_photo(root / "JPEGImages" / f"{name}.jpg")
@@ -70,6 +74,6 @@ def _tile(root: Path, name: str) -> tuple[Image.Image, np.ndarray]:
         labels = np.asarray(mask.resize(photo.size, Image.Resampling.NEAREST))
     except (DeconvnetError, OSError, ValueError, Undecodable, WrongSize):
         return Image.new("RGB", (TILE, TILE), (200, 200, 200)), np.zeros(0, np.int64)
-    colour = Image.fromarray(palette()[labels])
+    colour = Image.fromarray(colours[labels])
     strength = Image.fromarray(np.where(labels > 0, round(255 * STRENGTH), 0).astype(np.uint8))
     return Image.composite(colour, photo, strength), labels.ravel()

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.data.classes import tree_classes
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import LABEL_MODES, read_png
-from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.data.voc import IGNORE, tree_classes
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole

@@ -59,7 +59,9 @@ def write_tree(
             continue
         content = example.content or jpeg_bytes(example.photo)
         write_whole(root / "JPEGImages" / f"{name}.jpg", content)
-        write_whole(root / "SegmentationClass" / f"{name}.png", label_png(example.mask))
+        write_whole(
+            root / "SegmentationClass" / f"{name}.png", label_png(example.mask, export.classes)
+        )
         if example.objects is not None:
             objects = np.where(example.mask == 255, 255, example.objects).astype(np.uint8)
             write_whole(root / "SegmentationObject" / f"{name}.png", label_png(objects))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +37,27 @@ class Refinable(NamedTuple):
     ensemble: Ensemble
     stored: Stored
     system_name: str
+
+    def labels_each(
+        self, choices: Sequence[CrfSettings | None]
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield the number of each choice and its labels; the choices share what they can."""
+        import numpy as np
+        import torch
+
+        from deconvnet_cli.segmentation.crf.refine import refine_each
+        from deconvnet_cli.segmentation.labels import enlarge_and_label
+
+        size = self.stored.width, self.stored.height
+        refining = [number for number, crf in enumerate(choices) if crf is not None]
+        yield from (
+            (number, self.labels(None)) for number, crf in enumerate(choices) if crf is None
+        )
+        before = self.inferred.maps.probabilities(self.ensemble)
+        photo, values = np.asarray(self.inferred.photo), before.cpu().numpy()
+        settings = [crf for crf in choices if crf is not None]
+        for place, after in refine_each(photo, values, settings, before.device):
+            yield refining[place], enlarge_and_label(torch.from_numpy(after), *size)
 
     def labels(self, crf: CrfSettings | None) -> NDArray[np.uint8]:
         """Return the labels in the size of the photo, refined unless ``crf`` is None."""
@@ -77,6 +98,8 @@ def sweep(
     choices: Mapping[str, CrfSettings | None],
     read: Callable[[Path, Path], Refinable],
     tree: VocTree,
+    workers: int = 1,
+    on_done: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Return the mean IoU over all files for each choice of settings, by its name.
 
@@ -85,6 +108,8 @@ def sweep(
         choices: The settings by name; None is no CRF.
         read: A function that reads a file, given its path and that of its photo.
         tree: The VOC tree with photos and masks.
+        workers: The number of files to work on at a time; it does not change the result.
+        on_done: A function that is called after each choice of each file, from any thread.
 
     Raises:
         DatasetError: A file or its mask cannot be used, or files are of different systems.
@@ -92,27 +117,41 @@ def sweep(
     import numpy as np
 
     from deconvnet_cli.data.label_png import read_mask
-    from deconvnet_cli.data.voc import CLASSES
+    from deconvnet_cli.data.voc import require_classes
     from deconvnet_cli.evaluation.metrics import confusion, metrics_of
+    from deconvnet_cli.runtime.ordered_pool import in_order
 
-    total = {name: np.zeros((len(CLASSES),) * 2, np.int64) for name in choices}
-    systems = set()
-    for path, relative in files:
+    names, settings = list(choices), list(choices.values())
+    total = {name: np.zeros((len(tree.classes),) * 2, np.int64) for name in names}
+
+    def counted(file: tuple[Path, Path]) -> tuple[str, dict[str, NDArray[np.int64]]]:
+        """Return the system of a file, and its confusion matrix for each choice."""
+        path, relative = file
         image = relative.with_suffix("").as_posix()
         if not tree.mask(image).is_file():
             image = path.stem  # batch ran on a folder above JPEGImages, or made a submission
-        truth = read_mask(tree.mask(image))
+        truth = read_mask(tree.mask(image), tree.classes)
         found = read(path, tree.image(image))
-        systems.add(found.system_name)
-        if len(systems) > 1:
-            raise DatasetError(
-                f"{path}: has scores of {found.system_name}, unlike others; choose one with --net"
-            )
-        for name, crf in choices.items():
+        require_classes(tree, found.stored.classes, str(path))
+        counts = {}
+        for number, labels in found.labels_each(settings):
             try:
-                total[name] += confusion(truth, found.labels(crf))
+                counts[names[number]] = confusion(truth, labels, len(tree.classes))
             except DatasetError as error:
                 raise DatasetError(f"{path}: {error}") from error
+            on_done()
+        return found.system_name, counts
+
+    systems = set()
+    for (path, _), result in in_order(files, counted, workers):
+        system, counts = result()
+        systems.add(system)
+        if len(systems) > 1:
+            raise DatasetError(
+                f"{path}: has scores of {system}, unlike others; choose one with --net"
+            )
+        for name, matrix in counts.items():
+            total[name] += matrix
     return {name: metrics_of(counts).mean_iou for name, counts in total.items()}
 
 

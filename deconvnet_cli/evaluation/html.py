@@ -48,6 +48,7 @@ def page(
     best: Sequence[Example],
     worst: Sequence[Example],
     about: Mapping[str, Mapping[str, Any]],
+    classes: Sequence[str] = CLASSES,
 ) -> str:
     """Return the whole page, with all names and values escaped.
 
@@ -58,13 +59,14 @@ def page(
         best: The images with the highest mean IoU.
         worst: The images with the lowest mean IoU.
         about: The settings and weights, by heading.
+        classes: The names of the labels, in order.
     """
     # Of equal rows the last is taken, as later rows are more complete methods.
     top = max(reversed(rows), key=lambda row: row.result.metrics.mean_iou)
     figures = _figures(top.result)
     folded = (
         f"<details><summary>Classes and confusion: {escape(row.name)}</summary>\n"
-        f"{_classes(row, rows)}{_confusion(row)}</details>\n"
+        f"{_classes(row, rows, classes)}{_confusion(row, classes)}</details>\n"
         for row in rows
         if row is not top
     )
@@ -74,10 +76,10 @@ def page(
     )
     body = (
         section("Results", _summary(rows, top))
-        + section(f"Classes: {top.name}", _classes(top, rows))
-        + section(f"Confusion: {top.name}", _confusion(top) + "".join(folded))
-        + section("Best images", "".join(map(_example, best)))
-        + section("Worst images", "".join(map(_example, worst)))
+        + section(f"Classes: {top.name}", _classes(top, rows, classes))
+        + section(f"Confusion: {top.name}", _confusion(top, classes) + "".join(folded))
+        + section("Best images", "".join(_example(image, classes) for image in best))
+        + section("Worst images", "".join(_example(image, classes) for image in worst))
         + section("Settings and weights", cards(about), "cards")
     )
     return document(title, lead, body)
@@ -137,17 +139,17 @@ def _figures(result: Result) -> dict[str, str]:
     }
 
 
-def _classes(row: Row, rows: Sequence[Row]) -> str:
+def _classes(row: Row, rows: Sequence[Row], classes: Sequence[str]) -> str:
     """Return one bar per class, with marks for the IoU of other rows."""
     result = row.result
     others = [other for other in rows if other is not row]
     shown = [row, *others[:3]]  # more marks would hide each other
     body = ""
-    for number, name in enumerate(CLASSES):
+    for number, name in enumerate(classes):
         values = [each.result.metrics.iou[number] for each in shown]
+        head = label_swatch(number, classes) + escape(name)
         bar = _bar(values, result.boundary_iou[number])
-        cells = f"{bar}<td>{_number(result, number)}</td>"
-        body += _line(label_swatch(number) + name, cells)
+        body += _line(head, f"{bar}<td>{_number(result, number)}</td>")
     means = [each.result.metrics.mean_iou for each in shown]
     bar = _bar(means, result.mean_boundary_iou)
     mean = _line(f"mean of {result.metrics.averaged}", f"{bar}<td></td>")
@@ -174,28 +176,29 @@ def _bar(values: Sequence[float | None], boundary: float | None) -> str:
     return f'<td class="bar"><div>{bar}</div></td>{iou}</td><td>{_percent(boundary, 1)}</td>'
 
 
-def _confusion(row: Row) -> str:
+def _confusion(row: Row, classes: Sequence[str]) -> str:
     """Return the confusion matrix: the share of each true class that got each label."""
     body = ""
-    for name, counts in zip(CLASSES, row.result.confusion, strict=True):
-        cells = f'<td class="absent" colspan="{len(CLASSES)}">absent from the truth</td>'
+    for name, counts in zip(classes, row.result.confusion, strict=True):
+        cells = f'<td class="absent" colspan="{len(classes)}">absent from the truth</td>'
         if total := int(counts.sum()):
             shares = [int(count) / total for count in counts]
             texts = (f"{100 * share:.0f}" if share >= STEPS[0] else "" for share in shares)
             steps = (bisect_right(STEPS, share) for share in shares)
             cells = "".join(map('<td class="h{}">{}</td>'.format, steps, texts))
-        body += _line(name, cells)
+        body += _line(escape(name), cells)
     starts = ("below 1", *(f"{100 * step:.0f}" for step in STEPS))
     keys = (f'<span class="h{step}">{start}</span>' for step, start in enumerate(starts))
     caption = "Rows: true class; columns: predicted class; per cent of the true class's pixels."
-    head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in ("true class", *CLASSES))
+    names = ("true class", *map(escape, classes))
+    head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in names)
     return items("steps", ("From, per cent:", *keys)) + _table("confusion", caption, head, body)
 
 
-def _example(example: Example) -> str:
+def _example(example: Example, classes: Sequence[str]) -> str:
     """Return photo, truth, prediction and errors side by side, and the classes that occur."""
     name = escape(example.name)
-    photo, truth, prediction = _small(example)
+    photo, truth, prediction = _small(example, classes)
     wrong = (example.truth != example.prediction)[example.truth != IGNORE]
     share = _percent(float(wrong.mean()) if wrong.size else 0.0, 1)
     errors = error_map(photo, np.asarray(truth), np.asarray(prediction))
@@ -210,25 +213,27 @@ def _example(example: Example) -> str:
     )
     return (
         f'<figure class="example"><figcaption><b>{name}</b> mean IoU {_percent(example.iou, 1)} %'
-        f'</figcaption>\n<div class="four">\n{figures}</div>\n{_legend(example)}</figure>\n'
+        f'</figcaption>\n<div class="four">\n{figures}</div>\n'
+        f"{_legend(example, classes)}</figure>\n"
     )
 
 
-def _small(example: Example) -> list[Image.Image]:
+def _small(example: Example, classes: Sequence[str]) -> list[Image.Image]:
     """Return photo, truth and prediction, scaled to the width of the page."""
     height, width = example.truth.shape
     size = shown_size(width, height)
     photo = example.photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    return [photo, label_image(example.truth, size), label_image(example.prediction, size)]
+    maps = (example.truth, example.prediction)
+    return [photo, *(label_image(labels, size, classes) for labels in maps)]
 
 
-def _legend(example: Example) -> str:
+def _legend(example: Example, classes: Sequence[str]) -> str:
     """Return the list of classes that occur, noting those in the truth or prediction only."""
     true, predicted = set(np.unique(example.truth)), set(np.unique(example.prediction))
     shown = []
     for label in sorted(map(int, true | predicted)):
         where = "" if label in true else " (prediction only)"
         where = where if label in predicted else " (truth only)"
-        name = "void" if label == IGNORE else CLASSES[label] + where
-        shown.append(label_swatch(label) + name)
+        name = "void" if label == IGNORE else escape(classes[label]) + where
+        shown.append(label_swatch(label, classes) + name)
     return items("legend", shown)

@@ -8,7 +8,7 @@ from typing import Any
 from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import read_mask
-from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.evaluation.html import Example, Row, page
 from deconvnet_cli.evaluation.scoreboard import REPORTED, Ranked, Scoreboard
 
@@ -20,10 +20,11 @@ def page_of(
     max_pixels: int = MAX_PIXELS,
 ) -> str:
     """Return the page: all rows, and the best and worst images of the last row."""
-    rows = [Row(name, tally.result(), REPORTED.get(name)) for name, tally in board.tallies.items()]
+    reported = REPORTED if tree.classes == CLASSES else {}
+    rows = [Row(name, tally.result(), reported.get(name)) for name, tally in board.tallies.items()]
     title = f"deconvnet on {rows[0].result.images} images of {tree.root.name}"
     best, worst = (examples(tree, some, max_pixels) for some in (board.best, board.worst))
-    return page(title, rows, best, worst, about)
+    return page(title, rows, best, worst, about, tree.classes)
 
 
 def examples(tree: VocTree, ranked: Sequence[Ranked], max_pixels: int) -> list[Example]:
@@ -33,7 +34,7 @@ def examples(tree: VocTree, ranked: Sequence[Ranked], max_pixels: int) -> list[E
             name=image.name,
             iou=image.iou,
             photo=read_photo(tree.image(image.name), max_pixels=max_pixels),
-            truth=read_mask(tree.mask(image.name)),
+            truth=read_mask(tree.mask(image.name), tree.classes),
             prediction=image.labels,
         )
         for image in ranked

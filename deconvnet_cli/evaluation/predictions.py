@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.decoding import Undecodable, UnknownFormat
 from deconvnet_cli.data.label_png import LABEL_MODES, WrongSize, read_mask, read_png
-from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree, palette
+from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
 
 
@@ -32,8 +33,8 @@ class Problems:
 def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
     """Find all label PNGs that are missing or cannot be used.
 
-    A PNG must be palette or grey, of its mask's size, with labels 0..20; any label is accepted
-    where the mask is void. Files are read one at a time, each once.
+    A PNG must be palette or grey, of its mask's size, with labels of the tree's classes; any label
+    is accepted where the mask is void. Files are read one at a time, each once.
 
     Args:
         folder: The folder, with NAME.png for each name.
@@ -52,26 +53,29 @@ def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
         if not path.is_file():
             missing.append(name)
             continue
-        truth = read_mask(tree.mask(name))
+        truth = read_mask(tree.mask(name), tree.classes)
         try:
-            read_prediction(path, truth)
+            read_prediction(path, truth, tree.classes)
         except DatasetError as problem:
             wrong.append(str(problem))
     return Problems(missing, wrong)
 
 
-def read_prediction(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def read_prediction(
+    path: Path, truth: NDArray[np.uint8], classes: Sequence[str] = CLASSES
+) -> NDArray[np.uint8]:
     """Read the labels of one PNG, uint8 H x W.
 
     Args:
         path: The PNG.
         truth: The mask of the image, H x W; any label is accepted where it is void.
+        classes: The names of the labels, in order.
 
     Raises:
         DatasetError: The PNG cannot be used; the error names the problem and the remedy.
     """
     try:
-        return _read(path, truth)
+        return _read(path, truth, classes)
     except _Wrong as problem:
         raise DatasetError(f"{path}: {problem}") from problem
 
@@ -80,7 +84,7 @@ class _Wrong(Exception):
     """The problem of one PNG, and the remedy; it never leaves this module."""
 
 
-def _read(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _read(path: Path, truth: NDArray[np.uint8], classes: Sequence[str]) -> NDArray[np.uint8]:
     """The labels; _Wrong if they cannot be scored against ``truth`` (H x W)."""
     height, width = truth.shape
     try:
@@ -96,36 +100,37 @@ def _read(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
         raise _Wrong("not a PNG; save labels as 8-bit palette or grey PNG") from None
     except Undecodable as error:
         raise _Wrong(f"damaged PNG ({error}); write it again") from error
-    _check_mode(image)
+    _check_mode(image, classes)
     labels: NDArray[np.uint8] = np.array(image)
-    _check_labels(labels, truth)
+    _check_labels(labels, truth, len(classes))
     return labels
 
 
-def _check_mode(image: Image.Image) -> None:
+def _check_mode(image: Image.Image, classes: Sequence[str]) -> None:
     if image.mode in LABEL_MODES:
         return
     what = f"mode {image.mode}"
     if image.mode in ("RGB", "RGBA"):
-        all_known = _only_voc_colours(np.asarray(image)[..., :3])
-        what += ", in VOC's colours" if all_known else ", in colours that are not all VOC's"
+        whose = "VOC's" if tuple(classes) == CLASSES else "the classes'"
+        all_known = _only_known_colours(np.asarray(image)[..., :3], classes)
+        what += f", in {whose} colours" if all_known else f", in colours that are not all {whose}"
     raise _Wrong(f"{what}; save label indices (8-bit palette or grey PNG), not colours")
 
 
-def _only_voc_colours(pixels: NDArray[np.uint8]) -> bool:
-    """Return whether all colours, H x W x 3, are those of classes or void in VOC's palette."""
-    colours = palette()[[*range(len(CLASSES)), IGNORE]]
+def _only_known_colours(pixels: NDArray[np.uint8], classes: Sequence[str]) -> bool:
+    """Return whether all colours, H x W x 3, are those of the classes or of void."""
+    colours = palette_for(classes)[[*range(len(classes)), IGNORE]]
     weights = np.array([65536, 256, 1])  # of red, green and blue in one number
     return bool(np.isin(pixels @ weights, colours @ weights).all())
 
 
-def _check_labels(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+def _check_labels(labels: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> None:
     counted = labels[truth != IGNORE]
-    wrong = counted[counted >= len(CLASSES)]
+    wrong = counted[counted >= classes]
     if not wrong.size:
         return
     which = ", ".join(str(label) for label in np.unique(wrong)[:5])
     raise _Wrong(
         f"{wrong.size} pixels have no class but label {which}; save a label "
-        f"0..{len(CLASSES) - 1} wherever the mask is not void"
+        f"0..{classes - 1} wherever the mask is not void"
     )

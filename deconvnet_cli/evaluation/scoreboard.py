@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.data.classes import first_difference
 from deconvnet_cli.data.label_png import read_mask
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError
@@ -78,10 +79,12 @@ class Scoreboard:
     """The tallies of all rows, and the best and worst images of the last row.
 
     Attributes:
+        classes: The names of the labels, in order.
         tallies: Name of the row -> counts, in the order of the table.
         best, worst: At most ``EXTREMES`` images each, by their own mean IoU in the last row.
     """
 
+    classes: tuple[str, ...] = CLASSES
     tallies: dict[str, Tally] = field(default_factory=dict)
     best: list[Ranked] = field(default_factory=list)
     worst: list[Ranked] = field(default_factory=list)
@@ -105,11 +108,14 @@ class Scoreboard:
             )
         for row, labels in rows.items():
             try:
-                counts = self.tallies.setdefault(row, Tally()).add(name, truth, labels)
+                counts = self._tally(row).add(name, truth, labels)
             except DatasetError as error:
                 raise DatasetError(f"{name}: {error}") from error
         if rows and counts.any():
             self._rank(Ranked(image_iou(counts), name, labels))
+
+    def _tally(self, row: str) -> Tally:
+        return self.tallies.setdefault(row, Tally(len(self.classes)))
 
     def _rank(self, image: Ranked) -> None:
         self.best = heapq.nlargest(EXTREMES, [*self.best, image])
@@ -136,10 +142,10 @@ def count(
     """
 
     def label(name: str) -> tuple[Labels, Mapping[str, Labels]]:
-        truth = read_mask(tree.mask(name))
+        truth = read_mask(tree.mask(name), tree.classes)
         return truth, predict(name, truth)
 
-    board = Scoreboard()
+    board = Scoreboard(tree.classes)
     for name, result in in_order(names, label, workers):
         truth, rows = result()
         board.add(name, truth, rows)
@@ -165,8 +171,22 @@ def difference(first: Tally, second: Tally) -> tuple[float, Comparison]:
     return found, compare(first.sums, first.whole, second.sums, second.whole)
 
 
-def write_tallies(path: Path, tallies: Mapping[str, Tally], about: Mapping[str, Any]) -> None:
+class Counts(NamedTuple):
+    """The counts of all rows by name, and the names of the classes in order."""
+
+    rows: dict[str, Tally]
+    classes: tuple[str, ...]
+
+
+def write_tallies(
+    path: Path,
+    tallies: Mapping[str, Tally],
+    about: Mapping[str, Any],
+    classes: Sequence[str] = CLASSES,
+) -> None:
     """Write the counts of all rows, and the settings ``about`` them, as JSON.
+
+    The names of the classes are written unless they are VOC's.
 
     Raises:
         OutputError: The file cannot be written.
@@ -174,12 +194,13 @@ def write_tallies(path: Path, tallies: Mapping[str, Tally], about: Mapping[str, 
     content = {
         "format": FORMAT,
         "about": about,
+        **({} if tuple(classes) == CLASSES else {"classes": list(classes)}),
         "rows": {name: tally_to_json(tally) for name, tally in tallies.items()},
     }
     write_whole(path, json.dumps(content, default=str).encode() + b"\n")
 
 
-def read_tallies(path: Path) -> dict[str, Tally]:
+def read_tallies(path: Path) -> Counts:
     """Read the counts that :func:`write_tallies` wrote.
 
     Raises:
@@ -198,13 +219,30 @@ def read_tallies(path: Path) -> dict[str, Tally]:
         )
     if len(rows) > MAX_ROWS:
         raise DatasetError(f"{path}: {len(rows)} rows; a file of counts has at most {MAX_ROWS}")
+    classes = content.get("classes", list(CLASSES))
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise DatasetError(f"{path}: its classes are not names; count the images again")
     tallies = {}
     for name, row in rows.items():
         tally = tally_from_json(row, f"{path}, {name}")
-        if tally.classes != len(CLASSES):
-            raise DatasetError(f"{path}, {name}: {tally.classes} classes; VOC has {len(CLASSES)}")
+        if tally.classes != len(classes):
+            raise DatasetError(f"{path}, {name}: {tally.classes} classes with {len(classes)} names")
         tallies[name] = tally
-    return tallies
+    return Counts(tallies, tuple(classes))
+
+
+def same_classes(parts: Mapping[Path, Counts]) -> tuple[str, ...]:
+    """Return the classes of files of counts.
+
+    Raises:
+        DatasetError: Two files have different classes.
+    """
+    first, *others = parts
+    for path in others:
+        if parts[path].classes != parts[first].classes:
+            where = first_difference(parts[first].classes, parts[path].classes)
+            raise DatasetError(f"{first} and {path} have different classes: {where}")
+    return parts[first].classes
 
 
 def merged(parts: Mapping[Path, Mapping[str, Tally]]) -> dict[str, Tally]:

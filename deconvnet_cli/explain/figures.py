@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.voc import palette
+from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.explain.drawing import (
     Picture,
     Scale,
@@ -37,9 +37,9 @@ def photo_and_labels(explanation: Explanation) -> list[Picture]:
     size = size_of(explanation)
     labels = explanation.after if explanation.refined else explanation.before
     photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
-    shown = label_image(labels, size)
+    shown = label_image(labels, size, explanation.classes)
     chosen = chosen_labels(None, explanation.classes)
-    both = painted(photo, np.asarray(shown), palette(), chosen)
+    both = painted(photo, np.asarray(shown), palette_for(explanation.classes), chosen)
     return [
         Picture(photo, "the photo", "The photo"),
         Picture(shown, "its labels", "The label of each pixel as a colour"),
@@ -113,7 +113,7 @@ def growth(explanation: Explanation) -> list[Picture]:
     last: NDArray[np.uint8] | None = None
     for name, labels in frames.items():
         change = "" if last is None else f": {percent(labels != last)} of the labels changed"
-        image = label_image(labels, size_of(explanation))
+        image = label_image(labels, size_of(explanation), explanation.classes)
         pictures.append(Picture(image, name + change, f"Labels, {name}"))
         last = labels
     return pictures
@@ -201,8 +201,8 @@ def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
 def refinement(explanation: Explanation) -> list[Picture]:
     """Return the labels before and after the CRF, and the pixels where they differ."""
     size = size_of(explanation)
-    before = label_image(explanation.before, size)
-    after = label_image(explanation.after, size)
+    before = label_image(explanation.before, size, explanation.classes)
+    after = label_image(explanation.after, size, explanation.classes)
     photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
     changed = error_map(photo, np.asarray(before), np.asarray(after))
     portion = percent(explanation.before != explanation.after)

@@ -93,7 +93,7 @@ def rendered(
     grown = figures.growth(explanation)
     film = animation([frame.image for frame in grown])
     parts = parts_of(explanation, grown, film)
-    files = {LABELS: label_png(explanation.result.labels), FILM: film}
+    files = {LABELS: label_png(explanation.result.labels, explanation.classes), FILM: film}
     for part in parts:
         if part.name:
             columns = len(part.pictures) if part.strip else part.columns
@@ -207,7 +207,8 @@ def class_legend(explanation: Explanation) -> str:
     """Return the classes of the labels with their colours, as HTML."""
     shares = class_shares(explanation.result.labels, explanation.classes)
     numbers = {name: explanation.classes.index(name) for name in shares}
-    return items("legend", (label_swatch(numbers[name]) + escape(name) for name in shares))
+    swatches = {name: label_swatch(numbers[name], explanation.classes) for name in shares}
+    return items("legend", (swatches[name] + escape(name) for name in shares))
 
 
 def about_decoder(explanation: Explanation) -> str:

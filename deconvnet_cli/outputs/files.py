@@ -26,8 +26,8 @@ class Outputs:
     """The choice of the files that are written of a photo.
 
     Attributes:
-        format: The format of the labels: "png", a palette PNG in VOC's colours, or "npy", an
-            array uint8 H x W.
+        format: The format of the labels: "png", a palette PNG in the colours of the classes, or
+            "npy", an array uint8 H x W.
         overlay: Whether to write NAME.overlay.png, see
             :func:`deconvnet_cli.outputs.overlay.overlay`.
         cutout: Whether to write NAME.cutout.png, see
@@ -82,12 +82,12 @@ class Outputs:
         chosen_labels(self.only, classes)
 
 
-def label_file(labels: NDArray[np.uint8], file_format: str) -> bytes:
+def label_file(labels: NDArray[np.uint8], file_format: str, classes: Sequence[str]) -> bytes:
     """Return labels, uint8 H x W, as the bytes of a file in one of ``FORMATS``."""
     if file_format == "png":
         from deconvnet_cli.data.label_png import label_png
 
-        return label_png(labels)
+        return label_png(labels, classes)
     import io
 
     import numpy as np
@@ -136,7 +136,7 @@ def write_outputs(
             data = polygon_file(labels, outputs, classes, found, name)
         write_whole(path, data)
     # The labels are written last: if they exist, all files of the photo do.
-    write_whole(target, label_file(labels, outputs.format))
+    write_whole(target, label_file(labels, outputs.format, classes))
     return [target, *outputs.beside(target)]
 
 
@@ -156,7 +156,7 @@ def picture_file(
     if cut:
         picture = cutout(photo, labels, classes=classes, only=outputs.only)
     else:
-        colours = colours_of(outputs.palette)
+        colours = colours_of(outputs.palette, classes)
         picture = overlay(photo, labels, colours=colours, classes=classes, only=outputs.only)
     return png_bytes(picture)
 

@@ -1,27 +1,19 @@
-"""The colours of overlays: VOC's own, and a set that colour-blind people can tell apart.
+"""The colours of overlays: those of label PNGs, and a set that colour-blind people can tell apart.
 
-Label PNGs always use VOC's colours, which programs expect. Some of these look alike to people with
-red-green colour blindness: bicycle and cow, bus and motorbike, chair and sheep.
+Label PNGs of VOC's classes use VOC's colours, which programs expect. Some of these look alike to
+people with red-green colour blindness: bicycle and cow, bus and motorbike, chair and sheep.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.data.voc import CLASSES, palette
+from deconvnet_cli.data.colours import OKABE_ITO, palette_for
+from deconvnet_cli.data.voc import CLASSES
 
-# The eight colours by M. Okabe and K. Ito, "Color Universal Design" (2008).
-OKABE_ITO = {
-    "black": 0x000000,
-    "orange": 0xE69F00,
-    "sky blue": 0x56B4E9,
-    "bluish green": 0x009E73,
-    "yellow": 0xF0E442,
-    "blue": 0x0072B2,
-    "vermilion": 0xD55E00,
-    "reddish purple": 0xCC79A7,
-}
 # Five colours of the scheme "muted" by P. Tol, "Colour Schemes", SRON/EPS/TN/09-002.
 TOL_MUTED = {
     "indigo": 0x332288,
@@ -60,13 +52,14 @@ SAFE = {
 }
 
 
-def colours_of(name: str) -> NDArray[np.uint8]:
+def colours_of(name: str, classes: Sequence[str] = CLASSES) -> NDArray[np.uint8]:
     """Return the colours of one of ``outputs.files.PALETTES``, uint8 256 x 3, by label.
 
-    In the palette "safe", labels beyond VOC's classes keep VOC's colours.
+    In the palette "safe", labels beyond VOC's classes keep VOC's colours. Classes other than VOC's
+    have the generated colours of ``data.colours`` in both palettes.
     """
-    colours = palette()
-    if name == "safe":
+    colours = palette_for(classes)
+    if name == "safe" and tuple(classes) == CLASSES:
         colours[: len(CLASSES)] = [stepped(*SAFE[label]) for label in CLASSES]
     return colours
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.voc import IGNORE, palette
+from deconvnet_cli.data.colours import palette_for
+from deconvnet_cli.data.voc import IGNORE
 
 WIDEST = 480  # pixels of an embedded image; a page with eight examples stays below a megabyte
-COLOURS = palette()
-COLOURS[IGNORE] = (226, 228, 232)
+VOID = (226, 228, 232)  # VOC's cream would look like a class
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
@@ -63,9 +65,16 @@ def swatch(colour: bytes) -> str:
     return f'<i class="swatch" style="background:#{colour.hex()}"></i>'
 
 
-def label_swatch(label: int) -> str:
+def page_colours(classes: Sequence[str]) -> NDArray[np.uint8]:
+    """Return the colours of labels on a page, uint8 256 x 3, by label."""
+    colours = palette_for(classes)
+    colours[IGNORE] = VOID
+    return colours
+
+
+def label_swatch(label: int, classes: Sequence[str]) -> str:
     """Return a small square in the colour of a label."""
-    return swatch(bytes(COLOURS[label]))
+    return swatch(bytes(page_colours(classes)[label]))
 
 
 def picture(image: Image.Image, caption: str, alt: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.data.voc import IGNORE
-from deconvnet_cli.reporting.html import COLOURS, WIDEST
+from deconvnet_cli.reporting.html import WIDEST, page_colours
 
 WRONG = (205, 20, 35)
 
@@ -17,10 +19,12 @@ def shown_size(width: int, height: int, widest: int = WIDEST) -> tuple[int, int]
     return min(width, widest), max(1, round(height * min(1.0, widest / width)))
 
 
-def label_image(labels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """Return labels H x W as an image in VOC's colours, mode P, of ``size`` (width, height)."""
+def label_image(
+    labels: NDArray[np.uint8], size: tuple[int, int], classes: Sequence[str]
+) -> Image.Image:
+    """Return labels H x W in the colours of their classes, mode P, of ``size`` (width, height)."""
     image = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)
-    image.putpalette(COLOURS.tobytes())
+    image.putpalette(page_colours(classes).tobytes())
     return image
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.images import png_bytes
-from deconvnet_cli.data.voc import palette
+from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import printable
 from deconvnet_cli.reporting.terminal import HALF_BLOCK, Screen
 
@@ -45,17 +46,23 @@ def about(
     """
     where = "standard output" if line["output"] == "-" else printable(line["output"])
     effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
-    shown = picture(show, photo, labels) + table(show, line, classes)
+    shown = picture(show, photo, labels, classes) + table(show, line, classes)
     return f"{printable(line['image'])}\n{shown}labels: {where}\n{effort}\n\n"
 
 
-def picture(show: Screen, photo: Image.Image, labels: NDArray[np.uint8]) -> str:
+def picture(
+    show: Screen,
+    photo: Image.Image,
+    labels: NDArray[np.uint8],
+    classes: Sequence[str] = CLASSES,
+) -> str:
     """Return the photo beside its labels H x W, as text with a newline; empty for "none"."""
     if show.kind == "none":
         return ""
     cell = (1, 2) if show.kind == "blocks" else show.cell
     columns, rows = fit(photo.size, show.columns, cell)
-    image = side_by_side(photo, labels, (columns * cell[0], rows * cell[1]), cell[0])
+    size = columns * cell[0], rows * cell[1]
+    image = side_by_side(photo, labels, size, cell[0], classes)
     if show.kind == "kitty":
         return kitty(image, 2 * columns + 1, rows) + "\n"
     if show.kind == "iterm":
@@ -80,9 +87,13 @@ def fit(size: tuple[int, int], columns: int, cell: tuple[int, int]) -> tuple[int
 
 
 def side_by_side(
-    photo: Image.Image, labels: NDArray[np.uint8], size: tuple[int, int], gap: int
+    photo: Image.Image,
+    labels: NDArray[np.uint8],
+    size: tuple[int, int],
+    gap: int,
+    classes: Sequence[str] = CLASSES,
 ) -> Image.Image:
-    """Return the photo and its labels H x W in VOC's colours side by side, mode RGBA.
+    """Return the photo and its labels H x W in their colours side by side, mode RGBA.
 
     Each has the given ``size`` (width, height); the ``gap`` pixels between them are transparent.
     """
@@ -90,7 +101,7 @@ def side_by_side(
     image = Image.new("RGBA", (2 * width + gap, height))
     image.paste(photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), (0, 0))
     small = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    image.paste(Image.fromarray(palette()[small]), (width + gap, 0))
+    image.paste(Image.fromarray(palette_for(classes)[small]), (width + gap, 0))
     return image
 
 
@@ -198,11 +209,12 @@ def table(show: Screen, line: Mapping[str, Any], classes: Sequence[str]) -> str:
     """
     width = max(map(len, line["classes"]))
     blank = "" if show.colours == "none" else " " * 4
+    colours = palette_for(classes)
     lines = [f"{blank}{'class':{width}}  pixels  confidence\n"]
     for name, share in line["classes"].items():
         swatch = blank
         if blank:
-            swatch = f"\x1b[48;{colour(palette()[classes.index(name)], show.colours)}m  {RESET}  "
+            swatch = f"\x1b[48;{colour(colours[classes.index(name)], show.colours)}m  {RESET}  "
         percent = f"{share:.1%}" if share >= 0.001 else "<0.1%"
         confidence = line["confidence"].get(name)
         sure = "-" if confidence is None else f"{confidence:.2f}"

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deconvnet_cli.choices import MAX_PIXELS
+from deconvnet_cli.data.classes import MOST_CLASSES
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
@@ -30,10 +32,10 @@ from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.hashing import file_sha256
 from deconvnet_cli.storage.npz import read_npz
 from deconvnet_cli.storage.remote import real
+from deconvnet_cli.weights.card import check_classes
 
 FORMAT = "deconvnet scores 1"
 MAPS = ("deconvnet", "fcn")
-MAX_CLASSES = 255  # labels are bytes
 MAX_BYTES = 1 << 28  # of one file unpacked; both maps of the largest photo take a third of it
 
 
@@ -58,9 +60,22 @@ class Stored:
     proposals: int
     settings: Mapping[str, Any]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels; VOC's if the file does not say."""
+        return named_classes(self.settings) or CLASSES
+
     def ensemble(self, rule: str | None, share: float | None) -> Ensemble:
         """Return the ensemble of both maps: as given, or else as it was when they were made."""
         return ensemble_of(self.settings.get("ensemble", {})).unless(rule, share)
+
+
+def named_classes(settings: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the classes on the card of a net in the settings of stored scores; None without."""
+    for part in settings.values():
+        if isinstance(part, Mapping) and "classes" in part:
+            return tuple(part["classes"])
+    return None
 
 
 def write_scores(
@@ -145,6 +160,8 @@ def read_scores(path: Path) -> Stored:
             settings=dict(about["settings"]),
         )
         stored.ensemble(None, None)  # ValueError if the file has a wrong one
+        if named := named_classes(stored.settings):
+            check_classes(named, len(next(iter(maps.values()))))
         return stored
     except FileNotFoundError:
         raise DatasetError(
@@ -163,7 +180,7 @@ def check_arrays(arrays: Sequence[NDArray[Any]]) -> None:
     for array in arrays:
         if array.dtype != np.float16 or array.ndim != 3 or array.shape != shape or not array.size:
             raise ValueError("its maps do not fit together")
-        if len(array) > MAX_CLASSES:
+        if len(array) > MOST_CLASSES:
             raise ValueError(f"it has {len(array)} classes")
         if not np.isfinite(array).all():
             raise ValueError("it has values that are not numbers")

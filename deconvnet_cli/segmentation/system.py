@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deconvnet_cli.choices import DEFAULT, ENSEMBLES, FCN_DEFAULT
+from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.fusion import fused
 from deconvnet_cli.nets.registry import net_spec
@@ -124,7 +125,10 @@ def choose_system(
         return System(deconvnet)
     fcn = load_kind(fcn_weights, fcn=True)
     if fcn.card.classes != deconvnet.card.classes:
-        raise UsageError(f"{fcn_weights}: its classes are not those of {weights}")
+        raise UsageError(
+            f"{fcn_weights} has {in_short(fcn.card.classes)}, {weights} has "
+            f"{in_short(deconvnet.card.classes)}; an ensemble needs two nets of the same classes"
+        )
     on_card = fcn.card.ensemble if fcn.card.ensemble.get("with") == weights else {}
     try:
         default = ensemble_of(on_card)

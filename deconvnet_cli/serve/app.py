@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from PIL import Image
 from starlette.exceptions import HTTPException
 
-from deconvnet_cli.data.voc import palette
+from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.reporting.html import stylesheet
 from deconvnet_cli.segmentation.segment import segment
@@ -104,7 +104,7 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
 
     @app.get("/about")
     async def about() -> dict[str, Any]:
-        colours = (f"#{bytes(colour).hex()}" for colour in palette())
+        colours = (f"#{bytes(colour).hex()}" for colour in palette_for(system.classes))
         return {
             "classes": [
                 {"label": label, "name": name, "colour": colour}

@@ -10,9 +10,9 @@ from typing import Literal
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.data.voc import palette
 from deconvnet_cli.outputs.overlay import overlay
 from deconvnet_cli.segmentation.segment import Segmentation
 from deconvnet_cli.segmentation.summary import summarise
@@ -67,13 +67,13 @@ def render(
 ) -> tuple[bytes, str]:
     """Return the body of an answer and its media type. Call it in a worker thread."""
     if output == "labels":
-        return label_png(result.labels), "image/png"
+        return label_png(result.labels, classes), "image/png"
     if output == "overlay":
-        shown = overlay(photo, result.labels, colours=palette(), classes=classes)
+        shown = overlay(photo, result.labels, colours=palette_for(classes), classes=classes)
         # At a higher level a photo takes seconds and becomes hardly smaller.
         return png_bytes(shown, compress_level=1), "image/png"
     height, width = result.labels.shape
     values = {"size": {"width": width, "height": height}, **summarise(result, classes)}
     if embed:
-        values["labels_png"] = base64.b64encode(label_png(result.labels)).decode()
+        values["labels_png"] = base64.b64encode(label_png(result.labels, classes)).decode()
     return json.dumps(values).encode(), "application/json"

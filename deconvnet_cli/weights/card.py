@@ -7,10 +7,12 @@ no card asks for more memory than its tensors need, and none makes a photo fail 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from deconvnet_cli.choices import MERGES, NET_NAMES
+from deconvnet_cli.data.classes import LONGEST_NAME, MOST_CLASSES, is_name
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import net_spec
@@ -86,7 +88,6 @@ INPUT_KINDS: dict[str, type] = {
     "cell": int,
 }
 REQUIRED = ("net", "settings", "input", "merge", "classes")
-MOST_CLASSES = 255  # labels are bytes
 MOST_PROPOSALS = 100_000
 MOST_SIDE = 4096  # pixels, of an input; whole photos have 640 or less
 LARGEST_NUMBER = 1e6  # as a mean or scale
@@ -126,12 +127,19 @@ def check_kinds(values: Any, kinds: dict[str, type], what: str) -> None:
             raise ValueError(f"{name} is {value!r:.50}, no {kind.__name__}")
 
 
-def check_classes(names: list[Any], count: Any) -> None:
-    """Raise ValueError unless each of the net's ``count`` classes has a name."""
+def check_classes(names: Sequence[Any], count: Any) -> None:
+    """Raise ValueError unless each of the net's ``count`` classes has a name of its own."""
     if not all(isinstance(name, str) for name in names):
         raise ValueError("classes are not all names")
-    if len(names) != count or not 1 <= len(names) <= MOST_CLASSES:
-        raise ValueError(f"{len(names)} names for {count!r:.50} classes")
+    if len(names) != count or not 2 <= len(names) <= MOST_CLASSES:
+        raise ValueError(f"{len(names)} names for {count!r:.50} classes; 2 to {MOST_CLASSES}")
+    if len(set(names)) < len(names):
+        raise ValueError("a class is named twice")
+    odd = [name for name in names if not is_name(name)]
+    if odd:
+        raise ValueError(
+            f"{odd[0]!r:.120} is no name of a class; 1 to {LONGEST_NAME} printable characters"
+        )
 
 
 def check_input(net: str, settings: dict[str, Any], given: dict[str, Any]) -> None:

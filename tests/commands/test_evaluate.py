@@ -265,7 +265,7 @@ def test_what_is_absent_is_said_in_every_way(monkeypatch):
     printed: list[bytes] = []
     monkeypatch.setattr(console, "standard_output", printed.append)
     rows = {"[/red]": found, "[b]": found}
-    evaluation_tables.results(rows, [], quiet=False, as_json=True, as_csv=True)
+    evaluation_tables.results(rows, [], classes=CLASSES, quiet=False, as_json=True, as_csv=True)
     line, table = (data.decode() for data in printed)
     assert json.loads(line)["rows"][0]["iou"]["tvmonitor"] is None
     assert "NaN" not in line

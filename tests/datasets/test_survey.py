@@ -121,6 +121,6 @@ def test_a_sheet_shows_every_class_in_its_colour(tree):
     names = survey_names(tree)
     sheet = contact_sheet(tree, names, CLASSES)
     colours = {colour for _, colour in sheet.getcolors(1 << 24)}
-    assert {(128, 0, 0), (0, 128, 0)} <= colours  # VOC's first two, in the legend
+    assert {(0xE6, 0x9F, 0), (0x56, 0xB4, 0xE9)} <= colours  # the first two, in the legend
     (tree / "JPEGImages/one.jpg").write_bytes(b"")
     assert contact_sheet(tree, names, CLASSES).size == sheet.size

@@ -147,7 +147,7 @@ def test_files_bring_back_the_rows_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "counts.json"
     tallies = {"z": board_of(NAMES).tallies["first"], "a": board_of(NAMES[:2]).tallies["second"]}
     write_tallies(path, tallies, {"settings": {"file": Path("x")}})
-    found = read_tallies(path)
+    found = read_tallies(path).rows
     assert list(found) == ["z", "a"]
     assert all(same(found[name], tallies[name]) for name in found)
     assert json.loads(path.read_text())["about"] == {"settings": {"file": "x"}}
@@ -232,4 +232,4 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
             read_tallies(path)
     path = tmp_path / "good.json"
     path.write_text(json.dumps(content()))
-    assert list(read_tallies(path)) == ["a"]
+    assert list(read_tallies(path).rows) == ["a"]

@@ -22,7 +22,7 @@ from deconvnet_cli.explain import figures
 from deconvnet_cli.explain.drawing import box_colours
 from deconvnet_cli.explain.explanation import Explanation, explain
 from deconvnet_cli.explain.page import DECIDES, rendered
-from deconvnet_cli.reporting.html import COLOURS
+from deconvnet_cli.reporting.html import page_colours
 from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, describe
 from deconvnet_cli.weights.files import load
@@ -137,7 +137,7 @@ def test_growth_ends_with_the_labels(found, files):
         wide, gap = 100, 12
         assert strip.width == 4 * (wide + gap) + gap
         last = strip.crop((gap + 3 * (wide + gap), gap, gap + 3 * (wide + gap) + wide, gap + 80))
-        assert np.array_equal(np.asarray(last), COLOURS[found.before])
+        assert np.array_equal(np.asarray(last), page_colours(found.classes)[found.before])
 
 
 def test_boxes_and_what_they_decided_have_the_same_colours(found):
@@ -200,7 +200,9 @@ def test_the_film_shows_each_frame(found, files):
         assert film.info["loop"] == 0 and film.size == (100, 80)
         assert film.n_frames == 2  # frames that are the same are one that stays longer
         film.seek(1)
-        assert np.array_equal(np.asarray(film.convert("RGB")), COLOURS[found.before])
+        assert np.array_equal(
+            np.asarray(film.convert("RGB")), page_colours(found.classes)[found.before]
+        )
 
 
 @pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False)])

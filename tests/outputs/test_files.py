@@ -186,5 +186,5 @@ def test_values_that_there_are_not(field):
 
 def test_a_label_file_is_what_its_format_says():
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    assert label_file(labels, "png").startswith(b"\x89PNG")
-    assert label_file(labels, "npy").startswith(b"\x93NUMPY")
+    assert label_file(labels, "png", CLASSES).startswith(b"\x89PNG")
+    assert label_file(labels, "npy", CLASSES).startswith(b"\x93NUMPY")

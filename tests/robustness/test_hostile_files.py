@@ -170,7 +170,7 @@ def counts(tmp_path: Path) -> Callable[..., Path]:
 
 def test_more_rows_than_any_table_has(counts: Callable[..., Path]) -> None:
     """Each unpacks to megabytes: twenty thousand of them would be 100 GB."""
-    assert len(read_tallies(counts(scoreboard.MAX_ROWS))) == scoreboard.MAX_ROWS
+    assert len(read_tallies(counts(scoreboard.MAX_ROWS)).rows) == scoreboard.MAX_ROWS
     assert "21 rows" in refused(lambda: read_tallies(counts(scoreboard.MAX_ROWS + 1)))
 
 
@@ -218,7 +218,7 @@ def test_counts_of_any_value(
     path = folder / "counts.json"
     path.write_text(json.dumps(content))
     try:
-        read_tallies(path)["FCN-8s"].result()
+        read_tallies(path).rows["FCN-8s"].result()
     except DatasetError as error:
         assert str(error).isprintable()
 
@@ -330,7 +330,7 @@ def test_odd_names_in_lines_for_people_and_programs(
     assert result.exit_code == 1
     (line,) = result.stderr.removesuffix("\n").split("\n")
     assert line.isprintable() and line.startswith("deconvnet: ")
-    Image.new("RGB", (40, 30), "teal").save(source, "JPEG")
+    Image.linear_gradient("L").resize((40, 30)).save(source, "JPEG")
     result = deconvnet(*arguments, "--json")
     assert result.exit_code == 0, result.stderr
     (line,) = result.stderr.removesuffix("\n").split("\n")

@@ -114,7 +114,7 @@ def test_nets_of_other_classes_do_not_go_together(
 ) -> None:
     names = tuple(reversed(read_card(tiny_fcn).classes))
     fcn = with_card(tiny_fcn, tmp_path / "fcn.safetensors", classes=names)
-    with pytest.raises(UsageError, match=r"fcn\.safetensors: its classes"):
+    with pytest.raises(UsageError, match=r"fcn\.safetensors has 21 classes .*two nets of the same"):
         choose_system("edeconvnet", str(tiny_weights), str(fcn))
 
 

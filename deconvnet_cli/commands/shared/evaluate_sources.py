@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,11 +48,14 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
     return left
 
 
-def from_folder(folder: Path) -> Predict:
+def from_folder(folder: Path, classes: Sequence[str]) -> Predict:
     """Return the function that reads the label map of a photo from a PNG."""
     from deconvnet_cli.evaluation.predictions import read_prediction
 
-    return lambda name, truth: {"predictions": read_prediction(folder / f"{name}.png", truth)}
+    def predict(name: str, truth: Labels) -> dict[str, Labels]:
+        return {"predictions": read_prediction(folder / f"{name}.png", truth, classes)}
+
+    return predict
 
 
 def from_nets(
@@ -64,12 +67,15 @@ def from_nets(
     system, settings = load_system(options)
 
     from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.data.voc import require_classes
     from deconvnet_cli.evaluation.paper_table import label_rows, row_of
     from deconvnet_cli.evaluation.scoreboard import TABLE
     from deconvnet_cli.segmentation.segment import infer
     from deconvnet_cli.segmentation.settings import CrfSettings
     from deconvnet_cli.segmentation.system import describe
 
+    name = options.fcn_weights if system.deconvnet is None else options.weights
+    require_classes(tree, system.classes, name)
     rows = TABLE if table else (row_of(system.name, crf=settings.crf is not None),)
 
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
@@ -90,6 +96,7 @@ def from_store(
     options: SegmentOptions,
 ) -> tuple[Predict, dict[str, Any]]:
     """Return the function that labels a photo from its stored scores, and their description."""
+    from deconvnet_cli.data.voc import require_classes
     from deconvnet_cli.evaluation.paper_table import label_rows, row_of, system_of
     from deconvnet_cli.evaluation.scoreboard import TABLE
     from deconvnet_cli.segmentation.stored_scores import read_scores, restore
@@ -105,6 +112,7 @@ def from_store(
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
         path = folder / f"{name}.npz"
         stored = read_scores(path)
+        require_classes(tree, stored.classes, str(path))
         system_name = options.system_name or system_of(stored.maps)
         rows = TABLE if table else (row_of(system_name, crf=options.crf),)
         ensemble = stored.ensemble(options.ensemble, options.share)

@@ -16,6 +16,7 @@ def results(
     rows: Mapping[str, Result],
     answers: Sequence[tuple[str, str, float, Comparison]],
     *,
+    classes: Sequence[str],
     quiet: bool,
     as_json: bool,
     as_csv: bool,
@@ -25,6 +26,7 @@ def results(
     Args:
         rows: The result of each row, by its name.
         answers: The comparisons of rows, as arguments of :func:`comparison_text`.
+        classes: The names of the labels, in order.
         quiet: Whether to leave out the tables.
         as_json: Whether to write JSON on standard output; tables then go to standard error.
         as_csv: Whether to write CSV on standard output; tables then go to standard error.
@@ -33,14 +35,15 @@ def results(
     from deconvnet_cli.evaluation.scoreboard import REPORTED
     from deconvnet_cli.evaluation.tally import csv_rows, summary
 
+    reported = REPORTED if tuple(classes) == CLASSES else {}  # the paper's values are for VOC
     lines = [
-        {"row": name, **summary(result, CLASSES), "reported": REPORTED.get(name)}
+        {"row": name, **summary(result, classes), "reported": reported.get(name)}
         for name, result in rows.items()
     ]
     if not quiet:
         to_stderr = as_json or as_csv
-        class_table(rows, CLASSES, to_stderr)
-        row_table(rows, REPORTED, to_stderr)
+        class_table(rows, classes, to_stderr)
+        row_table(rows, reported, to_stderr)
         for answer in answers:
             console.result(comparison_text(*answer), to_stderr=to_stderr)
     if as_json and len(lines) == 1:

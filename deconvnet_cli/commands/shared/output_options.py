@@ -17,8 +17,8 @@ OUTPUT_OPTIONS = (
         "--format",
         type=click.Choice(FORMATS),
         group=FILES,
-        help="Format of the labels: png, a palette PNG in VOC's colours, or npy, a NumPy array of "
-        "uint8.  [default: png]",
+        help="Format of the labels: png, a palette PNG in the colours of the classes, or npy, a NumPy "
+        "array of uint8.  [default: png]",
     ),
     option(
         "--overlay",
@@ -53,7 +53,7 @@ OUTPUT_OPTIONS = (
         show_default=True,
         group=FILES,
         help="Colours of the overlay. safe: colours that colour-blind people can tell apart. Label "
-        "PNGs always have VOC's colours.",
+        "PNGs of VOC's classes always have VOC's colours.",
     ),
 )
 SAVE_SCORES_OPTION = option(
