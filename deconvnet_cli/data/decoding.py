@@ -18,7 +18,6 @@ from deconvnet_cli.choices import MAX_PIXELS
 
 MAX_SIDE = 1_000_000  # pixels; the logits of one such row take 84 MB
 MAX_BYTES = 2_000_000_000  # of a file: 10 a pixel
-PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF")
 ORIENTATION = 0x0112  # the EXIF tag
 LABEL_FORMATS = ("PNG",)  # labels do not survive JPEG
 
@@ -31,9 +30,15 @@ class UnknownFormat(Undecodable):
     """A file in none of the accepted formats."""
 
 
-def identify(
-    data: bytes, formats: Sequence[str] = PHOTO_FORMATS, max_pixels: int = MAX_PIXELS
-) -> Image.Image:
+class Unsupported(Undecodable):
+    """A whole file that is not read, as it would be misread; the message ends with the remedy."""
+
+
+class TooLarge(Undecodable):
+    """An image with too many pixels."""
+
+
+def identify(data: bytes, formats: Sequence[str], max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the image in the bytes of a file; :func:`load` decodes its pixels.
 
     Args:
@@ -44,20 +49,26 @@ def identify(
 
     Raises:
         UnknownFormat: The file is in none of the formats.
-        Undecodable: The file is damaged at its start, has no pixel, or is too large.
+        TooLarge: The image has too many pixels.
+        Undecodable: The file is damaged at its start, or has no pixel.
     """
-    with _decoding():
-        image = _opened(data, formats)
+    with decoding():
+        image = opened(data, formats)
+    check_size(image, max_pixels)
+    return image
+
+
+def check_size(image: Image.Image, max_pixels: int) -> None:
+    """Raise TooLarge or, for an image without a pixel, Undecodable."""
     width, height = image.size
     if not width or not height:
         raise Undecodable(f"{width}x{height} pixels, so the image is empty; make it again")
     if width * height > max_pixels:
-        raise Undecodable(
+        raise TooLarge(
             f"{width}x{height} pixels; at most {max_pixels / 1e6:g} million are read, scale it down"
         )
     if max(width, height) > MAX_SIDE:
-        raise Undecodable(f"{width}x{height} pixels; a side has at most {MAX_SIDE}, cut it up")
-    return image
+        raise TooLarge(f"{width}x{height} pixels; a side has at most {MAX_SIDE}, cut it up")
 
 
 def load(image: Image.Image) -> None:
@@ -66,7 +77,7 @@ def load(image: Image.Image) -> None:
     Raises:
         Undecodable: The image is damaged or truncated.
     """
-    with _decoding():
+    with decoding():
         image.load()
 
 
@@ -75,6 +86,9 @@ def lies_on_its_side(image: Image.Image) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            tags = getattr(image, "tag_v2", None)
+            if tags is not None and image.size != (tags[256], tags[257]):
+                return False  # newer Pillows swap the size of a TIFF themselves
             return image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         except Exception:  # broken EXIF data say nothing, and fail in many ways
             return False
@@ -97,7 +111,12 @@ def turn_upright(image: Image.Image) -> None:
             return
 
 
-def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
+def opened(data: bytes, formats: Sequence[str]) -> Image.Image:
+    """Return the image as the first of the formats opens it; call it within :func:`decoding`.
+
+    Raises:
+        UnknownFormat: The file is in none of the formats.
+    """
     # This does what Image.open does, without its limit.
     for name in formats:
         if name not in Image.OPEN:
@@ -115,7 +134,7 @@ def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
+def decoding() -> Iterator[None]:
     """Turn every error of Pillow into Undecodable, and ignore its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -124,7 +143,7 @@ def _decoding() -> Iterator[None]:
         except Undecodable:
             raise
         except Image.DecompressionBombError as error:
-            raise Undecodable("more pixels than Pillow decodes in this format") from error
+            raise TooLarge("more pixels than Pillow decodes in this format") from error
         except Exception as error:  # decoders raise many kinds for damaged files
             what = " ".join(str(error).split()) or type(error).__name__
             raise Undecodable(f"damaged or truncated image ({what})") from error

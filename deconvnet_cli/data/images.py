@@ -17,13 +17,18 @@ from deconvnet_cli.data.decoding import (
     MAX_BYTES,
     Undecodable,
     UnknownFormat,
-    identify,
+    Unsupported,
     load,
     turn_upright,
 )
+from deconvnet_cli.data.deep import NOTE, eight_bits
+from deconvnet_cli.data.notes import note
+from deconvnet_cli.data.photo_files import identify_photo
+from deconvnet_cli.data.profiles import in_srgb
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.storage.files import read_stream, read_whole
 
+FLAT_VALUES, FLAT_SHARE = 4, 0.998  # a photo with this share of pixels in so few values is noted
 BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
 Photo = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
@@ -33,8 +38,10 @@ def read_photo(
 ) -> Image.Image:
     """Return a photo as a viewer shows it: mode RGB, EXIF orientation applied, first frame.
 
-    Grey, palette, CMYK and 16-bit images become RGB. Transparent parts are put on black, as
-    the original system continues a photo beyond its edge. The file's name does not matter.
+    Grey, palette, CMYK and 16-bit images become RGB, and colour profiles are applied.
+    Transparent parts are put on black, as the original system continues a photo beyond its edge.
+    The file's name does not matter. A photo of several pages or of nearly one colour is noted on
+    standard error.
 
     Args:
         source: The path of a regular file, its bytes, or a stream that is read to its end.
@@ -48,15 +55,30 @@ def read_photo(
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")
     try:
-        with identify(_content(source, label), max_pixels=max_pixels) as image:
+        with identify_photo(_content(source, label), max_pixels) as image:
             load(image)
-            return as_shown(image)
+            photo = as_shown(image)
+            remark = image.info.get(NOTE)
     except UnknownFormat as error:
         raise ImageError(f"{label}: {error}; give a JPEG, PNG or other photo") from error
+    except Unsupported as error:
+        raise ImageError(f"{label}: {error}") from error
     except Undecodable as error:
         raise ImageError(f"{label}: {error}; copy or download it again") from error
     except MemoryError as error:
         raise ImageError(f"{label}: too little memory for its pixels; scale it down") from error
+    if remark:
+        note(f"{label}: {remark}")
+    if nearly_one_colour(photo):
+        note(f"{label}: is nearly one colour; check whether it is the photo that you mean")
+    return photo
+
+
+def nearly_one_colour(photo: Image.Image) -> bool:
+    """Return whether nearly all pixels of an RGB photo are within a few values."""
+    counts = np.array(photo.histogram()).reshape(3, 256)
+    near = [np.convolve(channel, np.ones(FLAT_VALUES)).max() for channel in counts]
+    return bool(min(near) >= FLAT_SHARE * photo.width * photo.height)
 
 
 def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
@@ -88,7 +110,24 @@ def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Imag
 def as_shown(image: Image.Image) -> Image.Image:
     """Return a loaded image as :func:`read_photo` does, turning it upright in place."""
     turn_upright(image)
-    return _to_rgb(image)
+    if _is_deep(image):
+        image = _from_deep(image)
+    return _to_rgb(in_srgb(image, _to_rgb))
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Return an image of 16-bit, 32-bit or float values as an 8-bit one; keep what it says."""
+    bits = 16 if image.mode.startswith("I;16") else 32
+    # Pillow scales the values of PGM files to 16 bits.
+    declared = 65535 if image.format == "PPM" and image.mode == "I" else 0
+    shown = eight_bits(np.asarray(image)[..., None], bits, declared)
+    if "icc_profile" in image.info:
+        shown.info["icc_profile"] = image.info["icc_profile"]
+    return shown
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -97,26 +136,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     alphas = image.info.get("transparency")
     if isinstance(alphas, bytes):  # one for each palette colour; a damaged file may have more
         image.info["transparency"] = alphas[:256]
-    brightest = 255.0
-    if _is_deep(image):
-        # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
-        top = max(np.nan_to_num(np.asarray(band)).max(initial=0) for _, band in _bands(image))
-        brightest = 65535.0 if top > 255 else 255.0
     photo = Image.new("RGB", image.size)
     for box, band in _bands(image):
-        photo.paste(_band_to_rgb(band, brightest), box)
+        photo.paste(_band_to_rgb(band), box)
+    if "icc_profile" in image.info:
+        photo.info["icc_profile"] = image.info["icc_profile"]
     return photo
 
 
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I") or image.mode == "F"
-
-
-def _band_to_rgb(band: Image.Image, brightest: float) -> Image.Image:
-    if _is_deep(band):
-        with np.errstate(invalid="ignore"):  # a damaged file may hold NaNs of any kind
-            values = np.nan_to_num(np.asarray(band, dtype=np.float64) / brightest * 255)
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+def _band_to_rgb(band: Image.Image) -> Image.Image:
     if "A" in band.getbands() or "transparency" in band.info:
         rgba = band.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))

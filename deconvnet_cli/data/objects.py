@@ -12,9 +12,10 @@ from PIL import Image
 
 from deconvnet_cli.data.annotations import read_annotation
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, identify, lies_on_its_side
+from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, lies_on_its_side
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import WrongSize, read_mask, read_png
+from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
@@ -57,7 +58,7 @@ def upright_size(path: Path) -> tuple[int, int]:
         ImageError: The photo cannot be read.
     """
     try:
-        with identify(read_whole(path, MAX_BYTES)) as image:
+        with identify_photo(read_whole(path, MAX_BYTES)) as image:
             width, height = image.size
             return (height, width) if lies_on_its_side(image) else (width, height)
     except OSError as error:

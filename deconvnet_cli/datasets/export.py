@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, identify, load
+from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, load
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -77,7 +78,7 @@ def oriented_photo(
     try:
         content = source if isinstance(source, bytes) else read_whole(source, MAX_BYTES)
         upright = read_photo(content, name)
-        with identify(content) as image:
+        with identify_photo(content) as image:
             load(image)
             stored = image.convert("RGB")
             as_it_is = image.format == "JPEG" and image.mode == "RGB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from deconvnet_cli.errors import DependencyError
@@ -13,6 +14,10 @@ except ImportError as error:
         f"OpenCV cannot be loaded ({error}): pip install --force-reinstall opencv-contrib-python; "
         "if libGL is missing, install it (Debian, Ubuntu: apt-get install libgl1)"
     ) from error
+
+# It would tell on standard error of each damaged file; errors are reported by who calls it.
+with contextlib.suppress(AttributeError):
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def require_ximgproc() -> Any:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import io
 
 import python_multipart
 from fastapi import Request
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from deconvnet_cli.data.decoding import TooLarge, Undecodable, UnknownFormat, Unsupported
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.photo_files import FORMATS, identify_photo
 from deconvnet_cli.serve.errors import GONE, Refusal
 
-# Pillow's other formats are rare, and some decoders start programs (EPS: Ghostscript).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 FORM = "multipart/form-data"
 RAW = ("application/octet-stream", "application/x-www-form-urlencoded", "")  # curl sends the second
 MOST_FIELDS = 8
@@ -95,16 +94,18 @@ def check_size(data: bytes, max_pixels: int) -> None:
     Raises:
         Refusal: 400 if it is not a readable image; 413 if it has too many pixels.
     """
+    if not data:
+        return  # read_photo reports it
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with identify_photo(data) as image:
             width, height = image.size
-    except UnidentifiedImageError:
-        if not data:
-            return  # read_photo reports it
+    except UnknownFormat:
         raise Refusal(400, f"{NAME}: not an image; give one of {', '.join(FORMATS)}") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except TooLarge:
         raise Refusal(413, f"{NAME}: far too many pixels; scale it down") from None
-    except Exception:  # from Pillow's parsers, for damaged heads
+    except Unsupported as error:
+        raise Refusal(400, f"{NAME}: {error}") from None
+    except Undecodable:
         message = f"{NAME}: a damaged or truncated image; copy or download it again"
         raise Refusal(400, message) from None
     if width * height > max_pixels:

@@ -24,7 +24,9 @@ MAIN = "import sys\nfrom deconvnet_cli.cli import main\n"
 
 
 def photo(path: Path, size: tuple[int, int] = (60, 40), colour: str = "teal", **options) -> Path:
-    Image.new("RGB", size, colour).save(path, **options)
+    # With a gradient, as photos of one colour are noted on standard error.
+    shades = Image.linear_gradient("L").resize(size).convert("RGB")
+    Image.blend(Image.new("RGB", size, colour), shades, 0.5).save(path, **options)
     return path
 
 

@@ -1,0 +1,135 @@
+"""The kinds of photo files that are read: one list for all commands and the server."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from functools import lru_cache
+
+from PIL import Image
+
+from deconvnet_cli.choices import MAX_PIXELS
+from deconvnet_cli.data import tiff
+from deconvnet_cli.data.decoding import (
+    UnknownFormat,
+    Unsupported,
+    check_size,
+    decoding,
+    opened,
+)
+from deconvnet_cli.data.deep import NOTE, deep_image, deep_tiff
+
+FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF")
+SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".tif", ".tiff"),
+        *(".webp", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+        *(".jp2", ".j2k", ".jpx", ".jpf", ".avif"),
+    )
+)
+HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+HEIF_REMEDY = "pip install pillow-heif"
+RAW_REMEDY = "a camera's raw file; develop it, and give the JPEG, TIFF or PNG"
+# The first bytes of raw files that are no TIFFs: Canon CR3, Fuji, Olympus, Panasonic, Sigma.
+RAW_MAGIC = (
+    (4, b"ftypcrx "),
+    (0, b"FUJIFILM"),
+    (0, b"IIRO"),
+    (0, b"IIRS"),
+    (0, b"MMOR"),
+    (0, b"IIU\0"),
+    (0, b"FOVb"),
+)
+# Words in photos of phones whose second frame brightens the first on a screen that can show it.
+GAIN_MAPS = (b"hdrgm:", b"HDRGainMap")
+
+
+@lru_cache(maxsize=1)
+def reads_heif() -> bool:
+    """Return whether the package pillow-heif is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case, by which photos are found in a folder."""
+    return SUFFIXES | HEIF_SUFFIXES if reads_heif() else SUFFIXES
+
+
+def identify_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the photo in the bytes of a file; ``load`` decodes its pixels.
+
+    ``info[NOTE]`` says how it is read otherwise than its owner may expect.
+
+    Raises:
+        UnknownFormat: The file is in none of the formats.
+        Unsupported: The file is a raw photo, or would be misread.
+        TooLarge: The photo has more than ``max_pixels``, or too long a side.
+        Undecodable: The file is damaged at its start, or has no pixel.
+    """
+    with decoding():
+        image = _opened(data)
+    check_size(image, max_pixels)
+    return image
+
+
+def _opened(data: bytes) -> Image.Image:
+    if any(data.startswith(magic, place) for place, magic in RAW_MAGIC):
+        raise Unsupported(RAW_REMEDY)
+    if tiff.is_tiff(data):
+        return _opened_tiff(data)
+    try:
+        image = opened(data, FORMATS)
+    except UnknownFormat:
+        if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+            return _opened_heif(data)
+        raise
+    image = deep_image(data, image) or image
+    with_gain_map = image.format == "MPO" and any(word in data for word in GAIN_MAPS)
+    if getattr(image, "is_animated", False) and not with_gain_map:
+        image.info[NOTE] = "has several frames; the first is read"
+    return image
+
+
+def _opened_heif(data: bytes) -> Image.Image:
+    if not reads_heif():
+        raise Unsupported(f"a HEIF photo (HEIC); {HEIF_REMEDY} lets it be read, or save it as JPEG")
+    from pillow_heif import HeifImageFile  # type: ignore[import-not-found, unused-ignore]
+
+    image: Image.Image = HeifImageFile(io.BytesIO(data), "")
+    return image
+
+
+def _opened_tiff(data: bytes) -> Image.Image:
+    pages = tiff.read_pages(data)
+    if tiff.is_raw(data, pages):
+        raise Unsupported(RAW_REMEDY)
+    whole = [page for page in pages if not page.reduced]
+    if pages and not whole:
+        raise Unsupported("a TIFF with only a thumbnail; export the photo as JPEG, TIFF or PNG")
+    page = whole[0] if whole else None
+    image = _opened_page(data, page)
+    if page is not None and page is not pages[0]:
+        image.info[NOTE] = "begins with a thumbnail; the photo behind it is read"
+    elif len(whole) > 1:
+        image.info[NOTE] = "has several pages; the first is read"
+    return image
+
+
+def _opened_page(data: bytes, page: tiff.Page | None) -> Image.Image:
+    if page is None:
+        return opened(data, ("TIFF",))
+    # Pillow reads planes of 16 bits right if they are packed.
+    if page.deep and not (page.apart and page.packed and (page.kind, page.bits) == ("u", 16)):
+        image = deep_tiff(page)
+        if image is not None:
+            return image
+    elif page.bits:
+        try:
+            return opened(tiff.beginning_with(page), ("TIFF",))
+        except UnknownFormat:
+            pass
+    raise Unsupported(
+        f"a TIFF of {page.samples} channels with {page.bits or 'various numbers of'} bits; "
+        "save it as an 8-bit RGB TIFF or PNG"
+    )
