@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.segmentation.labels import labels_of
-from deconvnet_cli.segmentation.merge import Canvas
+from deconvnet_cli.segmentation.merge import Canvas, Part
 
 COUNTS = (1, 5, 10, 20, 50)  # numbers of boxes, as in the paper's figure 6 and beyond
 NO_BOX = -1
@@ -36,7 +35,7 @@ class MergeObserver:
         self.best_box = torch.empty(0, dtype=torch.int16)
         self._canvas: Canvas | None = None
 
-    def __call__(self, number: int, box: Box, values: Tensor, canvas: Canvas) -> None:
+    def __call__(self, number: int, box: Box, part: Part, canvas: Canvas) -> None:
         if self._canvas is None:
             self._canvas = canvas
             self.best = torch.zeros_like(canvas.merged)
@@ -44,10 +43,13 @@ class MergeObserver:
         if number == len(self.boxes):
             self.boxes.append(box)
         left, top = max(box[0], 0), max(box[1], 0)
-        part = np.s_[:, top : top + values.shape[1], left : left + values.shape[2]]
-        best = self.best[part]
-        self.best_box[part].masked_fill_(values > best, number)
-        torch.maximum(best, values, out=best)
+        down, across = part.values.shape[1:]
+        rows, columns = slice(top, top + down), slice(left, left + across)
+        best = self.best[:, rows, columns]
+        best_box = self.best_box[:, rows, columns]
+        for label, values in zip(part.classes, part.values, strict=True):
+            best_box[label].masked_fill_(values > best[label], number)
+            torch.maximum(best[label], values, out=best[label])
         # A whole photo comes twice, with its mirror image; the labels after both replace the first.
         if number + 1 in COUNTS:
             self.growth[number + 1] = labels_of(canvas.merged_map())

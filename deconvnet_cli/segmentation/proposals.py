@@ -19,6 +19,7 @@ from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
 from deconvnet_cli.segmentation.settings import ProposalSettings
 
 # EdgeBoxes finds only boxes of at least 1000 square pixels; smaller photos contain none.
+LEAST_AREA = 1000.0
 LEAST_SIDE = 32
 # EdgeBoxes has a table of this many half perimeters and reads beyond its end without a check.
 GREATEST_HALF_PERIMETER = 9_999
@@ -48,7 +49,8 @@ def edge_boxes(
 
     Args:
         image: The photo, H x W x 3, RGB.
-        settings: The settings of the search; the count and the sizes to keep are not applied.
+        settings: The settings of the search. The count is not applied; boxes that ``min_side``
+            would leave out are found only in part (see :func:`first_area`).
 
     Returns:
         N x 4 boxes and N scores. N is 0 for a flat photo or one with a side under 32 pixels.
@@ -71,7 +73,10 @@ def edge_boxes(
         return nothing
     # The object is not reused: it keeps state of the last photo that would change the boxes.
     finder = ximgproc.createEdgeBoxes(
-        maxBoxes=settings.candidates, alpha=settings.alpha, beta=settings.beta
+        maxBoxes=settings.candidates,
+        alpha=settings.alpha,
+        beta=settings.beta,
+        minBoxArea=first_area(settings, max(height, width)),
     )
     found, scores = finder.getBoundingBoxes(edges, orientation)
     if found is None or scores is None or len(found) == 0:
@@ -81,6 +86,21 @@ def edge_boxes(
     boxes = np.stack((x - 1, y - 1, x - 1 + w, y - 1 + h), axis=1)
     # The scores have shape N x 1 in OpenCV 4, and N in OpenCV 5.
     return boxes, np.asarray(scores, dtype=np.float32).reshape(-1)
+
+
+def first_area(settings: ProposalSettings, longer_side: int) -> float:
+    """Return the area, in square pixels, of the first boxes that EdgeBoxes has to try.
+
+    EdgeBoxes tries boxes from ``LEAST_AREA`` on, each size larger by 1 / alpha, and then moves
+    their sides outwards, each by at most (1 - alpha) / (1 + alpha) of its length. The first sizes,
+    which are most of the work, are left out if none of their boxes can reach ``min_side``.
+    """
+    growth = 1 + 2 * (1 - settings.alpha) / (1 + settings.alpha)
+    least = settings.min_side * longer_side / settings.reference_side / settings.enlarge / growth
+    area = LEAST_AREA
+    while area < least**2:
+        area /= settings.alpha
+    return area
 
 
 def enlarged(boxes: NDArray[np.int32], factor: float) -> NDArray[np.int32]:

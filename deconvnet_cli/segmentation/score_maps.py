@@ -81,9 +81,10 @@ def whole_map(views: Tensor, height: int, width: int, *, raw: bool) -> Tensor:
         width: The width of the map.
         raw: Whether the map is to be logits (merge rule max); otherwise it is probabilities.
     """
-    values = views if raw else views.softmax(1)
+    # The mean comes first, because scaling is linear.
+    values = (views if raw else views.softmax(1)).mean(0, keepdim=True)
     if values.shape[2:] != (height, width):
         values = F.interpolate(
             values, size=(height, width), mode="bilinear", align_corners=False, antialias=True
         )
-    return values.mean(0)
+    return values[0]

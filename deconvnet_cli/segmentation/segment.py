@@ -16,7 +16,7 @@ from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
 from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence, winning_labels
-from deconvnet_cli.segmentation.merge import Canvas
+from deconvnet_cli.segmentation.merge import Canvas, Part
 from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
 from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
@@ -25,9 +25,9 @@ from deconvnet_cli.weights.files import Weights
 
 CHECK_EVERY = 4  # boxes between two checks whether more boxes still change the labels
 SETTLED = 0.002  # the labels are settled if a smaller share of them changed between two checks
-# Called after each crop with the number of its box (from 0), the box, the values that
+# Called after each crop with the number of its box (from 0), the box, the part that
 # ``Canvas.add`` returned, and the canvas, which the observer must not change.
-Observer = Callable[[int, Box, Tensor, Canvas], None]
+Observer = Callable[[int, Box, Part, Canvas], None]
 
 
 def no_boxes() -> NDArray[np.int32]:
@@ -155,11 +155,11 @@ def merge_crops(
     before: Tensor | None = None
     batch_size = CHECK_EVERY if settings.until_settled else settings.batch_size
     for box, logits in crop_logits(photo, boxes, weights, batch_size):
-        merged = canvas.add(logits, box)
+        part = canvas.add(logits, box)
         count += box != last_box  # the mirror image of the whole photo has the same box
         last_box = box
         if observe is not None:
-            observe(count - 1, box, merged, canvas)
+            observe(count - 1, box, part, canvas)
         if not settings.until_settled or count % CHECK_EVERY != 1:
             continue
         labels = winning_labels(canvas.merged_map(step=4))  # one pixel in 16 is enough

@@ -175,8 +175,8 @@ def test_the_most_telling_box_by_hand():
 
 def test_what_the_observer_is_told_lies_inside_the_photo():
     canvas = Canvas(2, 4, 4, "max")
-    assert canvas.add(torch.ones(2, 3, 3), (-1, 2, 2, 5)).shape == (2, 2, 2)
-    assert canvas.add(torch.ones(2, 3, 3), (7, 7, 10, 10)).numel() == 0
+    assert canvas.add(torch.ones(2, 3, 3), (-1, 2, 2, 5)).values.shape == (2, 2, 2)
+    assert canvas.add(torch.ones(2, 3, 3), (7, 7, 10, 10)).values.numel() == 0
 
 
 def test_other_values_in_the_second_run_are_an_error(lively_weights, photo, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from deconvnet_cli.segmentation.crops import cut, cut_mask, cut_on_device
-from deconvnet_cli.segmentation.merge import CROPS_SHARE, Canvas
+from deconvnet_cli.segmentation.merge import CROPS_SHARE, FLOOR, Canvas, classes_that_matter
 
 SIZE = 6
 
@@ -90,9 +92,59 @@ def test_crops_go_back_as_an_antialiased_photo_would(size):
     torch.manual_seed(0)
     scores = torch.randn(3, 16, 16)
     canvas = Canvas(3, *size, "max")
-    merged = canvas.add(scores, (0, 0, size[1], size[0]))
+    merged = canvas.add(scores, (0, 0, size[1], size[0])).values
     expected = F.interpolate(scores[None], size=size, mode="bilinear", antialias=True)[0]
     torch.testing.assert_close(merged, expected, atol=1e-5, rtol=0)
+
+
+def blob(classes: tuple[int, ...]) -> torch.Tensor:
+    """Logits of 12 classes, 16 x 16, like those of a net: smooth, and only some are ever high."""
+    rough = torch.randn(12, 4, 4) - 9
+    rough[list(classes)] += 9 + 3 * torch.randn(len(classes), 4, 4)
+    return F.interpolate(rough[None], size=(16, 16), mode="bilinear")[0]
+
+
+@pytest.mark.parametrize("rule", ["max-probability", "mean-probability", "context"])
+def test_classes_left_out_of_a_crop_hardly_change_the_map(rule):
+    """Against all classes of all crops, merged by plain torch in one go; boxes on whole pixels."""
+    torch.manual_seed(3)
+    canvas, boxes = Canvas(12, 40, 60, rule), [(0, 0, 60, 40), (4, 6, 40, 30), (20, 2, 56, 38)]
+    layers, left_out = [], 0
+    for box, classes in zip(boxes, ((0, 3, 5), (0, 3), (0, 5, 7)), strict=True):
+        logits = blob(classes)
+        left_out += 12 - len(canvas.add(logits, box).classes)
+        x0, y0, x1, y1 = box
+        layer = torch.full((12, 40, 60), torch.nan)
+        layer[:, y0:y1, x0:x1] = F.interpolate(
+            logits.softmax(0)[None], size=(y1 - y0, x1 - x0), mode="bilinear", antialias=True
+        )[0]
+        layers.append(layer)
+    assert left_out >= 12  # of 36
+    if rule == "max-probability":
+        expected = torch.stack(layers).nan_to_num(0).amax(0)
+    elif rule == "mean-probability":
+        expected = torch.stack(layers).nanmean(0)
+    else:
+        crops = torch.stack(layers[1:]).nanmean(0)
+        mixed = CROPS_SHARE * crops + (1 - CROPS_SHARE) * layers[0]
+        expected = torch.where(crops.isnan(), layers[0], mixed)
+    found = canvas.merged_map()
+    assert (found - expected).abs().max() < 9 * FLOOR
+    assert (found.argmax(0) == expected.argmax(0)).float().mean() > 0.999
+
+
+def test_a_class_matters_if_it_comes_near_the_best_somewhere():
+    logits = torch.zeros(4, 8, 8)
+    logits[1] = -20
+    logits[2] = math.log(FLOOR) - 0.1
+    logits[3] = -20
+    logits[3, 4, 5] = math.log(FLOOR) + 0.1  # a row that is looked at
+    assert classes_that_matter(logits) == [0, 3]
+    assert classes_that_matter(logits.fill_(torch.nan)) == []
+    canvas = Canvas(4, 8, 8, "context")
+    canvas.add(logits, (0, 0, 8, 8))
+    canvas.add(logits, (0, 0, 6, 6))
+    assert canvas.merged_map().abs().sum() == 0
 
 
 @pytest.mark.parametrize("rule", ["max", "max-probability", "mean-probability", "context"])

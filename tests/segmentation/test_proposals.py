@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,13 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DependencyError, WeightsError
 from deconvnet_cli.segmentation import proposals
 from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
-from deconvnet_cli.segmentation.proposals import edge_boxes, enlarged, propose
+from deconvnet_cli.segmentation.proposals import (
+    LEAST_AREA,
+    edge_boxes,
+    enlarged,
+    first_area,
+    propose,
+)
 from deconvnet_cli.segmentation.settings import ProposalSettings
 
 
@@ -107,6 +115,28 @@ def test_small_boxes_are_skipped_and_do_not_count(monkeypatch):
     with_boxes(monkeypatch, [[0, 0, 55, 80], [0, 0, 56, 80]])
     found = propose(np.zeros((250, 200, 3), np.uint8), plain)
     assert found.boxes.tolist() == [[0, 0, 200, 250], [0, 0, 56, 80]]
+
+
+def test_the_search_starts_at_the_first_size_that_can_be_kept():
+    """By hand: 112 / 1.2 pixels of side, from which moving both sides by 7 / 33 is taken off."""
+    plain = ProposalSettings()
+    least = 112 / 1.2 / (1 + 2 * 0.35 / 1.65)
+    areas = [1000 / 0.65**size for size in range(12)]
+    assert first_area(plain, 500) == pytest.approx(min(a for a in areas if a >= least**2))
+    assert first_area(plain, 1000) == pytest.approx(min(a for a in areas if a >= 4 * least**2))
+    assert first_area(replace(plain, min_side=0.0), 500) == LEAST_AREA
+
+
+@pytest.mark.parametrize("name", ["chelsea", "astronaut"])
+def test_boxes_left_out_of_the_search_are_not_missed(data, name):
+    """Against all boxes of EdgeBoxes, of which the small ones are taken out by hand."""
+    image = np.asarray(read_photo(data / f"{name}.jpg"))
+    plain = ProposalSettings(count=21)
+    everything = propose(image, replace(plain, min_side=0.0, count=2000)).boxes
+    sides = (everything[:, 2:] - everything[:, :2]).min(1)
+    wanted = everything[sides >= 112 * max(image.shape) / 500][:21]
+    found = propose(image, plain).boxes
+    assert len({*map(tuple, found)} & {*map(tuple, wanted)}) >= 20
 
 
 def test_duplicates_are_dropped(monkeypatch):
