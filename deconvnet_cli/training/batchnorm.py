@@ -26,8 +26,10 @@ from deconvnet_cli.nets.mobilenet_v2 import PUBLISHED_PARTS, MobileNetEncoder, c
 from deconvnet_cli.weights.files import check_values, read_tensors
 
 
-def load_folded(net: MobileNetEncoder, path: Path) -> None:
+def load_folded(net: MobileNetEncoder, path: Path, *, logits: bool = True) -> None:
     """Load folded weights and biases; each BatchNorm then only adds its bias.
+
+    ``logits`` says whether the head's logits, which are of VOC's classes, are loaded too.
 
     Raises:
         WeightsError: The file cannot be read, or a tensor is missing or has another shape.
@@ -50,10 +52,9 @@ def load_folded(net: MobileNetEncoder, path: Path) -> None:
             set_statistics(norm, torch.zeros(1), torch.ones(1) - norm.eps)
             norm.weight.fill_(1)
             norm.bias.copy_(take(f"{name}.bias", norm.bias))
-        logits = net.head.logits
-        logits.weight.copy_(take("head.logits.weight", logits.weight))
-        bias = cast(Tensor, logits.bias)
-        bias.copy_(take("head.logits.bias", bias))
+        if logits:
+            for name, parameter in net.head.logits.named_parameters(prefix="head.logits"):
+                parameter.copy_(take(name, parameter))
 
 
 def set_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
@@ -137,7 +138,9 @@ def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.momentum = momentum
 
 
-def start_from_folded(net: MobileNetEncoder, path: Path, batches: list[Tensor]) -> None:
+def start_from_folded(
+    net: MobileNetEncoder, path: Path, batches: list[Tensor], *, logits: bool = True
+) -> None:
     """Initialise encoder and head of ``net`` from a folded MobileNetV2 with DeepLabv3 head.
 
     The other layers keep their random values, but the logits that they add start at 0. At first
@@ -145,12 +148,13 @@ def start_from_folded(net: MobileNetEncoder, path: Path, batches: list[Tensor]) 
 
     Args:
         batches: Inputs for the BatchNorm statistics, float N x 3 x H x W.
+        logits: Whether the head's logits, which are of VOC's classes, are loaded too.
 
     Raises:
         WeightsError: See :func:`load_folded`.
     """
     strided = net.published()
-    load_folded(strided, path)
+    load_folded(strided, path, logits=logits)
     strided.eval()
     norms = [norm for _, norm in convolution_pairs(strided).values()]
     restore_batchnorm(norms, lambda batch: strided.head(strided.encode(batch)[0]), batches)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.choices import NET_NAMES
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.data.classes import BACKGROUND, with_background
+from deconvnet_cli.data.voc import CLASSES
+from deconvnet_cli.errors import DatasetError, UsageError
 from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.storage.files import read_whole
 
@@ -33,6 +35,7 @@ class TrainSettings:
     Attributes:
         net: The name of the net.
         net_settings: Settings of the net that differ from its defaults, as a JSON object.
+        classes: The names of the classes, the background first; empty for VOC's.
         stage: 1: crops that centre one object, with only its class labelled; 2: crops of
             proposals, with all classes labelled (paper section 5.1); 0: a mixture of objects,
             windows and whole photos.
@@ -64,15 +67,20 @@ class TrainSettings:
         keep_statistics: Keep the BatchNorm statistics of encoder and head; scale and shift learn.
         precision: The precision of the forward pass, "fp32" or "bf16".
         statistics: Over how many batches BatchNorm statistics are recomputed at the end.
+        ema: The share that the moving average of the weights keeps at each step, as 0.999; 0
+            keeps no average.
         val_list: The image list to validate on during the run, or "".
         val_every: How many steps lie between two validations.
         val_images: How many photos of the list are validated on.
+        val_boxes: How many boxes of a photo are merged then; 0 takes as many as a prediction.
+        patience: After how many validations in a row that are no better the run ends; 0 never.
         seed: The seed of samples and fresh weights.
         log_every, save_every: How many steps lie between two lines of the log, two checkpoints.
     """
 
     net: str = "deconvnet-mobilenet"
     net_settings: str = "{}"
+    classes: tuple[str, ...] = ()
     stage: int = 0
     boxes: str = BOXES[0]
     whole: float = 0.1
@@ -100,12 +108,20 @@ class TrainSettings:
     keep_statistics: bool = False
     precision: str = "bf16"
     statistics: int = 40
+    ema: float = 0.0
     val_list: str = ""
     val_every: int = 500
     val_images: int = 50
+    val_boxes: int = 0
+    patience: int = 0
     seed: int = 0
     log_every: int = 50
     save_every: int = 100
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, VOC's or one's own."""
+        return self.classes or CLASSES
 
     @property
     def steps(self) -> int:
@@ -176,12 +192,14 @@ def check(settings: TrainSettings, source: str) -> None:
         raise UsageError(f'{source}: {settings.net} is shown no boxes; set boxes = "overlapping"')
     if not 0 <= settings.seed < 1 << 63:
         raise UsageError(f"{source}: seed must be 0 to 2**63 - 1")
+    check_classes(settings.classes, source)
     try:
         if not isinstance(json.loads(settings.net_settings), dict):
             raise ValueError("it has no names and values")
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{source}: net_settings is not a JSON object ({error})") from error
-    for name in ("crops", "batch", "accumulate", "size", "lr", "log_every", "save_every"):
+    above_0 = ("crops", "batch", "accumulate", "size", "lr", "log_every", "save_every")
+    for name in (*above_0, "val_every", "val_images"):
         if getattr(settings, name) <= 0:
             raise UsageError(f"{source}: {name} must be above 0")
     if settings.schedule == "step" and settings.lr_step <= 0:
@@ -190,8 +208,24 @@ def check(settings: TrainSettings, source: str) -> None:
         raise UsageError(f"{source}: resize must be 0 or at least size")
     if settings.steps < 1:
         raise UsageError(f"{source}: crops must be at least batch times accumulate")
+    if not 0 <= settings.ema < 1:
+        raise UsageError(f"{source}: ema must be at least 0 and below 1")
+    for name in ("val_boxes", "patience"):
+        if getattr(settings, name) < 0:
+            raise UsageError(f"{source}: {name} must be at least 0")
+    if settings.patience and not settings.val_list:
+        raise UsageError(f"{source}: patience needs val_list (--val-list)")
     if not settings.lists:
         raise UsageError(f"{source}: lists is empty; name at least one image list")
+
+
+def check_classes(classes: tuple[str, ...], source: str) -> None:
+    """Raise UsageError unless these are names of classes after the background, or none."""
+    try:
+        if classes and with_background(classes, source) != classes:
+            raise UsageError(f"{source}: classes must begin with {BACKGROUND}")
+    except DatasetError as error:
+        raise UsageError(str(error)) from error
 
 
 def parse_settings(text: str, source: str) -> dict[str, Any]:

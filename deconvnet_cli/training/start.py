@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.errors import DependencyError, UsageError, WeightsError
 from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNet
 from deconvnet_cli.nets.fcn8s import FCN8s
@@ -17,7 +18,7 @@ from deconvnet_cli.nets.mobilenet_v2 import MobileNetEncoder
 from deconvnet_cli.nets.registry import build_net, net_spec
 from deconvnet_cli.training.batchnorm import insert_batchnorm, start_from_folded
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.weights.files import check_values, load, read_tensors
+from deconvnet_cli.weights.files import Weights, check_values, load, read_tensors
 
 TORCHVISION = "torchvision"
 
@@ -29,8 +30,12 @@ def net_at_start(
     batches: Callable[[], list[Tensor]],
     *,
     begun: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> nn.Module:
     """Return the net as it is before the first step.
+
+    If it starts from a net of other classes, the layers that depend on them start anew; their
+    names are in its attribute ``layers_anew`` (see :func:`is_pretrained`).
 
     Args:
         settings: The settings of the run.
@@ -39,6 +44,7 @@ def net_at_start(
         weights: Weights of this tool to start from instead, by name or file.
         batches: Returns inputs for BatchNorm statistics, if ``init`` has none.
         begun: Whether the run has a checkpoint, which will replace ``init``.
+        tell: Called with a line that says which layers start anew.
 
     Raises:
         UsageError: Both ``init`` and ``weights`` are given, the weights are of another net, or a
@@ -58,8 +64,16 @@ def net_at_start(
         loaded = load(weights)
         if loaded.card.net != settings.net:
             raise UsageError(f"{weights}: weights of {loaded.card.net}, not of {settings.net}")
-        return loaded.net
-    net = build_net(settings.net, json.loads(settings.net_settings))
+        if loaded.card.classes == settings.class_names:
+            return loaded.net
+        net = with_other_classes(loaded, settings)
+        if not begun:
+            tell(anew_line(net, settings, weights))
+        return net
+    given = json.loads(settings.net_settings)
+    net = build_net(settings.net, given | {"classes": len(settings.class_names)})
+    if settings.classes:
+        set_layers_anew(net, class_layers(settings.net, given))
     if begun:
         return net
     initialise = net_spec(settings.net).initialise
@@ -72,8 +86,65 @@ def net_at_start(
             if isinstance(net, DeconvNet):
                 insert_batchnorm(net, batches())
     elif init is not None:
-        start_from_folded(cast(MobileNetEncoder, net), Path(init), batches())
+        encoder = cast(MobileNetEncoder, net)
+        start_from_folded(encoder, Path(init), batches(), logits=not settings.classes)
+        if settings.classes:
+            tell(anew_line(net, settings, init))
     return net
+
+
+def with_other_classes(loaded: Weights, settings: TrainSettings) -> nn.Module:
+    """Return a net with the weights of another, but for the layers that depend on the classes.
+
+    These are initialised as in a new net, by the run's seed.
+    """
+    card = loaded.card
+    torch.manual_seed(settings.seed)
+    net = build_net(card.net, card.settings | {"classes": len(settings.class_names)})
+    initialise = net_spec(card.net).initialise
+    if initialise is not None:
+        initialise(net, settings.seed)
+    layers = class_layers(card.net, card.settings)
+    anew = tuple(f"{name}." for name in layers)
+    kept = {
+        name: value for name, value in loaded.net.state_dict().items() if not name.startswith(anew)
+    }
+    net.load_state_dict(net.state_dict() | kept)
+    set_layers_anew(net, layers)
+    return net
+
+
+def class_layers(name: str, settings: dict[str, Any]) -> tuple[str, ...]:
+    """Return the layers of a net whose shape depends on the number of classes, in order."""
+    with torch.device("meta"):
+        first, second = (
+            build_net(name, settings | {"classes": number}).state_dict() for number in (2, 3)
+        )
+    differing = [key for key, value in first.items() if value.shape != second[key].shape]
+    return tuple(dict.fromkeys(key.rpartition(".")[0] for key in differing))
+
+
+def set_layers_anew(net: nn.Module, layers: tuple[str, ...]) -> None:
+    """Note on a net that these layers have new values, unlike the rest."""
+    net.layers_anew = layers  # type: ignore[assignment]
+
+
+def is_pretrained(net: nn.Module, name: str, settings: TrainSettings) -> bool:
+    """Return whether a layer or parameter of this name is of the net's published parts.
+
+    Layers that start anew are not; so they are never frozen, and learn at the full rate.
+    """
+    path = f"{name}."
+    anew = tuple(f"{layer}." for layer in getattr(net, "layers_anew", ()))
+    return path.startswith(net_spec(settings.net).pretrained) and not path.startswith(anew)
+
+
+def anew_line(net: nn.Module, settings: TrainSettings, source: str) -> str:
+    """Return the line that says which layers start anew for other classes."""
+    layers = ", ".join(cast(tuple[str, ...], net.layers_anew))
+    return (
+        f"{layers} start anew for {in_short(settings.class_names)}; the rest is kept from {source}"
+    )
 
 
 def read_trunk(path: Path) -> dict[str, Tensor]:
