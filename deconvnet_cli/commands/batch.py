@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,6 +72,14 @@ checked at the end."""
     "--merge", is_flag=True, group=RUN, help="Merge the manifests of all shards, and do no more."
 )
 @option(
+    "--names",
+    type=click.Choice(["stem", "full"]),
+    default="stem",
+    show_default=True,
+    group=RUN,
+    help="Names of the files: a.png for a.jpg, or a.jpg.png, so that a.jpg and a.tif do not clash.",
+)
+@option(
     "--voc-submission",
     "listed",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -98,6 +108,7 @@ def command(
     verify: bool,
     merge: bool,
     watch: bool,
+    names: str,
     save_scores: bool,
     listed: Path | None,
     shard: str | None,
@@ -141,7 +152,9 @@ def command(
 
     if not dry_run and engine == LOCAL:
         prepare_workers("deconvnet_cli.batch.preload")
+    from deconvnet_cli.batch.find import summary
     from deconvnet_cli.batch.manifest import read_entries
+    from deconvnet_cli.batch.plan import plan
     from deconvnet_cli.batch.resume import sort_out
     from deconvnet_cli.batch.run import locked_run
     from deconvnet_cli.batch.spec import BatchSpec
@@ -150,7 +163,9 @@ def command(
 
     part = None if shard is None else parse_shard(shard)
     failures: list[str] = []
-    jobs = [] if watch else jobs_of(sources, output, listed, part, failures)
+    left_out: Counter[str] = Counter()
+    find = partial(plan, left_out=left_out, full_names=names == "full")
+    jobs = [] if watch else jobs_of(find, sources, output, listed, part, failures)
     jobs = [replace(job, target=job.target.with_suffix(f".{outputs.format}")) for job in jobs]
     spec = BatchSpec(partial(load_system, options), output, save_scores, outputs, max_pixels)
     check_targets(jobs, spec)
@@ -168,13 +183,14 @@ def command(
         )
         try:
             if dry_run:
-                print_plan(choose(jobs, read_entries(output)), output, quiet, as_json)
+                todo = choose(jobs, read_entries(output))
+                print_plan(todo, output, summary(left_out), quiet, as_json)
             else:
                 with locked_run(spec, info.fingerprint, works, part) as run:
                     if watch:
-                        keep_watching(run, sources, choose, failures, quiet, as_json)
+                        keep_watching(run, find, sources, choose, failures, quiet, as_json)
                     else:
-                        do_all(run, jobs, choose, failures, quiet, as_json)
+                        do_all(run, jobs, choose, failures, summary(left_out), quiet, as_json)
         finally:
             if failures:
                 console.batch_failures(failures)
@@ -195,6 +211,7 @@ def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
 
 
 def jobs_of(
+    find: Callable[..., list[Job]],
     sources: tuple[str, ...],
     output: Path,
     listed: Path | None,
@@ -202,10 +219,9 @@ def jobs_of(
     failures: list[str],
 ) -> list[Job]:
     """Return the jobs of all photos, a list or a shard; add unreadable ones to ``failures``."""
-    from deconvnet_cli.batch.plan import plan
     from deconvnet_cli.runtime.shards import shard_of
 
-    jobs = plan(sources, output, unreadable=lambda error: failures.append(str(error)))
+    jobs = find(sources, output, unreadable=lambda error: failures.append(str(error)))
     if listed is not None:
         from deconvnet_cli.batch.voc_submission import plan_submission
 
@@ -223,7 +239,7 @@ def check_targets(jobs: list[Job], spec: BatchSpec) -> None:
                 raise UsageError(f"{other} and {job.photo} would both be written to {path}")
 
 
-def print_plan(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
+def print_plan(todo: Todo, output: Path, left_out: str, quiet: bool, as_json: bool) -> None:
     """Print what a run would do: one line per photo, with the reason."""
     from deconvnet_cli.reporting import console
 
@@ -237,6 +253,7 @@ def print_plan(todo: Todo, output: Path, quiet: bool, as_json: bool) -> None:
         console.say(
             f"{output}: {len(todo.jobs)} to do, {len(todo.done)} done, "
             f"{len(todo.failed)} failed before (--retry-failed)"
+            + (f", {left_out}" if left_out else "")
         )
 
 

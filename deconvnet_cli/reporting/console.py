@@ -144,9 +144,12 @@ def problems(lines: Sequence[str]) -> None:
         say(f"deconvnet: {line}")
 
 
-def batch_summary(output: Path, made: int, skipped: int, left: int) -> None:
-    """Print how many label PNGs were made, were there already, and are still to be made."""
-    rest = f", {left} left" if left else ""
+def batch_summary(output: Path, made: int, skipped: int, left: int, left_out: str = "") -> None:
+    """Print how many label PNGs were made, were there already, and are still to be made.
+
+    ``left_out`` says which files are not read.
+    """
+    rest = (f", {left} left" if left else "") + (f", {left_out}" if left_out else "")
     say(f"{output}: {made} made, {skipped} there already{rest}")
 
 

@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deconvnet_cli.batch.plan import photos_in, plan
+from deconvnet_cli.batch.find import photos_in
+from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.data.voc import open_tree
 from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError, UsageError, printable
 from deconvnet_cli.evaluation import scoreboard

@@ -20,6 +20,7 @@ def do_all(
     jobs: list[Job],
     choose: Callable[..., Todo],
     failures: list[str],
+    left_out: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -30,6 +31,7 @@ def do_all(
         jobs: All photos, done or not.
         choose: A function that decides which jobs need work, given the manifest's entries.
         failures: The list to which the message of each photo that fails is added.
+        left_out: A few words about the files that are not read, for the summary.
         quiet: Whether to leave out progress and summary.
         as_json: Whether to write a JSON line per photo.
 
@@ -65,13 +67,14 @@ def do_all(
             run.do((job for job, _ in todo.jobs), on_done, lambda: bool(stopped))
     finally:
         if not quiet:
-            console.batch_summary(folder, made, len(todo.done), left)
+            console.batch_summary(folder, made, len(todo.done), left, left_out)
     if left:
         raise DeconvnetError(f"{folder}: stopped, {left} left; the same command goes on with them")
 
 
 def keep_watching(
     run: Run,
+    find: Callable[..., list[Job]],
     sources: tuple[str, ...],
     choose: Callable[..., Todo],
     failures: list[str],
@@ -86,13 +89,19 @@ def keep_watching(
 
     folder = run.spec.folder
     warn_without_lock(run, quiet)
-    entries = prepare_folder(plan_now(sources, folder, failures), run.spec)
+    refused: set[str] = set()
+    entries = prepare_folder(plan_now(sources, folder, failures, refused, find), run.spec)
     in_progress: set[Path] = set()
+    failed: dict[str, str] = {}  # the errors of this run, by output
 
     def on_done(entry: Entry) -> None:
         entries[entry.output] = entry
         in_progress.discard(Path(entry.image))
+        before = failed.pop(entry.output, None)
+        if before in failures:  # the file was replaced: this failure is mended, or told anew
+            failures.remove(before)
         if entry.error is not None:
+            failed[entry.output] = entry.error
             failures.append(entry.error)
             console.failure(DeconvnetError(entry.error))
         elif not quiet:
@@ -112,22 +121,44 @@ def keep_watching(
         if not quiet:
             console.say(f"watching {', '.join(sources)}; Ctrl-C ends it")
         arrivals = arriving(
-            lambda: plan_now(sources, folder, failures), lambda: bool(stopped), in_progress
+            lambda: plan_now(sources, folder, failures, refused, find),
+            lambda: bool(stopped),
+            in_progress,
         )
         run.do(wanted(arrivals), on_done, lambda: bool(stopped))
 
 
-def plan_now(sources: tuple[str, ...], output: Path, failures: list[str]) -> list[Job]:
-    """Return the photos that are there now; report those that are refused, each of them once."""
+def plan_now(
+    sources: tuple[str, ...],
+    output: Path,
+    failures: list[str],
+    refused: set[str] | None = None,
+    find: Callable[..., list[Job]] | None = None,
+) -> list[Job]:
+    """Return the photos that are there now; report those that are refused, each of them once.
+
+    Args:
+        refused: The errors of the last look; those that are gone leave ``failures`` too.
+        find: Plans the jobs, by default :func:`deconvnet_cli.batch.plan.plan`.
+    """
     from deconvnet_cli.batch.plan import plan
     from deconvnet_cli.reporting import console
 
+    now: list[str] = []
+
     def on_refusal(error: DeconvnetError) -> None:
+        now.append(str(error))
         if str(error) not in failures:
             failures.append(str(error))
             console.failure(error)
 
-    return plan(sources, output, on_refusal, on_refusal, missing_ok=True)
+    refused = set() if refused is None else refused
+    jobs = (find or plan)(sources, output, on_refusal, on_refusal, missing_ok=True)
+    for error in refused.difference(now):  # as one of two photos with one name was removed
+        failures.remove(error)
+    refused.clear()
+    refused.update(now)
+    return jobs
 
 
 def warn_without_lock(run: Run, quiet: bool) -> None:

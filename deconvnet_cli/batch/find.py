@@ -1,0 +1,194 @@
+"""Find the photos of folders, globs, lists and URLs, and count the files that are left out."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from deconvnet_cli.data.photo_files import HEIF_REMEDY, HEIF_SUFFIXES, suffixes
+from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
+from deconvnet_cli.storage import remote
+from deconvnet_cli.storage.lists import read_list
+from deconvnet_cli.storage.remote import RemotePath, place
+
+LINKED = "in links to folders that are read anyway or hold this one"
+HIDDEN = "hidden"
+
+
+def raised(error: DeconvnetError) -> None:
+    """Raise the error: the default of the callbacks below."""
+    raise error
+
+
+def photos_in(
+    folder: Path,
+    unreadable: Callable[[ImageError], None],
+    left_out: Counter[str] | None = None,
+    output: Path | None = None,
+) -> list[Path]:
+    """Return all photos under a folder, by suffix, sorted by path; without hidden files.
+
+    Linked folders are read too, but not those that are or hold a folder that is read anyway.
+
+    Args:
+        unreadable: Called with an error for each subfolder that cannot be read.
+        left_out: Counts the files that are no photos, by suffix, and what else is left out.
+        output: A folder that is passed over: the labels of earlier runs.
+    """
+    left_out = Counter() if left_out is None else left_out
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # a folder removed meanwhile is no error
+            unreadable(ImageError(f"{error.filename}: cannot be read ({error.strerror})"))
+
+    found = []
+    for parent, name in _files_below(folder, note, left_out, output):
+        path = Path(parent, name)
+        if path.suffix.lower() not in suffixes():
+            left_out[path.suffix.lower() or "without suffix"] += 1
+        elif name.startswith("."):
+            left_out[HIDDEN] += 1
+        elif path.is_file():
+            found.append(path)
+        else:
+            left_out["that are no files"] += 1
+    return sorted(found)
+
+
+def _files_below(
+    folder: Path, note: Callable[[OSError], None], left_out: Counter[str], output: Path | None
+) -> Iterator[tuple[str, str]]:
+    """Yield the folder and name of each file; read no folder twice."""
+    read = [os.path.realpath(folder)]  # and the linked folders, none of which holds another
+    passed_over = None if output is None else os.path.realpath(output)
+    for parent, folders, names in os.walk(folder, onerror=note, followlinks=True):
+        kept = []
+        for name in sorted(folders):
+            path = os.path.join(parent, name)
+            target = os.path.realpath(path)
+            if target == passed_over:
+                continue
+            if os.path.islink(path):
+                if any(_holds(target, one) or _holds(one, target) for one in read):
+                    left_out[LINKED] += 1
+                    continue
+                read.append(target)
+            kept.append(name)
+        folders[:] = kept
+        yield from ((parent, name) for name in names)
+
+
+def _holds(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def summary(left_out: Counter[str]) -> str:
+    """Return a line such as ``5 left out: 2 .heic (pip install pillow-heif), 3 .txt``."""
+    kinds = [
+        f"{count} {kind}" + (f" ({HEIF_REMEDY})" if kind in HEIF_SUFFIXES else "")
+        for kind, count in left_out.most_common()
+    ]
+    return f"{left_out.total()} left out: {', '.join(kinds)}" if kinds else ""
+
+
+def find_photos(
+    source: str,
+    unreadable: Callable[[ImageError], None] = raised,
+    left_out: Counter[str] | None = None,
+    output: Path | None = None,
+) -> list[tuple[Path, Path]]:
+    """Return the photos of one source, each with its path relative to the output folder.
+
+    Args:
+        source: A folder (its tree is kept), a glob, a file, the URL of one of these, or
+            ``@list.txt`` (one path or URL a line).
+        unreadable: Called with an error for each folder that cannot be read.
+        left_out: See :func:`photos_in`.
+        output: See :func:`photos_in`.
+
+    Raises:
+        ImageError: The source has no photos.
+        UsageError: A list file cannot be read.
+    """
+    left_out = Counter() if left_out is None else left_out
+    if source.startswith("@"):
+        try:
+            lines = read_list(Path(source[1:]))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{source[1:]}: the list cannot be read ({error})") from error
+        return [(path, below_anchor(path)) for path in map(place, lines)]
+    path = place(source)
+    if isinstance(path, RemotePath):
+        return find_remote(path, unreadable, left_out)
+    if path.is_dir():
+        here: Counter[str] = Counter()
+        found = photos_in(path, unreadable, here, output)
+        left_out.update(here)
+        if not found:
+            rest = f"; {summary(here)}" if here else ""
+            raise ImageError(f"{path}: no photos in this folder{rest}")
+        return [(photo, photo.relative_to(path)) for photo in found]
+    if path.exists():
+        return [(path, Path(path.name))]
+    matches = glob_matches(source)
+    files = [match for match in matches if match.is_file()]
+    if len(files) < len(matches):
+        left_out["folders"] += len(matches) - len(files)
+    if not files:
+        raise ImageError(f"{source}: no such file or folder, and no photo matches it")
+    return [(match, Path(match.name)) for match in files]
+
+
+def glob_matches(pattern: str) -> list[Path]:
+    """Return what matches a glob. Brackets are text where a folder or file is called so."""
+    known, rest = Path(), list(Path(pattern).parts)
+    while rest and (known / rest[0]).exists():
+        known /= rest.pop(0)
+    literal = str(Path(glob.escape(str(known)), *rest))
+    for one in (pattern, literal, str(Path(glob.escape(str(known)), *_escaped(rest)))):
+        if matches := sorted(map(Path, glob.glob(one, recursive=True))):
+            return matches
+    return []
+
+
+def _escaped(parts: list[str]) -> list[str]:
+    return [part.replace("[", "[[]") for part in parts]
+
+
+def find_remote(
+    path: RemotePath, unreadable: Callable[[ImageError], None], left_out: Counter[str]
+) -> list[tuple[Path, Path]]:
+    """Return the photos at a URL of a file, a glob or a folder, as :func:`find_photos` does.
+
+    Raises:
+        ImageError: The URL has no photos, or it cannot be listed.
+    """
+    if any(mark in path.name for mark in "*?["):
+        files = remote.matches(path)
+    elif remote.found(path) is not None:
+        files = [path]
+    else:
+        kept: list[tuple[Path, Path]] = []
+        for photo in remote.files_below(path, unreadable):
+            if photo.suffix.lower() not in suffixes():
+                left_out[photo.suffix.lower() or "without suffix"] += 1
+            elif photo.name.startswith("."):
+                left_out[HIDDEN] += 1
+            else:
+                kept.append((photo, Path(*photo.relative_to(path).parts)))
+        if not kept:
+            raise ImageError(f"{path}: no photos there, or no such folder")
+        return kept
+    if not files:
+        raise ImageError(f"{path}: no photo matches it")
+    return [(photo, Path(photo.name)) for photo in files]
+
+
+def below_anchor(path: Path) -> Path:
+    """Return a path without its root or scheme."""
+    if isinstance(path, RemotePath):
+        return Path(*path.parts[1:])
+    return path.relative_to(path.anchor)

@@ -1,0 +1,175 @@
+"""Photos are found in folders, links, globs and lists, and the summary says what is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from deconvnet_cli.batch.find import find_photos, photos_in, summary
+from deconvnet_cli.batch.plan import plan
+from deconvnet_cli.commands.shared.batch_progress import keep_watching, plan_now
+from deconvnet_cli.data.photo_files import reads_heif
+from deconvnet_cli.errors import ImageError, UsageError
+from deconvnet_cli.storage.lists import read_list
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def found_in(folder: Path, left_out: Counter[str] | None = None, **options) -> list[str]:
+    def unreadable(error: ImageError) -> None:
+        raise error
+
+    photos = photos_in(folder, unreadable, left_out, **options)
+    return [photo.relative_to(folder).as_posix() for photo in photos]
+
+
+KINDS = (
+    *("jpg", "jpeg", "jfif", "mpo", "png", "gif", "tif", "tiff", "webp", "bmp"),
+    *("ppm", "pgm", "pbm", "pnm", "pfm", "jp2", "avif"),
+)
+
+
+def test_every_kind_that_segment_reads_is_found(tmp_path):
+    touch(tmp_path, *(f"a.{kind}" for kind in KINDS), *(f"b.{kind.upper()}" for kind in KINDS))
+    assert len(found_in(tmp_path)) == 2 * len(KINDS)
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    touch(tmp_path, "a.jpg", "b.txt", "deep/c.TXT", "README", ".hidden.jpg", "out/labels.png")
+    (tmp_path / "gone.jpg").symlink_to("nowhere")
+    left_out: Counter[str] = Counter()
+    assert found_in(tmp_path, left_out, output=tmp_path / "out") == ["a.jpg"]
+    wanted = {".txt": 2, "without suffix": 1, "hidden": 1, "that are no files": 1}
+    assert left_out == wanted
+    assert summary(left_out).startswith("5 left out: 2 .txt, 1 ")
+    assert summary(Counter()) == ""
+
+
+@pytest.mark.skipif(reads_heif(), reason="pillow-heif is installed")
+def test_heic_names_its_package(tmp_path):
+    touch(tmp_path, "a.heic", "b.HEIC")
+    with pytest.raises(ImageError, match=r"2 left out: 2 \.heic \(pip install pillow-heif\)"):
+        find_photos(str(tmp_path))
+
+
+def test_linked_folders_are_read_once_and_never_for_ever(tmp_path):
+    touch(tmp_path, "other/o.jpg", "other/deep/p.jpg", "photos/a.jpg", "photos/z/b.jpg")
+    photos = tmp_path / "photos"
+    (tmp_path / "other" / "back").symlink_to(photos)
+    (photos / "linked").symlink_to("../other")
+    for name, target in {"again": "../other", "inside": "../other/deep", "up": ".."}.items():
+        (photos / name).symlink_to(target)
+    (photos / "itself").symlink_to(".")
+    left_out: Counter[str] = Counter()
+    found = found_in(photos, left_out)
+    assert sorted(Path(name).name for name in found) == ["a.jpg", "b.jpg", "o.jpg", "p.jpg"]
+    assert list(left_out.values()) == [5]
+    assert found_in(photos) == found
+
+
+@pytest.mark.parametrize("folder", ["photos [2024]", "[a]", "plain"])
+@pytest.mark.parametrize("pattern", ["*.jpg", "IMG[[]1]*", "IMG[1]*.jpg", "?[A-Z]*", "**/*.jpg"])
+def test_globs_with_brackets(tmp_path, folder, pattern):
+    touch(tmp_path / folder, "IMG[1] a.jpg", "x.txt")
+    found = find_photos(str(tmp_path / folder / pattern))
+    assert [photo.name for photo, _ in found] == ["IMG[1] a.jpg"]
+
+
+def test_folders_that_match_a_glob_are_counted(tmp_path):
+    touch(tmp_path, "a.jpg", "deep/b.jpg")
+    left_out: Counter[str] = Counter()
+    assert len(find_photos(str(tmp_path / "*"), left_out=left_out)) == 1
+    assert left_out == {"folders": 1}
+
+
+def test_one_stem_with_two_suffixes(tmp_path):
+    touch(tmp_path / "in", "a.jpg", "a.tif")
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="--names full"):
+        plan([str(tmp_path / "in")], out)
+    jobs = plan([str(tmp_path / "in")], out, full_names=True)
+    assert [job.target.name for job in jobs] == ["a.jpg.png", "a.tif.png"]
+
+
+LISTS = {
+    "plain": "a b.jpg\nü.jpg\n".encode(),
+    "byte order mark": "\ufeffa b.jpg\nü.jpg".encode(),
+    "carriage returns": "\ufeffa b.jpg\r\n\r\nü.jpg\r\n".encode(),
+}
+
+
+@pytest.mark.parametrize("content", LISTS.values(), ids=LISTS)
+def test_lists(tmp_path, content):
+    (tmp_path / "list.txt").write_bytes(content)
+    assert read_list(tmp_path / "list.txt") == ["a b.jpg", "ü.jpg"]
+    found = find_photos(f"@{tmp_path}/list.txt")
+    assert [str(photo) for photo, _ in found] == ["a b.jpg", "ü.jpg"]
+
+
+def test_lines_end_at_line_feeds_alone(tmp_path):
+    names = ["a\u2028b.jpg", "c\x0bd.jpg", "e\x85f.jpg", "g\rh.jpg", " i .jpg"]
+    (tmp_path / "list.txt").write_bytes("\n".join(names).encode())
+    assert read_list(tmp_path / "list.txt") == names
+
+
+def test_a_list_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "list.txt").write_bytes("a.jpg\n".encode("utf-16"))
+    with pytest.raises(UsageError, match=r"list.txt: the list cannot be read"):
+        find_photos(f"@{tmp_path}/list.txt")
+
+
+def test_the_end_of_a_batch_says_what_was_left_out(deconvnet, tiny_weights, tmp_path):
+    photos = tmp_path / "photos"
+    touch(photos, "a.txt", "b.txt", "c.raw")
+    for name in ("a.jpg", "a.avif"):
+        Image.linear_gradient("L").resize((40, 30)).save(photos / name)
+    options = ("--weights", tiny_weights, "--names", "full")
+    result = deconvnet("batch", photos, *options)
+    assert result.exit_code == 0, result.output
+    wanted = "2 made, 0 there already, 3 left out: 2 .txt, 1 .raw"
+    assert result.stderr.splitlines()[-1].endswith(wanted)
+    labels = sorted(path.name for path in (tmp_path / "photos-labels").glob("*.png"))
+    assert labels == ["a.avif.png", "a.jpg.png"]
+    assert "3 left out" in deconvnet("batch", photos, *options, "--dry-run").stderr
+
+
+# What a watched folder takes back.
+
+
+def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path):
+    def entry(error: str | None) -> SimpleNamespace:
+        return SimpleNamespace(image="a.jpg", output="a.png", error=error)
+
+    failures = ["another"]
+    seen = []
+
+    def do(jobs, on_done, stop) -> None:
+        for error in ("a.jpg: damaged", "a.jpg: empty", None):
+            on_done(entry(error))
+            seen.append(list(failures))
+
+    run = SimpleNamespace(
+        spec=SimpleNamespace(folder=tmp_path, extras=lambda job: ()), locked=True, do=do
+    )
+    keep_watching(run, plan, (str(tmp_path),), lambda *_: None, failures, True, False)
+    assert seen == [["another", "a.jpg: damaged"], ["another", "a.jpg: empty"], ["another"]]
+
+
+def test_a_clash_is_taken_back_when_one_photo_goes(tmp_path):
+    touch(tmp_path / "a", "a.jpg", "a.png")
+    failures: list[str] = []
+    refused: set[str] = set()
+    for _ in range(2):
+        plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused)
+        assert len(failures) == 1
+    (tmp_path / "a" / "a.png").unlink()
+    plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused)
+    assert failures == []
