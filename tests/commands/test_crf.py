@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.command_line import one_error_line
 from PIL import Image
+from rich.progress import Progress
 
 from deconvnet_cli.commands.crf import stored_files
 from deconvnet_cli.data.label_png import label_png
@@ -162,6 +163,15 @@ def test_every_combination_and_none(deconvnet, voc, kept):
     assert len(set(found.values())) == 5
     assert found["no CRF"] == evaluated(deconvnet, voc, "--scores", kept)
     assert found[paper] == evaluated(deconvnet, voc, "--scores", kept, "--crf")
+
+
+def test_progress_counts_every_choice_of_every_photo(deconvnet, voc, kept, monkeypatch):
+    done = []
+    advance = Progress.advance
+    monkeypatch.setattr(Progress, "advance", lambda *given: done.append(1) or advance(*given))
+    found = sweep(deconvnet, voc, kept, "--grid", "iterations=2,1", "--workers", 2)
+    assert len(done) == 3 * len(NAMES)
+    assert found == sweep(deconvnet, voc, kept, "--grid", "iterations=2,1", "--workers", 1)
 
 
 def test_a_figure_is_that_of_the_labels(deconvnet, voc, kept, tmp_path):

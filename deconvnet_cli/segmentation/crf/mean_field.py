@@ -8,6 +8,7 @@ normalised on both sides, which are the defaults of ``pydensecrf2``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,14 +27,13 @@ BLOCK = 32  # rows that one matrix product smooths
 class Smoothness:
     """The smoothness kernel, an exact Gaussian of the distance in the photo."""
 
-    def __init__(self, height: int, width: int, sd: float, weight: float, device: torch.device):
-        """Prepare the filter for photos of one size.
+    def __init__(self, height: int, width: int, sd: float, device: torch.device):
+        """Prepare the filter for photos of one size; :meth:`weigh` comes next.
 
         Args:
             height: The height of the photos.
             width: The width of the photos.
             sd: The standard deviation of the Gaussian, pixels.
-            weight: The weight of the kernel in the sum of kernels.
             device: The device to compute on.
         """
         self.size = (height, width)
@@ -44,8 +44,11 @@ class Smoothness:
         self.band = torch.exp(-0.5 * (distance / sd).square())
         self.band *= distance.abs() <= self.reach
         self.factor = torch.ones(height * width, device=device)
-        near = self.filter(torch.ones(1, height * width, device=device))[0]
-        self.factor = math.sqrt(weight) / near.sqrt()
+        self.root = self.filter(torch.ones(1, height * width, device=device))[0].sqrt()
+
+    def weigh(self, weight: float) -> None:
+        """Set the weight of the kernel in the sum of kernels."""
+        self.factor = math.sqrt(weight) / self.root
 
     def filter(self, values: Tensor) -> Tensor:
         """Return the normalised weighted sums of the values of all pixels, C x HW.
@@ -66,19 +69,35 @@ class Smoothness:
         return (self.band @ windows.mT).flatten(1, 2)[:, :height]
 
 
-def appearance(image: NDArray[np.uint8], settings: CrfSettings, device: torch.device) -> Lattice:
-    """Return the appearance kernel of a photo, uint8 H x W x 3, normalised and weighted."""
-    height, width = image.shape[:2]
-    features = torch.empty(5, height, width, device=device)
-    features[0] = torch.arange(width, device=device) / settings.bilateral_sd
-    features[1] = torch.arange(height, device=device)[:, None] / settings.bilateral_sd
-    # The copy avoids a warning of torch about arrays that are read-only, such as Pillow's.
-    colours = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C")).to(device)
-    torch.div(colours, settings.bilateral_colour_sd, out=features[2:])
-    lattice = Lattice(features.flatten(1))
-    near = lattice.filter(torch.ones(1, height * width, device=device))[0]
-    lattice.scale(math.sqrt(settings.bilateral_weight) / near.sqrt())
-    return lattice
+class Appearance:
+    """The appearance kernel, a Gaussian of the distance and the colours in the photo."""
+
+    def __init__(self, image: NDArray[np.uint8], sd: float, colour_sd: float, device: torch.device):
+        """Prepare the filter for one photo; :meth:`weigh` comes next.
+
+        Args:
+            image: The photo, uint8 H x W x 3.
+            sd: The standard deviation of the distance, pixels.
+            colour_sd: The standard deviation of the colours, 0 to 255.
+            device: The device to compute on.
+        """
+        height, width = image.shape[:2]
+        features = torch.empty(5, height, width, device=device)
+        features[0] = torch.arange(width, device=device) / sd
+        features[1] = torch.arange(height, device=device)[:, None] / sd
+        # The copy avoids a warning of torch about arrays that are read-only, such as Pillow's.
+        colours = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C")).to(device)
+        torch.div(colours, colour_sd, out=features[2:])
+        self.lattice = Lattice(features.flatten(1))
+        self.root = self.lattice.filter(torch.ones(1, height * width, device=device))[0].sqrt()
+
+    def weigh(self, weight: float) -> None:
+        """Set the weight of the kernel in the sum of kernels."""
+        self.lattice.scale(math.sqrt(weight) / self.root)
+
+    def filter(self, values: Tensor) -> Tensor:
+        """Return the normalised weighted sums of the values of all pixels, C x HW."""
+        return self.lattice.filter(values)
 
 
 def winning_labels(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -87,7 +106,6 @@ def winning_labels(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
     return np.flatnonzero((probabilities == best).any(axis=(1, 2)))
 
 
-@torch.inference_mode()
 def refine(
     image: NDArray[np.uint8],
     probabilities: NDArray[np.float32],
@@ -114,26 +132,83 @@ def refine(
         ValueError: The shapes do not fit together.
         UsageError: A kernel is too narrow for the photo (see ``permutohedral.pack``).
     """
+    ((_, refined),) = refine_each(image, probabilities, [settings], device)
+    return refined
+
+
+@torch.inference_mode()
+def refine_each(
+    image: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    settings: Sequence[CrfSettings],
+    device: torch.device | None = None,
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the number of each of several settings, and what :func:`refine` returns for it.
+
+    The order is the one that shares most. Settings share a kernel if its reach is equal, and their
+    mean-field steps if they differ only in the number of steps.
+
+    Args:
+        image, probabilities, device: As for :func:`refine`.
+        settings: The settings.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+        UsageError: A kernel is too narrow for the photo (see ``permutohedral.pack``).
+    """
     check_shapes(image, probabilities)
     device = device or torch.device("cpu")
     height, width = image.shape[:2]
     kept = winning_labels(probabilities)
-    refined = np.zeros(probabilities.shape, np.float32)
     if len(kept) == 1:
-        refined[kept] = 1
-        return refined
+        certain = np.zeros(probabilities.shape, np.float32)
+        certain[kept] = 1
+        yield from ((number, certain.copy()) for number in range(len(settings)))
+        return
     energy = torch.from_numpy(probabilities[kept].astype(np.float32)).to(device).flatten(1)
     energy = energy.clamp_(LEAST_PROBABILITY, 1).log_()
-    kernels = (
-        Smoothness(height, width, settings.gaussian_sd, settings.gaussian_weight, device),
-        appearance(image, settings, device),
-    )
-    refined[kept] = mean_field(energy, kernels, settings.iterations).view(-1, height, width).cpu()
-    return refined
+    # A kernel takes tens of megabytes, so only the last of each kind is kept.
+    reach: dict[str, tuple[float, ...]] = {}
+    for (wide, narrow, weights), numbers in by_kernels(settings).items():
+        if reach.get("appearance") != wide:
+            appearance = Appearance(image, *wide, device)
+        if reach.get("smoothness") != narrow:
+            smoothness = Smoothness(height, width, *narrow, device)
+        reach = {"appearance": wide, "smoothness": narrow}
+        smoothness.weigh(weights[0])
+        appearance.weigh(weights[1])
+        last = max(settings[number].iterations for number in numbers)
+        for step, found in enumerate(mean_field(energy, (smoothness, appearance), last), 1):
+            for number in numbers:
+                if settings[number].iterations == step:
+                    refined = np.zeros(probabilities.shape, np.float32)
+                    refined[kept] = found.view(-1, height, width).cpu()
+                    yield number, refined
 
 
-def mean_field(unary: Tensor, kernels: tuple[Smoothness, Lattice], iterations: int) -> Tensor:
-    """Return the probabilities, K x N, after mean-field steps from the softmax of ``unary``.
+Kernels = tuple[tuple[float, float], tuple[float], tuple[float, float]]
+
+
+def by_kernels(settings: Sequence[CrfSettings]) -> dict[Kernels, list[int]]:
+    """Return the numbers of the settings by their kernels, equal appearance kernels together.
+
+    The kernels are the reach of the appearance kernel in pixels and colours, that of the smoothness
+    kernel, and the weights of smoothness and appearance.
+    """
+    groups: dict[Kernels, list[int]] = {}
+    for number, crf in enumerate(settings):
+        wide = (crf.bilateral_sd, crf.bilateral_colour_sd)
+        weights = (crf.gaussian_weight, crf.bilateral_weight)
+        groups.setdefault((wide, (crf.gaussian_sd,), weights), []).append(number)
+    return dict(sorted(groups.items()))
+
+
+def mean_field(
+    unary: Tensor, kernels: tuple[Smoothness, Appearance], iterations: int
+) -> Iterator[Tensor]:
+    """Yield the probabilities, K x N, after each mean-field step from the softmax of ``unary``.
+
+    They are one tensor, which the next step changes.
 
     The probabilities of a pixel add up to 1 and the kernels are linear, so the last label need not
     be filtered: its sums are those of a map of ones minus those of the other labels.
@@ -156,4 +231,4 @@ def mean_field(unary: Tensor, kernels: tuple[Smoothness, Lattice], iterations: i
         # Each label minus the last one: sums + (sum over labels of sums) - (sums of ones).
         torch.add(sums, sums.sum(0), out=logits[:-1]).add_(ahead)
         torch.softmax(logits, 0, out=probabilities)
-    return probabilities
+        yield probabilities

@@ -188,13 +188,16 @@ class Lattice:
         place = torch.empty_like(number, dtype=torch.int32)
         place[number] = torch.arange(self.vertices, dtype=torch.int32, device=features.device)
 
-        self._weights = found.weights  # d + 1 x N
+        self._unscaled = self._weights = found.weights  # d + 1 x N
         self._slice_from = place.index_select(0, self._splat_to.view(-1))  # int32, last order
         self._shares = torch.empty_like(found.weights)  # buffer of slice and splat
 
     def scale(self, factor: Tensor) -> None:
-        """Multiply the weights of all points, for splat and slice, by ``factor`` (N)."""
-        self._weights *= factor
+        """Multiply the weights of all points, for splat and slice, by ``factor`` (N).
+
+        A second call replaces the factor of the first.
+        """
+        self._weights = self._unscaled * factor
 
     def filter(self, values: Tensor) -> Tensor:
         """Return the sums of all points' values, weighted by the Gaussian of their distance.

@@ -7,6 +7,7 @@ optional package ``pydensecrf2`` (``pydensecrf.py``).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,26 @@ def refine(
     from deconvnet_cli.segmentation.crf import mean_field
 
     return mean_field.refine(image, probabilities, settings, device)
+
+
+def refine_each(
+    image: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    settings: Sequence[CrfSettings],
+    device: torch.device | None = None,
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the number of each of several settings, and what :func:`refine` returns for it.
+
+    In torch, settings share the work that they have in common, and come in the order that shares
+    most. Arguments and errors are those of :func:`refine`.
+    """
+    if any(crf.backend == "pydensecrf" for crf in settings):
+        for number, crf in enumerate(settings):
+            yield number, refine(image, probabilities, crf, device)
+        return
+    from deconvnet_cli.segmentation.crf import mean_field
+
+    yield from mean_field.refine_each(image, probabilities, settings, device)
 
 
 def require(settings: CrfSettings) -> None:

@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.crf import mean_field, pydensecrf
 from deconvnet_cli.segmentation.crf.permutohedral import Lattice, pack, simplices
+from deconvnet_cli.segmentation.settings import CrfSettings
 
 
 def photo_and_guess(data: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +99,8 @@ def test_points_too_far_apart() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (33, 70)])
 def test_smoothness_is_the_gaussian(size: tuple[int, int]) -> None:
     height, width = size
-    kernel = mean_field.Smoothness(height, width, 3.0, 2.0, torch.device("cpu"))
+    kernel = mean_field.Smoothness(height, width, 3.0, torch.device("cpu"))
+    kernel.weigh(2.0)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     places = torch.stack([rows.flatten(), columns.flatten()], 1).float()
     weights = torch.exp(-0.5 * torch.cdist(places, places).square() / 9)
@@ -106,6 +108,25 @@ def test_smoothness_is_the_gaussian(size: tuple[int, int]) -> None:
     values = torch.rand(2, height * width)
     expected = 2 * ((values / roots) @ weights) / roots
     torch.testing.assert_close(kernel.filter(values), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_settings_that_share_work_give_what_each_gives_alone(data: Path, monkeypatch) -> None:
+    image, probabilities = photo_and_guess(data)
+    grid = [
+        CrfSettings(bilateral_sd=far, bilateral_weight=weight, iterations=steps, gaussian_sd=near)
+        for steps in (3, 1)
+        for weight in (3.0, 5.0)
+        for far in (20.0, 40.0)
+        for near in (3.0, 2.0)
+    ]
+    alone = [mean_field.refine(image, probabilities, crf) for crf in grid]
+    made = []
+    monkeypatch.setattr(mean_field, "Lattice", lambda features: made.append(1) or Lattice(features))
+    together = dict(mean_field.refine_each(image, probabilities, grid))
+    assert sorted(together) == list(range(len(grid))) and len(made) == 2  # one per bilateral_sd
+    for number, expected in enumerate(alone):
+        assert np.array_equal(together[number], expected)
+    assert len({refined.tobytes() for refined in alone}) == len(grid)
 
 
 def test_same_labels_as_pydensecrf(data: Path) -> None:
