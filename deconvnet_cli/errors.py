@@ -39,6 +39,14 @@ def printable(text: str) -> str:
     )
 
 
+def install(extra: str) -> str:
+    """Return the command that installs an optional extra of this package.
+
+    No package index has this package, so its name alone would find nothing.
+    """
+    return f"pip install '.[{extra}]' in the checkout, or 'FILE.whl[{extra}]'"
+
+
 class DeconvnetError(Exception):
     """The base class of all errors of this package."""
 

@@ -17,7 +17,7 @@ import deconvnet_cli
 from deconvnet_cli import __version__
 from deconvnet_cli.diagnostics.finding import Check, Finding, findings
 from deconvnet_cli.diagnostics.gpu import gpu
-from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.errors import DeconvnetError, install
 
 PACKAGE = "deconvnet"
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -192,7 +192,7 @@ def pydensecrf() -> Iterator[Finding]:
         require_pydensecrf()
     except DeconvnetError:
         text = "not installed; only --crf-backend pydensecrf needs it"
-        remedy = 'pip install "deconvnet[crf]" (needs a C++ compiler)'
+        remedy = f"{install('crf')} (needs a C++ compiler)"
         yield Finding(name, "note", text, remedy)
     else:
         yield Finding(name, "ok", "installed")
@@ -208,7 +208,7 @@ def extras() -> Iterator[Finding]:
         missing = [name for name in names if installed(name) is None]
         if missing:
             text = f"{', '.join(missing)} not installed"
-            yield Finding(f"{extra} (optional)", "note", text, f'pip install "deconvnet[{extra}]"')
+            yield Finding(f"{extra} (optional)", "note", text, install(extra))
         else:
             present = ", ".join(f"{name} {installed(name)}" for name in names)
             yield Finding(f"{extra} (optional)", "ok", present)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from deconvnet_cli.errors import DependencyError
+from deconvnet_cli.errors import DependencyError, install
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -20,5 +20,5 @@ def require_packages() -> None:
             import_module(name)
         except ImportError as error:
             raise DependencyError(
-                f'the server needs the optional package {name}: pip install "deconvnet[serve]"'
+                f"the server needs the optional package {name}: {install('serve')}"
             ) from error

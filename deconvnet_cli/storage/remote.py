@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from deconvnet_cli.errors import DependencyError, ImageError, OutputError, UsageError
+from deconvnet_cli.errors import DependencyError, ImageError, OutputError, UsageError, install
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 LOCAL = "file://"
@@ -77,7 +77,7 @@ def system(path: RemotePath) -> Any:
         return fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError as error:
         raise DependencyError(
-            f"{scheme}:// needs a package ({error}); for s3, pip install 'deconvnet[ray]'"
+            f"{scheme}:// needs a package ({error}); for s3, {install('ray')}"
         ) from error
     except ValueError as error:
         raise UsageError(f"{path}: unknown kind of URL ({error})") from error

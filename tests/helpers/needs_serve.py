@@ -3,4 +3,4 @@
 import pytest
 
 for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "httpx"):
-    pytest.importorskip(name, reason=f'{name} is not here: pip install "deconvnet[serve]" httpx')
+    pytest.importorskip(name, reason=f"{name} is not here: pip install '.[serve]' httpx")

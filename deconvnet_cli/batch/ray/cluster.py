@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
-from deconvnet_cli.errors import DeconvnetError, DependencyError, DeviceError, UsageError
+from deconvnet_cli.errors import (
+    DeconvnetError,
+    DependencyError,
+    DeviceError,
+    UsageError,
+    install,
+)
 
 PACKAGES = ("ray.data", "fsspec", "s3fs")
 
@@ -52,7 +58,7 @@ def require_packages() -> None:
             import_module(name)
         except ImportError as error:
             raise DependencyError(
-                f"--engine ray needs the optional package {name}: pip install 'deconvnet[ray]'"
+                f"--engine ray needs the optional package {name}: {install('ray')}"
             ) from error
     # The batch itself reports lost photos; the tracebacks are in Ray's log files.
     for handler in logging.getLogger("ray.data").handlers:

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.errors import DependencyError
+from deconvnet_cli.errors import DependencyError, install
 from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY, check_shapes
 from deconvnet_cli.segmentation.settings import CrfSettings
 
@@ -28,7 +28,7 @@ def require_pydensecrf() -> ModuleType:
     except ImportError as error:
         raise DependencyError(
             "the CRF needs the optional package pydensecrf2: "
-            'pip install "deconvnet[crf]" (needs a C++ compiler)'
+            f"{install('crf')} (needs a C++ compiler)"
         ) from error
     module: ModuleType = densecrf
     return module
