@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deconvnet_cli.data.photo_files import HEIF_REMEDY, HEIF_SUFFIXES, suffixes
+from deconvnet_cli.data.photo_files import HEIF_REMEDY
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.lists import read_list

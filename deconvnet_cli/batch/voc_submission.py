@@ -7,7 +7,7 @@ other than VOC's own, which the weights here have seen.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import WrongSize, read_png
+from deconvnet_cli.data.suffixes import SUFFIXES
+from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
+from deconvnet_cli.storage.lists import read_list
 
 COMPETITION = "comp6"
 
@@ -35,11 +38,13 @@ def plan_submission(jobs: list[Job], listed: Path, output: Path) -> list[Job]:
         ImageError: A photo of the list was not found.
     """
     try:
-        names = listed.read_text(encoding="utf-8").split()
+        lines = [line.strip() for line in read_list(listed)]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{listed}: the list cannot be read ({error})") from error
-    if not names:
+    if not lines:
         raise UsageError(f"{listed}: the list is empty")
+    stems = {job.photo.stem for job in jobs}
+    names = [name for line in lines for name in _names_in(line, stems)]
     photos: dict[str, Path] = {}
     for job in jobs:
         other = photos.setdefault(job.photo.stem, job.photo)
@@ -57,6 +62,27 @@ def plan_submission(jobs: list[Job], listed: Path, output: Path) -> list[Job]:
         Job(photos[name], folder / f"{name}.png", scores / f"{name}.npz")
         for name in dict.fromkeys(names)
     ]
+
+
+def _names_in(line: str, stems: set[str]) -> list[str]:
+    """Return the name in a line, or the names that blanks part; suffixes of photos are dropped."""
+    for name in (line, _without_suffix(line)):
+        if name in stems:
+            return [name]
+    return [name if name in stems else _without_suffix(name) for name in line.split()]
+
+
+def _without_suffix(name: str) -> str:
+    path = PurePath(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else name
+
+
+def check_voc_classes(classes: tuple[str, ...]) -> None:
+    """Raise UsageError unless the labels are of VOC's classes, which the server expects."""
+    if classes != CLASSES:
+        raise UsageError(
+            f"--voc-submission takes labels of VOC's classes; the weights have {in_short(classes)}"
+        )
 
 
 def check_submission(jobs: list[Job]) -> Path:

@@ -1,10 +1,11 @@
-"""The kinds of photo files that are read: one list for all commands and the server."""
+"""The kinds of photo files that are read: one list for all commands and the server.
+
+Their suffixes are in ``suffixes``; what counts here is what a file holds.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import io
-from functools import lru_cache
 
 from PIL import Image
 
@@ -18,16 +19,9 @@ from deconvnet_cli.data.decoding import (
     opened,
 )
 from deconvnet_cli.data.deep import NOTE, deep_image, deep_tiff
+from deconvnet_cli.data.suffixes import reads_heif
 
 FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF")
-SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".tif", ".tiff"),
-        *(".webp", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-        *(".jp2", ".j2k", ".jpx", ".jpf", ".avif"),
-    )
-)
-HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 HEIF_REMEDY = "pip install pillow-heif"
 RAW_REMEDY = "a camera's raw file; develop it, and give the JPEG, TIFF or PNG"
@@ -43,17 +37,6 @@ RAW_MAGIC = (
 )
 # Words in photos of phones whose second frame brightens the first on a screen that can show it.
 GAIN_MAPS = (b"hdrgm:", b"HDRGainMap")
-
-
-@lru_cache(maxsize=1)
-def reads_heif() -> bool:
-    """Return whether the package pillow-heif is installed."""
-    return importlib.util.find_spec("pillow_heif") is not None
-
-
-def suffixes() -> frozenset[str]:
-    """Return the suffixes, in lower case, by which photos are found in a folder."""
-    return SUFFIXES | HEIF_SUFFIXES if reads_heif() else SUFFIXES
 
 
 def identify_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:

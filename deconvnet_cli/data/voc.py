@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import FILE, first_difference, in_short, read_classes
+from deconvnet_cli.data.notes import note
+from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, listed_names, paired_names, photo_path
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.storage.files import read_whole
 
 CLASSES = (
     "background",
@@ -39,7 +40,7 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
-MAX_LIST_BYTES = 1 << 28  # the largest accepted list of names
+LISTS = "ImageSets/Segmentation"
 IGNORE = 255  # the rim around objects, and crowds: not used in training or evaluation
 
 
@@ -70,8 +71,8 @@ class VocTree:
     classes: tuple[str, ...] = CLASSES
 
     def image(self, name: str) -> Path:
-        """Return the path of the photo called ``name``."""
-        return self.root / "JPEGImages" / f"{name}.jpg"
+        """Return the path of the photo called ``name``, whatever its suffix."""
+        return photo_path(self.root / PHOTOS, name)
 
     def mask(self, name: str) -> Path:
         """Return the path of the label PNG called ``name``."""
@@ -80,25 +81,32 @@ class VocTree:
     def names(self, split: str) -> list[str]:
         """Return the image names of one list, in its order.
 
+        Without any list they are those that have a photo and a mask.
+
         Raises:
             DatasetError: The list is missing or empty, or one of its images or masks is missing.
         """
-        path = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        path = self.root / LISTS / f"{split}.txt"
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))
-            raise DatasetError(f"{path}: no such list; there are: {', '.join(known) or 'none'}")
-        try:
-            names = read_whole(path, MAX_LIST_BYTES).decode().split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{path}: not a readable list of names ({error})") from error
-        if not names:
-            raise DatasetError(f"{path}: the list is empty")
+            if not known:
+                return self._pairs()
+            raise DatasetError(f"{path}: no such list; there are: {', '.join(known)}")
+        names = listed_names(path, lambda name: self.image(name).is_file())
         for name in names:
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise DatasetError(f"{path}: {name} leads out of the tree; list names of images")
             for file in (self.image(name), self.mask(name)):
                 if not file.is_file():
                     raise DatasetError(f"{file}: missing, but named in {path}")
+        return names
+
+    def _pairs(self) -> list[str]:
+        names, alone = paired_names(self.root)
+        if not names:
+            raise DatasetError(f"{self.root}: no photo with a mask of its name")
+        rest = f"; {len(alone)} files without the other, such as {alone[0].name}" if alone else ""
+        note(f"{self.root}: has no lists, so all {len(names)} photos with masks are taken{rest}")
         return names
 
 
@@ -128,10 +136,9 @@ def open_tree(folder: Path) -> VocTree:
     Its classes are those of :func:`tree_classes`.
 
     Raises:
-        DatasetError: Neither has JPEGImages, SegmentationClass and ImageSets/Segmentation, or its
-            ``classes.txt`` is wrong.
+        DatasetError: Neither has JPEGImages and SegmentationClass, or its ``classes.txt`` is wrong.
     """
-    parts = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+    parts = (PHOTOS, MASKS)
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
         if all((root / part).is_dir() for part in parts):
             return VocTree(root, tree_classes(root))

@@ -12,7 +12,7 @@ from PIL import Image
 from deconvnet_cli.batch.find import find_photos, photos_in, summary
 from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.commands.shared.batch_progress import keep_watching, plan_now
-from deconvnet_cli.data.photo_files import reads_heif
+from deconvnet_cli.data.suffixes import reads_heif
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.storage.lists import read_list
 

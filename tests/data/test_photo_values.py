@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from deconvnet_cli.data.images import png_bytes, read_photo
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.objects import upright_size
-from deconvnet_cli.data.photo_files import HEIF_SUFFIXES, reads_heif, suffixes
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, reads_heif, suffixes
 from deconvnet_cli.errors import ImageError
 
 CLOSE = 2  # the mean difference of values that rounding to fewer bits makes
@@ -279,7 +279,8 @@ def test_a_profile_of_a_16_bit_photo(rgb):
 def test_heif_names_its_package(monkeypatch):
     if reads_heif():
         monkeypatch.setattr("deconvnet_cli.data.photo_files.reads_heif", lambda: False)
-    assert not HEIF_SUFFIXES & suffixes()
+    else:
+        assert not HEIF_SUFFIXES & suffixes()
     line = refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50))
     assert "HEIC" in line and "pip install pillow-heif" in line
 

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import faulthandler
 import json
+import logging
 import os
 import resource
 import sys
@@ -168,4 +169,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Words about photos, such as that one is of one colour, are no fault.
+    logging.getLogger("deconvnet").setLevel(logging.ERROR)
     main()

@@ -1,0 +1,90 @@
+"""The lists of a VOC tree, in the forms in which VOC, DeepLab and others write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.storage.lists import read_list
+
+PHOTOS, MASKS = "JPEGImages", "SegmentationClass"
+ABSENT = "-1"  # VOC's class lists: -1 the class is absent, 0 it is there but difficult, 1 there
+CLASS_LINE = re.compile(r"(.*\S)\s+(-1|0|1)\s*")
+GAP = re.compile(r"\s+")
+
+
+def listed_names(path: Path, is_photo: Callable[[str], bool]) -> list[str]:
+    """Return the names of photos in a list.
+
+    A line is a name, which may hold spaces, a file such as ``NAME.jpg``, the photo and the mask in
+    two columns as DeepLab writes them, or a name and -1, 0 or 1 as in VOC's lists of a class, of
+    which -1 (the class is absent) is passed over.
+
+    Args:
+        path: The list.
+        is_photo: Returns whether the tree has a photo of this name.
+
+    Raises:
+        DatasetError: The list cannot be read, is empty, or names masks of another folder.
+    """
+    try:
+        lines = read_list(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: not a readable list of names ({error})") from error
+    if not lines:
+        raise DatasetError(f"{path}: the list is empty")
+    names = [name for line in lines if (name := _name(line, path, is_photo)) is not None]
+    if not names:
+        raise DatasetError(f"{path}: each of its photos is marked {ABSENT}, so none is left")
+    return names
+
+
+def _name(line: str, path: Path, is_photo: Callable[[str], bool]) -> str | None:
+    """Return the name in a line; None if its class is absent."""
+    line = line if is_photo(line) else line.strip()
+    if is_photo(line):
+        return line
+    if (found := CLASS_LINE.fullmatch(line)) and not is_photo(_stem(line, PHOTOS)):
+        return None if found[2] == ABSENT else _stem(found[1], PHOTOS)
+    for gap in GAP.finditer(line):
+        photo, mask = _stem(line[: gap.start()], PHOTOS), line[gap.end() :]
+        if mask.lower().endswith(".png") and is_photo(photo):
+            if _stem(mask, MASKS) != photo:
+                raise DatasetError(
+                    f"{path}: the mask of {photo} is {mask}; only masks called "
+                    f"{MASKS}/{photo}.png are read, so move or link them there"
+                )
+            return photo
+    return _stem(line, PHOTOS)
+
+
+def _stem(name: str, folder: str) -> str:
+    """Return a name without the tree's folder at its start and without the suffix of a photo."""
+    inside = name.removeprefix("/").removeprefix(f"{folder}/")
+    name = inside if name != inside and f"{folder}/" in name else name
+    known = PurePosixPath(name).suffix.lower() in SUFFIXES | HEIF_SUFFIXES
+    return name[: name.rindex(".")] if known else name
+
+
+def photo_path(folder: Path, name: str) -> Path:
+    """Return the file of a photo, whatever its suffix; ``NAME.jpg`` if it is missing."""
+    usual = folder / f"{name}.jpg"
+    if usual.is_file():
+        return usual
+    for suffix in sorted(SUFFIXES | HEIF_SUFFIXES):
+        for path in (folder / f"{name}{suffix}", folder / f"{name}{suffix.upper()}"):
+            if path.is_file():
+                return path
+    return usual
+
+
+def paired_names(root: Path) -> tuple[list[str], list[Path]]:
+    """Return the names that have a photo and a mask, sorted, and the files without the other."""
+    known = SUFFIXES | HEIF_SUFFIXES
+    photos = {path.stem: path for path in (root / PHOTOS).iterdir() if path.suffix.lower() in known}
+    masks = {path.stem: path for path in (root / MASKS).glob("*.png")}
+    alone = [(photos | masks)[name] for name in sorted(photos.keys() ^ masks.keys())]
+    return sorted(photos.keys() & masks.keys()), alone
