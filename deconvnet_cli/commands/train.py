@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.choices import DEFAULT, NET_NAMES
+from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, apply, weights_names
 from deconvnet_cli.errors import printable
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 START = "Start"
 SETTINGS = "Settings"
+FIRST_BATCHES = 20  # for the BatchNorm statistics of a published encoder
 EPILOG = """`torchrun --nproc-per-node N -m deconvnet_cli train ...` shares each batch between N
 processes, each on a GPU if there is one."""
 
@@ -46,7 +46,17 @@ processes, each on a GPU if there is one."""
     "--list", "lists", multiple=True, group=FILES, help="Image list; repeatable.  [default: train]"
 )
 @option(
-    "--val-list", group=FILES, help="Image list to evaluate during training (whole photos only)."
+    "--classes",
+    "classes_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    group=FILES,
+    help="File with the names of your own classes, one per line, in the order of their labels.  "
+    "[default: classes.txt of the tree, or VOC's]",
+)
+@option(
+    "--val-list",
+    group=FILES,
+    help="Image list to validate on during training; the best weights are kept.",
 )
 @option(
     "--teacher",
@@ -84,6 +94,18 @@ processes, each on a GPU if there is one."""
     "--frozen/--no-frozen", default=None, group=SETTINGS, help="Train only the decoder, or all."
 )
 @option("--lr", type=click.FloatRange(0, min_open=True), group=SETTINGS, help="Learning rate.")
+@option(
+    "--ema",
+    type=click.FloatRange(0, 1, max_open=True),
+    group=SETTINGS,
+    help="Keep a moving average of the weights too, as 0.999.",
+)
+@option(
+    "--patience",
+    type=click.IntRange(0),
+    group=SETTINGS,
+    help="End after so many validations in a row that are no better.  [default: 0, never]",
+)
 @option("--seed", type=int, group=SETTINGS, help="Seed of the samples and of fresh weights.")
 @option(
     "--settings",
@@ -109,6 +131,21 @@ processes, each on a GPU if there is one."""
     help="Processes that cut crops. 0: the training process cuts them.",
 )
 @option(
+    "--cache",
+    type=click.Choice(CACHES),
+    default=CACHES[0],
+    show_default=True,
+    group=MACHINE,
+    help="Where decoded photos are held. device: on the GPU, which also cuts the crops; memory; "
+    "none: photos are read anew for each crop; auto: the first of these that they fit.",
+)
+@option(
+    "--tensorboard",
+    is_flag=True,
+    group=MACHINE,
+    help="Write the log for TensorBoard too, in RUN/tensorboard.",
+)
+@option(
     "--device",
     default=SegmentOptions.device,
     show_default=True,
@@ -128,41 +165,50 @@ def command(
     pairs: tuple[str, ...],
     proposal_cache: Path | None,
     workers: int,
+    cache: str,
+    tensorboard: bool,
     device: str,
     quiet: bool,
     **named: Any,
 ) -> None:
     """Train a net on crops of photos: around objects (stage 1), of proposals (stage 2), or a mix
-    of both. RUN keeps settings, log and checkpoints; after Ctrl-C the same command goes on. At the
-    end, BatchNorm statistics are computed anew, and RUN/weights.safetensors and RUN/curves.png are
-    written.
+    of both. RUN keeps settings, log, samples.png and checkpoints; after Ctrl-C the same command
+    goes on. At the end, BatchNorm statistics are computed anew, and RUN/weights.safetensors and
+    RUN/curves.png are written.
     """
+    from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.training.setup import (
         build_datasets,
-        build_validator,
         collect_settings,
         input_convention,
+        with_classes,
     )
 
     settings = collect_settings(net, stage, file, pairs, named)
+    settings, tree = with_classes(settings, open_tree(voc_root))
 
-    from deconvnet_cli.data.voc import open_tree
+    from deconvnet_cli.commands.shared.train_progress import TrainBar
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import choose_device
     from deconvnet_cli.runtime.interrupts import stop_signals
-    from deconvnet_cli.training.batchnorm import recompute_statistics
-    from deconvnet_cli.training.distributed import joined, local_device, rank, world_size
-    from deconvnet_cli.training.loop import Hooks, train
-    from deconvnet_cli.training.run_folder import check_settings, prepare_run, read_log
+    from deconvnet_cli.training.distributed import joined, local_device, rank
+    from deconvnet_cli.training.follow import build_hooks, prepared_batches
+    from deconvnet_cli.training.loop import train
+    from deconvnet_cli.training.run_folder import check_settings, prepare_run
     from deconvnet_cli.training.start import net_at_start
 
     check_settings(run, settings)  # before hours of preparation
     chosen = local_device(choose_device(device))
-    tree = open_tree(voc_root)
     with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
         try:
-            dataset, calibration = build_datasets(
-                tree, settings, proposal_cache or run / "proposals", progress, lambda: bool(stop)
+            samples, calibration = build_datasets(
+                tree,
+                settings,
+                proposal_cache or run / "proposals",
+                progress,
+                lambda: bool(stop),
+                cache=cache,
+                device=chosen,
             )
         except KeyboardInterrupt:
             if rank() == 0:
@@ -170,53 +216,48 @@ def command(
             raise SystemExit(1) from None
         convention = input_convention(settings)
 
-        def batches(number: int) -> Iterator[torch.Tensor]:
-            import torch
+        def first_batches() -> list[torch.Tensor]:
+            batches = prepared_batches(calibration, convention, settings, FIRST_BATCHES)
+            return [batch.cpu() for batch in batches]
 
-            for first in range(0, number * settings.batch, settings.batch):
-                numbers = range(first + rank(), first + settings.batch, world_size())
-                crops = [calibration[number][0] for number in numbers]
-                yield convention.prepare(torch.stack(crops))
+        def tell(line: str) -> None:
+            if rank() == 0:
+                console.say(line)
 
         begun = (run / "checkpoint.pt").is_file()
-        model = net_at_start(settings, init, start, lambda: list(batches(20)), begun=begun)
+        model = net_at_start(settings, init, start, first_batches, begun=begun, tell=tell)
         if rank() == 0:
             prepare_run(run, settings)
-        task = progress.add_task("train", total=settings.steps)
-        hooks = Hooks(
-            on_step=lambda step, loss: progress.update(
-                task, completed=step, description=None if loss is None else f"loss {loss:.3f}"
-            ),
-            stop=lambda: bool(stop),
-            validate=build_validator(tree, settings) if settings.val_list else None,
+        kept = build_hooks(
+            run, tree, settings, convention, calibration, chosen, tensorboard=tensorboard
         )
-        finished = train(
-            model, dataset, convention, run, settings, device=chosen, workers=workers, hooks=hooks
+        bar = TrainBar(progress, settings.steps)
+
+        def on_log(line: dict[str, Any]) -> None:
+            bar.on_log(line)
+            kept.on_log(line)
+
+        hooks = dataclasses.replace(
+            kept, on_step=bar.on_step, on_log=on_log, stop=lambda: bool(stop)
         )
-        if not finished:
+        nets = train(
+            model, samples, convention, run, settings, device=chosen, workers=workers, hooks=hooks
+        )
+        if nets.progress is None:
             if rank() == 0:
                 console.say(f"{run}: stopped; the same command goes on")
             raise SystemExit(1)
-        kept = settings.frozen or settings.keep_statistics
-        if settings.statistics and not kept:
-            recompute_statistics(model, (x.to(chosen) for x in batches(settings.statistics)))
         if rank() > 0:
             return
-        model.cpu()
 
-    from deconvnet_cli.nets.registry import net_settings
     from deconvnet_cli.storage.files import write_whole
     from deconvnet_cli.training.curves import curves_png
-    from deconvnet_cli.weights.card import card_for
-    from deconvnet_cli.weights.files import store
+    from deconvnet_cli.training.run_folder import read_log
+    from deconvnet_cli.training.weights_of_run import WEIGHTS, store_weights
 
-    card = card_for(
-        settings.net,
-        net_settings(model),
-        input=convention,
-        provenance=f"trained by deconvnet train: {dataclasses.asdict(settings)}",
-        licence="that of the training data and of the start",
-    )
-    store(run / "weights.safetensors", model, card)
+    kind = store_weights(run, nets, settings, convention)
     write_whole(run / "curves.png", curves_png(read_log(run)))
-    click.echo(printable(str(run / "weights.safetensors")))
+    if settings.val_list and not quiet:
+        best = nets.progress
+        console.say(f"{run}: the {kind} weights, of step {best.best_step}, mean IoU {best.best}")
+    click.echo(printable(str(run / WEIGHTS)))

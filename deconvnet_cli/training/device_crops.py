@@ -7,7 +7,8 @@ triangles that widen where the box shrinks. So a batch is two products of matric
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.training.photo_store import PhotoStore
+from deconvnet_cli.training.samples import CropPlan
+
+UNCHANGED = (1.0, 1.0, 1.0)  # factors of colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +26,9 @@ class CropPlans:
     """Where the crops of a batch come from, and how they are changed. N crops, on one device.
 
     Attributes:
-        photos: int64 N, numbers of photos in the store.
+        sizes: int64 N x 2, width and height of the photos, pixels.
+        starts: int64 N, where the pixels of the photos begin in the store.
+        soft_sizes, soft_starts: The same of the photos' soft labels, in cells.
         boxes: int64 N x 4, (x0, y0, x1, y1) in pixels of the photo, half open; may reach over its
             edge.
         offsets: int64 N x 2, left and top of the crop in the box resized to ``side``.
@@ -32,9 +38,15 @@ class CropPlans:
         labels: int64 N, the one class that is labelled beside background; -1 labels all.
         side: The side that a box is resized to, pixels.
         size: The side of the crop, pixels, at most ``side``.
+        reach: The largest width and height of a box within its photo, pixels. A GPU would have to
+            be waited for to know it.
+        shrinking: The largest factor, rounded up, by which a box shrinks; at least 1.
     """
 
-    photos: Tensor
+    sizes: Tensor
+    starts: Tensor
+    soft_sizes: Tensor
+    soft_starts: Tensor
     boxes: Tensor
     offsets: Tensor
     mirrored: Tensor
@@ -42,14 +54,49 @@ class CropPlans:
     labels: Tensor
     side: int
     size: int
+    reach: tuple[int, int]
+    shrinking: int
 
     def to(self, device: torch.device) -> CropPlans:
         """Return the plans on a device, without waiting for the copy."""
         moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            name: value.to(device, non_blocking=True)
             for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
-        return CropPlans(**moved)
+        return replace(self, **moved)
+
+
+def collate(store: PhotoStore, plans: Sequence[CropPlan], side: int, size: int) -> CropPlans:
+    """Return plans as one batch, on the CPU.
+
+    Args:
+        store: The photos.
+        plans: The plans, at least one.
+        side: The side that a box is resized to, pixels.
+        size: The side of the crops, pixels.
+    """
+    numbers = torch.tensor([store.index[plan.name] for plan in plans])
+    sizes = store.sizes[numbers]
+    boxes = torch.tensor([plan.box for plan in plans])
+    within = torch.minimum(boxes[:, 2:], sizes) - boxes[:, :2].clamp_min(0)
+    width, height = within.amax(0).clamp_min(1).tolist()
+    longest = int((boxes[:, 2:] - boxes[:, :2]).max())
+    return CropPlans(
+        sizes=sizes,
+        starts=store.starts[numbers],
+        soft_sizes=store.soft_sizes[numbers],
+        soft_starts=store.soft_starts[numbers],
+        boxes=boxes,
+        offsets=torch.tensor([(plan.left, plan.top) for plan in plans]),
+        mirrored=torch.tensor([plan.mirrored for plan in plans]),
+        colours=torch.tensor([plan.colours or UNCHANGED for plan in plans]),
+        labels=torch.tensor([-1 if plan.label is None else plan.label for plan in plans]),
+        side=side,
+        size=size,
+        reach=(width, height),
+        shrinking=max(1, -(-longest // side)),
+    )
 
 
 def cut_crops(store: PhotoStore, plans: CropPlans) -> tuple[Tensor, Tensor]:
@@ -58,14 +105,13 @@ def cut_crops(store: PhotoStore, plans: CropPlans) -> tuple[Tensor, Tensor]:
     Returns:
         Crops uint8 N x 3 x S x S, RGB; labels int64 N x S x S, 255 outside of the photo.
     """
-    size = store.sizes[plans.photos]
-    low = torch.minimum(plans.boxes[:, :2].clamp_min(0), size)
-    high = torch.maximum(torch.minimum(plans.boxes[:, 2:], size), low)
-    reach = (high - low).amax(0).clamp_min(1)  # one size for the whole batch
-    columns = low[:, :1] + torch.arange(int(reach[0]), device=low.device)
-    rows = low[:, 1:] + torch.arange(int(reach[1]), device=low.device)
+    low = torch.minimum(plans.boxes[:, :2].clamp_min(0), plans.sizes)
+    high = torch.maximum(torch.minimum(plans.boxes[:, 2:], plans.sizes), low)
+    width, height = plans.reach
+    columns = low[:, :1] + torch.arange(width, device=low.device)
+    rows = low[:, 1:] + torch.arange(height, device=low.device)
     inside = (rows < high[:, 1:])[:, :, None] & (columns < high[:, :1])[:, None, :]
-    at = store.starts[plans.photos, None, None] + rows[:, :, None] * size[:, 0, None, None]
+    at = plans.starts[:, None, None] + rows[:, :, None] * plans.sizes[:, 0, None, None]
     at = at + columns[:, None, :]
     pixels = store.pixels[torch.where(inside, at, 0)].permute(0, 3, 1, 2).float()
     pixels = pixels * inside[:, None]
@@ -86,8 +132,8 @@ def cut_soft_labels(store: PhotoStore, plans: CropPlans, cells: int) -> Tensor:
     """
     if store.soft is None:
         raise ValueError("no soft labels in this store")
-    grid = store.soft_sizes[plans.photos]
-    size = store.sizes[plans.photos]
+    grid = plans.soft_sizes
+    size = plans.sizes
     centres = (torch.arange(cells, device=grid.device) + 0.5) / cells
     extent = (plans.boxes[:, 2:] - plans.boxes[:, :2]).float()
     begin = plans.boxes[:, :2] + plans.offsets / plans.side * extent
@@ -101,7 +147,7 @@ def cut_soft_labels(store: PhotoStore, plans: CropPlans, cells: int) -> Tensor:
     before = at.floor().long()
     after = torch.minimum(before + 1, last)
     share = at - before
-    first = store.soft_starts[plans.photos, None, None]
+    first = plans.soft_starts[:, None, None]
     total: Tensor | float = 0.0
     for row, row_share in ((before[:, 1], 1 - share[:, 1]), (after[:, 1], share[:, 1])):
         for column, column_share in ((before[:, 0], 1 - share[:, 0]), (after[:, 0], share[:, 0])):
@@ -129,20 +175,20 @@ def _resize_matrix(plans: CropPlans, axis: int, pixels: Tensor) -> Tensor:
     at = (pixels - begin[:, None])[:, None, :] + 0.5
     weight = (1 - (at - centre).abs() / width).clamp_min(0)
     # Normalised over the whole box, of which the photo may hold a part only.
-    total = _triangle_sum(centre, width, length[:, None, None])
+    total = _triangle_sum(centre, width, length[:, None, None], plans.shrinking)
     return weight / total
 
 
-def _triangle_sum(centre: Tensor, width: Tensor, length: Tensor) -> Tensor:
+def _triangle_sum(centre: Tensor, width: Tensor, length: Tensor, widest: int) -> Tensor:
     """Return the sum of a triangle over the pixels of a box, N x S x 1.
 
     Args:
         centre: N x S x 1, where the triangle stands, pixels of the box.
         width: N x 1 x 1, half its base, at least one pixel.
         length: N x 1 x 1, of the box, pixels.
+        widest: The largest width, rounded up, pixels.
     """
-    most = int(width.max().ceil()) + 1
-    around = torch.arange(-most, most + 1, device=centre.device) + 0.5
+    around = torch.arange(-widest - 1, widest + 2, device=centre.device) + 0.5
     at = centre.floor() + around
     weight = (1 - (at - centre).abs() / width).clamp_min(0)
     return (weight * ((at > 0) & (at < length))).sum(2, keepdim=True)
@@ -154,10 +200,10 @@ def _cut_masks(store: PhotoStore, plans: CropPlans) -> Tensor:
     extent = (plans.boxes[:, 2:] - plans.boxes[:, :2]).double() / plans.side
     at = (outputs + plans.offsets[:, :, None] + 0.5) * extent[:, :, None]
     at = at.floor().long() + plans.boxes[:, :2, None]
-    size = store.sizes[plans.photos][:, :, None]
+    size = plans.sizes[:, :, None]
     inside = (at >= 0) & (at < size)
     shown = inside[:, 1, :, None] & inside[:, 0, None, :]
-    pixel = store.starts[plans.photos, None, None] + at[:, 1, :, None] * size[:, 0, :, None]
+    pixel = plans.starts[:, None, None] + at[:, 1, :, None] * size[:, 0, :, None]
     labels = store.masks[torch.where(shown, pixel + at[:, 0, None, :], 0)].long()
     one = plans.labels[:, None, None]
     other = (one >= 0) & (labels != one) & (labels != IGNORE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,21 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset, Subset
 
 from deconvnet_cli.errors import DivergenceError
 from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.nets.registry import net_spec
-from deconvnet_cli.training.distributed import (
-    any_of,
-    rank,
-    share_of,
-    summed,
-    synchronised,
-    world_size,
-)
+from deconvnet_cli.training.average import average_of, decay_at, update_average
+from deconvnet_cli.training.distributed import any_of, rank, summed, synchronised, world_size
+from deconvnet_cli.training.feeding import Samples, batches_of
 from deconvnet_cli.training.losses import Objective
+from deconvnet_cli.training.optimiser import begin_training, build_optimiser, learning_rate
 from deconvnet_cli.training.run_folder import (
+    Progress,
+    TrainedNets,
     append_log,
     load_checkpoint,
     rewind_log,
@@ -39,21 +35,32 @@ from deconvnet_cli.training.run_folder import (
 )
 from deconvnet_cli.training.settings import TrainSettings
 
+# The names in the log of the mean IoU of each net.
+VALIDATED = {"last": "val_mean_iou", "average": "val_mean_iou_average"}
+
 
 @dataclass(frozen=True)
 class Hooks:
-    """The callbacks by which the caller follows and stops a run.
+    """The callbacks by which the caller follows, validates and stops a run.
 
     Attributes:
         on_step: Called after each step with its number, and its loss where it is known: reading
             it from a GPU makes the GPU wait, so it is read before each log line and checkpoint.
+        on_log: Called with each line of the log, after it is written.
         stop: Called after each step; if it returns true, the run saves its state and ends.
-        validate: Called every ``val_every`` steps; its result is added to the log.
+        validate: Returns the mean IoU of a net, 0 to 1; called every ``val_every`` steps.
+        on_best: Called with a net that scores better than all before, its step and mean IoU.
+        show: Called with the net and the step, before the first one and at each validation.
+        finish: Called with each net after the last step, before the last validation.
     """
 
     on_step: Callable[[int, float | None], None] = lambda step, loss: None
+    on_log: Callable[[dict[str, Any]], None] = lambda line: None
     stop: Callable[[], bool] = lambda: False
-    validate: Callable[[nn.Module], dict[str, Any]] | None = None
+    validate: Callable[[nn.Module], float] | None = None
+    on_best: Callable[[nn.Module, int, float], None] = lambda net, step, score: None
+    show: Callable[[nn.Module, int], None] = lambda net, step: None
+    finish: Callable[[nn.Module], None] = lambda net: None
 
 
 @dataclass
@@ -69,79 +76,9 @@ class Clock:
     waited: float = 0.0
 
 
-def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Return the factor on the learning rate at ``step`` (0 is the first)."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.schedule == "step":
-        return float(0.1 ** (step // settings.lr_step))
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-
-def begin_training(net: nn.Module, settings: TrainSettings) -> None:
-    """Put the net in train mode, except for the parts that the settings freeze."""
-    parts = net_spec(settings.net).pretrained
-    net.train()
-    for name, module in net.named_modules():
-        pretrained = f"{name}.".startswith(parts)
-        keeps_statistics = settings.keep_statistics and isinstance(module, nn.BatchNorm2d)
-        if pretrained and (settings.frozen or keeps_statistics):
-            module.eval()
-    if settings.frozen:
-        for name, parameter in net.named_parameters():
-            if name.startswith(parts):
-                parameter.requires_grad_(False)
-
-
-def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Return groups by learning rate (pretrained or fresh weights) and by weight decay.
-
-    With SGD, parameters without decay learn at twice the rate, as biases do in the paper.
-    """
-    parts = net_spec(settings.net).pretrained
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        if parameter.requires_grad:
-            key = name.startswith(parts), parameter.ndim > 1
-            groups.setdefault(key, []).append(parameter)
-    undecayed_lr = 2.0 if settings.optimiser == "sgd" else 1.0
-    return [
-        {
-            "params": parameters,
-            "lr": settings.lr
-            * (settings.pretrained_lr if pretrained else 1.0)
-            * (1.0 if decay else undecayed_lr),
-            "weight_decay": settings.weight_decay if decay else 0.0,
-        }
-        for (pretrained, decay), parameters in groups.items()
-    ]
-
-
-def build_optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Return AdamW, or SGD with momentum."""
-    groups = parameter_groups(net, settings)
-    if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-    return torch.optim.AdamW(groups)
-
-
-def batches_of(
-    dataset: Dataset[tuple[Tensor, ...]], settings: TrainSettings, start: int, workers: int
-) -> Iterator[list[Tensor]]:
-    """Return the batches of this process from step ``start`` to the end, in order.
-
-    Process ``r`` of ``n`` takes the samples r, r + n, r + 2n ...
-    """
-    samples_per_step = settings.batch * settings.accumulate
-    first, end = start * samples_per_step + rank(), settings.steps * samples_per_step
-    remaining = Subset(dataset, range(first, end, world_size()))
-    return iter(DataLoader(remaining, share_of(settings.batch), num_workers=workers))
-
-
 def train(
     net: nn.Module,
-    dataset: Dataset[tuple[Tensor, ...]],
+    samples: Samples,
     convention: InputConvention,
     run: Path,
     settings: TrainSettings,
@@ -149,17 +86,21 @@ def train(
     device: torch.device,
     workers: int = 0,
     hooks: Hooks = Hooks(),
-) -> bool:
+) -> TrainedNets:
     """Train until ``settings.steps``, from the run's checkpoint if it has one.
 
     Args:
         net: The net to train, changed in place.
-        dataset: At least ``settings.crops`` samples.
+        samples: At least ``settings.crops`` samples.
+        convention: The net's input convention.
         run: A folder that :func:`deconvnet_cli.training.run_folder.prepare_run` made.
+        settings: The settings of the run.
+        device: The device to train on.
         workers: How many processes cut crops; 0 cuts them in this one.
+        hooks: The callbacks.
 
     Returns:
-        Whether the run is complete, rather than stopped early.
+        The nets, in eval mode if the run is complete.
 
     Raises:
         DivergenceError: The loss is NaN or infinite; the checkpoint is of before.
@@ -167,19 +108,25 @@ def train(
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net = synchronised(net, device)
     begin_training(net, settings)
+    nets = TrainedNets(net, average_of(net) if settings.ema else None)
     optimiser = build_optimiser(net, settings)
     peak_rates = [group["lr"] for group in optimiser.param_groups]
-    progress = load_checkpoint(run, net, optimiser)
+    progress = load_checkpoint(run, nets, optimiser)
     if rank() == 0:
         rewind_log(run, progress.step)
+    if progress.finished:
+        return nets.evaluated(progress)
     objective: nn.Module = Objective(net, settings)
     if world_size() > 1:
         objective = DistributedDataParallel(objective)
-    batches = batches_of(dataset, settings, progress.step, workers)
+    batches = batches_of(samples, settings, progress.step, workers, device)
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     total_loss = torch.tensor(progress.loss, device=device)  # since the last line of the log
+    if rank() == 0 and progress.step == 0:
+        hooks.show(net, 0)
+        begin_training(net, settings)
     clock = Clock()
-    while progress.step < settings.steps:
+    while progress.step < settings.steps and not out_of_patience(progress, settings):
         factor = learning_rate(progress.step, settings)
         for group, peak in zip(optimiser.param_groups, peak_rates, strict=True):
             group["lr"] = peak * factor
@@ -189,18 +136,19 @@ def train(
             began = time.monotonic()
             crops, labels, *soft = next(batches)
             clock.waited += time.monotonic() - began
-            inputs = convention.prepare(crops.to(device)).to(memory_format=torch.channels_last)
-            soft_labels = soft[0].to(device) if soft else None
+            inputs = convention.prepare(crops).to(memory_format=torch.channels_last)
             # Processes exchange gradients once a step, after its last part.
             keep_local = part + 1 < settings.accumulate and world_size() > 1
             with objective.no_sync() if keep_local else nullcontext():  # type: ignore[operator]
-                part_loss = objective(inputs, labels.to(device), soft_labels) / settings.accumulate
+                part_loss = objective(inputs, labels, *soft) / settings.accumulate
                 part_loss.backward()
             loss += part_loss.detach()
         if settings.clip:
             nn.utils.clip_grad_norm_(trained, settings.clip)
         optimiser.step()
         progress.step += 1
+        if nets.average is not None:
+            update_average(nets.average, net, decay_at(progress.step, settings.ema))
         total_loss += summed(loss) / world_size()
         at_end = progress.step == settings.steps
         logs = progress.step % settings.log_every == 0
@@ -215,20 +163,58 @@ def train(
             saves = True
             progress.loss = finite_loss(total_loss, run, progress.step)
         if logs:
+            line = log_line(progress.step, progress.loss, factor, clock, settings)
             if rank() == 0:
-                append_log(run, log_line(progress.step, progress.loss, factor, clock, settings))
+                append_log(run, line)
+                hooks.on_log(line)
             progress.loss, clock = 0.0, Clock()
             total_loss.zero_()
-        if hooks.validate and (at_end or progress.step % settings.val_every == 0):
-            if rank() == 0:
-                append_log(run, {"step": progress.step, **hooks.validate(net)})
+        if progress.step % settings.val_every == 0 and not at_end:
+            validate(nets, run, progress, hooks, device)
             begin_training(net, settings)
             clock = Clock()
         if rank() == 0 and saves:
-            save_checkpoint(run, net, optimiser, progress)
-        if stopped:
-            return at_end
-    return True
+            save_checkpoint(run, nets, optimiser, progress)
+        if stopped and not at_end:
+            return nets
+    for each in nets.each().values():
+        hooks.finish(each)
+    validate(nets, run, progress, hooks, device)
+    progress.finished = True
+    if rank() == 0:
+        save_checkpoint(run, nets, optimiser, progress)
+    return nets.evaluated(progress)
+
+
+def out_of_patience(progress: Progress, settings: TrainSettings) -> bool:
+    """Return whether so many validations in a row were no better that the run ends."""
+    return 0 < settings.patience <= progress.misses
+
+
+def validate(
+    nets: TrainedNets, run: Path, progress: Progress, hooks: Hooks, device: torch.device
+) -> None:
+    """Validate the last weights and their average, write the log, and tell of the best net.
+
+    The first process does this, and the others learn how it came out.
+    """
+    if hooks.validate is None:
+        return
+    if rank() == 0:
+        line: dict[str, Any] = {"step": progress.step}
+        improved = False
+        for kind, net in nets.each().items():
+            score = round(hooks.validate(net.eval()), 4)
+            line[VALIDATED[kind]] = score
+            if score > progress.best:
+                progress.best, progress.best_step, improved = score, progress.step, True
+                hooks.on_best(net, progress.step, score)
+        progress.misses = 0 if improved else progress.misses + 1
+        hooks.show(nets.average or nets.net, progress.step)
+        append_log(run, line)
+        hooks.on_log(line)
+    if world_size() > 1:
+        progress.misses = int(summed(torch.tensor(progress.misses * (rank() == 0), device=device)))
 
 
 def finite_loss(total: Tensor, run: Path, step: int) -> float:

@@ -1,7 +1,7 @@
-"""The photos, masks and soft labels of a run, decoded once and held in memory or on a GPU.
+"""The photos, masks and soft labels of a run: in files, or decoded once and held in memory.
 
-All photos lie one after the other in a single uint8 tensor, and so do masks and soft labels: one
-allocation each, which processes can share and a GPU can gather from.
+In memory, or on a GPU, all photos lie one after the other in a single uint8 tensor, and so do masks
+and soft labels: one allocation each, which processes can share and a GPU can gather from.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,9 +19,67 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deconvnet_cli.data.objects import read_photo_and_mask
+from deconvnet_cli.data.objects import read_photo_and_mask, upright_size
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.training.soft_labels import read_soft, soft_path
+
+
+class PhotoSource(Protocol):
+    """Gives photos, masks and soft labels by the name of the photo."""
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return the width and height of a photo, pixels."""
+
+    def photo_and_mask(self, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
+        """Return a photo, mode RGB, and its mask, uint8 H x W."""
+
+    def soft_labels(self, name: str) -> NDArray[np.uint8]:
+        """Return the soft labels of a photo, uint8 C x h x w, 255 times the probabilities."""
+
+
+@dataclass(frozen=True)
+class PhotoFiles:
+    """The photos of a tree, read anew each time.
+
+    Attributes:
+        tree: The VOC tree.
+        teacher: The folder of soft labels, or None.
+        sizes: The sizes that were read already, by name.
+    """
+
+    tree: VocTree
+    teacher: Path | None = None
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return the width and height of a photo, pixels.
+
+        Raises:
+            ImageError: The photo cannot be read.
+        """
+        if name not in self.sizes:
+            self.sizes[name] = upright_size(self.tree.image(name))
+        return self.sizes[name]
+
+    def photo_and_mask(self, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
+        """Return a photo and its mask.
+
+        Raises:
+            ImageError: The photo cannot be read.
+            DatasetError: The mask cannot be read or has another size.
+        """
+        return read_photo_and_mask(self.tree, name)
+
+    def soft_labels(self, name: str) -> NDArray[np.uint8]:
+        """Return the soft labels of a photo.
+
+        Raises:
+            DatasetError: They are missing or damaged.
+            ValueError: There is no teacher (an error of the caller).
+        """
+        if self.teacher is None:
+            raise ValueError("no folder of soft labels")
+        return read_soft(soft_path(self.teacher, name))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +106,11 @@ class PhotoStore:
     soft_starts: Tensor
     soft: Tensor | None = None
 
+    def size(self, name: str) -> tuple[int, int]:
+        """Return the width and height of a photo, pixels."""
+        width, height = self.sizes[self.index[name]].tolist()
+        return width, height
+
     def photo_and_mask(self, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
         """Return a photo (RGB) and its mask, as ``objects.read_photo_and_mask`` reads them."""
         number = self.index[name]
@@ -72,13 +135,10 @@ class PhotoStore:
         return cells.permute(2, 0, 1).numpy()
 
     def to(self, device: torch.device) -> PhotoStore:
-        """Return the store with its tensors on a device."""
-        moved: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
+        """Return the store with its large tensors on a device; sizes and starts stay here."""
+        soft = None if self.soft is None else self.soft.to(device)
+        pixels, masks = self.pixels.to(device), self.masks.to(device)
+        return replace(self, pixels=pixels, masks=masks, soft=soft)
 
     @property
     def nbytes(self) -> int:

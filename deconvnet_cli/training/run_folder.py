@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from deconvnet_cli.errors import OutputError, UsageError, WeightsError
 from deconvnet_cli.storage.files import make_folder, write_whole
-from deconvnet_cli.training.settings import TrainSettings, as_toml
+from deconvnet_cli.training.settings import TrainSettings, as_toml, read_settings
 
 
 @dataclass
@@ -23,23 +23,62 @@ class Progress:
         step: How many steps of the optimiser are done. This also gives the place in the data, as
             sample ``i`` is the same whenever it is drawn.
         loss: The sum of the losses since the last line of the log.
+        best: The best mean IoU of all validations; -1 before the first.
+        best_step: The step of that validation.
+        misses: How many validations since then were no better.
+        finished: Whether the run is complete.
     """
 
     step: int = 0
     loss: float = 0.0
+    best: float = -1.0
+    best_step: int = 0
+    misses: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class TrainedNets:
+    """The net that is trained, and the average of its weights.
+
+    Attributes:
+        net: The net.
+        average: The exponential moving average, or None.
+        progress: Of a complete run, its progress; else None.
+    """
+
+    net: nn.Module
+    average: nn.Module | None = None
+    progress: Progress | None = None
+
+    def each(self) -> dict[str, nn.Module]:
+        """Return the nets by name, "last" and maybe "average"."""
+        return {"last": self.net} | ({"average": self.average} if self.average else {})
+
+    def evaluated(self, progress: Progress) -> TrainedNets:
+        """Return the nets of a complete run, in eval mode."""
+        for net in self.each().values():
+            net.eval()
+        return replace(self, progress=progress)
 
 
 def check_settings(run: Path, settings: TrainSettings) -> None:
-    """Raise UsageError if the folder holds a run with other settings."""
+    """Raise UsageError if the folder holds a run with other settings.
+
+    A setting that an older version did not write had its default.
+    """
     path = run / "settings.toml"
     if not path.is_file():
         return
-    before = path.read_text(errors="replace").splitlines()
-    other = [line for line in as_toml(settings).splitlines() if line not in before]
-    if other:
-        raise UsageError(
-            f"{path}: this run has other settings ({other[0]} is new); give another --out"
-        )
+    before = read_settings(path)
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        known = before.get(field.name, field.default)
+        if (tuple(known) if isinstance(known, list) else known) != value:
+            raise UsageError(
+                f"{path}: this run has other settings ({field.name} = {json.dumps(value)} is new); "
+                "give another --out"
+            )
 
 
 def prepare_run(run: Path, settings: TrainSettings) -> None:
@@ -55,22 +94,22 @@ def prepare_run(run: Path, settings: TrainSettings) -> None:
 
 
 def save_checkpoint(
-    run: Path, net: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
+    run: Path, nets: TrainedNets, optimiser: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write the full state of a run atomically. The schedule follows from the step."""
     state = {
-        "net": net.state_dict(),
+        "net": nets.net.state_dict(),
+        "average": nets.average.state_dict() if nets.average else {},
         "optimiser": optimiser.state_dict(),
         "random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "step": progress.step,
-        "loss": progress.loss,
+        **asdict(progress),
     }
     write_whole(run / "checkpoint.pt", lambda file: torch.save(state, file))
 
 
 def load_checkpoint(
-    run: Path, net: nn.Module, optimiser: torch.optim.Optimizer | None = None
+    run: Path, nets: TrainedNets, optimiser: torch.optim.Optimizer | None = None
 ) -> Progress:
     """Restore the state of a run and return its progress; without a checkpoint it is 0.
 
@@ -82,14 +121,17 @@ def load_checkpoint(
         return Progress()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        net.load_state_dict(state["net"])
+        nets.net.load_state_dict(state["net"])
+        if nets.average is not None:
+            nets.average.load_state_dict(state["average"])
         if optimiser is not None:
             optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["random"])
         cuda_states = state.get("cuda_random", [])
         if len(cuda_states) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(cuda_states)
-        return Progress(int(state["step"]), float(state["loss"]))
+        known = {field.name for field in fields(Progress)}
+        return Progress(**{name: value for name, value in state.items() if name in known})
     except Exception as error:  # torch raises many types for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: not a checkpoint of this net ({reason})") from error

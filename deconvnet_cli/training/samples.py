@@ -1,15 +1,15 @@
 """Training samples: crops of annotated photos, each a function of (seed, number) alone.
 
 Stage 1 centres one object and labels only its class; stage 2 cuts proposals and labels all classes
-(paper section 5.1). Stage 0 mixes boxes around objects, whole
-photos, and windows that show things at about the size that a pretrained encoder knows, as the
-crops of a prediction do.
+(paper section 5.1). Stage 0 mixes boxes around objects, whole photos, and windows that show things
+at about the size that a pretrained encoder knows, as the crops of a prediction do.
+
+A sample is drawn in two steps: its plan, which takes no pixels, then the crop itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,12 +18,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.data.objects import ObjectBox, read_photo_and_mask
-from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
+from deconvnet_cli.data.objects import ObjectBox
+from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.segmentation.crops import cut, cut_mask
-from deconvnet_cli.training.soft_labels import cut_soft, read_soft, soft_path
+from deconvnet_cli.training.photo_store import PhotoSource
+from deconvnet_cli.training.soft_labels import cut_soft
 
+Colours = tuple[float, float, float]
 SOFT_CELL = 4  # pixels of a crop to one soft label; the stored soft labels are coarser still
 CONTEXT = 1.2  # the factor by which stages 1 and 2 enlarge a box (paper section 4.2)
 
@@ -61,6 +63,11 @@ class SampleSettings:
     least: float = 100.0
     enlarge: tuple[float, float] = (1.0, 2.0)
     shift: float = 0.15
+
+    @property
+    def side(self) -> int:
+        """The side to which a box is resized, pixels."""
+        return self.resize or self.size
 
 
 def centred(box: Box, factor: float) -> Box:
@@ -103,38 +110,65 @@ def draw_box(
     return left, top, left + round(across), top + round(down)
 
 
-def jitter_colour(
-    rng: np.random.Generator, crop: NDArray[np.uint8], limit: float
-) -> NDArray[np.uint8]:
-    """Change brightness, contrast and saturation of a uint8 H x W x 3 crop by up to ``limit``."""
-    brightness, contrast, saturation = 1 + rng.uniform(-limit, limit, 3)
+def draw_colours(rng: np.random.Generator, limit: float) -> Colours:
+    """Draw factors of brightness, contrast and saturation that differ from 1 by up to ``limit``."""
+    brightness, contrast, saturation = (1 + rng.uniform(-limit, limit, 3)).tolist()
+    return brightness, contrast, saturation
+
+
+def change_colours(crop: NDArray[np.uint8], colours: Colours) -> NDArray[np.uint8]:
+    """Change brightness, contrast and saturation of a uint8 H x W x 3 crop by these factors."""
+    brightness, contrast, saturation = colours
     # One affine map of RGB does brightness and saturation, then contrast about the crop's mean.
     grey = np.full((3, 3), (1 - saturation) / 3)
     mean = brightness * float(np.mean(cv2.mean(crop)[:3]))
-    colours = contrast * brightness * (saturation * np.eye(3) + grey)
+    matrix = contrast * brightness * (saturation * np.eye(3) + grey)
     offset = np.full((3, 1), mean * (1 - contrast))
-    changed: NDArray[np.uint8] = cv2.transform(crop, np.hstack((colours, offset)))
+    changed: NDArray[np.uint8] = cv2.transform(crop, np.hstack((matrix, offset)))
     return changed
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """Where a crop comes from, and how it is changed.
+
+    Attributes:
+        name: The name of the photo.
+        box: The box in pixels of the photo, half open; it may reach over the edge.
+        left, top: Where the crop begins in the box resized to ``SampleSettings.side``, pixels.
+        colours: The factors of brightness, contrast and saturation, or None.
+        mirrored: Whether the crop is mirrored.
+        label: The one class that is labelled beside the background; None labels all.
+    """
+
+    name: str
+    box: Box
+    left: int
+    top: int
+    colours: Colours | None
+    mirrored: bool
+    label: int | None
 
 
 class CropDataset(Dataset[tuple[Tensor, ...]]):
     """A dataset of ``length`` samples; sample ``i`` does not depend on when or where it is drawn.
 
-    A sample is a uint8 3 x S x S RGB crop and its int64 S x S labels, 255 ignored. With a folder
-    of soft labels it also has float32 21 x S/4 x S/4 probabilities, all 0 outside the photo.
+    A sample is a uint8 3 x S x S RGB crop and its int64 S x S labels, 255 ignored. With ``soft``
+    it also has float32 C x S/4 x S/4 probabilities of a teacher, all 0 outside the photo.
     """
 
     def __init__(
         self,
-        tree: VocTree,
+        source: PhotoSource,
         objects: list[ObjectBox],
         length: int,
         seed: int,
         settings: SampleSettings = SampleSettings(),
-        teacher: Path | None = None,
+        *,
+        soft: bool = False,
     ) -> None:
-        self.teacher = teacher
-        self.tree, self.length, self.seed, self.settings = tree, length, seed, settings
+        self.source, self.soft = source, soft
+        self.length, self.seed, self.settings = length, seed, settings
         if settings.shown:  # a box that shows several classes is no likelier than others
             self.objects = list({(item.name, item.box): item for item in objects}.values())
         else:
@@ -142,40 +176,53 @@ class CropDataset(Dataset[tuple[Tensor, ...]]):
         by_label: dict[int, list[ObjectBox]] = {}
         for item in objects:
             by_label.setdefault(item.label, []).append(item)
-        self.by_label = [by_label[label] for label in range(len(CLASSES)) if label in by_label]
+        self.by_label = [by_label[label] for label in sorted(by_label)]
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, number: int) -> tuple[Tensor, ...]:
+    def plan(self, number: int) -> CropPlan:
+        """Draw the plan of a sample."""
         rng = np.random.default_rng((self.seed, number))
         settings = self.settings
         pool = self.objects
         if rng.random() < settings.balanced:
             pool = self.by_label[rng.integers(len(self.by_label))]
         item = pool[rng.integers(len(pool))]
-        image, mask = read_photo_and_mask(self.tree, item.name)
-        if settings.stage == 1:
-            mask = np.where((mask == item.label) | (mask == IGNORE), mask, np.uint8(0))
-        box = draw_box(rng, item, image.width, image.height, settings)
-        side = settings.resize or settings.size
-        left, top = rng.integers(0, side - settings.size + 1, 2).tolist()
-        within = slice(top, top + settings.size), slice(left, left + settings.size)
-        crop = cut(image, box, side, side)[within]
-        if settings.colour:
-            crop = jitter_colour(rng, crop, settings.colour)
-        labels = cut_mask(mask, box, side, outside=IGNORE)[within]
-        mirrored = rng.random() < 0.5
-        if mirrored:
-            crop, labels = crop[:, ::-1], labels[:, ::-1]
-        pixels = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
-        sample = pixels, torch.from_numpy(labels.astype(np.int64))
-        if self.teacher is None:
-            return sample
-        probabilities = read_soft(soft_path(self.teacher, item.name))
-        part = part_of(box, left / side, top / side, settings.size / side)
-        soft = cut_soft(probabilities, image.width, image.height, part, settings.size // SOFT_CELL)
-        return *sample, soft.flip(2) if mirrored else soft
+        box = draw_box(rng, item, *self.source.size(item.name), settings)
+        left, top = rng.integers(0, settings.side - settings.size + 1, 2).tolist()
+        colours = draw_colours(rng, settings.colour) if settings.colour else None
+        mirrored = bool(rng.random() < 0.5)
+        label = item.label if settings.stage == 1 else None
+        return CropPlan(item.name, box, left, top, colours, mirrored, label)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, ...]:
+        return cut_crop(self.source, self.plan(number), self.settings, soft=self.soft)
+
+
+def cut_crop(
+    source: PhotoSource, plan: CropPlan, settings: SampleSettings, *, soft: bool
+) -> tuple[Tensor, ...]:
+    """Cut a crop, its labels and, with ``soft``, its soft labels, see :class:`CropDataset`."""
+    image, mask = source.photo_and_mask(plan.name)
+    if plan.label is not None:
+        mask = np.where((mask == plan.label) | (mask == IGNORE), mask, np.uint8(0))
+    side, left, top = settings.side, plan.left, plan.top
+    within = slice(top, top + settings.size), slice(left, left + settings.size)
+    crop = cut(image, plan.box, side, side)[within]
+    if plan.colours is not None:
+        crop = change_colours(crop, plan.colours)
+    labels = cut_mask(mask, plan.box, side, outside=IGNORE)[within]
+    if plan.mirrored:
+        crop, labels = crop[:, ::-1], labels[:, ::-1]
+    pixels = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
+    sample = pixels, torch.from_numpy(labels.astype(np.int64))
+    if not soft:
+        return sample
+    part = part_of(plan.box, left / side, top / side, settings.size / side)
+    probabilities = source.soft_labels(plan.name)
+    cells = cut_soft(probabilities, image.width, image.height, part, settings.size // SOFT_CELL)
+    return *sample, cells.flip(2) if plan.mirrored else cells
 
 
 def part_of(box: Box, left: float, top: float, share: float) -> tuple[float, float, float, float]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
+import torch
 
+from deconvnet_cli.data.classes import in_short, read_classes
 from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names
-from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.data.voc import CLASSES, VocTree
+from deconvnet_cli.errors import DatasetError, UsageError
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import default_input, net_spec
+from deconvnet_cli.runtime.devices import CPU
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.training.distributed import first_process_first
+from deconvnet_cli.training.feeding import Samples, choose_cache, open_photos, samples_of
 from deconvnet_cli.training.proposal_files import list_boxes
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import (
@@ -24,9 +29,8 @@ from deconvnet_cli.training.settings import (
     parse_settings,
     read_settings,
 )
-from deconvnet_cli.training.soft_labels import missing, missing_error, soft_path
+from deconvnet_cli.training.soft_labels import missing, missing_error, read_soft, soft_path
 from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
-from deconvnet_cli.training.validation import validate
 
 
 class ProgressBars(Protocol):
@@ -65,6 +69,8 @@ def collect_settings(
     given["batch"] = given.pop("batch_size")
     given["teacher"] = str(given["teacher"]) if given["teacher"] else None
     given["lists"] = given["lists"] or None
+    if classes_file := given.pop("classes_file", None):
+        given["classes"] = read_classes(classes_file)
     layers = [(read_settings(file), str(file))] if file is not None else []
     layers += [(parse_settings(pair, f"--set {pair}"), f"--set {pair}") for pair in pairs]
     layers.append(({name: value for name, value in given.items() if value is not None}, "options"))
@@ -79,13 +85,35 @@ def collect_settings(
     return settings
 
 
+def with_classes(settings: TrainSettings, tree: VocTree) -> tuple[TrainSettings, VocTree]:
+    """Return both with the classes of the run: those of the settings, or else the tree's.
+
+    Raises:
+        UsageError: The net is to have another number of classes, or the soft labels are of others.
+    """
+    names = settings.classes or tree.classes
+    number = json.loads(settings.net_settings).get("classes", len(names))
+    if number != len(names):
+        raise UsageError(f"net_settings: classes = {number!r}, but the run has {in_short(names)}")
+    if settings.teacher and names != CLASSES:
+        raise UsageError(
+            f"{settings.teacher}: soft labels are of VOC's classes, but the run has "
+            f"{in_short(names)}; leave out --teacher"
+        )
+    own = () if names == CLASSES else names
+    return replace(settings, classes=own), replace(tree, classes=names)
+
+
 def build_datasets(
     tree: VocTree,
     settings: TrainSettings,
     proposal_cache: Path,
     progress: ProgressBars,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[CropDataset, CropDataset]:
+    *,
+    cache: str = "none",
+    device: torch.device = CPU,
+) -> tuple[Samples, Samples]:
     """Return the samples of a run, and others of the same kind for BatchNorm statistics.
 
     All masks and soft labels are checked first, so that a fault ends the run before it begins.
@@ -96,6 +124,8 @@ def build_datasets(
         proposal_cache: The folder of the proposals of stage 2.
         progress: Where the preparation is shown.
         stop: A function that is asked after each photo whether to stop.
+        cache: Where the photos are held, one of ``choices.CACHES``.
+        device: The device that trains.
 
     Raises:
         DatasetError: A photo, mask or file of soft labels is missing or damaged.
@@ -106,8 +136,8 @@ def build_datasets(
     objects = annotated_objects(tree, settings, progress)
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
-        names = list_names(tree, settings.lists) if shown else [item.name for item in objects]
-        require_soft_labels(teacher, names)
+        taught = list_names(tree, settings.lists) if shown else [item.name for item in objects]
+        require_soft_labels(teacher, taught)
     if settings.stage == 2:
         objects = stage2_boxes(tree, settings, objects, proposal_cache, progress)
     sampling = SampleSettings(
@@ -119,9 +149,14 @@ def build_datasets(
         balanced=settings.balanced,
         colour=settings.colour,
     )
-    samples = CropDataset(tree, objects, settings.crops, settings.seed, sampling, teacher)
-    calibration = CropDataset(tree, objects, settings.crops, settings.seed + 1, sampling)
-    return samples, calibration
+    names = list(dict.fromkeys(item.name for item in objects))
+    cache = choose_cache(cache, tree, names, device)
+    task = progress.add_task("reading photos", total=0 if cache == "none" else len(names))
+    source = open_photos(tree, names, teacher, cache, device, lambda: progress.advance(task))
+    soft = teacher is not None
+    samples = CropDataset(source, objects, settings.crops, settings.seed, sampling, soft=soft)
+    calibration = CropDataset(source, objects, settings.crops, settings.seed + 1, sampling)
+    return samples_of(samples, cache), samples_of(calibration, cache)
 
 
 class StoppableBars:
@@ -175,22 +210,14 @@ def annotated_objects(
 
 
 def require_soft_labels(teacher: Path, names: list[str]) -> None:
-    """Raise DatasetError if one of these photos has no soft labels in the folder."""
+    """Raise DatasetError if a photo has no soft labels in the folder, or of another net."""
     for name in missing(teacher, sorted(set(names))):
         raise missing_error(soft_path(teacher, name))
+    first = soft_path(teacher, min(names))
+    if (number := len(read_soft(first))) != len(CLASSES):
+        raise DatasetError(f"{first}: soft labels of {number} classes; VOC has {len(CLASSES)}")
 
 
 def input_convention(settings: TrainSettings) -> InputConvention:
     """Return the net's input convention at the size of the run's crops."""
     return replace(default_input(settings.net), size=settings.size)
-
-
-def build_validator(
-    tree: VocTree, settings: TrainSettings
-) -> Callable[[nn.Module], dict[str, float]]:
-    """Return a function that validates a net on photos spread evenly over ``val_list``."""
-    names = tree.names(settings.val_list)
-    step = max(1, len(names) // settings.val_images)
-    chosen = names[::step][: settings.val_images]
-    convention = input_convention(settings)
-    return lambda net: {"val_mean_iou": validate(net, settings.net, tree, chosen, convention)}

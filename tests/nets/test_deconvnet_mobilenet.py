@@ -25,6 +25,7 @@ from deconvnet_cli.training.batchnorm import (
     start_from_folded,
 )
 from deconvnet_cli.training.losses import Objective
+from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings
 
@@ -179,7 +180,10 @@ def tree(tmp_path) -> VocTree:
 def test_samples_depend_on_their_number_alone(tree):
     objects = find_objects(tree, tree.names("train"))
     assert [(o.name, o.label, o.box) for o in objects][1] == ("1", 2, (20, 15, 50, 45))
-    one, other = CropDataset(tree, objects, 9, seed=5), CropDataset(tree, objects, 9, seed=5)
+    one, other = (
+        CropDataset(PhotoFiles(tree), objects, 9, seed=5),
+        CropDataset(PhotoFiles(tree), objects, 9, seed=5),
+    )
     for number in (7, 2, 7):
         for a, b in zip(one[number], other[number], strict=True):
             assert torch.equal(a, b)
@@ -189,7 +193,7 @@ def test_samples_depend_on_their_number_alone(tree):
 def test_crop_and_labels_stay_together(tree):
     """Object pixels are bright, so labels must be where the crop is bright."""
     objects = find_objects(tree, tree.names("train"))
-    dataset = CropDataset(tree, objects, 30, seed=0, settings=SampleSettings(colour=0))
+    dataset = CropDataset(PhotoFiles(tree), objects, 30, seed=0, settings=SampleSettings(colour=0))
     for number in range(30):
         crop, labels = dataset[number]
         bright = crop[0] > 130

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deconvnet_cli.nets.registry import NETS, build_net, name_of_net, net_spec
-from deconvnet_cli.training.loop import begin_training, parameter_groups
+from deconvnet_cli.training.optimiser import begin_training, parameter_groups
 from deconvnet_cli.training.settings import TrainSettings, default_settings
 
 # By hand: 13 convolutions of VGG-16 with weight and bias, and DeconvNet's BatchNorm of each.

@@ -16,15 +16,11 @@ from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.registry import build_net, default_input
-from deconvnet_cli.training.loop import (
-    Hooks,
-    build_optimiser,
-    learning_rate,
-    parameter_groups,
-    train,
-)
+from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.losses import Objective
-from deconvnet_cli.training.run_folder import load_checkpoint, prepare_run, read_log
+from deconvnet_cli.training.optimiser import build_optimiser, learning_rate, parameter_groups
+from deconvnet_cli.training.photo_store import PhotoFiles
+from deconvnet_cli.training.run_folder import TrainedNets, load_checkpoint, prepare_run, read_log
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings, default_settings
 
@@ -45,7 +41,7 @@ def dataset(tmp_path: Path, data: Path) -> CropDataset:
     mask[:, 90:380] = 8
     Image.fromarray(mask).save(tree.mask("cat"))
     how = SampleSettings(size=32, whole=1.0, colour=0)
-    return CropDataset(tree, find_objects(tree, ["cat"]), 400, 0, how)
+    return CropDataset(PhotoFiles(tree), find_objects(tree, ["cat"]), 400, 0, how)
 
 
 def small_net() -> nn.Module:
@@ -154,7 +150,7 @@ def test_validation_goes_to_the_log_and_leaves_the_run_as_it_is(
 ):
     straight = run_in(tmp_path / "straight", SETTINGS, dataset)
     settings = replace(SETTINGS, val_every=4)
-    hooks = Hooks(validate=lambda net: {"val_mean_iou": float(net.eval().training)})
+    hooks = Hooks(validate=lambda net: float(net.training))
     scored = run_in(tmp_path / "scored", settings, dataset, hooks)
     assert same_weights(straight, scored)
     lines = [line for line in read_log(tmp_path / "scored") if "val_mean_iou" in line]
@@ -171,7 +167,7 @@ def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path: Path):
 def test_a_damaged_checkpoint_is_named(tmp_path: Path):
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(WeightsError, match=r"checkpoint\.pt: not a checkpoint of this net"):
-        load_checkpoint(tmp_path, small_net())
+        load_checkpoint(tmp_path, TrainedNets(small_net()))
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing():

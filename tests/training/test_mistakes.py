@@ -16,6 +16,7 @@ from deconvnet_cli.errors import DivergenceError, UsageError
 from deconvnet_cli.nets.registry import build_net, default_input
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.run_folder import (
+    TrainedNets,
     check_settings,
     load_checkpoint,
     prepare_run,
@@ -72,7 +73,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step 6.*--lr"):
         train(net, *arguments, device=CPU)
     whole = Diverging(0, value)
-    progress = load_checkpoint(run, whole)
+    progress = load_checkpoint(run, TrainedNets(whole))
     assert progress.step == 4
     assert all(value.isfinite().all() for value in whole.state_dict().values())
     assert [line["step"] for line in read_log(run)] == [3]
@@ -94,10 +95,10 @@ def test_the_loss_that_is_told_is_the_mean_since_the_last_line(tmp_path):
 def test_random_states_come_back(tmp_path):
     net = nn.Conv2d(1, 1, 1)
     optimiser = torch.optim.SGD(net.parameters(), 0.1)
-    progress = load_checkpoint(tmp_path, net)
-    save_checkpoint(tmp_path, net, optimiser, progress)
+    progress = load_checkpoint(tmp_path, TrainedNets(net))
+    save_checkpoint(tmp_path, TrainedNets(net), optimiser, progress)
     expected = torch.rand(4)
-    load_checkpoint(tmp_path, net, optimiser)
+    load_checkpoint(tmp_path, TrainedNets(net), optimiser)
     assert torch.equal(torch.rand(4), expected)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert len(state["cuda_random"]) == torch.cuda.device_count()

@@ -12,7 +12,13 @@ from PIL import Image
 from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names, read_photo_and_mask
 from deconvnet_cli.data.voc import IGNORE, VocTree, open_tree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.training.samples import CropDataset, SampleSettings, jitter_colour
+from deconvnet_cli.training.photo_store import PhotoFiles
+from deconvnet_cli.training.samples import (
+    CropDataset,
+    SampleSettings,
+    change_colours,
+    draw_colours,
+)
 from deconvnet_cli.training.soft_labels import soft_path, write_soft
 
 CAT, DOG = 8, 12
@@ -48,8 +54,8 @@ def test_objects_are_connected_components(tree: VocTree):
 
 def test_a_sample_depends_on_seed_and_number_alone(tree: VocTree):
     objects = find_objects(tree, ["cat", "dogs"])
-    dataset, again = (CropDataset(tree, objects, 8, seed=5) for _ in range(2))
-    other = CropDataset(tree, objects, 8, seed=6)
+    dataset, again = (CropDataset(PhotoFiles(tree), objects, 8, seed=5) for _ in range(2))
+    other = CropDataset(PhotoFiles(tree), objects, 8, seed=6)
     backwards = [again[number] for number in reversed(range(8))][::-1]
     for number, expected in enumerate(backwards):
         for here, there in zip(dataset[number], expected, strict=True):
@@ -64,7 +70,9 @@ def test_crop_labels_and_soft_labels_show_the_same_place(tree: VocTree, tmp_path
     soft[0] = 255 - soft[CAT]
     write_soft(soft_path(tmp_path, "cat"), soft)
     how = SampleSettings(size=64, colour=0)
-    dataset = CropDataset(tree, find_objects(tree, ["cat"]), 24, 0, how, teacher=tmp_path)
+    dataset = CropDataset(
+        PhotoFiles(tree, tmp_path), find_objects(tree, ["cat"]), 24, 0, how, soft=True
+    )
     for number in range(len(dataset)):
         crop, labels, known = dataset[number]
         seen = crop.float().mean(0) > CAT / 2
@@ -79,7 +87,7 @@ def test_crop_labels_and_soft_labels_show_the_same_place(tree: VocTree, tmp_path
 def test_every_class_is_seen_where_samples_are_balanced(tree: VocTree):
     objects = find_objects(tree, ["cat"]) + find_objects(tree, ["dogs"]) * 20
     how = SampleSettings(size=32, balanced=1.0, whole=1.0)
-    dataset = CropDataset(tree, objects, 60, 0, how)
+    dataset = CropDataset(PhotoFiles(tree), objects, 60, 0, how)
     cats = sum(bool((dataset[number][1] == CAT).any()) for number in range(60))
     assert 15 <= cats <= 45  # half of them; one in 41 if the classes were not balanced
 
@@ -103,7 +111,7 @@ def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
     Image.fromarray(mask).save(tree.mask("cat"))
     objects = find_objects(tree, ["cat"])[:1]
     how = SampleSettings(stage=1, size=36, colour=0)
-    crop, labels = CropDataset(tree, objects, 1, 0, how)[0]
+    crop, labels = CropDataset(PhotoFiles(tree), objects, 1, 0, how)[0]
     # Box 20..40 x 10..40, enlarged 1.2: 18..42 x 7..43, so the object fills 5/6 of each side.
     assert set(labels.unique().tolist()) == {0, CAT}
     share = (labels == CAT).float()
@@ -115,7 +123,7 @@ def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
 def test_stage_two_cuts_the_box_and_labels_everything(tree: VocTree):
     how = SampleSettings(stage=2, size=48, colour=0)
     objects = [ObjectBox("dogs", DOG, (2, 2, 62, 46))]
-    labels = CropDataset(tree, objects, 1, 0, how)[0][1]
+    labels = CropDataset(PhotoFiles(tree), objects, 1, 0, how)[0][1]
     assert set(labels.unique().tolist()) == {0, DOG, IGNORE}
 
 
@@ -124,8 +132,8 @@ def test_a_random_crop_is_a_part_of_the_resized_box(tree: VocTree):
     whole = SampleSettings(stage=2, size=50, colour=0)
     part = SampleSettings(stage=2, size=40, resize=50, colour=0)
     objects = [ObjectBox("cat", CAT, (0, 0, 64, 48))]
-    full = CropDataset(tree, objects, 1, 0, whole)[0][1]
-    dataset = CropDataset(tree, objects, 20, 0, part)
+    full = CropDataset(PhotoFiles(tree), objects, 1, 0, whole)[0][1]
+    dataset = CropDataset(PhotoFiles(tree), objects, 20, 0, part)
     places = set()
     for number in range(20):
         crop, labels = dataset[number]
@@ -150,8 +158,10 @@ def test_a_random_crop_is_a_part_of_the_resized_box(tree: VocTree):
 
 def test_colours_change_as_three_steps_by_hand_would():
     crop = np.random.default_rng(0).integers(60, 190, (9, 7, 3)).astype(np.uint8)
-    changed = jitter_colour(np.random.default_rng(4), crop, 0.2)
-    brightness, contrast, saturation = 1 + np.random.default_rng(4).uniform(-0.2, 0.2, 3)
+    colours = draw_colours(np.random.default_rng(4), 0.2)
+    assert all(abs(factor - 1) <= 0.2 for factor in colours) and len(set(colours)) == 3
+    changed = change_colours(crop, colours)
+    brightness, contrast, saturation = colours
     values = crop * brightness
     grey = values.mean(2, keepdims=True)
     values = grey + (values - grey) * saturation

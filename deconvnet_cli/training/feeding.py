@@ -1,0 +1,146 @@
+"""The batches of a run: where the photos are held, and where crops are cut from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+
+from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.training.device_crops import collate, cut_crops, cut_soft_labels
+from deconvnet_cli.training.distributed import rank, share_of, world_size
+from deconvnet_cli.training.photo_store import PhotoFiles, PhotoSource, PhotoStore, load_photos
+from deconvnet_cli.training.samples import SOFT_CELL, CropDataset
+from deconvnet_cli.training.settings import TrainSettings
+
+BYTES_A_PIXEL = 5  # of a decoded photo, its mask and soft labels, with something to spare
+SHARE_OF_MEMORY = 4  # the photos may take one part in so many of a machine's or a GPU's memory
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceCrops:
+    """The samples of a dataset, cut in whole batches on the device that holds the photos.
+
+    Attributes:
+        dataset: Draws the samples.
+        store: The photos, on the device.
+    """
+
+    dataset: CropDataset
+    store: PhotoStore
+
+    def batch(self, numbers: Iterable[int]) -> list[Tensor]:
+        """Return the samples of these numbers as one batch on the device, see ``CropDataset``."""
+        settings = self.dataset.settings
+        drawn = [self.dataset.plan(number) for number in numbers]
+        plans = collate(self.store, drawn, settings.side, settings.size)
+        plans = plans.to(self.store.pixels.device)
+        batch = list(cut_crops(self.store, plans))
+        if self.dataset.soft:
+            batch.append(cut_soft_labels(self.store, plans, settings.size // SOFT_CELL))
+        return batch
+
+
+Samples = Dataset[tuple[Tensor, ...]] | DeviceCrops
+
+
+def choose_cache(cache: str, tree: VocTree, names: Sequence[str], device: torch.device) -> str:
+    """Return where the photos of a run are held: on the "device", in "memory", or "none".
+
+    Args:
+        cache: One of these, or "auto": on a GPU if they fit, else in memory if they fit.
+        tree: The VOC tree.
+        names: The names of the photos.
+        device: The device that trains.
+
+    Raises:
+        ImageError: A photo cannot be read.
+    """
+    if cache != "auto":
+        return cache
+    files = PhotoFiles(tree)
+    sizes = (files.size(name) for name in names)
+    needed = SHARE_OF_MEMORY * BYTES_A_PIXEL * sum(width * height for width, height in sizes)
+    if device.type == "cuda" and needed < torch.cuda.get_device_properties(device).total_memory:
+        return "device"
+    try:
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # as on Windows
+        return "none"
+    return "memory" if needed * world_size() < installed else "none"
+
+
+def open_photos(
+    tree: VocTree,
+    names: Sequence[str],
+    teacher: Path | None,
+    cache: str,
+    device: torch.device,
+    on_photo: Callable[[], None] = lambda: None,
+) -> PhotoSource:
+    """Return the photos of a run, decoded unless the cache is "none".
+
+    Args:
+        tree: The VOC tree.
+        names: The names of the photos, each once.
+        teacher: A folder of soft labels, or None.
+        cache: "device", "memory" or "none".
+        device: The device that trains.
+        on_photo: Called after each decoded photo.
+
+    Raises:
+        ImageError: A photo cannot be read.
+        DatasetError: A mask or soft labels are missing, damaged or of another size.
+    """
+    if cache == "none":
+        return PhotoFiles(tree, teacher)
+    store = load_photos(tree, names, teacher, on_photo)
+    return store.to(device) if cache == "device" else store
+
+
+def samples_of(dataset: CropDataset, cache: str) -> CropDataset | DeviceCrops:
+    """Return the samples of a dataset, cut on the device if its photos are there."""
+    if cache == "device" and isinstance(dataset.source, PhotoStore):
+        return DeviceCrops(dataset, dataset.source)
+    return dataset
+
+
+def batch_of(samples: Samples, numbers: Sequence[int]) -> list[Tensor]:
+    """Return the samples of these numbers as one batch."""
+    if isinstance(samples, DeviceCrops):
+        return samples.batch(numbers)
+    batch: list[Tensor] = default_collate([samples[number] for number in numbers])
+    return batch
+
+
+def batches_of(
+    samples: Samples, settings: TrainSettings, start: int, workers: int, device: torch.device
+) -> Iterator[list[Tensor]]:
+    """Return the batches of this process from step ``start`` to the end, in order.
+
+    Process ``r`` of ``n`` takes the samples r, r + n, r + 2n ...
+
+    Args:
+        samples: The samples of the run.
+        settings: The settings of the run.
+        start: The first step.
+        workers: How many processes cut crops on the CPU; 0 cuts them in this one.
+        device: The device that trains, to which the batches are copied.
+    """
+    samples_per_step = settings.batch * settings.accumulate
+    first, end = start * samples_per_step + rank(), settings.steps * samples_per_step
+    numbers = range(first, end, world_size())
+    share = share_of(settings.batch)
+    if isinstance(samples, DeviceCrops):
+        for at in range(0, len(numbers), share):
+            yield samples.batch(numbers[at : at + share])
+        return
+    pinned = device.type == "cuda"  # so that copies run beside the work
+    loader = DataLoader(Subset(samples, numbers), share, num_workers=workers, pin_memory=pinned)
+    for batch in loader:
+        yield [part.to(device, non_blocking=pinned) for part in batch]

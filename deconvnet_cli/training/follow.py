@@ -1,0 +1,112 @@
+"""The hooks of a run: validation, the best weights, curves, samples, TensorBoard, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.nets.inputs import InputConvention
+from deconvnet_cli.storage.files import write_whole
+from deconvnet_cli.training.batchnorm import recompute_statistics
+from deconvnet_cli.training.curves import curves_png
+from deconvnet_cli.training.distributed import rank, world_size
+from deconvnet_cli.training.event_log import event_log
+from deconvnet_cli.training.feeding import Samples, batch_of
+from deconvnet_cli.training.loop import Hooks
+from deconvnet_cli.training.run_folder import read_log
+from deconvnet_cli.training.samples_sheet import SHOWN, samples_png
+from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.validation import validate
+from deconvnet_cli.training.weights_of_run import BEST, run_card
+from deconvnet_cli.weights.files import store
+
+EVENTS = "tensorboard"  # the folder of TensorBoard's files in a run
+
+
+def prepared_batches(
+    samples: Samples, convention: InputConvention, settings: TrainSettings, number: int
+) -> Iterator[Tensor]:
+    """Yield this process's share of the first batches as a net takes them, float N x 3 x S x S."""
+    for first in range(0, number * settings.batch, settings.batch):
+        numbers = range(first + rank(), first + settings.batch, world_size())
+        yield convention.prepare(batch_of(samples, numbers)[0])
+
+
+def build_hooks(
+    run: Path,
+    tree: VocTree,
+    settings: TrainSettings,
+    convention: InputConvention,
+    calibration: Samples,
+    device: torch.device,
+    *,
+    tensorboard: bool = False,
+) -> Hooks:
+    """Return hooks that validate a run and keep what is seen of it in its folder.
+
+    Args:
+        run: The folder of the run.
+        tree: The VOC tree.
+        settings: The settings of the run.
+        convention: The net's input convention.
+        calibration: Samples for pictures and BatchNorm statistics, not those that are trained on.
+        device: The device that trains.
+        tensorboard: Whether the log is also written for TensorBoard.
+
+    Raises:
+        DatasetError: The list of photos to validate on is missing.
+        DependencyError: The package tensorboard is missing.
+    """
+    write_event = event_log(run / EVENTS) if tensorboard and rank() == 0 else None
+
+    def on_log(line: dict[str, Any]) -> None:
+        if "val_mean_iou" in line:
+            write_whole(run / "curves.png", curves_png(read_log(run)))
+        if write_event is not None:
+            write_event(line)
+
+    def on_best(net: nn.Module, step: int, score: float) -> None:
+        store(run / BEST, net, run_card(net, settings, convention, step, score))
+
+    def show(net: nn.Module, step: int) -> None:
+        crops, labels = batch_of(calibration, range(min(SHOWN, settings.batch)))[:2]
+        classes = run_card(net, settings, convention).classes
+        picture = samples_png(net, crops.to(device), labels, convention, classes)
+        write_whole(run / "samples.png", picture)
+
+    def finish(net: nn.Module) -> None:
+        kept = settings.frozen or settings.keep_statistics
+        if settings.statistics and not kept:
+            batches = prepared_batches(calibration, convention, settings, settings.statistics)
+            recompute_statistics(net, (batch.to(device) for batch in batches))
+
+    return Hooks(
+        on_log=on_log,
+        validate=_validator(tree, settings, convention) if settings.val_list else None,
+        on_best=on_best,
+        show=show,
+        finish=finish,
+    )
+
+
+def _validator(
+    tree: VocTree, settings: TrainSettings, convention: InputConvention
+) -> Callable[[nn.Module], float]:
+    """Return a function that validates a net on photos spread evenly over ``val_list``."""
+    names = tree.names(settings.val_list)
+    step = max(1, len(names) // settings.val_images)
+    chosen = names[::step][: settings.val_images]
+    for name in chosen:
+        read_mask(tree.mask(name), tree.classes)  # a wrong label ends the run before it begins
+
+    def score(net: nn.Module) -> float:
+        card = run_card(net, settings, convention)
+        return validate(net, card, tree, chosen, settings.val_boxes)
+
+    return score

@@ -1,0 +1,68 @@
+"""Which parameters a run trains, by which optimiser, and at which rate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.start import is_pretrained
+
+
+def learning_rate(step: int, settings: TrainSettings) -> float:
+    """Return the factor on the learning rate at ``step`` (0 is the first)."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    if settings.schedule == "step":
+        return float(0.1 ** (step // settings.lr_step))
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def begin_training(net: nn.Module, settings: TrainSettings) -> None:
+    """Put the net in train mode, except for the parts that the settings freeze."""
+    net.train()
+    for name, module in net.named_modules():
+        pretrained = is_pretrained(net, name, settings)
+        keeps_statistics = settings.keep_statistics and isinstance(module, nn.BatchNorm2d)
+        if pretrained and (settings.frozen or keeps_statistics):
+            module.eval()
+    if settings.frozen:
+        for name, parameter in net.named_parameters():
+            if is_pretrained(net, name, settings):
+                parameter.requires_grad_(False)
+
+
+def parameter_groups(net: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
+    """Return groups by learning rate (pretrained or fresh weights) and by weight decay.
+
+    With SGD, parameters without decay learn at twice the rate, as biases do in the paper.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            key = is_pretrained(net, name, settings), parameter.ndim > 1
+            groups.setdefault(key, []).append(parameter)
+    undecayed_lr = 2.0 if settings.optimiser == "sgd" else 1.0
+    return [
+        {
+            "params": parameters,
+            "lr": settings.lr
+            * (settings.pretrained_lr if pretrained else 1.0)
+            * (1.0 if decay else undecayed_lr),
+            "weight_decay": settings.weight_decay if decay else 0.0,
+        }
+        for (pretrained, decay), parameters in groups.items()
+    ]
+
+
+def build_optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Return AdamW, or SGD with momentum; on a GPU one kernel updates all parameters."""
+    groups = parameter_groups(net, settings)
+    fused = all(parameter.is_cuda for group in groups for parameter in group["params"]) or None
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=fused)
+    return torch.optim.AdamW(groups, fused=fused)
