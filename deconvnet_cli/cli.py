@@ -48,6 +48,13 @@ class LazyGroup(click.Group):
         command.short_help = COMMANDS[name]  # for shells that complete
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"No such command '{printable(args[0])}'. {hint(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # The short helps stand above, so that listing the commands imports none of them.
         with formatter.section("Commands"):
@@ -69,14 +76,51 @@ class LazyGroup(click.Group):
             ctx.exit(DeconvnetError.exit_code)
 
 
+def hint(name: str) -> str:
+    """Return what somebody may have meant who called a command by this name."""
+    if os.path.isdir(name):
+        return f"For the photos of a folder: deconvnet batch {printable(name)}"
+    if os.path.exists(name) or os.path.splitext(name)[1]:
+        return f"For a photo: deconvnet segment {printable(name)}"
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), COMMANDS, n=1)
+    return f"Did you mean {near[0]}?" if near else "See deconvnet --help."
+
+
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="deconvnet")
 def cli() -> None:
     """Segment photos with DeconvNet: photos in, label PNGs of the 21 PASCAL VOC classes out."""
 
 
+def prepare_streams() -> None:
+    """Open closed standard streams (``>&-``) on nothing, so that no other file gets their numbers.
+
+    ``sys.stdout`` stays None, and who writes a result to it reports an error.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def main() -> None:
     """Run the command line. A closed pipe ends it quietly, as with other shell tools."""
+    prepare_streams()
+    try:
+        os.getcwd()
+    except OSError as error:
+        print(
+            f"deconvnet: the working folder is gone ({error.strerror}); cd to another one",
+            file=sys.stderr,
+        )
+        sys.exit(DeconvnetError.exit_code)
     if "_DECONVNET_COMPLETE" in os.environ:
         from deconvnet_cli.commands.completion import offer_files
 

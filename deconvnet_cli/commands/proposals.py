@@ -15,6 +15,7 @@ from deconvnet_cli.commands.shared.options import (
     apply,
     refuse_overwriting,
 )
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.loading import proposal_settings
 
@@ -57,6 +58,8 @@ def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -
             {"image": str(image), "boxes": proposals.boxes.tolist(), "scores": scores}
         )
         return
+    if output.suffix.lower() in (SUFFIXES | HEIF_SUFFIXES) - {".png"}:
+        raise UsageError(f"{output}: the picture is written as PNG; give a name that ends in .png")
     refuse_overwriting(image, output)
     draw = ImageDraw.Draw(photo)
     for rank in reversed(range(len(proposals.boxes))):

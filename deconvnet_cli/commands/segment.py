@@ -22,12 +22,18 @@ from deconvnet_cli.commands.shared.output_options import (
     SAVE_SCORES_OPTION,
     outputs_of,
 )
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.loading import load_system
 
 if TYPE_CHECKING:
     from deconvnet_cli.segmentation.settings import SegmentOptions
+
+# Suffixes of other formats, in which no labels are written.
+FALSE_NAMES = (
+    SUFFIXES | HEIF_SUFFIXES | {".npy", ".npz", ".json", ".geojson", ".svg", ".pdf", ".txt"}
+)
 
 
 @click.command("segment", cls=GroupedCommand, common=("output", "overlay", "weights"))
@@ -168,8 +174,8 @@ def target_of(image: str, output: str | None, file_format: str, *, several: bool
     """Return the file for the labels of an image; None is standard output.
 
     Raises:
-        UsageError: The image has no name, standard input is used without -o, or several images
-            are to go into one file.
+        UsageError: The image has no name, standard input is used without -o, several images are to
+            go into one file, or the file's suffix is that of another format.
     """
     if not Path(image).name:
         raise UsageError(f"{image or 'an empty name'}: not the name of a photo")
@@ -186,6 +192,12 @@ def target_of(image: str, output: str | None, file_format: str, *, several: bool
         return Path(output) / f"{stem}.{file_format}"
     if several:
         raise UsageError(f"{output}: several images need a folder; write -o {output}/")
+    suffix = Path(output).suffix.lower()
+    if suffix in FALSE_NAMES and suffix != f".{file_format}":
+        raise UsageError(
+            f"{output}: the labels are written as {file_format.upper()}; "
+            f"give a name that ends in .{file_format}, or a folder: -o DIR/"
+        )
     return Path(output)
 
 

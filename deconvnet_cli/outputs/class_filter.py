@@ -19,8 +19,8 @@ def chosen_labels(names: Iterable[str] | None, classes: Sequence[str]) -> tuple[
     """Return the labels of the named classes, sorted.
 
     Args:
-        names: The names of the classes; a string is one name. None chooses all classes but the
-            background.
+        names: The names of the classes, in any case; a string is one name. None chooses all classes
+            but the background.
         classes: The names of the labels, in order.
 
     Raises:
@@ -29,7 +29,10 @@ def chosen_labels(names: Iterable[str] | None, classes: Sequence[str]) -> tuple[
     if names is None:
         return tuple(label for label in range(len(classes)) if label != BACKGROUND)
     chosen = set()
+    by_lower_case = {name.lower(): name for name in reversed(classes)}
     for name in (names,) if isinstance(names, str) else names:
+        if name not in classes:
+            name = by_lower_case.get(name.lower(), name)
         if name not in classes:
             raise UsageError(f"--only: no class is called {name!r}; {near_match(name, classes)}")
         chosen.add(classes.index(name))

@@ -83,9 +83,11 @@ def standard_output(data: bytes) -> None:
     """Write to standard output and flush it.
 
     Raises:
-        OutputError: Standard output cannot be written, as on a full disk.
+        OutputError: Standard output is closed or cannot be written, as on a full disk.
         BrokenPipeError: The reader has gone.
     """
+    if sys.stdout is None:
+        raise OutputError("standard output: is closed; send it to a file or to /dev/null")
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -210,7 +212,9 @@ def table(
 
 
 def _write_result(text: str) -> None:
-    standard_output(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+    standard_output(
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8", "backslashreplace")
+    )
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool) -> Table:
