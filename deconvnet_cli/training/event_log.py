@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deconvnet_cli.errors import DependencyError
+from deconvnet_cli.errors import DependencyError, install
 
 
 def event_log(folder: Path) -> Callable[[dict[str, Any]], None]:
@@ -19,7 +19,7 @@ def event_log(folder: Path) -> Callable[[dict[str, Any]], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise DependencyError(
-            "--tensorboard needs a package that is missing: pip install tensorboard"
+            f"--tensorboard needs a package that is missing: {install('tensorboard')}"
         ) from error
     writer = SummaryWriter(str(folder))
 
