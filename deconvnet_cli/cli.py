@@ -91,7 +91,7 @@ def hint(name: str) -> str:
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="deconvnet")
 def cli() -> None:
-    """Segment photos with DeconvNet: photos in, label PNGs of the 21 PASCAL VOC classes out."""
+    """Segment photos with DeconvNet: photos in, label PNGs out, of VOC's 21 classes or your own."""
 
 
 def prepare_streams() -> None:

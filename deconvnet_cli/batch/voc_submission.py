@@ -12,11 +12,11 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import WrongSize, read_png
 from deconvnet_cli.data.suffixes import SUFFIXES
-from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
 from deconvnet_cli.storage.lists import read_list

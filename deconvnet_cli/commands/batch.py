@@ -158,6 +158,7 @@ def command(
     from deconvnet_cli.batch.resume import sort_out
     from deconvnet_cli.batch.run import locked_run
     from deconvnet_cli.batch.spec import BatchSpec
+    from deconvnet_cli.batch.voc_submission import check_voc_classes
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.shards import parse_shard
 
@@ -173,6 +174,8 @@ def command(
         info,
         works,
     ):
+        if listed is not None:
+            check_voc_classes(info.classes)
         choose = partial(
             sort_out,
             fingerprint=info.fingerprint,

@@ -129,6 +129,7 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
     from dataclasses import replace
 
     from deconvnet_cli.commands.shared.options import refuse_overwriting
+    from deconvnet_cli.data.classes import first_difference
     from deconvnet_cli.weights.average import average
     from deconvnet_cli.weights.files import load, store
     from deconvnet_cli.weights.shipped import weights_sha256
@@ -136,6 +137,11 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
     one, other = load(first), load(second)
     for path in (one.path, other.path):
         refuse_overwriting(path, output, "one of the weights to average")
+    if one.card.classes != other.card.classes:
+        raise UsageError(
+            f"{first} and {second} have different classes: "
+            f"{first_difference(one.card.classes, other.card.classes)}"
+        )
     average(one.net, other.net, share)
     provenance = (
         f"{1 - share:g} of {one.path.name} ({one.card.provenance}), {share:g} of "

@@ -111,7 +111,7 @@ def _from_caffe(
 def check_classes(number: int) -> None:
     """Raise WeightsError unless the weights have VOC's number of classes."""
     if number != len(CLASSES):
-        raise WeightsError(f"has {number} classes, but this tool labels VOC's {len(CLASSES)}")
+        raise WeightsError(f"has {number} classes without names; VOC's {len(CLASSES)} are known")
 
 
 def _from_pickle(source: Path) -> dict[str, torch.Tensor]:

@@ -35,7 +35,7 @@ BLOCK = re.compile(
 
 # Of a run that takes minutes.
 SHORTER = {
-    "--crops 4800": "--crops 4 --batch-size 2 --size 64 --set 'val_boxes = 1' --set 'statistics = 1'"
+    "--crops 4800": "--crops 4 --batch-size 2 --size 64 --set val_boxes=1 --set statistics=1",
 }
 
 

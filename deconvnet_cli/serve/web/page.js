@@ -274,6 +274,8 @@ document.addEventListener("drop", (event) => {
 ask("/about").then(
   (found) => {
     about = found;
+    at("which").title = found.classes.map(({ name }) => name).join(", ");
+    at("which").textContent = `one of ${found.classes.length} classes`;
     at("crf").checked = found.crf;
   },
   complain,
