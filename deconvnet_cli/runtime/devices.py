@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import sys
 
@@ -13,6 +14,8 @@ from deconvnet_cli.errors import DeviceError
 # Options of glibc's malloc.h: blocks up to 1 GB are not mapped separately, freed memory is kept,
 # and all threads share one heap (heaps of their own would map large blocks separately).
 MALLOC = {-3: 1 << 30, -1: (1 << 31) - 1, -8: 1}
+TRIM_EVERY = 16  # photos
+_photos = itertools.count(1)
 MOST_WORKERS = 8  # unless the user asks for more
 CPU = torch.device("cpu")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -104,6 +107,16 @@ def keep_freed_memory() -> None:
     if libc is not None and hasattr(libc, "mallopt"):
         for option, value in MALLOC.items():
             libc.mallopt(option, value)
+
+
+def return_freed_memory() -> None:
+    """Return freed memory to the system once in ``TRIM_EVERY`` calls; call this after each photo.
+
+    Photos of many sizes leave gaps in a heap that keeps its memory, and it would grow with them.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is not None and hasattr(libc, "malloc_trim") and next(_photos) % TRIM_EVERY == 0:
+        libc.malloc_trim(0)
 
 
 def at_a_time(workers: int | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
@@ -25,6 +26,8 @@ from deconvnet_cli.weights.files import Weights
 
 CHECK_EVERY = 4  # boxes between two checks whether more boxes still change the labels
 SETTLED = 0.002  # the labels are settled if a smaller share of them changed between two checks
+# A box is skipped if crops can change the labels of a smaller share of its pixels.
+CHANGEABLE = 0.1
 # Called after each crop with the number of its box (from 0), the box, the part that
 # ``Canvas.add`` returned, and the canvas, which the observer must not change.
 Observer = Callable[[int, Box, Part, Canvas], None]
@@ -117,7 +120,7 @@ def infer(
     watch = Stopwatch()
     work = working_copy(photo, settings.max_side)
     deconvnet = fcn = None
-    found, count = no_boxes(), 0
+    found = no_boxes()
     rule = merge_rule(system, settings)
     raw = rule == "max"
     if system.deconvnet is not None:
@@ -128,13 +131,13 @@ def infer(
         with watch.timed("net"):
             size = (len(card.classes), work.height, work.width)
             canvas = Canvas(*size, rule, system.merge_device)
-            count = merge_crops(canvas, work, found, system.deconvnet, settings, observe)
+            found = merge_crops(canvas, work, found, system.deconvnet, settings, observe)
             deconvnet = canvas.merged_map()
     if system.fcn is not None:
         with watch.timed("fcn"):
             views = whole_photo_logits(work, system.fcn)
             fcn = whole_map(views, work.height, work.width, raw=raw)
-    return Inferred(work, ScoreMaps(deconvnet, fcn, raw), count, watch.ms, found[:count])
+    return Inferred(work, ScoreMaps(deconvnet, fcn, raw), len(found), watch.ms, found)
 
 
 def merge_crops(
@@ -144,29 +147,54 @@ def merge_crops(
     weights: Weights,
     settings: SegmentSettings,
     observe: Observer | None = None,
-) -> int:
-    """Run the net on the crops of a photo, merge them, and return the number of boxes used.
+) -> NDArray[np.int32]:
+    """Run the net on the crops of a photo, merge them, and return the boxes used, int32 N x 4.
 
-    With ``until_settled``, stop once ``CHECK_EVERY`` more boxes have changed the labels of a share
-    of the pixels below ``SETTLED``.
+    With ``until_settled`` and the merge rule "context", boxes in which the whole photo has settled
+    the labels are skipped (:func:`worth_a_crop`). With another rule, the last boxes are left out
+    once ``CHECK_EVERY`` more have changed the labels of a share of the pixels below ``SETTLED``.
     """
-    count = 0
-    last_box: Box | None = None
+    skips = settings.until_settled and canvas.merge_rule == "context"
+    stops = settings.until_settled and not skips
+    used: list[Box] = []
     before: Tensor | None = None
-    batch_size = CHECK_EVERY if settings.until_settled else settings.batch_size
-    for box, logits in crop_logits(photo, boxes, weights, batch_size):
+
+    def crops() -> Iterator[tuple[Box, Tensor]]:
+        size = CHECK_EVERY if stops else settings.batch_size
+        if not skips:
+            yield from crop_logits(photo, boxes, weights, size)
+            return
+        yield from crop_logits(photo, boxes[:1], weights, size)
+        rest = boxes[1:]  # chosen once the caller has merged the first
+        yield from crop_logits(photo, rest[worth_a_crop(canvas, rest)], weights, size)
+
+    for box, logits in crops():
         part = canvas.add(logits, box)
-        count += box != last_box  # the mirror image of the whole photo has the same box
-        last_box = box
+        if not used or box != used[-1]:  # the mirror image of the whole photo has the same box
+            used.append(box)
+        count = len(used)
         if observe is not None:
             observe(count - 1, box, part, canvas)
-        if not settings.until_settled or count % CHECK_EVERY != 1:
+        if not stops or count % CHECK_EVERY != 1:
             continue
         labels = winning_labels(canvas.merged_map(step=4))  # one pixel in 16 is enough
         if before is not None and count > 1 and (labels != before).float().mean() < SETTLED:
             break
         before = labels
-    return count
+    return np.array(used, np.int32).reshape(-1, 4)
+
+
+def worth_a_crop(canvas: Canvas, boxes: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return which boxes, N x 4, have at least a share ``CHANGEABLE`` of undecided pixels."""
+    open_pixels = canvas.can_change().cpu().numpy()
+    height, width = open_pixels.shape
+    left, top = boxes[:, 0].clip(0, width), boxes[:, 1].clip(0, height)
+    right, bottom = boxes[:, 2].clip(0, width), boxes[:, 3].clip(0, height)
+    shares = [
+        open_pixels[y0:y1, x0:x1].mean() if y1 > y0 and x1 > x0 else 0.0
+        for x0, y0, x1, y1 in zip(left, top, right, bottom, strict=True)
+    ]
+    return np.array(shares, float) >= CHANGEABLE
 
 
 def box_settings(weights: Weights, settings: SegmentSettings) -> ProposalSettings:
@@ -205,6 +233,7 @@ def label_photo(
         labels = enlarge_and_label(merged, width, height)
         raw = inferred.maps.raw and crf is None
         confidence = mean_confidence(merged, labels, raw=raw)
+    return_freed_memory()
     maps = ScoreMaps(merged, None, raw=raw)
     return Segmentation(labels, inferred.proposals, watch.ms, confidence, inferred.boxes, maps)
 

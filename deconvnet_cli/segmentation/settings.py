@@ -72,7 +72,7 @@ class SegmentSettings:
 
     Attributes:
         proposals: The number of boxes that are segmented; None takes the weights' number.
-        until_settled: Whether to stop earlier, once more boxes hardly change the labels.
+        until_settled: Whether to leave out boxes that would hardly change the labels.
         boxes: How the boxes are found.
         batch_size: The number of crops in a forward pass.
         merge: The merge rule (see ``Canvas``); None takes the weights' rule.
@@ -102,8 +102,8 @@ class SegmentOptions:
         share: FCN-8s' weight in the mean, 0 to 1; None takes the weights' share.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: One of ``choices.PRECISIONS``.
-        proposals: The number of boxes, the whole photo included; "auto" stops when more boxes
-            hardly change the labels; None takes the weights' number.
+        proposals: The number of boxes, the whole photo included; "auto" leaves out
+            boxes that would hardly change the labels; None takes the weights' number.
         candidates: The number of boxes that EdgeBoxes is asked for.
         edges: "gradient" or "structured:FILE".
         batch_size: The number of crops in a forward pass.

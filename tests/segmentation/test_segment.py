@@ -13,8 +13,10 @@ from PIL import Image
 from deconvnet_cli.choices import DEFAULT
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label
+from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import (
+    CHANGEABLE,
     CHECK_EVERY,
     SETTLED,
     Inferred,
@@ -23,6 +25,7 @@ from deconvnet_cli.segmentation.segment import (
     refined,
     segment,
     working_copy,
+    worth_a_crop,
 )
 from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import alone
@@ -76,7 +79,8 @@ def test_shares_by_hand():
 def test_auto_stops_once_labels_are_settled_and_not_before(data):
     """On a flat photo nothing ever changes; on a cat the first boxes do."""
     system = alone(load(DEFAULT))
-    many = SegmentSettings(40, boxes=ProposalSettings(min_side=0.0), until_settled=True)
+    boxes = ProposalSettings(min_side=0.0)
+    many = SegmentSettings(40, boxes=boxes, until_settled=True, merge="mean-probability")
     flat = Image.new("RGB", (96, 96), (90, 120, 60))
     flat.paste((200, 30, 30), (10, 10, 40, 40))
     flat.paste((30, 30, 200), (50, 50, 90, 90))
@@ -91,6 +95,51 @@ def test_auto_stops_once_labels_are_settled_and_not_before(data):
     before = replace(many, proposals=stopped.proposals - CHECK_EVERY, until_settled=False)
     changed = segment(photo, system, before).labels != stopped.labels
     assert changed[::4, ::4].mean() < SETTLED
+
+
+def test_no_crop_can_overturn_what_is_settled():
+    """Crops as contrary as can be, against the labels of the whole photo alone."""
+    torch.manual_seed(0)
+    canvas = Canvas(3, 24, 32, "context")
+    assert canvas.can_change().all()  # nothing is known yet
+    whole = 2 * F.interpolate(torch.randn(1, 3, 6, 8), size=(24, 32), mode="bilinear")[0]
+    canvas.add(whole, (0, 0, 32, 24))
+    open_pixels, before = canvas.can_change(), canvas.merged_map().argmax(0)
+    assert 0.1 < open_pixels.float().mean() < 0.9
+    changed = torch.zeros_like(open_pixels)
+    for label in range(3):
+        contrary = Canvas(3, 24, 32, "context")
+        contrary.add(whole, (0, 0, 32, 24))
+        sure = torch.full((3, 25, 33), -50.0)
+        sure[label] = 50
+        contrary.add(sure, (0, 0, 33, 25))
+        changed |= contrary.merged_map().argmax(0) != before
+    assert torch.equal(changed, open_pixels)
+
+
+def test_boxes_with_few_undecided_pixels_are_skipped(monkeypatch):
+    canvas = Canvas(2, 20, 20, "context")
+    few = torch.zeros(20, 20, dtype=torch.bool)
+    few[:, 10:12] = True
+    monkeypatch.setattr(canvas, "can_change", lambda: few)
+    boxes = [[0, 0, 20, 20], [0, 0, 9, 20], [0, 0, 30, 30], [11, 0, 22, 5], [30, 0, 40, 9]]
+    least = [0.1, 0, 0.1, 1 / 9, 0]  # only what is inside the photo counts
+    found = worth_a_crop(canvas, np.array(boxes, np.int32)).tolist()
+    assert found == [share >= CHANGEABLE for share in least]
+    assert worth_a_crop(canvas, np.empty((0, 4), np.int32)).tolist() == []
+
+
+@pytest.mark.slow
+def test_auto_skips_boxes_and_nothing_else(data):
+    system = alone(load(DEFAULT))
+    photo = read_photo(data / "chelsea.jpg").resize((150, 100))
+    some = infer(photo, system, SegmentSettings(8, until_settled=True))
+    every = infer(photo, system, SegmentSettings(8))
+    assert 1 <= some.proposals == len(some.boxes) < every.proposals
+    again = infer(photo, system, SegmentSettings(8), boxes=some.boxes)
+    for left, right in ((some, again), (some, every)):
+        labels = [found.maps.merged().argmax(0) for found in (left, right)]
+        assert (labels[0] == labels[1]).float().mean() > (0.9999 if right is again else 0.95)
 
 
 def test_a_prepared_net_in_half_precision_gives_nearly_the_same_labels(data):
