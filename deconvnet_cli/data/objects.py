@@ -16,7 +16,7 @@ from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, lies_on_its_side
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import WrongSize, read_mask, read_png
 from deconvnet_cli.data.photo_files import identify_photo
-from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
+from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
@@ -73,7 +73,7 @@ def checked_mask(tree: VocTree, name: str, size: tuple[int, int]) -> NDArray[np.
     Raises:
         DatasetError: The mask cannot be read or has another size.
     """
-    mask = read_mask(tree.mask(name))
+    mask = read_mask(tree.mask(name), tree.classes)
     if size != mask.shape[::-1]:
         raise DatasetError(
             f"{tree.mask(name)}: {mask.shape[1]}x{mask.shape[0]} pixels, "
@@ -129,7 +129,7 @@ def photo_objects(
     if annotation.is_file():
         return [
             (label, box, int((mask[max(y0, 0) : y1, max(x0, 0) : x1] == label).sum()))
-            for label, box in read_annotation(annotation, CLASSES)
+            for label, box in read_annotation(annotation, tree.classes)
             for x0, y0, x1, y1 in (box,)
         ]
     return components(mask)
