@@ -10,8 +10,11 @@ import torch
 from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.objects import find_objects
+from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.explain.explanation import explain
 from deconvnet_cli.nets.fusion import fused
+from deconvnet_cli.nets.registry import build_net, default_input
 from deconvnet_cli.segmentation.crf import mean_field
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.inference import cutter
@@ -20,6 +23,11 @@ from deconvnet_cli.segmentation.segment import infer, segment
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import System, choose_system
+from deconvnet_cli.training.feeding import batch_of, open_photos, samples_of
+from deconvnet_cli.training.loop import Hooks, train
+from deconvnet_cli.training.run_folder import prepare_run, read_log
+from deconvnet_cli.training.samples import CropDataset, SampleSettings
+from deconvnet_cli.training.settings import TrainSettings
 
 pytestmark = [
     pytest.mark.gpu,
@@ -99,3 +107,41 @@ def test_prepared_nets_compute_the_same(system: tuple[System, System]) -> None:
         here = weights.net(x)
     # TF32 of cuDNN, and switches of maxima that are nearly equal.
     assert (there.argmax(1) == here.argmax(1)).float().mean() > 0.99
+
+
+def test_photos_on_the_gpu_give_the_crops_of_memory(voc: Path) -> None:
+    tree, names = VocTree(voc), ["p0", "p1", "p2", "p3"]
+    objects, how = find_objects(tree, names), SampleSettings(size=32, resize=40)
+    batches = []
+    for cache, device in (("memory", torch.device("cpu")), ("device", CUDA)):
+        source = open_photos(tree, names, None, cache, device)
+        batches.append(
+            batch_of(samples_of(CropDataset(source, objects, 16, 0, how), cache), range(16))
+        )
+    (crops, labels), (there, found) = batches
+    assert there.device.type == "cuda"
+    far = (there.cpu().int() - crops.int()).abs()
+    assert far.max() <= 3 and far.float().mean() < 0.5
+    assert (found.cpu() != labels).float().mean() < 0.01
+
+
+def test_a_run_on_the_gpu_learns_and_goes_on(voc: Path, tmp_path: Path) -> None:
+    """Photos, crops, optimiser and average are all there; a stopped run ends as another does."""
+    tree, names = VocTree(voc), ["p0", "p1", "p2", "p3"]
+    settings = TrainSettings(crops=240, batch=8, size=32, lr=3e-3, warmup=2, log_every=5, ema=0.9)
+    source = open_photos(tree, names, None, "device", CUDA)
+    dataset = CropDataset(source, find_objects(tree, names), 240, 0, SampleSettings(size=32))
+    samples, convention = samples_of(dataset, "device"), default_input(settings.net)
+    steps: list[int] = []
+    hooks = Hooks(on_step=lambda step, loss: steps.append(step), stop=lambda: len(steps) == 12)
+    for name, times in (("straight", 1), ("stopped", 2)):
+        prepare_run(tmp_path / name, settings)
+        for _ in range(times):
+            torch.manual_seed(0)
+            net = build_net(settings.net)
+            run = (net, samples, convention, tmp_path / name, settings)
+            train(*run, device=CUDA, hooks=hooks if times == 2 else Hooks())
+    assert steps == list(range(1, 31))
+    straight, stopped = (read_log(tmp_path / name) for name in ("straight", "stopped"))
+    assert straight[-1]["loss"] < straight[0]["loss"]
+    assert stopped[-1]["loss"] == pytest.approx(straight[-1]["loss"], rel=0.2)
