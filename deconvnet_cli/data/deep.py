@@ -11,6 +11,7 @@ from PIL import Image
 
 from deconvnet_cli.data import tiff
 from deconvnet_cli.data.decoding import ORIENTATION, Unsupported
+from deconvnet_cli.data.png_chunks import with_pixels_alone
 from deconvnet_cli.runtime.opencv import cv2
 
 BAND_VALUES = 1 << 22  # values that are scaled at a time
@@ -84,7 +85,8 @@ def deep_image(data: bytes, opened: Image.Image) -> DeepImage | None:
         return None
 
     def decode() -> Image.Image:
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        content = with_pixels_alone(data) if opened.format == "PNG" else data
+        values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if values is None:
             raise ValueError(f"{bits}-bit {opened.format}")
         values = values.reshape(*values.shape[:2], -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -34,9 +33,6 @@ from deconvnet_cli.weights.files import load, store
 from deconvnet_cli.weights.importing import import_weights
 from helpers.caffe_encoder import net as caffemodel
 from helpers.fuzz_mutations import Mutation, inside_json, inside_png, inside_safetensors, inside_zip
-
-# Words about photos, such as that one is of one colour, are no fault.
-logging.getLogger("deconvnet").setLevel(logging.ERROR)
 
 WIDTH, HEIGHT = 23, 17
 NARROW = {"width": 1 / 512, "fc": 2}  # one channel a layer

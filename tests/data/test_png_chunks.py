@@ -1,0 +1,58 @@
+"""What is left of a PNG is the same picture, and a damaged file is refused."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from deconvnet_cli.data.png_chunks import with_pixels_alone
+
+
+def file_of(values: np.ndarray) -> bytes:
+    done, data = cv2.imencode(".png", values)
+    assert done
+    return data.tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_pixels_stay(channels):
+    values = np.random.default_rng(0).integers(0, 65536, (9, 14, channels), np.uint16)
+    left = with_pixels_alone(file_of(values))
+    read = cv2.imdecode(np.frombuffer(left, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(read.reshape(values.shape), values)
+
+
+def test_texts_go_and_interlaced_rows_are_counted():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("about", "a photo")
+    file = io.BytesIO()
+    Image.new("RGB", (13, 11), "red").save(file, "png", pnginfo=texts)
+    left = with_pixels_alone(file.getvalue())
+    assert b"tEXt" in file.getvalue() and b"tEXt" not in left
+    # Interlaced by hand, 8-bit grey: seven passes of 13 x 11 pixels.
+    passes = ((2, 2), (2, 2), (4, 1), (3, 3), (7, 3), (6, 6), (13, 5))
+    rows = b"".join(b"\0" + b"\7" * wide for wide, high in passes for _ in range(high))
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + kind + content + check
+
+    header = (13).to_bytes(4, "big") + (11).to_bytes(4, "big") + bytes((8, 0, 0, 0, 1))
+    file = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
+    read = cv2.imdecode(
+        np.frombuffer(with_pixels_alone(file + chunk(b"IEND", b"")), np.uint8), cv2.IMREAD_UNCHANGED
+    )
+    assert read.shape == (11, 13) and (read == 7).all()
+
+
+def test_a_damaged_file_is_refused_without_a_word(capfd):
+    data = file_of(np.zeros((9, 14, 3), np.uint16))
+    for damaged in (data[:-20], data[:40] + b"?" + data[41:], data[:-12]):
+        with pytest.raises(ValueError, match="damaged|missing"):
+            with_pixels_alone(damaged)
+    assert capfd.readouterr() == ("", "")
