@@ -180,8 +180,8 @@ class Segmenter:
             share: FCN-8s' weight in the mean, 0 to 1; None takes the share of its weights.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             precision: "auto", "fp32", "bf16" or "fp16".
-            proposals: The number of boxes, the whole photo included; "auto" stops when more boxes
-                hardly change the labels; None takes the weights' number.
+            proposals: The number of boxes, the whole photo included; "auto" leaves out boxes that
+                would hardly change the labels; None takes the weights' number.
             candidates: The number of boxes that EdgeBoxes is asked for.
             edges: "gradient" or "structured:FILE".
             batch_size: The number of crops in a forward pass.

@@ -23,7 +23,8 @@ from deconvnet_cli.data.decoding import (
     load,
 )
 from deconvnet_cli.data.images import png_bytes
-from deconvnet_cli.data.voc import CLASSES, IGNORE
+from deconvnet_cli.data.label_colours import WrongColours, labels_of
+from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -61,26 +62,29 @@ def read_png(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     return image
 
 
-def read_mask(path: Path, classes: Sequence[str] = CLASSES) -> NDArray[np.uint8]:
+def read_mask(
+    path: Path, classes: Sequence[str] = CLASSES, *, rgb: bool = False
+) -> NDArray[np.uint8]:
     """Return the labels of a ground-truth PNG, uint8 H x W: places in ``classes``; 255 is void.
 
+    Args:
+        path: The PNG.
+        classes: The names of the labels, in order.
+        rgb: Whether masks in the classes' colours (RGB) are read as well.
+
     Raises:
-        DatasetError: The file cannot be read, is not palette or grey, or has other values.
+        DatasetError: The file cannot be read, or has other modes, colours or values.
     """
     try:
-        image = read_png(path)
+        mask = labels_of(read_png(path), classes, rgb=rgb)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such label PNG") from None
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except Undecodable as error:
         raise DatasetError(f"{path}: not a readable label PNG ({error})") from error
-    if image.mode not in LABEL_MODES:
-        raise DatasetError(
-            f"{path}: a label PNG in mode {image.mode}; "
-            f"labels must be palette or grey PNG with values 0..{len(classes) - 1} and 255"
-        )
-    mask = np.array(image)
+    except WrongColours as error:
+        raise DatasetError(f"{path}: {error}") from error
     wrong = (mask >= len(classes)) & (mask != IGNORE)
     if wrong.any():
         raise DatasetError(
@@ -88,6 +92,11 @@ def read_mask(path: Path, classes: Sequence[str] = CLASSES) -> NDArray[np.uint8]
             "name its class in the tree's classes.txt, or correct the mask"
         )
     return mask
+
+
+def tree_mask(tree: VocTree, name: str) -> NDArray[np.uint8]:
+    """Return the mask of a photo of a tree, as :func:`read_mask` does."""
+    return read_mask(tree.mask(name), tree.classes, rgb=tree.rgb)
 
 
 def label_png(labels: NDArray[np.uint8], classes: Sequence[str] = CLASSES) -> bytes:

@@ -51,12 +51,12 @@ def identify_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         Undecodable: The file is damaged at its start, or has no pixel.
     """
     with decoding():
-        image = _opened(data)
+        image = _opened(data, max_pixels)
     check_size(image, max_pixels)
     return image
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
     if any(data.startswith(magic, place) for place, magic in RAW_MAGIC):
         raise Unsupported(RAW_REMEDY)
     if tiff.is_tiff(data):
@@ -67,6 +67,7 @@ def _opened(data: bytes) -> Image.Image:
         if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
             return _opened_heif(data)
         raise
+    check_size(image, max_pixels)  # Pillow decodes a PNG to find EXIF data after its pixels
     image = deep_image(data, image) or image
     with_gain_map = image.format == "MPO" and any(word in data for word in GAIN_MAPS)
     if getattr(image, "is_animated", False) and not with_gain_map:

@@ -65,10 +65,12 @@ class VocTree:
     Attributes:
         root: The folder.
         classes: The names of the labels in the masks, in order.
+        rgb: Whether masks in the classes' colours (RGB) are read as well as indices.
     """
 
     root: Path
     classes: tuple[str, ...] = CLASSES
+    rgb: bool = False
 
     def image(self, name: str) -> Path:
         """Return the path of the photo called ``name``, whatever its suffix."""
@@ -130,10 +132,10 @@ def require_classes(tree: VocTree, classes: Sequence[str], source: str) -> None:
         )
 
 
-def open_tree(folder: Path) -> VocTree:
+def open_tree(folder: Path, *, rgb: bool = False) -> VocTree:
     """Return the tree at ``folder``, which is ``VOC2012/`` or the devkit folder above it.
 
-    Its classes are those of :func:`tree_classes`.
+    Its classes are those of :func:`tree_classes`; ``rgb`` is as in :class:`VocTree`.
 
     Raises:
         DatasetError: Neither has JPEGImages and SegmentationClass, or its ``classes.txt`` is wrong.
@@ -141,7 +143,7 @@ def open_tree(folder: Path) -> VocTree:
     parts = (PHOTOS, MASKS)
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
         if all((root / part).is_dir() for part in parts):
-            return VocTree(root, tree_classes(root))
+            return VocTree(root, tree_classes(root), rgb)
     missing = next(part for part in parts if not (folder / part).is_dir())
     raise DatasetError(
         f"{folder}: not a VOC tree, {missing}/ is missing; give the devkit's VOC2012/ folder"

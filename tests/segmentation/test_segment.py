@@ -78,9 +78,11 @@ def test_shares_by_hand():
 @pytest.mark.slow
 def test_auto_stops_once_labels_are_settled_and_not_before(data):
     """On a flat photo nothing ever changes; on a cat the first boxes do."""
-    system = alone(load(DEFAULT))
+    weights = load(DEFAULT)
+    small = replace(weights.card, input=replace(weights.card.input, size=128, whole=128))
+    system = alone(replace(weights, card=small)).ready(torch.device("cpu"), "fp32")
     boxes = ProposalSettings(min_side=0.0)
-    many = SegmentSettings(40, boxes=boxes, until_settled=True, merge="mean-probability")
+    many = SegmentSettings(24, boxes=boxes, until_settled=True, merge="mean-probability")
     flat = Image.new("RGB", (96, 96), (90, 120, 60))
     flat.paste((200, 30, 30), (10, 10, 40, 40))
     flat.paste((30, 30, 200), (50, 50, 90, 90))

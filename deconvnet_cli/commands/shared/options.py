@@ -102,7 +102,7 @@ PROPOSAL_OPTIONS = (
         metavar="N|auto",
         group=BOXES,
         help="Number of boxes to segment, the whole photo included. By default the weights decide "
-        "(50 in the paper). auto: stop when more boxes hardly change the labels.",
+        "(50 in the paper). auto: leave out boxes that would hardly change the labels.",
     ),
     option(
         "--candidates",
