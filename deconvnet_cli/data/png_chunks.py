@@ -15,7 +15,8 @@ END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
 # Left, top, and steps across and down of the passes of an interlaced picture (PNG, section 8.2).
 ADAM7 = (
-    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4),
+    (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
 )  # fmt: skip
 PIXELS = (b"IHDR", b"PLTE", b"IDAT")
 BLOCK = 1 << 20  # bytes that are unpacked at a time
