@@ -3,141 +3,22 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.images import Photo, photo_of
-from deconvnet_cli.outputs import overlay as drawing
-from deconvnet_cli.outputs.coco import coco
-from deconvnet_cli.outputs.files import FORMATS, Outputs, write_outputs
-from deconvnet_cli.outputs.palettes import colours_of
-from deconvnet_cli.outputs.polygons import geojson
-from deconvnet_cli.segmentation.labels import class_shares
-from deconvnet_cli.segmentation.loading import load_system
+from deconvnet_cli.data.photo_values import Photo, name_of, photo_of
+from deconvnet_cli.errors import ImageError, UsageError
+from deconvnet_cli.outputs.python_words import in_python_words
+from deconvnet_cli.outputs.result import SegmentationResult
+from deconvnet_cli.runtime.ordered_pool import in_order
+from deconvnet_cli.segmentation.loading import check_count, load_system
 from deconvnet_cli.segmentation.segment import infer, label_photo
 from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.system import System
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentationResult:
-    """The result of a :class:`Segmenter` for one photo.
-
-    Attributes:
-        photo: The photo, mode RGB, W x H, upright.
-        labels: The class of each pixel, uint8 H x W, an index into ``classes``.
-        probabilities: The probability of each class, float32 C x h x w; in each pixel they add up
-            to 1. The size is that of the photo, or of the photo scaled down to a longer side of
-            1024 pixels. ``labels`` are the most probable classes, after enlarging to the photo.
-        boxes: The boxes that the net was shown, the whole photo first, int32 N x 4,
-            (x0, y0, x1, y1) in pixels of the photo, half open. They may reach beyond the photo's
-            edge. N is 0 for FCN-8s alone.
-        timings: The milliseconds of each stage that was run: proposals, net, fcn, crf, labels.
-        classes: The names of the labels, in order.
-        name: The name of the photo's file; "" if it is not known.
-    """
-
-    photo: Image.Image = field(repr=False)
-    labels: NDArray[np.uint8] = field(repr=False)
-    probabilities: NDArray[np.float32] = field(repr=False)
-    boxes: NDArray[np.int32] = field(repr=False)
-    timings: dict[str, float]
-    classes: tuple[str, ...] = field(repr=False)
-    name: str = ""
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """The former name of ``probabilities``."""
-        warnings.warn(
-            "SegmentationResult.scores is deprecated; use .probabilities",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return self.probabilities
-
-    def shares(self) -> dict[str, float]:
-        """Return the share of the pixels, 0 to 1, of each class found, the largest first."""
-        return class_shares(self.labels, self.classes)
-
-    def overlay(self, only: Iterable[str] | None = None, palette: str = "voc") -> Image.Image:
-        """Return the photo with its classes in colours and a legend.
-
-        Args:
-            only: The names of the classes that are shown; None shows all but the background.
-            palette: "voc", the colours of label PNGs, or "safe" for colour-blind people.
-
-        Raises:
-            UsageError: A class or the palette does not exist.
-        """
-        checked = Outputs(overlay=True, palette=palette)
-        colours = colours_of(checked.palette, self.classes)
-        return drawing.overlay(
-            self.photo, self.labels, colours=colours, classes=self.classes, only=only
-        )
-
-    def cutout(self, only: Iterable[str] | None = None) -> Image.Image:
-        """Return the photo where one of the classes is, mode RGBA, with alpha 0 elsewhere.
-
-        Raises:
-            UsageError: A class does not exist.
-        """
-        return drawing.cutout(self.photo, self.labels, classes=self.classes, only=only)
-
-    def geojson(self, only: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return polygons in pixels with their probabilities; see ``outputs.polygons.geojson``."""
-        return geojson(
-            self.labels,
-            classes=self.classes,
-            only=only,
-            probabilities=self.probabilities,
-            name=self.name,
-        )
-
-    def coco(self, only: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return COCO annotations with their probabilities; see ``outputs.coco.coco``."""
-        return coco(
-            self.labels,
-            classes=self.classes,
-            only=only,
-            probabilities=self.probabilities,
-            name=self.name,
-        )
-
-    def save(self, path: str | os.PathLike[str], **outputs: Any) -> list[Path]:
-        """Write the labels, and further files beside them, as ``deconvnet segment`` does.
-
-        Args:
-            path: The file for the labels: ``.npy`` for an array, else a palette PNG in the
-                colours of the classes.
-            outputs: Attributes of :class:`deconvnet_cli.outputs.files.Outputs`: overlay, cutout,
-                polygons, only, palette, format.
-
-        Returns:
-            The files that were written, the labels first.
-
-        Raises:
-            UsageError: The outputs do not fit together.
-            OutputError: A file cannot be written.
-        """
-        target = Path(path)
-        suffix = target.suffix.lower().removeprefix(".")
-        wanted = Outputs(**{"format": suffix if suffix in FORMATS else FORMATS[0], **outputs})
-        return write_outputs(
-            self.photo,
-            self.labels,
-            target,
-            wanted,
-            self.classes,
-            probabilities=lambda: self.probabilities,
-            name=self.name,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,10 +28,18 @@ class Segmenter:
     Several threads may use it at a time.
     """
 
-    system: System = field(repr=False)
+    system: System
     settings: SegmentSettings
 
+    def __repr__(self) -> str:
+        settings = self.settings
+        proposals = "auto" if settings.until_settled else settings.proposals
+        given = {"proposals": proposals, "rule": settings.merge, "crf": settings.crf is not None}
+        values = (f"{name}={value!r}" for name, value in given.items() if value)
+        return f"Segmenter({', '.join((str(self.system), *values))})"
+
     @classmethod
+    @in_python_words()
     def load(
         cls,
         weights: str | os.PathLike[str] = SegmentOptions.weights,
@@ -220,12 +109,14 @@ class Segmenter:
         """The names of the labels, in order."""
         return self.system.classes
 
+    @in_python_words()
     def segment(self, photo: Photo) -> SegmentationResult:
         """Segment one photo; the labels are those of ``deconvnet segment``.
 
         Args:
-            photo: The path of a file, the bytes of one, a PIL image, or a uint8 array H x W x 3
-                in the order red, green, blue (for OpenCV's order, pass ``array[..., ::-1]``).
+            photo: The path of a file, its bytes, a file opened as "rb", a PIL image, a uint8 array
+                H x W, H x W x 3 or H x W x 4 in the order red, green, blue, alpha (for OpenCV's
+                order, pass ``array[..., ::-1]``), or a tensor C x H x W, uint8 or float 0 to 1.
                 Files and PIL images are turned upright by their EXIF data and made RGB.
 
         Raises:
@@ -240,7 +131,47 @@ class Segmenter:
         # The boxes are in pixels of the copy that was segmented, which may be smaller.
         factors = np.divide(image.size, scored.photo.size)
         boxes = np.rint(result.boxes * np.tile(factors, 2)).astype(np.int32)
-        name = Path(photo).name if isinstance(photo, str | os.PathLike) else ""
         return SegmentationResult(
-            image, result.labels, result.probabilities(), boxes, result.ms, self.classes, name
+            image,
+            result.labels,
+            result.probabilities(),
+            boxes,
+            result.ms,
+            self.classes,
+            name_of(photo),
         )
+
+    def segment_many(
+        self,
+        photos: Iterable[Photo],
+        *,
+        workers: int = 1,
+        on_error: Callable[[Photo, ImageError], None] | None = None,
+    ) -> Iterator[SegmentationResult]:
+        """Yield the result of each photo, in order; few of them are in memory at a time.
+
+        Args:
+            photos: Photos as :meth:`segment` takes them.
+            workers: The number of photos to work on at a time, in threads.
+            on_error: A function that is called with each photo that cannot be read, and its error;
+                the photo is then left out. None raises the error.
+
+        Raises:
+            UsageError: ``photos`` is one photo, or ``workers`` is no whole number above 0.
+            ImageError: See :meth:`segment`.
+            DependencyError: See :meth:`segment`.
+        """
+        if isinstance(photos, str | bytes | os.PathLike | Image.Image):
+            raise UsageError("segment_many takes several photos; give one photo to segment")
+        check_count("workers", workers)
+
+        def results() -> Iterator[SegmentationResult]:
+            for photo, result in in_order(photos, self.segment, workers):
+                try:
+                    yield result()
+                except ImageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(photo, error)
+
+        return results()

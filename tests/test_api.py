@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from helpers.paths import DOCS
 from PIL import Image
 
@@ -23,6 +25,7 @@ from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
 from deconvnet_cli.outputs.overlay import overlay
 from deconvnet_cli.outputs.palettes import colours_of
+from deconvnet_cli.outputs.python_words import translated
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.settings import CrfSettings
 
@@ -139,6 +142,93 @@ def test_any_kind_of_photo_gives_the_same(result, segmenter, cat):
     assert np.array_equal(segmenter.segment(turned).probabilities, result.probabilities)
 
 
+def test_files_grey_alpha_and_tensors(segmenter, cat):
+    """Each kind is the RGB photo that its definition says."""
+
+    def seen(photo) -> np.ndarray:
+        return np.array(segmenter.segment(photo).photo)
+
+    rgb = np.array(read_photo(cat))
+    with cat.open("rb") as file:
+        found = segmenter.segment(file)
+    assert found.name == "cat.png" and np.array_equal(found.photo, rgb)
+    assert np.array_equal(seen(io.BytesIO(cat.read_bytes())), rgb)
+    with pytest.raises(ImageError, match=r"cat\.png: cannot be read \(.*closed.*\); open it again"):
+        segmenter.segment(file)
+    grey = rgb[..., 0]
+    for photo in (grey, grey[..., None], torch.from_numpy(grey), torch.from_numpy(grey)[None]):
+        assert np.array_equal(seen(photo), np.repeat(grey[..., None], 3, 2))
+    alpha = np.where(np.arange(90) < 40, 0, 255).astype(np.uint8)
+    rgba = np.dstack([rgb, np.broadcast_to(alpha, (60, 90))])
+    on_black = np.where(rgba[..., 3:] == 0, 0, rgb)
+    planes = torch.from_numpy(np.moveaxis(rgba, 2, 0).copy())
+    for photo in (rgba, planes, planes.float() / 255, planes.double() / 255):
+        assert np.array_equal(seen(photo), on_black)
+
+
+def test_many_photos_in_order(segmenter, cat, data):
+    with Image.open(data / "chelsea.jpg") as photo:
+        other = photo.convert("RGB").resize((50, 40))
+    photos = [cat, other, b"no photo", cat]
+    failed = []
+    for workers in (1, 2):
+        many = segmenter.segment_many(
+            iter(photos), workers=workers, on_error=lambda *given: failed.append(given)
+        )
+        found = [(each.name, each.photo.size) for each in many]
+        assert found == [("cat.png", (90, 60)), ("", (50, 40)), ("cat.png", (90, 60))]
+    assert [photo for photo, _ in failed] == [b"no photo"] * 2
+    begun = segmenter.segment_many(photos)
+    assert [next(begun).name, next(begun).name] == ["cat.png", ""]
+    with pytest.raises(ImageError, match="bytes: not an image"):
+        next(begun)
+    for given, words in (((cat,), "several photos"), ((photos, 0), "workers=0")):
+        with pytest.raises(UsageError, match=words):
+            segmenter.segment_many(given[0], **dict(zip(("workers",), given[1:], strict=False)))
+
+
+def test_masks_and_what_notebooks_show(result, segmenter):
+    labels = result.labels
+    assert np.array_equal(result.mask("cat"), labels == 8)
+    assert np.array_equal(result.mask("Dog", "cat"), (labels == 8) | (labels == 12))
+    assert np.array_equal(result.mask(), labels != 0)
+    with pytest.raises(UsageError, match=r"only: no class is called 'catt'; did you mean cat\?"):
+        result.mask("catt")
+    with Image.open(io.BytesIO(result._repr_png_())) as shown:
+        assert np.array_equal(np.array(shown), np.array(result.overlay()))
+    stem = segmenter.system.deconvnet.path.stem
+    assert repr(segmenter) == f"Segmenter({stem} on cpu, float32, proposals=4)"
+
+
+@pytest.mark.parametrize(
+    "message, right",
+    [
+        ("--share needs two nets; add --net fcn8s", "share needs two nets; add net='fcn8s'"),
+        ("--device cuda:7: none; use --device cpu", "device='cuda:7': none; use device='cpu'"),
+        ("--palette colours it; add --overlay", "palette colours it; add overlay=True"),
+        ("give --net fcn8s or --net deconvnet", "give net='fcn8s' or net='deconvnet'"),
+        ("a--net.jpg: see --version", "a--net.jpg: see --version"),
+    ],
+)
+def test_errors_in_the_words_of_python(message, right):
+    assert translated(message) == right
+
+
+def test_no_error_of_a_segmenter_names_an_option(result):
+    for call in (
+        lambda: Segmenter.load(share=0.5),
+        lambda: Segmenter.load(fcn_weights="a"),
+        lambda: Segmenter.load(precision="fp16", device="cpu"),
+        lambda: Segmenter.load(device="cuda:99"),
+        lambda: result.overlay(palette="pink"),
+        lambda: result.save("a.png", only=["cat"]),
+        lambda: result.cutout(["unicorn"]),
+    ):
+        with pytest.raises(DeconvnetError) as caught:
+            call()
+        assert "--" not in str(caught.value)
+
+
 def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
@@ -155,12 +245,19 @@ def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_pa
     "photo, words",
     [
         (np.zeros((4, 4, 3)), r"float64 4 x 4 x 3: must be uint8.*array \* 255"),
-        (np.zeros((4, 4), np.uint8), "H x W x 3.*fromarray"),
-        (np.zeros((4, 4, 4), np.uint8), "H x W x 3"),
-        (np.zeros((3, 4, 5), np.uint8), "uint8 3 x 4 x 5: must be H x W x 3"),
+        (np.zeros(4, np.uint8), r"array uint8 4: must be H x W \(grey\), H x W x 3"),
+        (np.zeros((4, 4, 2), np.uint8), "H x W x 3"),
+        (np.zeros((3, 4, 5), np.uint8), "uint8 3 x 4 x 5: must be H x W"),
         (np.zeros((0, 4, 3), np.uint8), "4 x 0 pixels"),
         (np.zeros((4, 4, 3), np.int64), "int64"),
-        ([[1, 2, 3]], "list: not a photo; give a path"),
+        ([[1, 2, 3]], "list: not a photo; give a path.*torch tensor"),
+        (torch.zeros(5, 4, 3), r"tensor float32 5 x 4 x 3: must be C x H x W.*permute\(2, 0, 1\)"),
+        (torch.zeros(1, 3, 4, 5), "one photo at a time"),
+        (torch.full((3, 4, 5), 1.5), "from 0 to 1, before any normalisation"),
+        (torch.full((3, 4, 5), float("nan")), "from 0 to 1"),
+        (torch.zeros(3, 4, 5, dtype=torch.int64), "tensor int64.*must be uint8"),
+        (io.StringIO("text"), "open file: open as text; open it with mode 'rb'"),
+        (io.BytesIO(b"no photo"), "open file: not an image"),
         (b"no photo", "bytes: not an image"),
         ("nowhere.jpg", "nowhere.jpg: no such file"),
         (Image.new("RGB", (0, 5)), "0 x 5 pixels"),
@@ -216,7 +313,7 @@ def test_pictures_and_files_are_those_of_the_modules(result, tmp_path):
     assert json.loads(files[2].read_text()) == result.geojson()
     (coco,) = result.save(tmp_path / "b.png", polygons="coco")[1:]
     assert json.loads(coco.read_text()) == result.coco()
-    with pytest.raises(UsageError, match="--palette pink"):
+    with pytest.raises(UsageError, match="palette='pink': must be one of"):
         result.overlay(palette="pink")
 
 

@@ -1,15 +1,13 @@
-"""Photos from files, bytes, PIL images and arrays, as upright RGB images."""
+"""Photos from files, bytes and streams, as upright RGB images."""
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.choices import MAX_PIXELS
@@ -30,7 +28,6 @@ from deconvnet_cli.storage.files import read_stream, read_whole
 
 FLAT_VALUES, FLAT_SHARE = 4, 0.998  # a photo with this share of pixels in so few values is noted
 BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
-Photo = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
 
 def read_photo(
@@ -150,49 +147,6 @@ def _band_to_rgb(band: Image.Image) -> Image.Image:
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, rgba).convert("RGB")
     return band.convert("RGB")
-
-
-def photo_of(source: Photo) -> Image.Image:
-    """Return a photo from a path, bytes, a PIL image or an array, as :func:`read_photo` does.
-
-    Raises:
-        ImageError: The source is none of these, or is damaged.
-    """
-    if isinstance(source, bytes):
-        return read_photo(source, "bytes")
-    if isinstance(source, str | os.PathLike):
-        return read_photo(Path(source))
-    if isinstance(source, Image.Image):
-        check_size(*source.size, "PIL image")
-        try:
-            return as_shown(source.copy())  # a copy, as it is turned in place
-        except OSError as error:  # Pillow may read the file only now
-            what = " ".join(str(error).split())
-            raise ImageError(f"PIL image: damaged or truncated ({what}); load it again") from error
-    if not isinstance(source, np.ndarray):
-        kind = type(source).__name__
-        raise ImageError(f"{kind}: not a photo; give a path, bytes, a PIL image or a NumPy array")
-    return photo_of_array(source)
-
-
-def photo_of_array(array: NDArray[np.uint8]) -> Image.Image:
-    """Return a uint8 RGB array H x W x 3 as a photo.
-
-    Raises:
-        ImageError: The array has another type or shape, or is empty.
-    """
-    what = f"array {array.dtype} {' x '.join(map(str, array.shape))}"
-    if array.dtype != np.uint8:
-        raise ImageError(
-            f"{what}: must be uint8, 0 to 255; for floats from 0 to 1: "
-            "(array * 255).round().astype('uint8')"
-        )
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise ImageError(
-            f"{what}: must be H x W x 3, RGB; for other kinds give PIL's Image.fromarray(array)"
-        )
-    check_size(array.shape[1], array.shape[0], "array")
-    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def check_size(width: int, height: int, what: str) -> None:

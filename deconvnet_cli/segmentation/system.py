@@ -44,6 +44,13 @@ class System:
             raise ValueError("a system needs at least one net")
         return weights.card.classes
 
+    def __str__(self) -> str:
+        """Return the weights, the device and the precision, in short."""
+        nets = [weights for weights in (self.deconvnet, self.fcn) if weights is not None]
+        names = " + ".join(weights.path.stem for weights in nets)
+        precision = str(next(nets[0].net.parameters()).dtype).removeprefix("torch.")
+        return f"{names} on {nets[0].device}, {precision}"
+
     @property
     def merge_device(self) -> torch.device:
         """The device that merges crops and computes the dense CRF: a CUDA GPU, or the CPU."""

@@ -1,0 +1,131 @@
+"""Photos that Python code holds: paths, bytes, open files, PIL images, arrays and tensors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.images import as_shown, check_size, read_photo
+from deconvnet_cli.errors import ImageError
+
+Photo = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor
+KINDS = "a path, bytes, an open file, a PIL image, a NumPy array or a torch tensor"
+CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
+
+
+def photo_of(source: Photo) -> Image.Image:
+    """Return a photo from any of ``KINDS``, as :func:`read_photo` does.
+
+    Raises:
+        ImageError: The source is none of these, or is damaged.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return read_photo(bytes(source), "bytes")
+    if isinstance(source, str | os.PathLike):
+        return read_photo(Path(source))
+    if isinstance(source, Image.Image):
+        return photo_of_pil(source)
+    if isinstance(source, np.ndarray):
+        return photo_of_array(source)
+    if isinstance(source, torch.Tensor):
+        return photo_of_tensor(source)
+    if hasattr(source, "read"):
+        return photo_of_file(source)
+    raise ImageError(f"{type(source).__name__}: not a photo; give {KINDS}")
+
+
+def name_of(source: Photo) -> str:
+    """Return the name of the file that a photo is read from; "" if there is none."""
+    if isinstance(source, str | os.PathLike):
+        return Path(source).name
+    name = getattr(source, "name", "") if hasattr(source, "read") else ""
+    return Path(name).name if isinstance(name, str) else ""
+
+
+def photo_of_file(file: IO[bytes]) -> Image.Image:
+    """Return the photo in an open file, from its position on.
+
+    Raises:
+        ImageError: The file is open as text, closed, or holds no photo.
+    """
+    name = name_of(file) or "open file"
+    try:
+        if not isinstance(file.read(0), bytes):
+            raise ImageError(f"{name}: open as text; open it with mode 'rb'")
+    except ValueError as error:
+        raise ImageError(f"{name}: cannot be read ({error}); open it again") from error
+    return read_photo(file, name)
+
+
+def photo_of_pil(image: Image.Image) -> Image.Image:
+    """Return a PIL image of any mode as a photo; the image itself is not changed.
+
+    Raises:
+        ImageError: The image is damaged, empty or too large.
+    """
+    check_size(*image.size, "PIL image")
+    try:
+        return as_shown(image.copy())  # a copy, as it is turned in place
+    except OSError as error:  # Pillow may read the file only now
+        what = " ".join(str(error).split())
+        raise ImageError(f"PIL image: damaged or truncated ({what}); load it again") from error
+
+
+def photo_of_array(array: NDArray[Any], kind: str = "array") -> Image.Image:
+    """Return a uint8 array as a photo: grey H x W or H x W x 1, RGB H x W x 3 or RGBA H x W x 4.
+
+    Transparent parts are put on black.
+
+    Raises:
+        ImageError: The array has another type or shape, or is empty.
+    """
+    what = described(kind, array.dtype, array.shape)
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"{what}: must be uint8, 0 to 255; for floats from 0 to 1: "
+            "(array * 255).round().astype('uint8')"
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in CHANNELS):
+        raise ImageError(f"{what}: must be H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA)")
+    check_size(array.shape[1], array.shape[0], kind)
+    return as_shown(Image.fromarray(np.ascontiguousarray(array)))
+
+
+def photo_of_tensor(tensor: torch.Tensor) -> Image.Image:
+    """Return a tensor C x H x W or H x W, uint8 or float from 0 to 1, as a photo.
+
+    These are the tensors of torchvision; C is 1, 3 or 4 as for arrays.
+
+    Raises:
+        ImageError: The tensor has another type, shape or range, or is empty.
+    """
+    what = described("tensor", str(tensor.dtype).removeprefix("torch."), tensor.shape)
+    if tensor.ndim != 2 and not (tensor.ndim == 3 and tensor.shape[0] in CHANNELS):
+        raise ImageError(
+            f"{what}: must be C x H x W with 1, 3 or 4 channels; "
+            "for H x W x C: tensor.permute(2, 0, 1); for a batch, give one photo at a time"
+        )
+    values = tensor.detach().cpu()
+    if values.is_floating_point():
+        values = values.float()
+        if values.numel() and not (values.min() >= 0 and values.max() <= 1):  # or NaN
+            raise ImageError(f"{what}: floats must be from 0 to 1, before any normalisation")
+        values = (values * 255).round().to(torch.uint8)
+    if values.dtype != torch.uint8:
+        raise ImageError(f"{what}: must be uint8, 0 to 255, or floats from 0 to 1")
+    if values.ndim == 3:
+        values = values.permute(1, 2, 0)
+    return photo_of_array(values.numpy(), "tensor")
+
+
+def described(kind: str, dtype: object, shape: tuple[int, ...]) -> str:
+    """Return the kind, type and shape of an array, for errors."""
+    return f"{kind} {dtype} {' x '.join(map(str, shape))}"

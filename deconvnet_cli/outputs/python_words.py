@@ -1,0 +1,45 @@
+"""Errors in the words of Python: arguments in place of the options of the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+
+from deconvnet_cli.choices import ENSEMBLES, MERGES, PRECISIONS, SYSTEMS
+from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.outputs.files import Outputs
+from deconvnet_cli.segmentation.settings import SegmentOptions
+
+OPTIONS = (*fields(SegmentOptions), *fields(Outputs))
+ARGUMENTS = frozenset(option.name for option in OPTIONS) | {"net", "rule"}
+SWITCHES = frozenset(option.name for option in OPTIONS if isinstance(option.default, bool))
+VALUES = "|".join((*SYSTEMS, *ENSEMBLES, *MERGES, *PRECISIONS, "cpu", "cuda", "mps", "auto"))
+# An option, and the value after it: a known one, or any that a colon ends.
+OPTION = re.compile(rf"(\badd )?(?<!\S)--([a-z][a-z-]*)(?: ((?:{VALUES})\b(?!:)|\S+(?=: )))?")
+
+
+@contextmanager
+def in_python_words() -> Iterator[None]:
+    """Let errors within name arguments: ``net='fcn8s'`` in place of ``--net fcn8s``."""
+    try:
+        yield
+    except DeconvnetError as error:
+        error.args = (translated(str(error)),)
+        raise
+
+
+def translated(message: str) -> str:
+    """Return a message with arguments in place of options."""
+
+    def argument(found: re.Match[str]) -> str:
+        add, option, value = found.groups(default="")
+        name = option.replace("-", "_")
+        if name not in ARGUMENTS:
+            return found[0]
+        if value:
+            return f"{add}{name}={value!r}"
+        return f"{add}{name}=True" if add and name in SWITCHES else f"{add}{name}"
+
+    return OPTION.sub(argument, message)

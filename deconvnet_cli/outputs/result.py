@@ -1,0 +1,156 @@
+"""The result of segmenting a photo from Python: labels, pictures and files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.images import png_bytes
+from deconvnet_cli.outputs import overlay as drawing
+from deconvnet_cli.outputs.class_filter import chosen_labels, mask_of
+from deconvnet_cli.outputs.coco import coco
+from deconvnet_cli.outputs.files import FORMATS, Outputs, write_outputs
+from deconvnet_cli.outputs.palettes import colours_of
+from deconvnet_cli.outputs.polygons import geojson
+from deconvnet_cli.outputs.python_words import in_python_words
+from deconvnet_cli.segmentation.labels import class_shares
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationResult:
+    """The result of a :class:`Segmenter` for one photo.
+
+    Attributes:
+        photo: The photo, mode RGB, W x H, upright.
+        labels: The class of each pixel, uint8 H x W, an index into ``classes``.
+        probabilities: The probability of each class, float32 C x h x w; in each pixel they add up
+            to 1. The size is that of the photo, or of the photo scaled down to a longer side of
+            1024 pixels. ``labels`` are the most probable classes, after enlarging to the photo.
+        boxes: The boxes that the net was shown, the whole photo first, int32 N x 4,
+            (x0, y0, x1, y1) in pixels of the photo, half open. They may reach beyond the photo's
+            edge. N is 0 for FCN-8s alone.
+        timings: The milliseconds of each stage that was run: proposals, net, fcn, crf, labels.
+        classes: The names of the labels, in order.
+        name: The name of the photo's file; "" if it is not known.
+    """
+
+    photo: Image.Image = field(repr=False)
+    labels: NDArray[np.uint8] = field(repr=False)
+    probabilities: NDArray[np.float32] = field(repr=False)
+    boxes: NDArray[np.int32] = field(repr=False)
+    timings: dict[str, float]
+    classes: tuple[str, ...] = field(repr=False)
+    name: str = ""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """The former name of ``probabilities``."""
+        warnings.warn(
+            "SegmentationResult.scores is deprecated; use .probabilities",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.probabilities
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of the pixels, 0 to 1, of each class found, the largest first."""
+        return class_shares(self.labels, self.classes)
+
+    @in_python_words()
+    def mask(self, *only: str) -> NDArray[np.bool_]:
+        """Return where one of the named classes is, bool H x W; without names, any but background.
+
+        Raises:
+            UsageError: A class does not exist.
+        """
+        return mask_of(self.labels, chosen_labels(only or None, self.classes))
+
+    def _repr_png_(self) -> bytes:
+        """Return the overlay as a PNG, which notebooks show."""
+        return png_bytes(self.overlay(), compress_level=1)
+
+    @in_python_words()
+    def overlay(self, only: Iterable[str] | None = None, palette: str = "voc") -> Image.Image:
+        """Return the photo with its classes in colours and a legend.
+
+        Args:
+            only: The names of the classes that are shown; None shows all but the background.
+            palette: "voc", the colours of label PNGs, or "safe" for colour-blind people.
+
+        Raises:
+            UsageError: A class or the palette does not exist.
+        """
+        checked = Outputs(overlay=True, palette=palette)
+        colours = colours_of(checked.palette, self.classes)
+        return drawing.overlay(
+            self.photo, self.labels, colours=colours, classes=self.classes, only=only
+        )
+
+    @in_python_words()
+    def cutout(self, only: Iterable[str] | None = None) -> Image.Image:
+        """Return the photo where one of the classes is, mode RGBA, with alpha 0 elsewhere.
+
+        Raises:
+            UsageError: A class does not exist.
+        """
+        return drawing.cutout(self.photo, self.labels, classes=self.classes, only=only)
+
+    @in_python_words()
+    def geojson(self, only: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return polygons in pixels with their probabilities; see ``outputs.polygons.geojson``."""
+        return geojson(
+            self.labels,
+            classes=self.classes,
+            only=only,
+            probabilities=self.probabilities,
+            name=self.name,
+        )
+
+    @in_python_words()
+    def coco(self, only: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return COCO annotations with their probabilities; see ``outputs.coco.coco``."""
+        return coco(
+            self.labels,
+            classes=self.classes,
+            only=only,
+            probabilities=self.probabilities,
+            name=self.name,
+        )
+
+    @in_python_words()
+    def save(self, path: str | os.PathLike[str], **outputs: Any) -> list[Path]:
+        """Write the labels, and further files beside them, as ``deconvnet segment`` does.
+
+        Args:
+            path: The file for the labels: ``.npy`` for an array, else a palette PNG in the
+                colours of the classes.
+            outputs: Attributes of :class:`deconvnet_cli.outputs.files.Outputs`: overlay, cutout,
+                polygons, only, palette, format.
+
+        Returns:
+            The files that were written, the labels first.
+
+        Raises:
+            UsageError: The outputs do not fit together.
+            OutputError: A file cannot be written.
+        """
+        target = Path(path)
+        suffix = target.suffix.lower().removeprefix(".")
+        wanted = Outputs(**{"format": suffix if suffix in FORMATS else FORMATS[0], **outputs})
+        return write_outputs(
+            self.photo,
+            self.labels,
+            target,
+            wanted,
+            self.classes,
+            probabilities=lambda: self.probabilities,
+            name=self.name,
+        )
