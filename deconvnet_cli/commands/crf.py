@@ -15,6 +15,7 @@ from deconvnet_cli.commands.shared.options import (
     ENSEMBLE_OPTIONS,
     JSON_OPTION,
     QUIET_OPTION,
+    RGB_OPTION,
     WORKERS_OPTION,
     apply,
     refuse_overwriting,
@@ -57,13 +58,14 @@ if TYPE_CHECKING:
     group=CRF,
     help="Change a setting of the CRF; repeatable.",
 )
-@apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION)
+@apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, RGB_OPTION, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION)
 def command(
     sources: tuple[Path, ...],
     output: Path | None,
     pairs: tuple[str, ...],
     grid: tuple[str, ...],
     voc_root: Path | None,
+    rgb: bool,
     crf_backend: str,
     system_name: str | None,
     ensemble: str | None,
@@ -105,7 +107,7 @@ def command(
         from deconvnet_cli.commands.shared import evaluation_tables
         from deconvnet_cli.data.voc import open_tree
 
-        tree = open_tree(voc_root)  # type: ignore[arg-type]
+        tree = open_tree(voc_root, rgb=rgb)  # type: ignore[arg-type]
         choices = combinations(base, grid)
         with console.progress(quiet) as progress:
             # A step is one choice on one photo: a photo with many choices takes a while.

@@ -110,15 +110,21 @@ def import_command(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a PNG of photos with their masks to this file.",
 )
+@click.option(
+    "--rgb",
+    is_flag=True,
+    help="Also read RGB masks, by the colours of the classes or VOC's, as `train --rgb` does.",
+)
 @click.option("--quiet", is_flag=True, help="Print no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line instead of tables.")
-def check_command(tree: Path, sheet: Path | None, quiet: bool, as_json: bool) -> None:
+def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_json: bool) -> None:
     """Print the photos, objects and pixels of each class in TREE, the sizes, and all problems.
 
     The exit code is 1 if something must be fixed before training.
     """
     from deconvnet_cli.commands.shared.dataset_tables import survey_line, survey_tables
     from deconvnet_cli.data.images import png_bytes
+    from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
     from deconvnet_cli.datasets.survey import survey_names, survey_tree
     from deconvnet_cli.reporting import console
@@ -126,9 +132,9 @@ def check_command(tree: Path, sheet: Path | None, quiet: bool, as_json: bool) ->
 
     with console.progress(quiet) as progress:
         task = progress.add_task("check", total=None)
-        survey = survey_tree(tree, lambda: progress.advance(task))
+        survey = survey_tree(tree, lambda: progress.advance(task), rgb=rgb)
     if sheet is not None:
-        picture = contact_sheet(tree, survey_names(tree), survey.classes)
+        picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey_names(tree))
         write_whole(sheet, png_bytes(picture))
     if as_json:
         console.json_line(survey_line(survey))

@@ -24,6 +24,7 @@ from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     MAX_PIXELS_OPTION,
     QUIET_OPTION,
+    RGB_OPTION,
     SHARD_OPTION,
     WORKERS_OPTION,
     apply,
@@ -60,6 +61,7 @@ COUNTS = "Counts of earlier runs"
     help="Evaluate the scores that `batch --save-scores` stored in this folder instead of running "
     "a net.",
 )
+@RGB_OPTION
 @option(
     "--limit",
     type=click.IntRange(1),
@@ -112,6 +114,7 @@ def command(
     predictions: Path | None,
     allow_missing: bool,
     scores: Path | None,
+    rgb: bool,
     table: bool,
     merge: bool,
     compare: bool,
@@ -140,6 +143,7 @@ def command(
     check_outputs(files, output, page)
 
     from deconvnet_cli.commands.shared import evaluation_tables
+    from deconvnet_cli.data.mask_check import require_masks
     from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.scoreboard import comparisons, write_tallies
 
@@ -151,7 +155,7 @@ def command(
         tallies, classes = merged_files(files)
         about = {"merged": [str(path) for path in files]}
     else:
-        tree, names = listed(voc_root, split, limit, shard)
+        tree, names = listed(voc_root, split, limit, shard, rgb=rgb)
         classes = tree.classes
         if table and classes != CLASSES:
             raise UsageError(
@@ -163,9 +167,10 @@ def command(
 
             one_core_a_photo()
             workers = at_a_time(workers)
+            require_masks(tree, names)  # before hours of work
         if predictions is not None:
             names = checked(predictions, tree, names, allow_missing)
-            predict = from_folder(predictions, classes)
+            predict = from_folder(predictions, tree)
             about = {"predictions": {"folder": str(predictions)}}
         elif scores is not None:
             predict, about = from_store(scores, tree, names, table, max_pixels, options)
@@ -186,7 +191,7 @@ def command(
 
 
 def listed(
-    root: Path | None, split: str, limit: int | None, shard: str | None
+    root: Path | None, split: str, limit: int | None, shard: str | None, *, rgb: bool
 ) -> tuple[VocTree, list[str]]:
     """Return the VOC tree and the names of the images to evaluate."""
     from deconvnet_cli.data.voc import open_tree
@@ -194,7 +199,7 @@ def listed(
 
     if root is None:
         raise UsageError("give --voc-root DIR, or files with --merge or --compare")
-    tree = open_tree(root)
+    tree = open_tree(root, rgb=rgb)
     names = tree.names(split)
     if len(set(names)) < len(names):
         raise DatasetError(f"{split}: an image is named twice in this list; name it once")

@@ -28,8 +28,6 @@ from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
-LABEL_MODES = ("P", "L")  # palette and grey: one byte a pixel
-
 
 class WrongSize(Exception):
     """A PNG whose size is not the expected one."""

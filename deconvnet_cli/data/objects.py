@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from deconvnet_cli.data.annotations import read_annotation
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, lies_on_its_side
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.label_png import WrongSize, read_mask, read_png
+from deconvnet_cli.data.label_colours import instances_of
+from deconvnet_cli.data.label_png import WrongSize, read_png, tree_mask
+from deconvnet_cli.data.mask_check import Faults
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError, ImageError
@@ -73,7 +75,7 @@ def checked_mask(tree: VocTree, name: str, size: tuple[int, int]) -> NDArray[np.
     Raises:
         DatasetError: The mask cannot be read or has another size.
     """
-    mask = read_mask(tree.mask(name), tree.classes)
+    mask = tree_mask(tree, name)
     if size != mask.shape[::-1]:
         raise DatasetError(
             f"{tree.mask(name)}: {mask.shape[1]}x{mask.shape[0]} pixels, "
@@ -97,16 +99,20 @@ def find_objects(
         on_photo: Called after each photo.
 
     Raises:
-        ImageError: A photo is missing or cannot be read.
-        DatasetError: A mask is missing or wrong, or no mask has any object.
+        ImageError: A photo is missing or cannot be read, and nothing else is wrong.
+        DatasetError: Masks are missing or wrong, or no mask has any object.
     """
     objects: list[ObjectBox] = []
+    faults = Faults(tree.root)
     for name in names:
-        mask = checked_mask(tree, name, upright_size(tree.image(name)))
-        found = photo_objects(tree, name, mask)
-        least = SMALLEST_OBJECT * mask.size
-        objects += [ObjectBox(name, label, box) for label, box, area in found if area >= least]
+        with faults.noted():
+            mask = checked_mask(tree, name, upright_size(tree.image(name)))
+            faults.look_at(tree.mask(name), mask)
+            found = photo_objects(tree, name, mask)
+            least = SMALLEST_OBJECT * mask.size
+            objects += [ObjectBox(name, label, box) for label, box, area in found if area >= least]
         on_photo()
+    faults.require_none()
     if not objects:
         raise DatasetError(f"{tree.root}: no object in the masks of these {len(names)} photos")
     return objects
@@ -135,6 +141,19 @@ def photo_objects(
     return components(mask)
 
 
+def photos_of_classes(objects: Iterable[ObjectBox], classes: Sequence[str]) -> str:
+    """Return how many photos have an object of each class, as a line of text."""
+    photos = {
+        label: len({item.name for item in objects if item.label == label})
+        for label in range(1, len(classes))
+    }
+    found = [f"{classes[label]} {count}" for label, count in photos.items() if count]
+    none = [classes[label] for label, count in photos.items() if not count]
+    first, *rest = found or ["none"]
+    line = ", ".join(["classes: " + first + (" photos" if found else ""), *rest])
+    return line + (f"; in no photo: {', '.join(none)}" if none else "")
+
+
 def components(mask: NDArray[np.uint8]) -> Iterable[tuple[int, Box, int]]:
     """Yield label, box and area (pixels) of each one-class connected component of a mask H x W."""
     for label in np.unique(mask[(mask != 0) & (mask != IGNORE)]):
@@ -156,7 +175,7 @@ def instance_objects(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int,
         DatasetError: The instances cannot be read or have another size.
     """
     try:
-        instances = np.array(read_png(path, (mask.shape[1], mask.shape[0])))
+        instances = instances_of(read_png(path, (mask.shape[1], mask.shape[0])))
     except (OSError, Undecodable) as error:
         raise DatasetError(f"{path}: not a readable PNG ({error})") from error
     except WrongSize:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.data.colours import palette_for
-from deconvnet_cli.data.decoding import Undecodable
-from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.label_png import LABEL_MODES, WrongSize, read_png
-from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.data.objects import read_photo_and_mask
+from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.legend import Entry, with_legend
 
@@ -23,17 +20,14 @@ STRENGTH = 0.55  # of the colours over the photo
 WHITE = (255, 255, 255)
 
 
-def contact_sheet(
-    root: Path, names: Sequence[str], classes: Sequence[str], most: int = 24
-) -> Image.Image:
+def contact_sheet(tree: VocTree, names: Sequence[str], most: int = 24) -> Image.Image:
     """Return a sheet, mode RGB, of photos spread evenly over the names, with a legend.
 
     A photo or mask that cannot be read leaves its tile grey; ``survey`` says why.
 
     Args:
-        root: The tree's folder.
+        tree: The tree.
         names: Names of photos.
-        classes: The names of the labels, the background first.
         most: How many photos are shown.
     """
     step = max(1, len(names) / most)
@@ -43,10 +37,10 @@ def contact_sheet(
     size = columns * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP
     sheet = Image.new("RGB", size, WHITE)
     counts = np.zeros(256, np.int64)
-    colours = palette_for(classes)
+    colours = palette_for(tree.classes)
     for number, name in enumerate(shown):
         place = number % COLUMNS * (TILE + GAP) + GAP, number // COLUMNS * (TILE + GAP) + GAP
-        tile, labels = _tile(root, name, colours)
+        tile, labels = _tile(tree, name, colours)
         counts += np.bincount(labels, minlength=256)
         sheet.paste(
             tile, (place[0] + (TILE - tile.width) // 2, place[1] + (TILE - tile.height) // 2)
@@ -54,25 +48,21 @@ def contact_sheet(
     total = max(1, int(counts[:IGNORE].sum()))
     entries = [
         Entry(name, tuple(colours[label].tolist()), counts[label] / total)
-        for label, name in enumerate(classes)
+        for label, name in enumerate(tree.classes)
         if label and counts[label]
     ]
     return with_legend(sheet, entries)
 
 
 def _tile(
-    root: Path, name: str, colours: NDArray[np.uint8]
+    tree: VocTree, name: str, colours: NDArray[np.uint8]
 ) -> tuple[Image.Image, NDArray[np.generic]]:
     """Return a small photo under its mask, and the labels that it shows."""
     try:
-        photo = read_photo(root / "JPEGImages" / f"{name}.jpg")
-        mask = read_png(root / "SegmentationClass" / f"{name}.png", photo.size)
-        if mask.mode not in LABEL_MODES:
-            raise ValueError(f"mode {mask.mode}")
-        mask = Image.fromarray(np.array(mask))
+        photo, mask = read_photo_and_mask(tree, name)
         photo.thumbnail((TILE, TILE))
-        labels = np.asarray(mask.resize(photo.size, Image.Resampling.NEAREST))
-    except (DeconvnetError, OSError, ValueError, Undecodable, WrongSize):
+        labels = np.asarray(Image.fromarray(mask).resize(photo.size, Image.Resampling.NEAREST))
+    except (DeconvnetError, OSError):
         return Image.new("RGB", (TILE, TILE), (200, 200, 200)), np.zeros(0, np.int64)
     colour = Image.fromarray(colours[labels])
     strength = Image.fromarray(np.where(labels > 0, round(255 * STRENGTH), 0).astype(np.uint8))

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
-from deconvnet_cli.data.label_png import LABEL_MODES, read_png
+from deconvnet_cli.data.label_png import read_png
+from deconvnet_cli.data.voc_lists import photo_path
 from deconvnet_cli.datasets.export import Example, Export, oriented_photo
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MAX_TABLE_BYTES = 1 << 20
 Colour = tuple[int, int, int]
 Reader = Callable[[Path], NDArray[np.uint8]]
@@ -86,7 +86,11 @@ def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None = None) 
     if len(classes) != 2:
         raise DatasetError(f"{masks}: masks of 0 and 255 have one class, not {len(classes) - 1}")
     pairs = _pairs(masks, photos)
-    return _paired(pairs, classes, lambda path: _by_value(path, {0: 0, 255: 1}), "grey masks")
+
+    def labels_of(path: Path) -> NDArray[np.uint8]:
+        return _looked_up(_grey_values(path), {0: 0, 255: 1}, path, lambda value: f"value {value}")
+
+    return _paired(pairs, classes, labels_of, "grey masks")
 
 
 def read_colour_table(path: Path) -> dict[str, Colour]:
@@ -158,6 +162,13 @@ def _by_value(path: Path, lookup: Mapping[int, int]) -> NDArray[np.uint8]:
     return _looked_up(_mask_pixels(path, None), lookup, path, lambda value: f"value {value}")
 
 
+def _grey_values(path: Path) -> NDArray[np.uint8]:
+    """Return how bright the pixels are, in whatever mode black and white are stored."""
+    pixels = _mask_pixels(path, "RGB")
+    grey = (pixels == pixels[..., :1]).all()
+    return pixels[..., 0] if grey else _mask_pixels(path, None)
+
+
 def _looked_up(
     values: NDArray[np.generic],
     lookup: Mapping[int, int],
@@ -181,7 +192,7 @@ def _mask_pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except Undecodable as error:
         raise DatasetError(f"{path}: not a readable mask ({error})") from error
-    if mode is None and image.mode not in (*LABEL_MODES, "1"):
+    if mode is None and image.mode not in ("P", "L", "1"):
         raise DatasetError(f"{path}: a mask in mode {image.mode}; palette or grey is needed here")
     wanted = mode or ("L" if image.mode == "1" else image.mode)
     return np.array(image if image.mode == wanted else image.convert(wanted))
@@ -197,11 +208,10 @@ def _pairs(masks: Path, photos: Path) -> dict[str, tuple[Path, Path]]:
 
 def _beside(folder: Path, name: str) -> Path:
     """Return the photo of this name in a folder."""
-    for suffix in PHOTO_SUFFIXES:
-        for path in (folder / f"{name}{suffix}", folder / f"{name}{suffix.upper()}"):
-            if path.is_file():
-                return path
-    raise DatasetError(f"{folder}: has no photo called {name}; say where with --photos DIR")
+    path = photo_path(folder, name)
+    if not path.is_file():
+        raise DatasetError(f"{folder}: has no photo called {name}; say where with --photos DIR")
+    return path
 
 
 def _paired(

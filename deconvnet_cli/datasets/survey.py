@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.label_png import LABEL_MODES, read_png
-from deconvnet_cli.data.voc import IGNORE, tree_classes
+from deconvnet_cli.data.label_colours import BINARY, WrongColours, labels_of
+from deconvnet_cli.data.label_png import read_png
+from deconvnet_cli.data.mask_check import is_binary
+from deconvnet_cli.data.voc import IGNORE, LISTS, VocTree, tree_classes
+from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, listed_names, paired_names
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
 from deconvnet_cli.storage.hashing import bytes_sha256
 
 FEW = 5  # photos of a class, under which a net hardly learns it
-LISTS = Path("ImageSets") / "Segmentation"
 
 
 @dataclass
@@ -63,26 +65,30 @@ class Survey:
         return sum(count.pixels for count in self.counts)
 
 
-def survey_tree(root: Path, on_photo: Callable[[], None] = lambda: None) -> Survey:
+def survey_tree(
+    root: Path, on_photo: Callable[[], None] = lambda: None, *, rgb: bool = False
+) -> Survey:
     """Look at every photo and mask of a tree.
 
     Args:
         root: The tree's folder, with JPEGImages, SegmentationClass and ImageSets/Segmentation.
         on_photo: Called after each name.
+        rgb: Whether masks in the classes' colours (RGB) are read as well.
 
     Raises:
         DatasetError: It is no tree, or its ``classes.txt`` is wrong.
     """
-    for part in ("JPEGImages", "SegmentationClass"):
+    for part in (PHOTOS, MASKS):
         if not (root / part).is_dir():
             raise DatasetError(f"{root}: not a VOC tree, {part}/ is missing")
     classes = tree_classes(root)
+    tree = VocTree(root, classes, rgb)
     survey = Survey(classes, [ClassCount() for _ in classes])
     names = survey_names(root)
-    lists = _read_lists(root, survey)
+    lists = _read_lists(tree, survey)
     hashes: dict[str, str] = {}
     for name in names:
-        _survey_photo(root, name, survey, hashes)
+        _survey_photo(tree, name, survey, hashes)
         on_photo()
     _survey_lists(lists, set(names), hashes, survey)
     for label, count in enumerate(survey.counts[1:], start=1):
@@ -99,16 +105,16 @@ def survey_tree(root: Path, on_photo: Callable[[], None] = lambda: None) -> Surv
 
 def survey_names(root: Path) -> list[str]:
     """Return the names of all photos and masks of a tree, sorted."""
-    photos = {path.stem for path in (root / "JPEGImages").glob("*.jpg")}
-    return sorted(photos | {path.stem for path in (root / "SegmentationClass").glob("*.png")})
+    pairs, alone = paired_names(root)
+    return sorted({*pairs, *(path.stem for path in alone)})
 
 
-def _survey_photo(root: Path, name: str, survey: Survey, hashes: dict[str, str]) -> None:
+def _survey_photo(tree: VocTree, name: str, survey: Survey, hashes: dict[str, str]) -> None:
     """Count one photo and its mask, or note what is wrong with them."""
-    photo, mask = root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
+    photo, mask = tree.image(name), tree.mask(name)
     size: tuple[int, int] | None = None
     if not photo.is_file():
-        survey.problems.append(f"{mask}: has no photo JPEGImages/{name}.jpg; add it")
+        survey.problems.append(f"{mask}: has no photo {PHOTOS}/{photo.name}; add it")
         return
     try:
         content = read_whole(photo, MAX_BYTES)
@@ -123,9 +129,9 @@ def _survey_photo(root: Path, name: str, survey: Survey, hashes: dict[str, str])
     except ImageError as error:
         survey.problems.append(str(error))
     if not mask.is_file():
-        survey.problems.append(f"{photo}: has no mask SegmentationClass/{name}.png; add it")
+        survey.problems.append(f"{photo}: has no mask {MASKS}/{mask.name}; add it")
         return
-    labels = _labels(mask, survey)
+    labels = _labels(mask, tree, survey)
     if labels is None:
         return
     if size is not None and labels.shape[::-1] != size:
@@ -137,34 +143,22 @@ def _survey_photo(root: Path, name: str, survey: Survey, hashes: dict[str, str])
     _count(labels, mask, survey)
 
 
-def _labels(path: Path, survey: Survey) -> NDArray[np.uint8] | None:
+def _labels(path: Path, tree: VocTree, survey: Survey) -> NDArray[np.uint8] | None:
     """Return the labels of a mask; None, with a problem noted, if it has none."""
     try:
-        image = read_png(path)
+        return labels_of(read_png(path), tree.classes, rgb=tree.rgb)
     except OSError as error:
         survey.problems.append(f"{path}: cannot be read ({error.strerror})")
-        return None
-    except Undecodable as error:
+    except (Undecodable, WrongColours) as error:
         survey.problems.append(f"{path}: {error}")
-        return None
-    if image.mode not in LABEL_MODES:
-        survey.problems.append(
-            f"{path}: mode {image.mode}, no palette or grey PNG; "
-            "`deconvnet dataset import` takes masks in colours"
-        )
-        return None
-    labels: NDArray[np.uint8] = np.array(image)
-    return labels
+    return None
 
 
 def _count(labels: NDArray[np.uint8], path: Path, survey: Survey) -> None:
     """Add the classes of a mask to the counts."""
     values = np.unique(labels)
-    if set(values.tolist()) == {0, IGNORE}:
-        survey.problems.append(
-            f"{path}: has 0 and 255 alone, and 255 is ignored; "
-            "`deconvnet dataset import --kind grey` makes 255 a class"
-        )
+    if is_binary(labels):
+        survey.problems.append(f"{path}: has 0 and 255 alone, and 255 is ignored; {BINARY}")
         return
     wrong = [value for value in values.tolist() if value >= len(survey.classes) and value != IGNORE]
     if wrong:
@@ -185,19 +179,18 @@ def _count(labels: NDArray[np.uint8], path: Path, survey: Survey) -> None:
             count.objects += int(cv2.connectedComponents(inside)[0]) - 1
 
 
-def _read_lists(root: Path, survey: Survey) -> dict[str, list[str]]:
+def _read_lists(tree: VocTree, survey: Survey) -> dict[str, list[str]]:
     """Return the names of each list of the tree."""
     lists = {}
-    for path in sorted((root / LISTS).glob("*.txt")):
+    for path in sorted((tree.root / LISTS).glob("*.txt")):
         try:
-            text = path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            survey.problems.append(f"{path}: not a readable list of names ({error})")
+            lists[path.stem] = listed_names(path, lambda name: tree.image(name).is_file())
+        except DatasetError as error:
+            survey.problems.append(str(error))
             continue
-        lists[path.stem] = [name for line in text.split("\n") if (name := line.strip())]
         survey.lists[path.stem] = len(lists[path.stem])
     if not lists:
-        survey.problems.append(f"{root / LISTS}: has no lists; add train.txt and val.txt")
+        survey.problems.append(f"{tree.root / LISTS}: has no lists; add train.txt and val.txt")
     return lists
 
 

@@ -116,7 +116,7 @@ def sweep(
     """
     import numpy as np
 
-    from deconvnet_cli.data.label_png import read_mask
+    from deconvnet_cli.data.label_png import tree_mask
     from deconvnet_cli.data.voc import require_classes
     from deconvnet_cli.evaluation.metrics import confusion, metrics_of
     from deconvnet_cli.runtime.ordered_pool import in_order
@@ -130,7 +130,7 @@ def sweep(
         image = relative.with_suffix("").as_posix()
         if not tree.mask(image).is_file():
             image = path.stem  # batch ran on a folder above JPEGImages, or made a submission
-        truth = read_mask(tree.mask(image), tree.classes)
+        truth = tree_mask(tree, image)
         found = read(path, tree.image(image))
         require_classes(tree, found.stored.classes, str(path))
         counts = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.evaluation.html import Example, Row, page
 from deconvnet_cli.evaluation.scoreboard import REPORTED, Ranked, Scoreboard
@@ -34,7 +34,7 @@ def examples(tree: VocTree, ranked: Sequence[Ranked], max_pixels: int) -> list[E
             name=image.name,
             iou=image.iou,
             photo=read_photo(tree.image(image.name), max_pixels=max_pixels),
-            truth=read_mask(tree.mask(image.name), tree.classes),
+            truth=tree_mask(tree, image.name),
             prediction=image.labels,
         )
         for image in ranked

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import first_difference
-from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.intervals import Comparison, compare
@@ -142,7 +142,7 @@ def count(
     """
 
     def label(name: str) -> tuple[Labels, Mapping[str, Labels]]:
-        truth = read_mask(tree.mask(name), tree.classes)
+        truth = tree_mask(tree, name)
         return truth, predict(name, truth)
 
     board = Scoreboard(tree.classes)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.mask_check import require_masks
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.storage.files import write_whole
@@ -102,8 +102,7 @@ def _validator(
     names = tree.names(settings.val_list)
     step = max(1, len(names) // settings.val_images)
     chosen = names[::step][: settings.val_images]
-    for name in chosen:
-        read_mask(tree.mask(name), tree.classes)  # a wrong label ends the run before it begins
+    require_masks(tree, chosen)  # wrong labels end the run before it begins
 
     def score(net: nn.Module) -> float:
         card = run_card(net, settings, convention)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.label_png import read_mask
+from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.segmentation.segment import segment
@@ -33,7 +33,7 @@ def validate(
     settings = SegmentSettings(proposals=boxes or None)
     total = sum(
         confusion(
-            read_mask(tree.mask(name), card.classes),
+            tree_mask(tree, name),
             segment(read_photo(tree.image(name)), system, settings).labels,
             classes=len(card.classes),
         )

@@ -12,6 +12,7 @@ from helpers.exports import HEIGHT, NAMES, WIDTH, labelme_export, shapes_of
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.datasets.contact_sheet import contact_sheet
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.datasets.survey import survey_names, survey_tree
@@ -119,8 +120,8 @@ def test_no_tree(tmp_path):
 
 def test_a_sheet_shows_every_class_in_its_colour(tree):
     names = survey_names(tree)
-    sheet = contact_sheet(tree, names, CLASSES)
+    sheet = contact_sheet(VocTree(tree, CLASSES), names)
     colours = {colour for _, colour in sheet.getcolors(1 << 24)}
     assert {(0xE6, 0x9F, 0), (0x56, 0xB4, 0xE9)} <= colours  # the first two, in the legend
     (tree / "JPEGImages/one.jpg").write_bytes(b"")
-    assert contact_sheet(tree, names, CLASSES).size == sheet.size
+    assert contact_sheet(VocTree(tree, CLASSES), names).size == sheet.size

@@ -84,6 +84,7 @@ def test_labels_out_of_range(folder: Path, tree: VocTree, label: int) -> None:
     (folder / "a.png").write_bytes(label_png(changed(label, where=15)))
     message = only_problem(folder, tree)
     assert f"12 pixels have no class but label {label};" in message and "0..20" in message
+    assert ("it has 0 and 255 alone" in message) == (label == 255)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -100,7 +101,7 @@ def test_colours_are_no_labels(folder: Path, tree: VocTree, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["1", "LA", "I;16"])
 def test_other_modes(folder: Path, tree: VocTree, mode: str) -> None:
-    Image.new(mode, (9, 6)).save(folder / "a.png")
+    Image.new(mode, (9, 6), 1 if mode == "1" else 0).save(folder / "a.png")
     assert f"mode {mode}; save label indices" in only_problem(folder, tree)
 
 

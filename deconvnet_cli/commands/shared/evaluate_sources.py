@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,12 +48,13 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
     return left
 
 
-def from_folder(folder: Path, classes: Sequence[str]) -> Predict:
+def from_folder(folder: Path, tree: VocTree) -> Predict:
     """Return the function that reads the label map of a photo from a PNG."""
     from deconvnet_cli.evaluation.predictions import read_prediction
 
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
-        return {"predictions": read_prediction(folder / f"{name}.png", truth, classes)}
+        path = folder / f"{name}.png"
+        return {"predictions": read_prediction(path, truth, tree.classes, rgb=tree.rgb)}
 
     return predict
 

@@ -214,6 +214,12 @@ SHARD_OPTION = option(
     help="Take only every N-th photo, from the I-th on. auto: I and N come from SLURM's array, or "
     "from RANK and WORLD_SIZE.",
 )
+RGB_OPTION = option(
+    "--rgb",
+    is_flag=True,
+    group=FILES,
+    help="Also read RGB masks, by the colours of the classes or VOC's.",
+)
 QUIET_OPTION = option(
     "--quiet", is_flag=True, group=MESSAGES, help="Print no progress, summary or table."
 )
