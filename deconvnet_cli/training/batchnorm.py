@@ -120,17 +120,29 @@ def insert_batchnorm(net: DeconvNet, batches: Iterable[Tensor]) -> None:
 
 
 @torch.no_grad()
-def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
+def recompute_statistics(
+    net: nn.Module, batches: Iterable[Tensor], kept: Callable[[str], bool] = lambda name: False
+) -> None:
     """Recompute BatchNorm statistics as the plain mean over batches of float N x 3 x H x W.
 
     The original system does this after training, over 500 batches.
+
+    Args:
+        net: The net, which is left in eval mode.
+        batches: Inputs, float N x 3 x H x W.
+        kept: Whether the BatchNorm of this name keeps its statistics.
     """
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    net.eval()
+    norms = [
+        module
+        for name, module in net.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and not kept(name)
+    ]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # This makes torch take a cumulative average.
-    net.train()
+        norm.train()
     for batch in batches:
         net(batch)
     net.eval()

@@ -22,6 +22,7 @@ from deconvnet_cli.training.loop import Hooks
 from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.training.samples_sheet import SHOWN, samples_png
 from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.start import is_pretrained
 from deconvnet_cli.training.validation import validate
 from deconvnet_cli.training.weights_of_run import BEST, run_card
 from deconvnet_cli.weights.files import store
@@ -81,10 +82,13 @@ def build_hooks(
         write_whole(run / "samples.png", picture)
 
     def finish(net: nn.Module) -> None:
-        kept = settings.frozen or settings.keep_statistics
-        if settings.statistics and not kept:
+        def kept(name: str) -> bool:
+            fixed = settings.frozen or settings.keep_statistics
+            return fixed and is_pretrained(net, name, settings)
+
+        if settings.statistics:
             batches = prepared_batches(calibration, convention, settings, settings.statistics)
-            recompute_statistics(net, (batch.to(device) for batch in batches))
+            recompute_statistics(net, (batch.to(device) for batch in batches), kept)
 
     return Hooks(
         on_log=on_log,

@@ -21,6 +21,7 @@ from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.training.average import average_of, decay_at, update_average
+from deconvnet_cli.training.batchnorm import recompute_statistics
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.run_folder import TrainedNets, prepare_run, read_log
 from deconvnet_cli.training.samples_sheet import GAP, TILE, samples_png
@@ -176,3 +177,18 @@ def test_tensorboard_gets_the_lines_of_the_log(tmp_path):
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(7, 0.5)]
     assert [(e.step, e.value) for e in events.Scalars("val_mean_iou")] == [(7, 0.25)]
+
+
+def test_statistics_of_a_frozen_part_are_kept_and_the_others_are_those_of_the_batches():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 1), nn.BatchNorm2d(5)
+    )
+    before = copy.deepcopy(net[1].state_dict())
+    batches = [torch.randn(6, 3, 8, 8) for _ in range(3)]
+    recompute_statistics(net, batches, kept=lambda name: name == "1")
+    assert all(torch.equal(value, before[name]) for name, value in net[1].state_dict().items())
+    with torch.no_grad():
+        inputs = net[2](net[1](net[0](torch.cat(batches))))
+    torch.testing.assert_close(net[3].running_mean, inputs.mean((0, 2, 3)))
+    assert net[3].momentum == 0.1 and not net.training
