@@ -4,8 +4,8 @@
         --cache memory --cache none --steps 20
 
 All ways take turns step by step in one process, so a busy machine slows them alike. One JSON line a
-way goes to standard output: crops a second (by the median step), that as a share of the bare loop's,
-and the share of the time that was waited for crops.
+way goes to standard output: crops a second (by the median step), that as a share of the bare
+loop's, and the share of the time that was waited for crops.
 """
 
 from __future__ import annotations
