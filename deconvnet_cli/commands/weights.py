@@ -79,10 +79,10 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @click.option(
     "--licence", default="unknown; ask the makers", help="Licence of the weights, for their card."
 )
-def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
-    """Convert SOURCE (.caffemodel, .pth or .safetensors) to a weights file, and print which of its
-    layers went where in the net. Only plain tensors are read from pickled files; no code in them is
-    run.
+@click.option("--verbose", is_flag=True, help="Print which layer went where, a line each.")
+def import_(source: Path, output: Path | None, net: str, licence: str, verbose: bool) -> None:
+    """Convert SOURCE (.caffemodel, .pth or .safetensors) to a weights file, and print how many of
+    its layers are used. Only plain tensors are read from pickled files; no code in them is run.
     """
     from deconvnet_cli.commands.shared.options import refuse_overwriting
     from deconvnet_cli.reporting import console
@@ -93,18 +93,20 @@ def import_(source: Path, output: Path | None, net: str, licence: str) -> None:
     target = output or source.with_suffix(".safetensors")
     refuse_overwriting(source, target, "the file to import")
     imported = import_weights(source, target, net, licence=licence)
-    console.table(
-        ("in the file", "shapes", "in the net", "note"),
-        [
-            (
-                row.source,
-                " ".join("x".join(map(str, shape)) for shape in row.shapes),
-                " ".join(row.targets),
-                row.note,
-            )
-            for row in imported.rows
-        ],
-    )
+    if verbose:
+        console.table(
+            ("in the file", "shapes", "in the net", "note"),
+            [
+                (
+                    row.source,
+                    " ".join("x".join(map(str, shape)) for shape in row.shapes),
+                    " ".join(row.targets),
+                    row.note,
+                )
+                for row in imported.rows
+            ],
+        )
+    console.result(f"{net}: {imported.summary}")
     console.result(str(imported.path))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet, DeconvNetSettings, initialise
@@ -22,6 +23,8 @@ from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import fit, read_tensors, store
 from deconvnet_cli.weights.shipped import weights_sha256
 
+CAFFE_NETS = {"deconvnet": "deconvnet-vgg16", "vgg-trunk": "deconvnet-vgg16", "fcn8s": "fcn8s"}
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -29,6 +32,21 @@ class Imported:
 
     path: Path
     rows: list[LayerRow]
+
+    @property
+    def summary(self) -> str:
+        """How many layers of the file are used, and how many have a remark, in one line."""
+        in_file = [row for row in self.rows if row.source]
+        used = sum(bool(row.targets) for row in in_file)
+        remarks: dict[str, list[LayerRow]] = {}
+        for row in self.rows:
+            if row.note:
+                remarks.setdefault(row.note, []).append(row)
+        parts = [f"{used} of {len(in_file)} layers in the file are used"]
+        for remark, rows in remarks.items():
+            first = rows[0].source or rows[0].targets[0]
+            parts.append(f"{len(rows)} {remark} ({first}{', ...' if len(rows) > 1 else ''})")
+        return "; ".join(parts)
 
 
 def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -> Imported:
@@ -65,7 +83,10 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
             net = build_net(net_name, settings)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
-    fit(net, tensors, source)
+    try:
+        fit(net, tensors, source)
+    except WeightsError as error:
+        raise wrong_net(source, net_of(tensors), net_name) or error from error
     provenance = f"imported from {source.name}, SHA-256 {weights_sha256(source)}{remark}"
     store(
         target,
@@ -80,9 +101,12 @@ def _from_caffe(
     source: Path, net_name: str
 ) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any], str]:
     """Return the tensors, the table, the net's settings, and a remark for the card."""
-    if net_name not in ("deconvnet-vgg16", "fcn8s"):
-        raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16 or fcn8s")
     blobs = read_caffemodel(source)
+    fitting = CAFFE_NETS.get(detect_kind(blobs))
+    if error := wrong_net(source, fitting, net_name):
+        raise error
+    if net_name not in CAFFE_NETS.values():
+        raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16 or fcn8s")
     # The authors call the results of training so; these have no folded statistics.
     folded = "train_result" not in source.name
     settings: DeconvNetSettings
@@ -106,6 +130,27 @@ def _from_caffe(
     elif any(row.note == NO_STATISTICS for row in rows):
         remark = "; without BatchNorm statistics, which are to be recomputed before use"
     return tensors, rows, asdict(settings), remark
+
+
+def net_of(tensors: dict[str, torch.Tensor]) -> str | None:
+    """Return the net that has parameters of these names, or None."""
+    with torch.device("meta"):
+        for name in NET_NAMES:
+            expected = build_net(name).state_dict().keys()
+            counters = {key for key in expected if key.endswith("num_batches_tracked")}
+            if expected - counters == tensors.keys() - counters:
+                return name
+    return None
+
+
+def wrong_net(source: Path, fitting: str | None, net_name: str) -> WeightsError | None:
+    """Return the error that names the net that the weights fit, if it is another one."""
+    if fitting in (None, net_name):
+        return None
+    return WeightsError(
+        f"{source}: these are weights of {fitting}, not of {net_name}: import them with "
+        f"--net {fitting}"
+    )
 
 
 def check_classes(number: int) -> None:

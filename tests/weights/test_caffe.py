@@ -406,9 +406,17 @@ def test_double_numbers_and_legacy_axes_win_as_in_caffe(written) -> None:
 def test_the_import_command_makes_weights_that_load(deconvnet, written, tmp_path) -> None:
     layers = released() | {"seg-score-voc": [np.ones((21, 1, 1, 1)), np.zeros((1, 1, 1, 21))]}
     target = tmp_path / "made.safetensors"
-    result = deconvnet("weights", "import", written(net(layers)), "-o", target)
+    source = written(net(layers))
+    result = deconvnet("weights", "import", source, "-o", target)
     assert result.exit_code == 0, result.output
-    assert "conv1_1" in result.stdout
+    assert len(result.stdout.splitlines()) == 2
+    number = len(layers)
+    assert f"{number} of {number} layers in the file are used" in result.stdout
+    verbose = deconvnet("weights", "import", source, "-o", target, "--verbose")
+    assert "conv1_1" in verbose.stdout and len(verbose.stdout.splitlines()) > number
+    for other in ("fcn8s", "deconvnet-mobilenet"):
+        wrong = deconvnet("weights", "import", source, "-o", tmp_path / "no", "--net", other)
+        assert wrong.exit_code == 1 and "--net deconvnet-vgg16" in wrong.stderr
     made = load(str(target))
     assert (made.card.net, made.card.input.channels) == ("deconvnet-vgg16", "BGR")
     weight = made.net.conv1_1.weight.detach().numpy()
