@@ -10,7 +10,7 @@ import click
 
 from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
-from deconvnet_cli.commands.shared.options import QUIET_OPTION, apply, weights_names
+from deconvnet_cli.commands.shared.options import QUIET_OPTION, RGB_OPTION, apply, weights_names
 from deconvnet_cli.errors import printable
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
@@ -53,6 +53,7 @@ processes, each on a GPU if there is one."""
     help="File with the names of your own classes, one per line, in the order of their labels.  "
     "[default: classes.txt of the tree, or VOC's]",
 )
+@RGB_OPTION
 @option(
     "--val-list",
     group=FILES,
@@ -164,6 +165,7 @@ def command(
     file: Path | None,
     pairs: tuple[str, ...],
     proposal_cache: Path | None,
+    rgb: bool,
     workers: int,
     cache: str,
     tensorboard: bool,
@@ -185,7 +187,7 @@ def command(
     )
 
     settings = collect_settings(net, stage, file, pairs, named)
-    settings, tree = with_classes(settings, open_tree(voc_root))
+    settings, tree = with_classes(settings, open_tree(voc_root, rgb=rgb))
 
     from deconvnet_cli.commands.shared.train_progress import TrainBar
     from deconvnet_cli.reporting import console
@@ -194,12 +196,20 @@ def command(
     from deconvnet_cli.training.distributed import joined, local_device, rank
     from deconvnet_cli.training.follow import build_hooks, prepared_batches
     from deconvnet_cli.training.loop import train
+    from deconvnet_cli.training.origin import check_origin, origin_of, write_origin
     from deconvnet_cli.training.run_folder import check_settings, prepare_run
     from deconvnet_cli.training.start import net_at_start
 
     check_settings(run, settings)  # before hours of preparation
+    origin = origin_of(tree, settings, init, start)
+    check_origin(run, origin)
     chosen = local_device(choose_device(device))
     with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
+
+        def tell(line: str) -> None:
+            if rank() == 0:
+                console.say(line)
+
         try:
             samples, calibration = build_datasets(
                 tree,
@@ -209,6 +219,7 @@ def command(
                 lambda: bool(stop),
                 cache=cache,
                 device=chosen,
+                tell=(lambda line: None) if quiet else tell,
             )
         except KeyboardInterrupt:
             if rank() == 0:
@@ -220,14 +231,11 @@ def command(
             batches = prepared_batches(calibration, convention, settings, FIRST_BATCHES)
             return [batch.cpu() for batch in batches]
 
-        def tell(line: str) -> None:
-            if rank() == 0:
-                console.say(line)
-
         begun = (run / "checkpoint.pt").is_file()
         model = net_at_start(settings, init, start, first_batches, begun=begun, tell=tell)
         if rank() == 0:
             prepare_run(run, settings)
+            write_origin(run, origin)
         kept = build_hooks(
             run, tree, settings, convention, calibration, chosen, tensorboard=tensorboard
         )

@@ -114,8 +114,10 @@ def train(
     progress = load_checkpoint(run, nets, optimiser)
     if rank() == 0:
         rewind_log(run, progress.step)
-    if progress.finished:
+    if is_complete(progress, settings):
         return nets.evaluated(progress)
+    if progress.finished:  # prolonged
+        progress.finished, progress.misses = False, 0
     objective: nn.Module = Objective(net, settings)
     if world_size() > 1:
         objective = DistributedDataParallel(objective)
@@ -180,10 +182,19 @@ def train(
     for each in nets.each().values():
         hooks.finish(each)
     validate(nets, run, progress, hooks, device)
-    progress.finished = True
+    progress.finished, progress.planned = True, settings.steps
     if rank() == 0:
         save_checkpoint(run, nets, optimiser, progress)
     return nets.evaluated(progress)
+
+
+def is_complete(progress: Progress, settings: TrainSettings) -> bool:
+    """Return whether a run is complete; settings with more steps than it had prolong it."""
+    if not progress.finished:
+        return False
+    # Checkpoints of before do not say how many steps there were to be.
+    planned = progress.planned or (settings.steps if settings.patience else progress.step)
+    return settings.steps <= planned
 
 
 def out_of_patience(progress: Progress, settings: TrainSettings) -> bool:

@@ -27,6 +27,7 @@ class Progress:
         best_step: The step of that validation.
         misses: How many validations since then were no better.
         finished: Whether the run is complete.
+        planned: How many steps the complete run was to have; 0 in checkpoints of before.
     """
 
     step: int = 0
@@ -35,6 +36,7 @@ class Progress:
     best_step: int = 0
     misses: int = 0
     finished: bool = False
+    planned: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class TrainedNets:
 
 
 def check_settings(run: Path, settings: TrainSettings) -> None:
-    """Raise UsageError if the folder holds a run with other settings.
+    """Raise UsageError if the folder holds a run with other settings; more ``crops`` prolong it.
 
     A setting that an older version did not write had its default.
     """
@@ -74,10 +76,13 @@ def check_settings(run: Path, settings: TrainSettings) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         known = before.get(field.name, field.default)
+        if field.name == "crops" and isinstance(known, int) and known < settings.crops:
+            continue
         if (tuple(known) if isinstance(known, list) else known) != value:
+            rule = "; more crops would prolong it" if field.name == "crops" else ""
             raise UsageError(
                 f"{path}: this run has other settings ({field.name} = {json.dumps(value)} is new); "
-                "give another --out"
+                f"give another --out{rule}"
             )
 
 
@@ -90,7 +95,7 @@ def prepare_run(run: Path, settings: TrainSettings) -> None:
     """
     make_folder(run)
     check_settings(run, settings)
-    write_whole(run / "settings.toml", as_toml(settings).encode())
+    write_whole(run / "settings.toml", as_toml(settings).encode("utf-8", "backslashreplace"))
 
 
 def save_checkpoint(

@@ -257,6 +257,9 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def as_toml(settings: TrainSettings) -> str:
     """Return the settings as TOML, one line each."""
-    # JSON's strings, numbers and lists are valid TOML as well.
-    lines = (f"{name} = {json.dumps(value)}" for name, value in asdict(settings).items())
+    # JSON's strings, numbers and lists are valid TOML as well, if they hold no escaped surrogates.
+    lines = (
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in asdict(settings).items()
+    )
     return "\n".join(lines) + "\n"

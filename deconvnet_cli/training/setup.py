@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import torch
 
-from deconvnet_cli.data.classes import in_short, read_classes
-from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names
+from deconvnet_cli.data.classes import FILE, first_difference, in_short, read_classes
+from deconvnet_cli.data.notes import note
+from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names, photos_of_classes
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError, UsageError
 from deconvnet_cli.nets.inputs import InputConvention
@@ -101,6 +102,12 @@ def with_classes(settings: TrainSettings, tree: VocTree) -> tuple[TrainSettings,
             f"{in_short(names)}; leave out --teacher"
         )
     own = () if names == CLASSES else names
+    listed = tree.root / FILE
+    if names != tree.classes and listed.is_file():
+        note(
+            f"{listed}: not used, as this run is given {in_short(names)}; "
+            f"{first_difference(names, tree.classes)}"
+        )
     return replace(settings, classes=own), replace(tree, classes=names)
 
 
@@ -113,6 +120,7 @@ def build_datasets(
     *,
     cache: str = "none",
     device: torch.device = CPU,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Samples, Samples]:
     """Return the samples of a run, and others of the same kind for BatchNorm statistics.
 
@@ -126,6 +134,7 @@ def build_datasets(
         stop: A function that is asked after each photo whether to stop.
         cache: Where the photos are held, one of ``choices.CACHES``.
         device: The device that trains.
+        tell: Called with a line that says how many photos have each class.
 
     Raises:
         DatasetError: A photo, mask or file of soft labels is missing or damaged.
@@ -134,6 +143,7 @@ def build_datasets(
     progress = StoppableBars(progress, stop)
     shown = settings.stage == 2 and settings.boxes == "shown"
     objects = annotated_objects(tree, settings, progress)
+    tell(photos_of_classes(objects, tree.classes))
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
         taught = list_names(tree, settings.lists) if shown else [item.name for item in objects]

@@ -10,7 +10,7 @@ from helpers.shapes import CLASSES, shapes_tree
 from PIL import Image
 
 from deconvnet_cli.data.colours import palette_for
-from deconvnet_cli.data.label_png import read_png
+from deconvnet_cli.data.label_png import read_mask, read_png
 
 
 def in_colours(folder: Path) -> None:
@@ -60,3 +60,37 @@ def test_check_takes_every_kind_of_photo_and_list(deconvnet, tmp_path: Path):
     assert deconvnet("dataset", "check", tree).exit_code == 1
     again = deconvnet("dataset", "check", tree, "--json", "--rgb")
     assert json.loads(again.stdout)["classes"] == line["classes"]
+
+
+def test_train_says_how_many_photos_have_each_class_and_which_classes_count(
+    deconvnet, tmp_path: Path
+):
+    tree = shapes_tree(tmp_path / "tree", train=3, val=1, size=(48, 40))
+    in_colours(tree / "SegmentationClass")
+    (tmp_path / "own.txt").write_text("disc\nsquare\nstar\n")
+    arguments = (
+        "train", "--voc-root", tree, "--out", tmp_path / "run", "--no-frozen", "--crops", "2",
+        "--batch-size", "2", "--size", "32", "--device", "cpu", "--set", "precision = 'fp32'",
+        "--set", "statistics = 1", "--set",
+        'net_settings = \'{"head": 16, "bridge": [16, 64], "decode4": [16, 32], "decode3": [24], '
+        '"decode2": [32]}\'',
+    )  # fmt: skip
+    assert deconvnet(*arguments).exit_code == 1
+    made = deconvnet(*arguments, "--rgb", "--classes", tmp_path / "own.txt")
+    assert made.exit_code == 0, made.output
+    photos = {
+        label: sum((np.array(mask) == label).any() for mask in masks_of(tree, ("s0", "s1", "s2")))
+        for label in (1, 2, 3)
+    }
+    assert f"classes: disc {photos[1]} photos, square {photos[2]}, star {photos[3]}" in made.stderr
+    assert "classes.txt: not used" in made.stderr and "'star' in one and 'triangle'" in made.stderr
+    refused = deconvnet(*arguments, "--rgb", "--classes", tmp_path / "own.txt", "--from", "a.st")
+    assert refused.exit_code == 2 and "begun with --from = nothing" in refused.stderr
+    longer = (*arguments, "--rgb", "--classes", tmp_path / "own.txt", "--crops", "4")
+    assert deconvnet(*longer).exit_code == 0
+    lines = (tmp_path / "run/settings.toml").read_text().splitlines()
+    assert "crops = 4" in lines
+
+
+def masks_of(tree: Path, names: tuple[str, ...]) -> list[np.ndarray]:
+    return [read_mask(tree / f"SegmentationClass/{name}.png", CLASSES, rgb=True) for name in names]
