@@ -15,7 +15,6 @@ from deconvnet_cli.commands.shared.options import (
     ENSEMBLE_OPTIONS,
     JSON_OPTION,
     QUIET_OPTION,
-    RGB_OPTION,
     WORKERS_OPTION,
     apply,
     refuse_overwriting,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     "repeatable. It needs --voc-root.",
 )
 @option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder, for --grid.")
+@option("--rgb", is_flag=True, help="Also read RGB masks, by the colours of the classes or VOC's.")
 @option(
     "--set",
     "pairs",
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     group=CRF,
     help="Change a setting of the CRF; repeatable.",
 )
-@apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, RGB_OPTION, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION)
+@apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION)
 def command(
     sources: tuple[Path, ...],
     output: Path | None,
