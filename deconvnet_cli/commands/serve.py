@@ -49,6 +49,14 @@ LIMITS = "Limits"
     help="Further host name of a server on loopback, for example behind a proxy; repeatable.",
 )
 @option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    group=ACCESS,
+    help="Other site whose pages may use this server, such as https://example.org; repeatable.",
+)
+@option(
     "--max-bytes",
     type=click.IntRange(1),
     default=ServeSettings.max_bytes,
@@ -94,6 +102,7 @@ def command(
     port: int,
     token: str | None,
     names: tuple[str, ...],
+    origins: tuple[str, ...],
     max_bytes: int,
     max_pixels: int,
     rate: int,
@@ -121,6 +130,7 @@ def command(
         host=host,
         token=token,
         names=names,
+        origins=origins,
         max_bytes=max_bytes,
         max_pixels=max_pixels,
         rate=rate,

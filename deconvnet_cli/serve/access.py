@@ -6,6 +6,7 @@ import hmac
 import re
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deconvnet_cli.serve.errors import Refusal, error_response
@@ -13,7 +14,10 @@ from deconvnet_cli.serve.settings import ServeSettings
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 # The page itself holds no secrets, and monitoring has to see whether the server is alive.
-OPEN = frozenset(("/", "/page.css", "/page.js", "/icon.svg", "/about", "/healthz", "/readyz"))
+OPEN = frozenset((
+    *("/", "/page.css", "/page.js", "/icon.svg", "/docs", "/openapi.json"),
+    *("/about", "/healthz", "/readyz"),
+))  # fmt: skip
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -29,8 +33,19 @@ HEADERS = {
 }
 
 
+# Answers to the question of a browser whether a page of a permitted origin may send a request.
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Max-Age": "600",
+}
+
+
 class Guard:
-    """An ASGI middleware that refuses strangers and adds security headers to each answer."""
+    """An ASGI middleware that refuses strangers and adds security headers to each answer.
+
+    It answers HEAD as GET; the body is then left out by uvicorn, which sees the true method.
+    """
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
         self.app = app
@@ -41,21 +56,55 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        asked = Headers(scope=scope)
+        shared = cross_origin_headers(asked, self.settings)
+        preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in asked
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in (*HEADERS.items(), *shared.items()):
                     headers.setdefault(name, value)
             await send(message)
 
         try:
-            check_request(scope["path"], Headers(scope=scope), self.settings)
+            if preflight and shared:  # browsers send no token with it
+                check_host(asked, self.settings)
+                await Response(None, 204, PREFLIGHT)(scope, receive, send_safely)
+                return
+            check_request(scope["path"], asked, self.settings)
         except Refusal as refusal:
             answer = error_response(refusal.status, refusal.message, refusal.headers)
             await answer(scope, receive, send_safely)
         else:
             await self.app(scope, receive, send_safely)
+
+
+def cross_origin_headers(headers: Headers, settings: ServeSettings) -> dict[str, str]:
+    """Return the headers that let a page of a permitted origin read the answer; {} for others."""
+    origin = headers.get("origin", "")
+    if origin.lower() not in (each.lower() for each in settings.origins):
+        return {}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": "Server-Timing, Retry-After",
+        "Vary": "Origin",
+    }
+
+
+def check_host(headers: Headers, settings: ServeSettings) -> str:
+    """Return the header Host in lower case.
+
+    Raises:
+        Refusal: 403 if the server is on loopback and the name is foreign.
+    """
+    host = headers.get("host", "").lower()
+    if settings.loopback and host_name(host) not in accepted_hosts(settings):
+        # A stranger's page may point its own name at this address (DNS rebinding).
+        raise Refusal(403, "this server does not answer to that host name; see --allow-host")
+    return host
 
 
 def check_request(path: str, headers: Headers, settings: ServeSettings) -> None:
@@ -64,13 +113,11 @@ def check_request(path: str, headers: Headers, settings: ServeSettings) -> None:
     Raises:
         Refusal: 403 for a foreign host name or a page of another origin; 401 without the token.
     """
-    host = headers.get("host", "").lower()
-    if settings.loopback and host_name(host) not in accepted_hosts(settings):
-        # A stranger's page may point its own name at this address (DNS rebinding).
-        raise Refusal(403, "this server does not answer to that host name; see --allow-host")
+    host = check_host(headers, settings)
     origin = headers.get("origin")
-    if origin is not None and origin.lower().partition("://")[2] != host:
-        raise Refusal(403, "pages of other origins may not use this server")
+    own = origin is None or origin.lower().partition("://")[2] == host
+    if not own and not cross_origin_headers(headers, settings):
+        raise Refusal(403, "pages of other origins may not use this server; see --allow-origin")
     if settings.token is not None and path not in OPEN:
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         right = hmac.compare_digest(shown.strip().encode(), settings.token.encode())

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from PIL import Image
 from starlette.exceptions import HTTPException
 
+from deconvnet_cli import __version__
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.reporting.html import stylesheet
@@ -24,16 +25,24 @@ from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.serve.access import OPEN, Guard
+from deconvnet_cli.serve.api_page import SEGMENT, api_page
 from deconvnet_cli.serve.errors import Refusal, error_response
 from deconvnet_cli.serve.limits import TokenBuckets, WorkQueue
 from deconvnet_cli.serve.prometheus import Counting, Metrics
-from deconvnet_cli.serve.responses import Output, SegmentQuery, choose_output, render
+from deconvnet_cli.serve.responses import (
+    SegmentQuery,
+    choose_output,
+    in_one_line,
+    render,
+    with_fields,
+)
 from deconvnet_cli.serve.settings import ServeSettings
 from deconvnet_cli.serve.uploads import (
     check_headers,
     content_type,
-    photo_from_body,
+    photo_from_file,
     read_body,
+    read_upload,
 )
 
 PAGE = {
@@ -71,24 +80,27 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
         yield
         queue.close()
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="deconvnet", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.add_middleware(Guard, settings=serving)
     app.add_middleware(Counting, metrics=metrics, paths=PATHS)
     answer_errors(app)
     serve_page(app)
 
-    @app.post("/segment")
+    @app.post("/segment", **SEGMENT)
     async def segment_photo(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
+        """Label a photo: the body, or the one file of a form, whose other fields are options."""
         start = perf_counter()
-        kind = content_type(request)
+        check_once(request)
         segment_body = partial(
             answer_photo,
             system=system,
-            settings=for_request(settings, query, serving),
-            kind=kind,
-            max_pixels=serving.max_pixels,
-            output=choose_output(query, request.headers.get("accept", "")),
-            embed=query.embed,
+            settings=settings,
+            serving=serving,
+            kind=content_type(request),
+            query=query,
+            accept=request.headers.get("accept", ""),
         )
         check_headers(request, serving.max_bytes)
         with queue.place():
@@ -104,6 +116,7 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
 
     @app.get("/about")
     async def about() -> dict[str, Any]:
+        """Return names and colours of the labels, and the limits."""
         colours = (f"#{bytes(colour).hex()}" for colour in palette_for(system.classes))
         return {
             "classes": [
@@ -118,20 +131,37 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
 
     @app.get("/healthz")
     async def alive() -> dict[str, bool]:
+        """Return whether the server is alive."""
         return {"alive": True}
 
     @app.get("/readyz")
     async def ready() -> JSONResponse:
+        """Return whether the server has segmented a first photo; 503 until then."""
         works = warm.done() and not warm.cancelled() and warm.exception() is None
         return JSONResponse({"ready": works}, 200 if works else 503)
 
     @app.get("/metrics")
     async def prometheus() -> Response:
+        """Return metrics for Prometheus."""
         # As a header, because Starlette may add a second charset to a media type.
         kind = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return Response(metrics.text(), headers=kind)
 
+    document = api_page(app.openapi())
+
+    @app.get("/docs", include_in_schema=False)
+    async def requests_page() -> Response:
+        return Response(document, media_type="text/html")
+
     return app
+
+
+def check_once(request: Request) -> None:
+    """Raise Refusal, 422, if an option is twice in the address, as only one would count."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if names.count(name) > 1:
+            raise Refusal(422, f"{name[:80]}: given twice; give it once")
 
 
 def for_request(
@@ -148,21 +178,25 @@ def answer_photo(
     *,
     system: System,
     settings: SegmentSettings,
+    serving: ServeSettings,
     kind: str,
-    max_pixels: int,
-    output: Output,
-    embed: bool,
+    query: SegmentQuery,
+    accept: str,
 ) -> Answer:
     """Do all the work of one request, in a worker thread.
 
     Raises:
-        Refusal: See ``photo_from_body``; 500 if segmentation fails, and the log says why.
-        ImageError: See ``photo_from_body``.
+        Refusal: See ``read_upload``, ``with_fields`` and ``photo_from_file``; 500 if segmentation
+            fails, and the log says why.
+        ImageError: See ``photo_from_file``.
     """
     try:
-        photo = photo_from_body(body, kind, max_pixels)
-        result = segment(photo, system, settings)
-        content, media_type = render(output, photo, result, system.classes, embed=embed)
+        data, fields = read_upload(body, kind)
+        options = with_fields(query, fields)
+        photo = photo_from_file(data, serving.max_pixels)
+        result = segment(photo, system, for_request(settings, options, serving))
+        output = choose_output(options, accept)
+        content, media_type = render(output, photo, result, system.classes, embed=options.embed)
     except (Refusal, ImageError):
         raise
     except Exception:
@@ -197,7 +231,9 @@ def serve_page(app: FastAPI) -> None:
         text = (folder / name).read_text(encoding="utf-8")
         if name == "page.css":
             text = stylesheet("base.css") + text
-        app.add_api_route(path, part(text, media_type), response_class=Response)
+        app.add_api_route(
+            path, part(text, media_type), response_class=Response, include_in_schema=False
+        )
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -212,8 +248,7 @@ def answer_errors(app: FastAPI) -> None:
             headers = dict(error.headers) if error.headers else None
             return error_response(error.status_code, str(error.detail), headers)
         if isinstance(error, RequestValidationError):
-            found = (f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
-            return error_response(422, "; ".join(found))
+            return error_response(422, in_one_line(error.errors()))
         return error_response(500, "something went wrong; the server's log says what")
 
     for kind in (Refusal, ImageError, HTTPException, RequestValidationError, Exception):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.images import png_bytes
@@ -16,12 +17,13 @@ from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.outputs.overlay import overlay
 from deconvnet_cli.segmentation.segment import Segmentation
 from deconvnet_cli.segmentation.summary import summarise
+from deconvnet_cli.serve.errors import Refusal
 
 Output = Literal["labels", "overlay", "json"]
 
 
 class SegmentQuery(BaseModel):
-    """The query of a request; other parameters are refused.
+    """The options of a request, in its address or as fields of its form; others are refused.
 
     Attributes:
         output: Label PNG, overlay PNG or JSON; None leaves the choice to the header Accept.
@@ -31,9 +33,33 @@ class SegmentQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    output: Output | None = None
-    crf: bool | None = None
-    embed: bool = False
+    output: Output | None = Field(None, description="The answer; without it, Accept decides.")
+    crf: bool | None = Field(None, description="With or without the dense CRF.")
+    embed: bool = Field(False, description="With JSON: include the label PNG in base64.")
+
+
+def with_fields(query: SegmentQuery, fields: Iterable[tuple[str, str]]) -> SegmentQuery:
+    """Return the options of a request: those of its address, and those of the fields of its form.
+
+    Raises:
+        Refusal: 422 if an option is unknown, has a wrong value, or is given twice.
+    """
+    given: dict[str, Any] = query.model_dump(exclude_unset=True)
+    for name, value in fields:
+        if name in given:
+            raise Refusal(
+                422, f"{name[:80]}: given twice; give it once, as a field or in the address"
+            )
+        given[name] = value
+    try:
+        return SegmentQuery(**given)
+    except ValidationError as error:
+        raise Refusal(422, in_one_line(error.errors())) from None
+
+
+def in_one_line(mistakes: Iterable[Mapping[str, Any]]) -> str:
+    """Return what is wrong with the options of a request."""
+    return "; ".join(f"{str(each['loc'][-1])[:80]}: {each['msg']}" for each in mistakes)
 
 
 def choose_output(query: SegmentQuery, accept: str) -> Output:

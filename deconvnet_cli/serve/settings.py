@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.settings import CrfSettings
 
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?", re.IGNORECASE)
 LEAST_TOKEN = 16  # characters: too many to guess over a network
 
 
@@ -20,6 +22,7 @@ class ServeSettings:
         host: The address or name to listen on.
         token: The token that clients have to send; None asks for none, on loopback only.
         names: Further host names of a server on loopback, such as that of a proxy.
+        origins: Origins of other sites, such as "https://example.org", whose pages may use it.
         max_bytes: The largest allowed body of a request.
         max_pixels: The largest allowed width x height of a photo.
         rate: The most photos a minute from one address; 0 sets no limit.
@@ -32,6 +35,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     token: str | None = None
     names: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
     rate: int = 120
@@ -56,7 +60,8 @@ def check(settings: ServeSettings) -> None:
 
     Raises:
         UsageError: Others can reach the server but no token is set; the token is too short or
-            does not fit in a header; or photos are allowed that are too large to read.
+            does not fit in a header; an origin is none; or photos are allowed that are too large
+            to read.
     """
     token = settings.token
     if token is None and not settings.loopback:
@@ -73,5 +78,11 @@ def check(settings: ServeSettings) -> None:
         raise UsageError(f"the token is too short; use {LEAST_TOKEN} characters or more")
     if token is not None and not all("!" <= character <= "~" for character in token):
         raise UsageError("the token has spaces or non-ASCII characters, which a header cannot hold")
+    for origin in settings.origins:
+        if not ORIGIN.fullmatch(origin):
+            raise UsageError(
+                f"--allow-origin {origin}: give scheme and host as a browser sends them, "
+                "such as https://example.org or http://localhost:3000"
+            )
     if settings.max_pixels > MAX_PIXELS:
         raise UsageError(f"--max-pixels {settings.max_pixels}: at most {MAX_PIXELS} can be read")

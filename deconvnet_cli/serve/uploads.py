@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import python_multipart
 from fastapi import Request
 from PIL import Image
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import File, parse_options_header
+from python_multipart.multipart import Field, File, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from deconvnet_cli.data.decoding import TooLarge, Undecodable, UnknownFormat, Unsupported
@@ -17,8 +18,12 @@ from deconvnet_cli.data.photo_files import FORMATS, identify_photo
 from deconvnet_cli.serve.errors import GONE, Refusal
 
 FORM = "multipart/form-data"
-RAW = ("application/octet-stream", "application/x-www-form-urlencoded", "")  # curl sends the second
+# curl sends the first; S3 and its kin, the third.
+RAW = (
+    *("application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream", ""),
+)
 MOST_FIELDS = 8
+EXTENDED = re.compile(rb"\bfilename\*=", re.IGNORECASE)
 NAME = "photo"  # the name of the photo in errors
 
 
@@ -26,11 +31,16 @@ def check_headers(request: Request, max_bytes: int) -> None:
     """Check from the headers alone that the body is worth reading.
 
     Raises:
-        Refusal: 413 if the declared length is too large; 415 if the type cannot hold a photo.
+        Refusal: 413 if the declared length is too large; 415 if the type cannot hold a photo, or
+            the body is compressed.
     """
     kind = content_type(request).partition(";")[0].strip().lower()
     if not (kind.startswith("image/") or kind == FORM or kind in RAW):
         raise Refusal(415, f"{kind[:80]}: send the photo as it is, or as a file in {FORM}")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        message = f"Content-Encoding {coding[:80]}: send the photo without it"
+        raise Refusal(415, message, {"Accept-Encoding": "identity"})
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > max_bytes:
         raise too_large(max_bytes)
@@ -71,19 +81,30 @@ async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
         raise Refusal(GONE, "the client has left") from None
 
 
-def photo_from_body(body: bytes, kind: str, max_pixels: int) -> Image.Image:
-    """Decode the photo that is the body, or the one file of a form. Call it in a worker thread.
+def read_upload(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:
+    """Return the file that is the body, or the one file of a form with its other fields.
 
     Args:
+        body: The body of a request.
         kind: The header Content-Type.
+
+    Raises:
+        Refusal: 422 if a form is malformed or does not have exactly one file.
+    """
+    return read_form(body, kind) if kind.lower().startswith(FORM) else (body, [])
+
+
+def photo_from_file(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode a photo. Call it in a worker thread.
+
+    Args:
+        data: The bytes of its file.
         max_pixels: The largest allowed width x height, checked before anything is decoded.
 
     Raises:
-        Refusal: 400 if the format is unknown; 413 if there are too many pixels; 422 if a form is
-            malformed or does not have exactly one file.
+        Refusal: 400 if the format is unknown; 413 if there are too many pixels.
         ImageError: The image is empty, damaged or truncated.
     """
-    data = file_from_form(body, kind) if kind.lower().startswith(FORM) else body
     check_size(data, max_pixels)
     return read_photo(data, NAME, max_pixels=max_pixels)
 
@@ -113,8 +134,8 @@ def check_size(data: bytes, max_pixels: int) -> None:
         raise Refusal(413, f"{message}; scale it down")
 
 
-def file_from_form(body: bytes, kind: str) -> bytes:
-    """Return the one file in a form.
+def read_form(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:
+    """Return the one file in a form, and the names and values of its other fields.
 
     Raises:
         Refusal: 422 if the form is malformed, or does not have exactly one file.
@@ -123,17 +144,33 @@ def file_from_form(body: bytes, kind: str) -> bytes:
     if not boundary:
         raise Refusal(422, f"{FORM} without a boundary")
     files: list[File] = []
+    fields: list[Field] = []
     limits = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "MAX_FIELDS": MOST_FIELDS}
     try:
         parser = python_multipart.FormParser(
-            FORM, None, files.append, boundary=boundary, config=limits
+            FORM, fields.append, files.append, boundary=boundary, config=limits
         )
-        parser.write(body)
+        parser.write(plain_names(body, boundary))
         parser.finalize()
     except FormParserError as error:
         raise Refusal(422, f"a malformed form ({error})") from None
     if len(files) != 1:
         raise Refusal(422, f"{len(files)} files in the form; send one photo, as -F file=@photo.jpg")
+    options = [(text(field.field_name), text(field.value)) for field in fields]
     with files[0].file_object as file:
         file.seek(0)
-        return file.read()
+        return file.read(), options
+
+
+def text(value: bytes | None) -> str:
+    """Return a part of a form as text."""
+    return (value or b"").decode("utf-8", "replace")
+
+
+def plain_names(body: bytes, boundary: bytes) -> bytes:
+    """Return a form with ``filename=`` for ``filename*=``, with which parts are no files otherwise.
+
+    Some clients send the second for names beyond ASCII. The name itself is not used.
+    """
+    heads = rb"(?:\A|\r\n)--" + re.escape(boundary) + rb"\r\n(?:[^\r\n]+\r\n)+"
+    return re.sub(heads, lambda head: EXTENDED.sub(b"filename=", head[0]), body)

@@ -77,6 +77,31 @@ def test_a_page_of_another_origin(server, origin):
     error_of(server.post("/segment", content=FIRST, headers={"Origin": origin}), 403)
 
 
+def test_a_page_of_a_permitted_origin(serve):
+    """It may ask, send and read; others may not. The question itself needs no token."""
+    client = serve(token=TOKEN, origins=("https://app.example",))
+    page = {"Origin": "https://app.example"}
+    question = {**page, "Access-Control-Request-Method": "POST"}
+    answer = client.options("/segment", headers=question)
+    assert answer.status_code == 204 and answer.content == b""
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert "POST" in answer.headers["access-control-allow-methods"]
+    assert "Authorization" in answer.headers["access-control-allow-headers"]
+    sent = client.post(
+        "/segment", content=FIRST, headers={**page, "Authorization": f"Bearer {TOKEN}"}
+    )
+    refused = client.post("/segment", content=FIRST, headers=page)
+    assert (sent.status_code, refused.status_code) == (200, 401)
+    for each in (sent, refused):
+        assert each.headers["access-control-allow-origin"] == "https://app.example"
+        assert each.headers["vary"] == "Origin"
+    for other in ("https://evil.example", "http://app.example", "https://app.example.evil"):
+        asked = client.options("/segment", headers={**question, "Origin": other})
+        error_of(asked, 403)
+        assert "access-control-allow-origin" not in asked.headers
+    error_of(client.options("/segment", headers={**question, "Host": "evil.example"}), 403)
+
+
 def test_no_other_page_is_told_anything(server):
     own = str(server.base_url).rstrip("/")
     response = server.post("/segment", content=FIRST, headers={"Origin": own})
@@ -97,6 +122,9 @@ def test_no_other_page_is_told_anything(server):
 @pytest.mark.parametrize(
     "given, words",
     [
+        ({"origins": ("*",)}, r"--allow-origin \*: give scheme and host"),
+        ({"origins": ("https://a.example/page",)}, "--allow-origin"),
+        ({"origins": ("null",)}, "--allow-origin"),
         ({"host": "0.0.0.0"}, "DECONVNET_TOKEN"),
         ({"host": "::"}, "DECONVNET_TOKEN"),
         ({"host": "localhost.example.org"}, "DECONVNET_TOKEN"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import struct
 import zlib
@@ -33,6 +34,7 @@ from deconvnet_cli.segmentation.labels import class_shares
 from deconvnet_cli.segmentation.settings import CrfSettings
 from deconvnet_cli.serve import app as module
 from deconvnet_cli.serve.responses import SegmentQuery, choose_output
+from deconvnet_cli.serve.uploads import read_upload
 
 # What is answered.
 
@@ -140,6 +142,46 @@ def test_about(server):
     assert (about["max_bytes"], about["max_pixels"]) == (20_000_000, 50_000_000)
 
 
+@pytest.mark.parametrize("path", ["/", "/page.js", "/about", "/healthz", "/metrics", "/docs"])
+def test_head_is_get_without_a_body(server, path):
+    head, full = server.head(path), server.get(path)
+    assert head.status_code == full.status_code == 200 and head.content == b""
+    assert head.headers["content-type"] == full.headers["content-type"]
+    assert path == "/metrics" or head.headers["content-length"] == str(len(full.content))
+
+
+def test_options_as_fields_of_the_form(server, system):
+    """They count as those of the address do, and never fall under the table."""
+    photo = {"file": ("a.png", FIRST, "image/png")}
+    refined = label_png(expected(system, FIRST, replace(SETTINGS, crf=CrfSettings())).labels)
+    assert server.post("/segment", files=photo, data={"crf": "true"}).content == refined
+    mixed = server.post("/segment?embed=true", files=photo, data={"output": "json", "crf": "1"})
+    assert base64.b64decode(mixed.json()["labels_png"]) == refined
+    for data, address, words in (
+        ({"crf": "maybe"}, "", "crf: "),
+        ({"proposals": "3"}, "", "proposals: "),
+        ({"output": "json"}, "?output=json", "output: given twice"),
+        ({"crf": ["1", "0"]}, "", "crf: given twice"),
+        ({}, "?crf=1&crf=0", "crf: given twice"),
+    ):
+        assert words in error_of(server.post(f"/segment{address}", files=photo, data=data), 422)
+
+
+def test_requests_as_openapi_and_as_a_page(server):
+    document = server.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.")
+    about = document["paths"]["/segment"]["post"]
+    names = {each["name"]: each["schema"] for each in about["parameters"]}
+    assert names.keys() == {"output", "crf", "embed"}
+    assert {"image/*", "multipart/form-data"} <= about["requestBody"]["content"].keys()
+    assert {"200", "413", "415", "422", "429"} <= about["responses"].keys()
+    page = server.get("/docs").text
+    for path, methods in document["paths"].items():
+        for method in methods:
+            assert f"{method.upper()} {path}" in page
+    assert "labels, overlay, json" in page and "<script" not in page and "style=" not in page
+
+
 # Hostile and mistaken requests.
 
 
@@ -239,6 +281,37 @@ def test_forms_and_types(server, kind, body, status, words):
     assert words in error_of(response, status)
 
 
+@pytest.mark.parametrize("kind", ["application/octet-stream", "binary/octet-stream", "image/x-new"])
+def test_types_of_a_photo_as_it_is(server, system, kind):
+    response = server.post("/segment", content=FIRST, headers={"Content-Type": kind})
+    assert response.content == label_png(expected(system, FIRST).labels)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate, gzip"])
+def test_a_compressed_body_is_refused(server, coding):
+    headers = {"Content-Encoding": coding}
+    response = server.post("/segment", content=gzip.compress(FIRST), headers=headers)
+    assert f"Content-Encoding {coding}" in error_of(response, 415)
+    assert response.headers["accept-encoding"] == "identity"
+    headers["Content-Encoding"] = "identity"
+    assert server.post("/segment", content=FIRST, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["filename*=UTF-8''%E7%8C%AB.png", "filename=a.png; FileName*=utf-8''%E7%8C%AB.png"]
+)
+def test_names_beyond_ascii(server, system, name):
+    """RFC 5987; a photo that holds these words is left as it is."""
+    words = b"\r\n--other\r\nfilename*=x\r\n"
+    part = f'name="file"; {name}\r\nContent-Type: image/png\r\n\r\n'.encode()
+    head, tail = form("X").split(b"X")
+    content = head + part + FIRST + words + tail
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    right = label_png(expected(system, FIRST).labels)
+    assert server.post("/segment", content=content, headers=kind).content == right
+    assert read_upload(content, kind["Content-Type"]) == (FIRST + words, [])
+
+
 @pytest.mark.parametrize(
     "method, address, status",
     [
@@ -247,7 +320,7 @@ def test_forms_and_types(server, kind, body, status, words):
         ("POST", "/segment?proposals=2000", 422),
         ("GET", "/segment", 405),
         ("OPTIONS", "/segment", 405),
-        ("GET", "/docs", 404),
+        ("GET", "/redoc", 404),
         ("GET", "/../pyproject.toml", 404),
         ("GET", "/page.css/..%2f..%2fcli.py", 404),
     ],
