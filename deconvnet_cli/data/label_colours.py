@@ -16,6 +16,7 @@ from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.voc import CLASSES, IGNORE, palette
 
 COLOURED = ("RGB", "RGBA")
+GREY = 0x010101
 PACK = np.array([65536, 256, 1])  # red, green and blue in one number
 BINARY = "`deconvnet dataset import --kind grey` makes 255 a class"
 IMPORT = "`deconvnet dataset import --colours TABLE` makes label PNGs of them"
@@ -31,8 +32,8 @@ def labels_of(
 ) -> NDArray[np.uint8]:
     """Return the labels of a decoded PNG, uint8 H x W; they may be beyond the classes.
 
-    A palette is read by its colours if all that are used are known. A palette without colours is
-    read by its indices, as a grey PNG is by its values.
+    A palette is read by its colours if all that are used are known. A palette of greys is read by
+    these if all of them are labels, as in a grey PNG that was shrunk, and else by its indices.
 
     Args:
         image: The decoded PNG in its own mode.
@@ -84,9 +85,12 @@ def instances_of(image: Image.Image) -> NDArray[np.generic]:
     if not colours:
         return pixels
     packed = (np.array(colours).reshape(-1, 3) @ PACK).tolist()
-    table = {int(code): label for label, code in enumerate((palette() @ PACK).tolist())}
-    lookup = _by_colour(np.unique(pixels).tolist(), packed, table)
-    return pixels if lookup is None else _looked_up(pixels, lookup)
+    used = np.unique(pixels).tolist()
+    for codes in ((palette() @ PACK).tolist(), range(0, GREY * 256, GREY)):
+        lookup = _by_colour(used, packed, {code: label for label, code in enumerate(codes)})
+        if lookup is not None:
+            return _looked_up(pixels, lookup)
+    return pixels
 
 
 def _known(classes: Sequence[str]) -> list[Labels]:
@@ -109,9 +113,14 @@ def _from_palette(image: Image.Image, classes: Sequence[str]) -> NDArray[np.uint
         if used[-1] < len(packed) and (usual[used] == colours[used]).all():
             return indices
     tables = _known(classes)
-    grey = bool((colours == colours[:, :1]).all())
-    if grey and not any(table.keys() >= set(packed) for table in tables):
-        return indices
+    if (colours == colours[:, :1]).all() and not any(
+        table.keys() >= set(packed) for table in tables
+    ):
+        labels = [*range(len(classes)), IGNORE]
+        by_grey = {GREY * label: label for label in labels}
+        if not by_grey.keys() >= set(packed) or packed == [0, GREY * IGNORE]:
+            return indices
+        tables = [by_grey]
     for table in tables:
         lookup = _by_colour(used, packed, table)
         if lookup is not None:

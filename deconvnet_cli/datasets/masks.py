@@ -86,11 +86,7 @@ def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None = None) 
     if len(classes) != 2:
         raise DatasetError(f"{masks}: masks of 0 and 255 have one class, not {len(classes) - 1}")
     pairs = _pairs(masks, photos)
-
-    def labels_of(path: Path) -> NDArray[np.uint8]:
-        return _looked_up(_grey_values(path), {0: 0, 255: 1}, path, lambda value: f"value {value}")
-
-    return _paired(pairs, classes, labels_of, "grey masks")
+    return _paired(pairs, classes, lambda path: _by_value(path, {0: 0, 255: 1}), "grey masks")
 
 
 def read_colour_table(path: Path) -> dict[str, Colour]:
@@ -159,14 +155,15 @@ def _coloured(
 
 def _by_value(path: Path, lookup: Mapping[int, int]) -> NDArray[np.uint8]:
     """Return the labels of a palette or grey mask."""
-    return _looked_up(_mask_pixels(path, None), lookup, path, lambda value: f"value {value}")
+    return _looked_up(_values(path), lookup, path, lambda value: f"value {value}")
 
 
-def _grey_values(path: Path) -> NDArray[np.uint8]:
-    """Return how bright the pixels are, in whatever mode black and white are stored."""
-    pixels = _mask_pixels(path, "RGB")
-    grey = (pixels == pixels[..., :1]).all()
-    return pixels[..., 0] if grey else _mask_pixels(path, None)
+def _values(path: Path) -> NDArray[np.uint8]:
+    """Return the grey of each pixel, in a palette too if it has as many greys as indices."""
+    pixels, values = _mask_pixels(path, "RGB"), _mask_pixels(path, None)
+    greys = pixels[..., 0]
+    grey = (pixels == pixels[..., :1]).all() and len(np.unique(greys)) == len(np.unique(values))
+    return greys if grey else values
 
 
 def _looked_up(

@@ -60,6 +60,20 @@ def test_palettes_without_colours_keep_their_indices(tmp_path: Path, shades):
     assert (read_mask(tmp_path / "a.png", OWN) == labels).all()
 
 
+@pytest.mark.parametrize("values", [[2, 0], [3, 255, 1], [2], [1, 2, 3, 0, 255]])
+def test_a_grey_mask_that_was_shrunk_to_a_palette(tmp_path: Path, values):
+    """oxipng turns few greys into a palette in any order; a program without PNG would see greys."""
+    indices = np.arange(len(values), dtype=np.uint8)[None]
+    image = Image.fromarray(indices, mode="L")
+    image.putpalette([part for value in values for part in (value,) * 3])
+    image.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as saved:
+        greys = np.array(saved.convert("L"))
+    assert greys.tolist() == [values]
+    assert (read_mask(tmp_path / "a.png", OWN) == greys).all()
+    assert (instances_of(read_png(tmp_path / "a.png")) == greys).all()
+
+
 def test_void_may_be_white_and_palettes_end_early(tmp_path: Path):
     colours = palette_for(CLASSES)[:21].flatten().tolist()
     for rest in ([], [0] * 3 * 235, [255] * 3 * 235):

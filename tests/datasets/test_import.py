@@ -121,6 +121,32 @@ def test_grey_masks_of_one_class(tmp_path):
     np.testing.assert_array_equal(labels, (truth(0) > 0).astype(int))
 
 
+def shrunk(path: Path) -> None:
+    """Save a grey mask as oxipng does: a palette of its greys, in another order."""
+    values = np.array(Image.open(path))
+    greys = np.unique(values)[::-1]
+    image = Image.fromarray((values[..., None] == greys).argmax(-1).astype(np.uint8), mode="L")
+    image.putpalette([part for grey in greys.tolist() for part in (grey,) * 3])
+    image.save(path)
+
+
+def test_masks_that_were_shrunk_and_photos_of_any_kind(tmp_path):
+    folder = exports.roboflow_export(tmp_path / "roboflow")
+    for path in folder.rglob("*_mask.png"):
+        shrunk(path)
+    labels = read_labels(imported(folder, tmp_path / "tree") / "SegmentationClass/one.png")
+    np.testing.assert_array_equal(labels, truth(0))
+    masks = exports.grey_export(tmp_path)
+    for path in masks.glob("*.png"):
+        shrunk(path)
+    for path in list((tmp_path / "photos").iterdir()):
+        Image.open(path).save(path.with_suffix(".JP2"), "JPEG2000")
+        path.unlink()
+    tree = imported(masks, tmp_path / "other", photos=tmp_path / "photos", classes=["leaf"])
+    labels = read_labels(tree / "SegmentationClass/one.png")
+    np.testing.assert_array_equal(labels, (truth(0) > 0).astype(int))
+
+
 def test_rgb_masks_with_a_table(tmp_path):
     folder = exports.cvat_export(tmp_path / "cvat")
     table = tmp_path / "colours.txt"
