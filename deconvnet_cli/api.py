@@ -14,6 +14,7 @@ from deconvnet_cli.data.photo_values import Photo, name_of, photo_of
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.python_words import in_python_words
 from deconvnet_cli.outputs.result import SegmentationResult
+from deconvnet_cli.runtime.devices import bound_kernel_caches
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.segmentation.loading import check_count, load_system
 from deconvnet_cli.segmentation.segment import infer, label_photo
@@ -101,6 +102,7 @@ class Segmenter:
             crf=crf,
             crf_backend=crf_backend,
         )
+        bound_kernel_caches()
         system, settings = load_system(options)
         return cls(system, settings)
 
