@@ -11,7 +11,7 @@ import pytest
 from helpers import needs_serve  # noqa: F401
 from helpers.chromium import Browser, chromium
 from helpers.photos import pieces
-from helpers.serving import FIRST, encoded, expected, servers, until
+from helpers.serving import FIRST, SECOND, encoded, expected, servers, until
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
@@ -103,6 +103,63 @@ def test_opacity(browser, address):
     assert opacity() == 0.25
     choose(browser, "labels")
     assert opacity() == 1 and browser.run("document.getElementById('opacity').disabled")
+
+
+def drop_many(browser: Browser, photos: list[bytes]) -> None:
+    """Drop several photos, named 0.png, 1.png and so on, at once."""
+    parts = ",".join(f'"{base64.b64encode(photo).decode()}"' for photo in photos)
+    browser.run(f"""(() => {{
+        const dataTransfer = new DataTransfer();
+        [{parts}].forEach((text, i) => {{
+            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            dataTransfer.items.add(new File([bytes], `${{i}}.png`, {{ type: "image/png" }}));
+        }});
+        const made = {{ dataTransfer, bubbles: true, cancelable: true }};
+        document.querySelector(".drop").dispatchEvent(new DragEvent("drop", made));
+    }})()""")
+
+
+def test_several_photos_one_after_another(browser, address, system):
+    """All are segmented, one that cannot be read too; a click shows each with its own labels."""
+    browser.open(address)
+    drop_many(browser, [FIRST, b"hello", SECOND])
+    states = "[...document.querySelectorAll('#photos button')].map((b) => b.dataset.state)"
+    until(lambda: browser.run(states) == ["done", "failed", "done"])
+    until(lambda: browser.run("document.body.dataset.state") == "done")
+    for index, data in ((0, FIRST), (2, SECOND), (0, FIRST)):
+        browser.run(f"document.querySelectorAll('#photos button')[{index}].click()")
+        browser.wait("done")
+        colours = palette()[expected(system, data).labels]
+        choose(browser, "labels")
+        assert (canvas(browser)[..., :3] == colours).all()
+        assert browser.run("document.querySelector('[aria-current]').innerText") == f"{index}.png"
+    browser.run("document.querySelectorAll('#photos button')[1].click()")
+    until(lambda: browser.run("document.body.dataset.state") == "failed")
+    assert "cannot be read" in browser.text("message") and not browser.shown("result")
+    assert not browser.text("status")
+
+
+def test_classes_are_hidden_and_lit(browser, address, system):
+    browser.open(address)
+    browser.drop(FIRST)
+    browser.wait("done")
+    labels = expected(system, FIRST).labels
+    name = next(name for name in class_shares(labels, system.classes) if name != "background")
+    there = labels == system.classes.index(name)
+    others = ~there & (labels != 0)
+    row = f"[...document.querySelectorAll('tbody tr')].find(r => r.innerText.startsWith('{name}'))"
+    browser.run(f"{row}.querySelector('input').click()")
+    alpha = canvas(browser)[..., 3]
+    assert (alpha[there] == 0).all() and (alpha[others] == 255).all()
+    browser.run(f"{row}.querySelector('input').click()")
+    browser.run(f"{row}.dispatchEvent(new PointerEvent('pointerenter'))")
+    alpha = canvas(browser)[..., 3]
+    assert (alpha[there] == 255).all() and (alpha[others] == 50).all() and others.any()
+    browser.run(f"{row}.dispatchEvent(new PointerEvent('pointerleave'))")
+    assert (canvas(browser)[labels != 0][:, 3] == 255).all()
+    boxes = browser.run("document.querySelectorAll('tbody input').length")
+    assert boxes == len(set(labels.ravel().tolist()) - {0})
+    assert browser.troubles() == []
 
 
 def test_what_is_downloaded(browser, address, system, tmp_path):

@@ -1,6 +1,8 @@
 "use strict";
 
 const SHOWN_SIDE = 2048; // longest side of the canvas on the page; downloads have all pixels
+const BACKGROUND = "#000000"; // the colour of label 0
+const DIM = 50; // opacity, of 255, of classes beside the one that is lit
 const ADVICE = {
   400: "This cannot be read as a photo.",
   401: "The token is missing or wrong.",
@@ -15,8 +17,13 @@ const at = (id) => document.getElementById(id);
 const seconds = (ms) => `${(ms / 1000).toFixed(ms < 995 ? 2 : 1)} s`;
 let about = null; // the classes and limits of the server
 let token = ""; // kept in this page only
-let file = null; // the last photo
-let result = null; // of the last photo: JSON, label PNG and its bitmap
+let items = []; // the photos: file, state, and then JSON and label PNG, or the problem
+let current = null; // the photo that is shown
+let pinned = false; // whether the user chose it, so that work on others does not replace it
+let drawing = 0; // counts what is shown, so that only the last is drawn to its end
+let result = null; // the shown photo, its bitmap, and whether this browser can show it
+const hidden = new Set(); // names of classes that are not painted
+let lit = null; // the class that is painted while others are dim
 let running = null; // aborts the current request
 
 class Problem extends Error {
@@ -51,55 +58,118 @@ function advice({ status, headers }, error) {
   return `${summary} ${detail.charAt(0).toUpperCase()}${detail.slice(1)}.${hint}`.trim();
 }
 
-async function segment(given) {
+/** Segment photos one after another, in place of those of before. */
+function segment(files) {
+  items = files.map((file) => ({ file, state: "waiting" }));
+  pinned = false;
+  return work();
+}
+
+/** Work on all photos that are not done, and show each unless the user looks at another. */
+async function work() {
   running?.abort();
   const mine = (running = new AbortController());
-  file = given;
-  result = null;
-  state("working");
+  for (const item of items) {
+    if (item.state === "done") continue;
+    Object.assign(item, { state: "working", problem: null });
+    list();
+    if (!pinned || item === current) display(item);
+    await label(item, mine.signal);
+    if (mine.signal.aborted) return;
+    list();
+    if (item === current) await display(item);
+    if (item.problem && [0, 401].includes(item.problem.status)) return; // of the server, for all
+  }
+}
+
+/** Ask the server for the labels of a photo, and note them or the problem with the photo. */
+async function label(item, signal) {
   try {
     about ??= await ask("/about");
+    const { file } = item;
     if (file.size > about.max_bytes) {
       const limit = about.max_bytes / 1e6;
       throw new Problem(`${ADVICE[413]} ${file.name} has ${mega(file.size)} MB of ${limit}.`, 413);
     }
-    const seen = await preview(file);
-    if (mine.signal.aborted) return;
-    say("Segmenting ...");
     const start = performance.now();
     const crf = at("crf").checked;
     const found = await ask(`/segment?output=json&embed=true&crf=${crf}`, {
       method: "POST",
       body: file,
       headers: { "Content-Type": "application/octet-stream" },
-      signal: mine.signal,
+      signal,
     });
-    const elapsed = performance.now() - start;
     const { labels_png: encoded, ...json } = found;
-    const png = new Blob([Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0))], {
-      type: "image/png",
-    });
-    const bitmap = await createImageBitmap(png, { colorSpaceConversion: "none" });
-    if (mine.signal.aborted) return;
-    result = { json, png, bitmap, seen };
-    show(elapsed);
-    state("done");
+    const bytes = Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0));
+    const png = new Blob([bytes], { type: "image/png" });
+    if (signal.aborted) return;
+    Object.assign(item, { state: "done", json, png, elapsed: performance.now() - start });
   } catch (error) {
-    if (mine.signal.aborted) return;
+    if (signal.aborted) return;
     if (!(error instanceof Problem)) console.error(error);
-    complain(error instanceof Problem ? error : new Problem(`This went wrong: ${error}`));
+    const problem = error instanceof Problem ? error : new Problem(`This went wrong: ${error}`);
+    Object.assign(item, { state: "failed", problem });
   }
+}
+
+/** Show a photo as far as it has come. */
+async function display(item) {
+  const mine = ++drawing;
+  if (current !== item) hidden.clear();
+  current = item;
+  result = null;
+  list();
+  if (item.state === "failed") {
+    complain(item.problem);
+    return;
+  }
+  state("working");
+  const seen = await preview(item.file, () => mine === drawing);
+  if (mine !== drawing || item.state !== "done") return;
+  const bitmap = await createImageBitmap(item.png, { colorSpaceConversion: "none" });
+  if (mine !== drawing) return;
+  result = { ...item, bitmap, seen };
+  show(item.elapsed);
+  state("done");
+}
+
+/** List the photos with their states, if there are several, and say which is worked on. */
+function list() {
+  const place = items.findIndex((item) => item.state === "working");
+  const several = items.length > 1;
+  say(place < 0 ? "" : several ? `Segmenting ${place + 1} of ${items.length} ...` : "Segmenting ...");
+  at("photos").hidden = !several;
+  const entries = items.map((item) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = item.file.name;
+    button.dataset.state = item.state;
+    button.title = `${item.file.name}: ${item.state}`;
+    button.disabled = item.state === "waiting";
+    if (item === current) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => {
+      pinned = item.state !== "working";
+      display(item);
+    });
+    const entry = document.createElement("li");
+    entry.append(button);
+    return entry;
+  });
+  const focused = [...at("photos").children].findIndex((e) => e.contains(document.activeElement));
+  at("photos").replaceChildren(...entries);
+  if (focused >= 0) entries[focused]?.firstChild.focus();
 }
 
 const mega = (bytes) => (bytes / 1e6).toFixed(1);
 
-/** Show the photo while it is segmented; return false if this browser cannot. */
-async function preview(source) {
+/** Show the photo, if it is still wanted once it is there; return false if this browser cannot. */
+async function preview(source, wanted) {
   const photo = at("photo");
   if (photo.src) URL.revokeObjectURL(photo.src);
   photo.src = URL.createObjectURL(source);
   photo.alt = `The photo ${source.name}`;
   const seen = await photo.decode().then(() => true, () => false);
+  if (!wanted()) return seen;
   at("result").hidden = !seen;
   if (seen) shape(photo.naturalWidth, photo.naturalHeight);
   return seen;
@@ -116,7 +186,6 @@ function state(name) {
   for (const id of ["labels", "classes", "saving"]) at(id).hidden = name !== "done";
   if (name !== "done") at("caption").textContent = "";
   if (name === "failed") at("result").hidden = true;
-  say("");
 }
 
 function say(text) {
@@ -128,7 +197,7 @@ function complain(problem) {
   at("access").hidden = problem.status !== 401;
   at("message").textContent = problem.message;
   // A fault of the photo itself will not go away.
-  at("again").hidden = !file || [400, 401, 413, 415, 422].includes(problem.status);
+  at("again").hidden = !items.length || [400, 401, 413, 415, 422].includes(problem.status);
   if (problem.status === 401) at("token").focus();
 }
 
@@ -161,7 +230,10 @@ function table(shares) {
     const swatch = head.appendChild(document.createElement("span"));
     swatch.className = "swatch";
     swatch.style.background = colours.get(name);
-    head.append(name);
+    if (colours.get(name) === BACKGROUND) head.append(name);
+    else head.append(toggle(name));
+    for (const kind of ["pointerenter", "focusin"]) row.addEventListener(kind, () => light(name));
+    for (const kind of ["pointerleave", "focusout"]) row.addEventListener(kind, () => light(null));
     const bar = row.insertCell().appendChild(document.createElement("span"));
     bar.className = "bar";
     bar.style.width = `${100 * share}%`;
@@ -171,18 +243,60 @@ function table(shares) {
   at("classes").tBodies[0].replaceChildren(...rows);
 }
 
-/** Paint the labels in this size, without background unless `all` is set. */
+/** Return a box that hides and shows a class. */
+function toggle(name) {
+  const box = document.createElement("input");
+  Object.assign(box, { type: "checkbox", checked: !hidden.has(name) });
+  box.addEventListener("change", () => {
+    if (box.checked) hidden.delete(name);
+    else hidden.add(name);
+    view();
+  });
+  const label = document.createElement("label");
+  label.append(box, name);
+  return label;
+}
+
+/** Dim all classes but this one; null dims none. */
+function light(name) {
+  if (lit === name) return;
+  lit = name;
+  if (result) view();
+}
+
+/** Return the opacity, 0 to 255, of each class that is not fully painted, by its colour. */
+function opacities(all) {
+  const found = new Map();
+  for (const { name, colour } of about.classes) {
+    const gone = hidden.has(name) || (!all && colour === BACKGROUND);
+    if (gone) found.set(colour, 0);
+    else if (lit !== null && lit !== name) found.set(colour, DIM);
+  }
+  return found;
+}
+
+/** Return an opaque colour, #rrggbb, as it stands in the pixels of a canvas. */
+function packed(colour) {
+  const rgb = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
+  return new Uint32Array(new Uint8Array([...rgb, 255]).buffer)[0];
+}
+
+/** Paint the labels in this size, without hidden classes, and background only if `all` is set. */
 function paint(canvas, width, height, all) {
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingEnabled = false;
   context.drawImage(result.bitmap, 0, 0, width, height);
-  if (all) return;
+  const changed = new Map([...opacities(all)].map(([colour, alpha]) => [packed(colour), alpha]));
+  if (!changed.size) return;
   const pixels = context.getImageData(0, 0, width, height);
   const values = new Uint32Array(pixels.data.buffer);
-  const black = new Uint32Array(new Uint8Array([0, 0, 0, 255]).buffer)[0];
-  for (let i = 0; i < values.length; i++) if (values[i] === black) values[i] = 0;
+  for (let i = 0; i < values.length; i++) {
+    const alpha = changed.get(values[i]);
+    if (alpha === 0) values[i] = 0;
+    else if (alpha !== undefined) pixels.data[4 * i + 3] = alpha;
+  }
   context.putImageData(pixels, 0, 0);
 }
 
@@ -209,7 +323,7 @@ function fade() {
 function save(blob, ending) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = file.name.replace(/\.[^.]*$/, "") + ending;
+  link.download = current.file.name.replace(/\.[^.]*$/, "") + ending;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
@@ -230,16 +344,19 @@ function saveOverlay() {
 
 at("choose").addEventListener("click", () => at("file").click());
 at("file").addEventListener("change", () => {
-  const [chosen] = at("file").files;
-  if (chosen) segment(chosen);
+  const chosen = [...at("file").files];
+  if (chosen.length) segment(chosen);
   at("file").value = ""; // so that the same file can be chosen once more
 });
-at("crf").addEventListener("change", () => file && segment(file));
-at("again").addEventListener("click", () => segment(file));
+at("crf").addEventListener("change", () => {
+  for (const item of items) item.state = "waiting";
+  work();
+});
+at("again").addEventListener("click", () => work());
 at("access").addEventListener("submit", (event) => {
   event.preventDefault();
   token = at("token").value.trim();
-  if (file) segment(file);
+  work();
 });
 at("views").addEventListener("change", (event) => event.target.name === "view" && view());
 at("opacity").addEventListener("input", fade);
@@ -251,8 +368,8 @@ at("save-json").addEventListener("click", () => {
 });
 
 document.addEventListener("paste", (event) => {
-  const [pasted] = event.clipboardData.files;
-  if (pasted) segment(pasted);
+  const pasted = [...event.clipboardData.files];
+  if (pasted.length) segment(pasted);
 });
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => {
@@ -266,8 +383,8 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
-  const [dropped] = event.dataTransfer.files;
-  if (dropped) segment(dropped);
+  const dropped = [...event.dataTransfer.files];
+  if (dropped.length) segment(dropped);
   else complain(new Problem("That is not a file; drop an image file.", 400));
 });
 
