@@ -110,6 +110,7 @@ def label_and_write(
         make_folder(job.scores.parent)
         write_scores(job.scores, inferred, job.photo, photo.size, info.about, source.sha256)
     make_folder(job.target.parent)
+    shown = spec.outputs.shown(result.labels)
     write_outputs(
         photo,
         result.labels,
@@ -118,6 +119,8 @@ def label_and_write(
         classes,
         probabilities=result.probabilities,
         name=job.photo.name,
+        source=job.photo,
+        shown=shown,
     )
     return Entry(
         image=str(job.photo),
@@ -131,7 +134,7 @@ def label_and_write(
             relative_name(path, spec.folder): file_sha256_or_none(path) or ""
             for path in spec.extras(job)
         },
-        **summarise(result, classes),
+        **summarise(replace(result, labels=shown), classes),
         weights=info.fingerprint.weights,
         settings=info.fingerprint.settings,
         versions=info.fingerprint.versions,

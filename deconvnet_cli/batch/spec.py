@@ -112,6 +112,8 @@ def fingerprint_of(
     rest["settings"] = {k: v for k, v in rest["settings"].items() if k not in SPEED_SETTINGS}
     if outputs.only is not None or outputs.palette != Outputs.palette:
         rest["outputs"] = [outputs.only, outputs.palette]
+    if more := outputs.more():
+        rest["more outputs"] = more
     text = json.dumps(rest, sort_keys=True, default=str)
     return Fingerprint(weights, bytes_sha256(text.encode()), versions())
 

@@ -32,6 +32,7 @@ from deconvnet_cli.commands.shared.output_options import (
     outputs_of,
 )
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.files import CVAT, MASKS, NONE, Outputs
 from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.storage.remote import is_url
 
@@ -140,6 +141,8 @@ def command(
     outputs = outputs_of(output_values)
     if outputs.format != "png" and (watch or listed is not None):
         raise UsageError("--watch and --voc-submission write label PNGs; leave out --format")
+    if outputs.format == NONE:
+        raise UsageError("--format none is for segment; a batch knows by the labels what is done")
     if verify:
         return verify_outputs(output_of(sources, output), quiet, as_json)
     if merge:
@@ -152,6 +155,7 @@ def command(
 
     if not dry_run and engine == LOCAL:
         prepare_workers("deconvnet_cli.batch.preload")
+    from deconvnet_cli.batch.collection import write_collection
     from deconvnet_cli.batch.find import summary
     from deconvnet_cli.batch.manifest import read_entries
     from deconvnet_cli.batch.plan import plan
@@ -159,6 +163,7 @@ def command(
     from deconvnet_cli.batch.run import locked_run
     from deconvnet_cli.batch.spec import BatchSpec
     from deconvnet_cli.batch.voc_submission import check_voc_classes
+    from deconvnet_cli.outputs.shared_files import write_class_files
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.shards import parse_shard
 
@@ -167,7 +172,7 @@ def command(
     left_out: Counter[str] = Counter()
     find = partial(plan, left_out=left_out, full_names=names == "full")
     jobs = [] if watch else jobs_of(find, sources, output, listed, part, failures)
-    jobs = [replace(job, target=job.target.with_suffix(f".{outputs.format}")) for job in jobs]
+    jobs = [replace(job, target=label_target(job.target, output, outputs)) for job in jobs]
     spec = BatchSpec(partial(load_system, options), output, save_scores, outputs, max_pixels)
     check_targets(jobs, spec)
     with open_engine(engine, ray_address, nets_per_gpu, spec, workers, options.device) as (
@@ -190,10 +195,15 @@ def command(
                 print_plan(todo, output, summary(left_out), quiet, as_json)
             else:
                 with locked_run(spec, info.fingerprint, works, part) as run:
+                    shared = write_class_files(output, outputs, info.classes)
                     if watch:
                         keep_watching(run, find, sources, choose, failures, quiet, as_json)
                     else:
                         do_all(run, jobs, choose, failures, summary(left_out), quiet, as_json)
+                    if part is None:  # --merge writes them of all shards
+                        shared += write_collection(output, read_entries(output).values())
+                for path in () if quiet else shared:
+                    console.say(f"also: {path}")
         finally:
             if failures:
                 console.batch_failures(failures)
@@ -201,6 +211,12 @@ def command(
         raise SystemExit(1)
     if listed is not None and part is None and not dry_run:
         check_submitted(jobs, output, quiet)
+
+
+def label_target(target: Path, output: Path, outputs: Outputs) -> Path:
+    """Return where the labels of a photo go, whose label PNG would be ``target``."""
+    target = target.with_suffix(outputs.label_suffix)
+    return output / MASKS / target.relative_to(output) if outputs.format == CVAT else target
 
 
 def output_of(sources: tuple[str, ...], output: Path | None) -> Path:

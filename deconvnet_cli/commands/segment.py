@@ -24,7 +24,7 @@ from deconvnet_cli.commands.shared.output_options import (
 )
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import DeconvnetError, UsageError
-from deconvnet_cli.outputs.files import Outputs
+from deconvnet_cli.outputs.files import CVAT, MASKS, NONE, Outputs
 from deconvnet_cli.segmentation.loading import load_system
 
 if TYPE_CHECKING:
@@ -73,19 +73,24 @@ def command(
     **output_values: Any,
 ) -> None:
     """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours, or the classes of
-    weights of your own. IMAGE may be - for
-    standard input. Several images need a folder: -o DIR/. With --overlay, --cutout, --polygons and
-    --save-scores, further files are written beside each label PNG, under its name.
+    weights of your own. IMAGE may be - for standard input. Several images need a folder: -o DIR/.
+    With --overlay, --cutout, --mask, --polygons and --save-scores, further files are written beside
+    each label PNG, under its name.
     """
     outputs = outputs_of(output_values, None if into_folder(output) else output)
     several = len(images) > 1
-    targets = [target_of(image, output, outputs.format, several=several) for image in images]
+    file_format = outputs.label_suffix.removeprefix(".")
+    targets = [target_of(image, output, file_format, several=several) for image in images]
     if output == "-" and as_json:
         raise UsageError("--json and -o - both want standard output; use one of them")
     if output == "-" and (outputs.suffixes or save_scores):
         raise UsageError("-o - writes only labels; give -o FILE to write files beside them")
     if save_scores and "-" in images:
         raise UsageError("--save-scores stores where the photo is; give a file, not -")
+    if outputs.format == NONE and (output == "-" or not (outputs.suffixes or save_scores)):
+        raise UsageError("--format none writes files beside the labels alone; add --cutout or such")
+    if outputs.format == CVAT:
+        targets = [cvat_target(target, output) for target in targets]
     check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
     if output != "-" and not into_folder(output):
         for target in targets:
@@ -94,8 +99,11 @@ def command(
                     f"{target.parent}: no such folder; make it, or give another output"
                 )
 
+    from dataclasses import replace
+
     from deconvnet_cli.data.images import read_photo
     from deconvnet_cli.outputs.files import label_file, write_outputs
+    from deconvnet_cli.outputs.shared_files import write_class_files, write_cvat_list
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import keep_freed_memory
     from deconvnet_cli.segmentation.segment import infer, label_photo
@@ -109,6 +117,12 @@ def command(
     about = describe(system, settings) if save_scores else {}
     if output is not None and into_folder(output):
         make_folder(Path(output))
+    shared: list[Path] = []
+    for folder in dict.fromkeys(folder_of(target, outputs) for target in targets if target):
+        shared += write_class_files(folder, outputs, system.classes)
+    if outputs.format == CVAT:
+        make_folder(Path(str(output)) / MASKS)
+    masks: list[str] = []
     failed = 0
     for image, target in zip(images, targets, strict=True):
         try:
@@ -116,8 +130,10 @@ def command(
             photo = read_photo(source, max_pixels=max_pixels)
             scored = infer(photo, system, settings)
             result = label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf)
+            seen = replace(result, labels=outputs.shown(result.labels))
             if target is None:
-                console.standard_output(label_file(result.labels, outputs.format, system.classes))
+                kept = seen if outputs.clean_labels else result
+                console.standard_output(label_file(kept.labels, outputs.format, system.classes))
             else:
                 if save_scores:
                     write_scores(scores_beside(target), scored, Path(image), photo.size, about)
@@ -129,26 +145,52 @@ def command(
                     system.classes,
                     probabilities=result.probabilities,
                     name=Path(image).name,
+                    source=None if image == "-" else Path(image),
+                    shown=seen.labels,
                 )
+                masks.append(target.stem)
         except DeconvnetError as error:
             failed += 1
             console.failure(error)
             continue
-        line = console.image_line(image, target, result, system.classes)
-        if target is not None and (further := files_of(target, outputs, save_scores)[1:]):
-            line["beside"] = [str(path) for path in further]
+        line = console.image_line(image, target, seen, system.classes)
+        if outputs.format == NONE:
+            line["output"] = None
+        files = [] if target is None else files_of(target, outputs, save_scores)
+        if further := [str(path) for path in files if path != target]:
+            line["beside"] = further
         if as_json:
             console.json_line(line)
         if not quiet:
             wanted = "none" if as_json else preview
-            console.segmented(line, system.classes, photo, result, wanted)
+            console.segmented(line, system.classes, photo, seen, wanted)
+    if outputs.format == CVAT:
+        shared.append(write_cvat_list(Path(str(output)), masks))
+    for path in () if quiet else shared:
+        console.say(f"also: {path}")
     if failed:
         raise SystemExit(1)
 
 
 def files_of(target: Path, outputs: Outputs, save_scores: bool) -> list[Path]:
     """Return all files written for a photo whose labels go to ``target``, the labels first."""
-    return [target, *outputs.beside(target), *([scores_beside(target)] if save_scores else [])]
+    return [*outputs.files(target), *([scores_beside(target)] if save_scores else [])]
+
+
+def folder_of(target: Path, outputs: Outputs) -> Path:
+    """Return the folder of the files that the labels at ``target`` share with others."""
+    return target.parent.parent if outputs.format == CVAT else target.parent
+
+
+def cvat_target(target: Path | None, output: str | None) -> Path:
+    """Return the path of a mask in CVAT's folders.
+
+    Raises:
+        UsageError: -o names no folder.
+    """
+    if target is None or not into_folder(output):
+        raise UsageError("--format cvat writes several files; give a folder: -o DIR/")
+    return target.parent / MASKS / target.name
 
 
 def scores_beside(target: Path) -> Path:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 BACKGROUND = 0
 
 
-def chosen_labels(names: Iterable[str] | None, classes: Sequence[str]) -> tuple[int, ...]:
+def chosen_labels(
+    names: Iterable[str] | None, classes: Sequence[str], option: str = "--only"
+) -> tuple[int, ...]:
     """Return the labels of the named classes, sorted.
 
     Args:
         names: The names of the classes, in any case; a string is one name. None chooses all classes
             but the background.
         classes: The names of the labels, in order.
+        option: The option that errors name.
 
     Raises:
         UsageError: A name is unknown, or no name is given.
@@ -34,10 +37,10 @@ def chosen_labels(names: Iterable[str] | None, classes: Sequence[str]) -> tuple[
         if name not in classes:
             name = by_lower_case.get(name.lower(), name)
         if name not in classes:
-            raise UsageError(f"--only: no class is called {name!r}; {near_match(name, classes)}")
+            raise UsageError(f"{option}: no class is called {name!r}; {near_match(name, classes)}")
         chosen.add(classes.index(name))
     if not chosen:
-        raise UsageError(f"--only: no class is given; known: {', '.join(classes)}")
+        raise UsageError(f"{option}: no class is given; known: {', '.join(classes)}")
     return tuple(sorted(chosen))
 
 

@@ -1,14 +1,15 @@
-"""Turn a label map into COCO annotations, with masks in COCO's run-length encoding."""
+"""Turn label maps into COCO annotations: masks in COCO's run-length encoding, or polygons."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.outputs.class_filter import BACKGROUND, chosen_labels
+from deconvnet_cli.outputs.outlines import flat, hole_free_outlines
 from deconvnet_cli.outputs.polygons import Component, components, mean_probability
 
 
@@ -19,27 +20,33 @@ def coco(
     only: Iterable[str] | None = None,
     probabilities: NDArray[np.float32] | None = None,
     name: str = "",
+    polygons: bool = False,
+    tolerance: float = 1.0,
 ) -> dict[str, Any]:
     """Return the annotations of one photo for ``pycocotools.coco.COCO``, one for each component.
 
     Category ids are the labels: 1 to 20 in VOC's order. Semantic segmentation does not separate
     objects that touch, so two people side by side are one annotation. The arguments and errors are
     those of :func:`deconvnet_cli.outputs.polygons.geojson`. Annotations have a ``score``, as COCO
-    calls it, if ``probabilities`` are given.
+    calls it, if ``probabilities`` are given. With ``polygons``, the segmentation of each is
+    polygons without holes, within ``tolerance`` pixels of the pixel edges.
     """
     height, width = labels.shape
     chosen = chosen_labels(only, classes)
     annotations = []
     for number, component in enumerate(components(labels, chosen), 1):
         x0, y0, x1, y1 = component.box
+        mask: Any
+        if polygons:
+            mask = [flat(ring) for ring in hole_free_outlines(component, tolerance)]
+        else:
+            counts = encode_runs(runs(component, height, width))
+            mask = {"size": [height, width], "counts": counts}
         annotation = {
             "id": number,
             "image_id": 1,
             "category_id": component.label,
-            "segmentation": {
-                "size": [height, width],
-                "counts": encode_runs(runs(component, height, width)),
-            },
+            "segmentation": mask,
             "bbox": [x0, y0, x1 - x0, y1 - y0],
             "area": component.area,
             "iscrowd": 0,
@@ -58,6 +65,33 @@ def coco(
         "images": [{"id": 1, "file_name": name, "width": width, "height": height}],
         "annotations": annotations,
         "categories": categories,
+    }
+
+
+def merged(parts: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return one COCO file of many, with ids that are unique.
+
+    Args:
+        parts: The name of each photo, and the annotations that :func:`coco` returned for it.
+
+    Raises:
+        KeyError, TypeError: A part is not of this form.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    categories: dict[int, dict[str, Any]] = {}
+    for number, (name, part) in enumerate(parts, 1):
+        (image,) = part["images"]
+        images.append({**image, "id": number, "file_name": name})
+        for annotation in part["annotations"]:
+            annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
+        categories.update({category["id"]: category for category in part["categories"]})
+    return {
+        "info": {},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [categories[label] for label in sorted(categories)],
     }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.class_filter import chosen_labels
+from deconvnet_cli.storage.remote import RemotePath
 
 # Modules that draw and encode are imported late, so that options are checked without them.
 if TYPE_CHECKING:
@@ -17,8 +19,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("png", "npy")
-POLYGONS = ("geojson", "coco")
+# Further choices of --format: CVAT's folders of label PNGs, and no labels at all.
+CVAT, NONE = "cvat", "none"
+ALL_FORMATS = (*FORMATS, CVAT, NONE)
+MASKS = "SegmentationClass"  # the folder of CVAT's masks
+# The suffix of each kind of polygons.
+POLYGON_SUFFIXES = {
+    "geojson": ".geojson",
+    "coco": ".coco.json",
+    "coco-polygons": ".coco.json",
+    "labelme": ".json",
+    "yolo": ".txt",
+}
+POLYGONS = tuple(POLYGON_SUFFIXES)
+EXACT = ("geojson", "coco")  # along pixel edges by default
 PALETTES = ("voc", "safe")
+MIN_AREA = 0.001  # the command line's, as a share of the photo
+TOLERANCE = 1.0  # pixels
 
 
 @dataclass(frozen=True)
@@ -26,16 +43,25 @@ class Outputs:
     """The choice of the files that are written of a photo.
 
     Attributes:
-        format: The format of the labels: "png", a palette PNG in the colours of the classes, or
-            "npy", an array uint8 H x W.
+        format: The format of the labels: "png", a palette PNG in the colours of the classes;
+            "npy", an array uint8 H x W; "cvat", a PNG in the folders of CVAT's mask export; "none",
+            no labels.
         overlay: Whether to write NAME.overlay.png, see
             :func:`deconvnet_cli.outputs.overlay.overlay`.
         cutout: Whether to write NAME.cutout.png, see
             :func:`deconvnet_cli.outputs.overlay.cutout`.
-        polygons: "geojson" for NAME.geojson, "coco" for NAME.coco.json, or None.
+        polygons: One of ``POLYGONS``, for NAME with its suffix, or None.
         only: The names of the classes that overlay, cutout and polygons show; None shows all but
             the background. The labels always have all classes.
         palette: The colours of the overlay, "voc" or "safe".
+        mask: The names of the classes that are 255 in NAME.mask.png; None writes none.
+        background: The colour behind the cut-out; None leaves it transparent.
+        crop: Whether the cut-out has only the box around its classes.
+        simplify: How far outlines may be from the pixel edges, in pixels; None is 0 for "geojson"
+            and ``TOLERANCE`` for the others.
+        min_area: The least area of a part, see :func:`deconvnet_cli.outputs.specks.without_specks`.
+            Smaller ones are left out of the files beside the labels.
+        clean_labels: Whether they are left out of the labels too.
 
     Raises:
         UsageError: A value is unknown, or an option has no effect without another.
@@ -47,10 +73,16 @@ class Outputs:
     polygons: str | None = None
     only: tuple[str, ...] | None = None
     palette: str = "voc"
+    mask: tuple[str, ...] | None = None
+    background: str | None = None
+    crop: bool = False
+    simplify: float | None = None
+    min_area: float = 0.0
+    clean_labels: bool = False
 
     def __post_init__(self) -> None:
         for option, value, known in (
-            ("format", self.format, FORMATS),
+            ("format", self.format, ALL_FORMATS),
             ("polygons", self.polygons, (None, *POLYGONS)),
             ("palette", self.palette, PALETTES),
         ):
@@ -61,30 +93,79 @@ class Outputs:
             raise UsageError("--only restricts --overlay, --cutout and --polygons; add one of them")
         if self.palette != "voc" and not self.overlay:
             raise UsageError("--palette colours the overlay; add --overlay")
+        if (self.background is not None or self.crop) and not self.cutout:
+            raise UsageError("--background and --crop change the cut-out; add --cutout")
+        if self.simplify is not None and self.polygons in (None, "coco"):
+            raise UsageError("--simplify is for outlines; add --polygons, but not coco")
+        if self.format == CVAT and self.suffixes:
+            raise UsageError(
+                "--format cvat makes a folder of masks alone; leave out files beside them"
+            )
+        if self.clean_labels and not self.min_area:
+            raise UsageError("--clean-labels takes parts below --min-area; give one above 0")
+
+    @property
+    def label_suffix(self) -> str:
+        """The suffix of the labels' file."""
+        return ".npy" if self.format == "npy" else ".png"
 
     @property
     def suffixes(self) -> list[str]:
         """The endings of the names of the files beside the labels."""
-        wanted = {
-            ".overlay.png": self.overlay,
-            ".cutout.png": self.cutout,
-            ".geojson": self.polygons == "geojson",
-            ".coco.json": self.polygons == "coco",
-        }
-        return [suffix for suffix, is_wanted in wanted.items() if is_wanted]
+        wanted = [".overlay.png"] * self.overlay + [".cutout.png"] * self.cutout
+        wanted += [".mask.png"] * (self.mask is not None)
+        return wanted + ([POLYGON_SUFFIXES[self.polygons]] if self.polygons else [])
+
+    @property
+    def tolerance(self) -> float:
+        """How far outlines may be from the pixel edges, in pixels."""
+        if self.simplify is not None:
+            return self.simplify
+        return 0.0 if self.polygons in EXACT else TOLERANCE
 
     def beside(self, target: Path) -> list[Path]:
         """Return the paths of the files beside the labels at ``target``."""
         return [target.with_suffix(suffix) for suffix in self.suffixes]
 
+    def files(self, target: Path) -> list[Path]:
+        """Return the paths of all files, the labels at ``target`` first if they are written."""
+        return [*([] if self.format == NONE else [target]), *self.beside(target)]
+
     def check(self, classes: Sequence[str]) -> None:
-        """Raise UsageError if ``only`` names a class that is not in ``classes``."""
+        """Raise UsageError if a named class is not in ``classes``, or a colour is none."""
         chosen_labels(self.only, classes)
+        if self.mask is not None:
+            chosen_labels(self.mask, classes, "--mask")
+        if self.background is not None:
+            from deconvnet_cli.outputs.overlay import colour_of
+
+            colour_of(self.background)
+
+    def shown(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the labels without the parts that are too small to be shown."""
+        from deconvnet_cli.outputs.specks import without_specks
+
+        return without_specks(labels, self.min_area)
+
+    def more(self) -> dict[str, Any]:
+        """Return the settings, with their values, that change a file's content but not its name.
+
+        Those of before this version (``only`` and ``palette``) and those with the default value of
+        the command line are left out, so that files of earlier versions count as done.
+        """
+        values = asdict(self)
+        found = {name: values[name] for name in ("mask", "background", "crop", "simplify")}
+        if self.polygons == "coco-polygons":
+            found["polygons"] = self.polygons
+        if self.clean_labels or (self.suffixes and self.min_area != MIN_AREA):
+            found["min_area"] = self.min_area
+        found["clean_labels"] = self.clean_labels
+        return {name: value for name, value in found.items() if value not in (None, False)}
 
 
 def label_file(labels: NDArray[np.uint8], file_format: str, classes: Sequence[str]) -> bytes:
-    """Return labels, uint8 H x W, as the bytes of a file in one of ``FORMATS``."""
-    if file_format == "png":
+    """Return labels, uint8 H x W, as the bytes of a file in one of ``ALL_FORMATS``."""
+    if file_format != "npy":
         from deconvnet_cli.data.label_png import label_png
 
         return label_png(labels, classes)
@@ -106,6 +187,8 @@ def write_outputs(
     *,
     probabilities: Callable[[], NDArray[np.float32]] | None = None,
     name: str = "",
+    source: Path | None = None,
+    shown: NDArray[np.uint8] | None = None,
 ) -> list[Path]:
     """Write the chosen files of a photo, each whole or not at all.
 
@@ -116,66 +199,66 @@ def write_outputs(
         outputs: The choice of files.
         classes: The names of the labels, in order.
         probabilities: A function that returns the probabilities, float32 C x h x w. It is called
-            only if polygons are written, which then have a score.
+            only for polygons, which then have a score, and for cut-outs, whose edges are then soft.
         name: The name of the photo in files of polygons.
+        source: The photo's file, if LabelMe's JSON is to say where it is.
+        shown: ``outputs.shown(labels)``, if it is known already.
 
     Returns:
-        The paths of the files, the labels first.
+        The paths of the files, the labels first if they are written.
 
     Raises:
-        UsageError: ``outputs.only`` names an unknown class.
+        UsageError: The outputs name an unknown class.
         OutputError: A file cannot be written.
     """
+    from deconvnet_cli.data.images import png_bytes
+    from deconvnet_cli.outputs import encoding
+    from deconvnet_cli.outputs.overlay import cutout
     from deconvnet_cli.storage.files import write_whole
 
+    if shown is None and (outputs.suffixes or outputs.clean_labels):
+        shown = outputs.shown(labels)
+    found: NDArray[np.float32] | None = None
+    if probabilities is not None and (outputs.cutout or outputs.polygons):
+        found = probabilities()
     for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):
-        if suffix.endswith(".png"):
-            data = picture_file(photo, labels, outputs, classes, cut=suffix == ".cutout.png")
+        assert shown is not None
+        if suffix == ".overlay.png":
+            data = encoding.overlay_file(photo, shown, classes, outputs.only, outputs.palette)
+        elif suffix == ".cutout.png":
+            picture = cutout(
+                photo,
+                shown,
+                classes=classes,
+                only=outputs.only,
+                probabilities=found,
+                background=outputs.background,
+                crop=outputs.crop,
+            )
+            data = png_bytes(picture)
+        elif suffix == ".mask.png":
+            data = encoding.mask_file(shown, outputs.mask or (), classes)
         else:
-            found = None if probabilities is None else probabilities()
-            data = polygon_file(labels, outputs, classes, found, name)
+            data = encoding.polygon_file(
+                outputs.polygons or "",
+                shown,
+                classes=classes,
+                only=outputs.only,
+                probabilities=found,
+                name=name,
+                place=place_of(source, target) or name,
+                tolerance=outputs.tolerance,
+            )
         write_whole(path, data)
     # The labels are written last: if they exist, all files of the photo do.
-    write_whole(target, label_file(labels, outputs.format, classes))
-    return [target, *outputs.beside(target)]
+    if outputs.format != NONE:
+        kept = shown if outputs.clean_labels and shown is not None else labels
+        write_whole(target, label_file(kept, outputs.format, classes))
+    return outputs.files(target)
 
 
-def picture_file(
-    photo: Image.Image,
-    labels: NDArray[np.uint8],
-    outputs: Outputs,
-    classes: Sequence[str],
-    *,
-    cut: bool,
-) -> bytes:
-    """Return the PNG of an overlay or, with ``cut``, of a cut-out; labels are uint8 H x W."""
-    from deconvnet_cli.data.images import png_bytes
-    from deconvnet_cli.outputs.overlay import cutout, overlay
-    from deconvnet_cli.outputs.palettes import colours_of
-
-    if cut:
-        picture = cutout(photo, labels, classes=classes, only=outputs.only)
-    else:
-        colours = colours_of(outputs.palette, classes)
-        picture = overlay(photo, labels, colours=colours, classes=classes, only=outputs.only)
-    return png_bytes(picture)
-
-
-def polygon_file(
-    labels: NDArray[np.uint8],
-    outputs: Outputs,
-    classes: Sequence[str],
-    probabilities: NDArray[np.float32] | None,
-    name: str,
-) -> bytes:
-    """Return the JSON file of polygons or masks; arguments are those of ``polygons.geojson``."""
-    import json
-
-    from deconvnet_cli.outputs.coco import coco
-    from deconvnet_cli.outputs.polygons import geojson
-
-    encode = coco if outputs.polygons == "coco" else geojson
-    found = encode(
-        labels, classes=classes, only=outputs.only, probabilities=probabilities, name=name
-    )
-    return json.dumps(found, separators=(",", ":")).encode() + b"\n"
+def place_of(photo: Path | None, target: Path) -> str | None:
+    """Return the path of a photo relative to a file beside ``target``; None if it has none."""
+    if photo is None or isinstance(photo, RemotePath) or isinstance(target, RemotePath):
+        return None
+    return Path(os.path.relpath(photo.resolve(), target.parent.resolve())).as_posix()

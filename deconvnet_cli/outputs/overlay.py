@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.class_filter import chosen_labels, mask_of
 from deconvnet_cli.outputs.legend import Entry, with_legend
+from deconvnet_cli.outputs.matting import foreground, soft_alpha
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.segmentation.labels import class_shares
 
@@ -117,6 +119,9 @@ def cutout(
     *,
     classes: Sequence[str],
     only: Iterable[str] | None = None,
+    probabilities: NDArray[np.float32] | None = None,
+    background: str | None = None,
+    crop: bool = False,
 ) -> Image.Image:
     """Return the photo, mode RGBA, with transparent black outside the chosen classes.
 
@@ -125,12 +130,44 @@ def cutout(
         labels: The labels, uint8 H x W, in the size of the photo.
         classes: The names of the labels, in order.
         only: The names of the classes that are kept; None keeps all but the background.
+        probabilities: The probabilities, float32 C x h x w, which make the edges soft (see
+            ``matting.soft_alpha``); None leaves them hard.
+        background: A colour in place of transparency, such as "white" or "#ffcc00"; the image then
+            has mode RGB.
+        crop: Whether to keep only the box around the chosen classes. Without any pixel of them
+            the image has the size of the photo.
 
     Raises:
-        UsageError: ``only`` names an unknown class.
+        UsageError: ``only`` names an unknown class, or ``background`` is no colour.
     """
-    inside = mask_of(labels, chosen_labels(only, classes))
-    alpha = Image.fromarray(np.where(inside, 255, 0).astype(np.uint8))
-    image = Image.new("RGBA", photo.size)
-    image.paste(photo, mask=alpha)
-    return image
+    chosen = chosen_labels(only, classes)
+    if probabilities is None:
+        alpha = np.where(mask_of(labels, chosen), 255, 0).astype(np.uint8)
+        cut = photo
+    else:
+        alpha = soft_alpha(labels, chosen, probabilities)
+        cut = Image.fromarray(foreground(np.asarray(photo), alpha))
+    mask = Image.fromarray(alpha)
+    if background is None:
+        image = Image.new("RGBA", photo.size)
+        image.paste(cut, mask=Image.fromarray(np.where(alpha > 0, 255, 0).astype(np.uint8)))
+        image.putalpha(mask)
+    else:
+        image = Image.new("RGB", photo.size, colour_of(background))
+        image.paste(cut, mask=mask)
+    return image.crop(mask.getbbox()) if crop and mask.getbbox() else image
+
+
+def colour_of(text: str) -> tuple[int, int, int]:
+    """Return the RGB of a colour: a CSS name such as "white", or "#ffcc00".
+
+    Raises:
+        UsageError: The text is no colour.
+    """
+    try:
+        red, green, blue = ImageColor.getrgb(text.strip())[:3]
+    except ValueError:
+        raise UsageError(
+            f"--background {text}: no colour; give a name such as white, or #ffcc00"
+        ) from None
+    return red, green, blue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,7 @@ def geojson(
     only: Iterable[str] | None = None,
     probabilities: NDArray[np.float32] | None = None,
     name: str = "",
+    outline: Callable[[Component], list[Ring]] = rings,
 ) -> dict[str, Any]:
     """Return a GeoJSON FeatureCollection (RFC 7946) with a Polygon for each component.
 
@@ -130,6 +131,7 @@ def geojson(
         only: The names of the classes to include; None includes all but the background.
         probabilities: The probabilities, float32 C x h x w, see :func:`mean_probability`.
         name: The name of the photo.
+        outline: Returns the rings of a component, by default along pixel edges.
 
     Raises:
         UsageError: ``only`` names an unknown class.
@@ -150,7 +152,7 @@ def geojson(
                 "id": number,
                 "bbox": list(component.box),
                 "properties": properties,
-                "geometry": {"type": "Polygon", "coordinates": rings(component)},
+                "geometry": {"type": "Polygon", "coordinates": outline(component)},
             }
         )
     height, width = labels.shape

@@ -98,10 +98,18 @@ class SegmentationResult:
     def cutout(self, only: Iterable[str] | None = None) -> Image.Image:
         """Return the photo where one of the classes is, mode RGBA, with alpha 0 elsewhere.
 
+        Edges are soft, see :func:`deconvnet_cli.outputs.matting.soft_alpha`.
+
         Raises:
             UsageError: A class does not exist.
         """
-        return drawing.cutout(self.photo, self.labels, classes=self.classes, only=only)
+        return drawing.cutout(
+            self.photo,
+            self.labels,
+            classes=self.classes,
+            only=only,
+            probabilities=self.probabilities,
+        )
 
     @in_python_words()
     def geojson(self, only: Iterable[str] | None = None) -> dict[str, Any]:

@@ -135,9 +135,12 @@ def segmented(
         console.file.write(about(shown, line, classes, photo, result.labels))
         console.file.flush()
         return
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in line["classes"].items())
+    from deconvnet_cli.outputs.legend import per_cent
+
+    shares = ", ".join(f"{name} {per_cent(share)}" for name, share in line["classes"].items())
     effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
-    say(f"{line['image']} -> {line['output']}: {shares} ({effort})")
+    files = ", ".join(filter(None, (line["output"], *line.get("beside", ()))))
+    say(f"{line['image']} -> {files}: {shares} ({effort})")
 
 
 def problems(lines: Sequence[str]) -> None:

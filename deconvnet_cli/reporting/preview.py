@@ -44,10 +44,14 @@ def about(
         photo: The photo, mode RGB.
         labels: The labels, uint8 H x W, in the size of the photo.
     """
-    where = "standard output" if line["output"] == "-" else printable(line["output"])
+    files = [] if line["output"] is None else [("labels", line["output"])]
+    files += [("also", path) for path in line.get("beside", ())]
     effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
     shown = picture(show, photo, labels, classes) + table(show, line, classes)
-    return f"{printable(line['image'])}\n{shown}labels: {where}\n{effort}\n\n"
+    named = "".join(
+        f"{what}: {'standard output' if path == '-' else printable(path)}\n" for what, path in files
+    )
+    return f"{printable(line['image'])}\n{shown}{named}{effort}\n\n"
 
 
 def picture(

@@ -39,6 +39,7 @@ def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
 
 def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> None:
     """Merge the manifests of all shards, and copy the files of other folders to the output."""
+    from deconvnet_cli.batch.collection import copy_class_files, write_collection
     from deconvnet_cli.batch.manifest import FAILED, NAME, read_entries, write_entries
     from deconvnet_cli.batch.merge_shards import check_shards, fetch
     from deconvnet_cli.reporting import console
@@ -66,12 +67,15 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
         write_entries(output / NAME, entries.values())
         for path in output.glob("manifest.*-of-*.jsonl"):
             path.unlink()
+        shared = copy_class_files(others, output) + write_collection(output, entries.values())
     failed = [entry.error or "" for entry in entries.values() if entry.status == FAILED]
     if not quiet:
         console.say(
             f"{output / NAME}: {len(entries) - len(failed)} photos done, {len(failed)} failed, "
             f"of {shards} shards"
         )
+        for path in shared:
+            console.say(f"also: {path}")
     if failed:
         console.batch_failures(failed)
         raise SystemExit(1)

@@ -1,0 +1,88 @@
+"""Files about all photos of a batch: COCO's annotations in one file, and CVAT's list of masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from deconvnet_cli.batch.manifest import DONE, Entry
+from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.outputs.coco import merged
+from deconvnet_cli.outputs.files import MASKS, POLYGON_SUFFIXES
+from deconvnet_cli.outputs.shared_files import (
+    COCO_OF_ALL,
+    CVAT_CLASSES,
+    YOLO_CLASSES,
+    write_cvat_list,
+)
+from deconvnet_cli.storage import remote
+from deconvnet_cli.storage.files import write_whole
+from deconvnet_cli.storage.remote import RemotePath
+
+
+def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
+    """Write the files that hold all photos which are done, as far as the batch has such files.
+
+    Args:
+        folder: The output folder.
+        entries: The entries of its manifests.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        DatasetError: The annotations of a photo are missing or damaged.
+        OutputError: A file cannot be written.
+    """
+    done = sorted((entry for entry in entries if entry.status == DONE), key=lambda e: e.output)
+    written = []
+    parts = []
+    for entry in done:
+        for extra in entry.extras:
+            if extra.endswith(POLYGON_SUFFIXES["coco"]):
+                parts.append((photo_name(entry), read_part(folder / extra)))
+    if parts:
+        written.append(folder / COCO_OF_ALL)
+        write_whole(written[-1], json.dumps(merged(parts), separators=(",", ":")).encode() + b"\n")
+    masks = [PurePosixPath(entry.output) for entry in done]
+    masks = [path.relative_to(MASKS).with_suffix("") for path in masks if path.parts[0] == MASKS]
+    if masks and len(masks) == len(done):
+        written.append(write_cvat_list(folder, map(str, masks)))
+    return written
+
+
+def copy_class_files(folders: Iterable[Path], output: Path) -> list[Path]:
+    """Copy the names of classes that shards wrote in other folders; return the copies.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    copied: dict[Path, None] = {}
+    for folder in folders:
+        for name in (YOLO_CLASSES, CVAT_CLASSES):
+            if (folder / name).is_file():
+                write_whole(output / name, (folder / name).read_bytes())
+                copied[output / name] = None
+    return list(copied)
+
+
+def photo_name(entry: Entry) -> str:
+    """Return the name of a photo in a file of all: as its labels lie in the output folder."""
+    return str(PurePosixPath(entry.output).with_name(PurePosixPath(entry.image).name))
+
+
+def read_part(path: Path) -> dict[str, object]:
+    """Return the COCO annotations of one photo.
+
+    Raises:
+        DatasetError: They are missing or damaged.
+    """
+    try:
+        data = remote.read(path) if isinstance(path, RemotePath) else path.read_bytes()
+        part = json.loads(data)
+        if not {"images", "annotations", "categories"} <= part.keys():
+            raise ValueError("not COCO's form")
+        return dict(part)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); start the batch again") from error

@@ -1,0 +1,80 @@
+"""Remove specks: parts of a label map that are too small to mean anything."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.runtime.opencv import cv2
+
+LABELS = 256  # values of a byte
+
+
+def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uint8]:
+    """Return labels in which each part below ``min_area`` has the label around it.
+
+    A part is a connected component: pixels of one label, background included, that touch along
+    edges. A speck takes the label with which it shares the longest border, counting only parts
+    that are large enough or have taken a label already; of equal borders, the smaller label wins.
+    No part of the result is a speck. If all parts are, the largest one counts as large enough.
+
+    Args:
+        labels: The labels, uint8 H x W.
+        min_area: The least area: a share of the map if below 1, otherwise a number of pixels.
+    """
+    least = min_area * labels.size if min_area < 1 else min_area
+    if least <= 1:
+        return labels
+    numbers, owners, areas = numbered_parts(labels)
+    settled = areas >= least
+    if settled.all():
+        return labels
+    settled[areas.argmax()] = True
+    part, other, length = borders(numbers, settled)
+    new = owners.copy()
+    while len(part):
+        ready = settled[other]
+        # The border of each speck with each label, in pixel edges.
+        pairs, place = np.unique(part[ready] * LABELS + new[other[ready]], return_inverse=True)
+        shared = np.bincount(place, weights=length[ready])
+        speck, label = np.divmod(pairs, LABELS)
+        order = np.lexsort((-label, shared, speck))
+        new[speck[order]] = label[order]  # the last of a speck counts: its longest border
+        settled[speck] = True
+        part, other, length = (values[~settled[part]] for values in (part, other, length))
+    result: NDArray[np.uint8] = new.astype(np.uint8)[numbers]
+    return result
+
+
+def numbered_parts(
+    labels: NDArray[np.uint8],
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of each pixel's part, H x W, and each part's label and area."""
+    numbers = np.empty(labels.shape, np.int32)
+    owners: list[int] = []
+    areas: list[int] = []
+    for label in np.flatnonzero(Image.fromarray(labels).histogram()).tolist():
+        inside = labels == label
+        _, marks, stats, _ = cv2.connectedComponentsWithStats(
+            inside.astype(np.uint8), connectivity=4
+        )
+        numbers[inside] = marks[inside] + (len(owners) - 1)
+        areas += stats[1:, cv2.CC_STAT_AREA].tolist()
+        owners += [label] * (len(stats) - 1)
+    return numbers, np.array(owners, np.int64), np.array(areas, np.int64)
+
+
+def borders(
+    numbers: NDArray[np.int32], settled: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the borders of all specks: the speck, the part beside it, and the pixel edges."""
+    found = []
+    for near, far in ((numbers[:, 1:], numbers[:, :-1]), (numbers[1:], numbers[:-1])):
+        differ = near != far
+        found += [(near[differ], far[differ]), (far[differ], near[differ])]
+    one, other = (np.concatenate(side).astype(np.int64) for side in zip(*found, strict=True))
+    small = ~settled[one]
+    pairs, lengths = np.unique(one[small] * len(settled) + other[small], return_counts=True)
+    part, beside = np.divmod(pairs, len(settled))
+    return part, beside, lengths
