@@ -143,7 +143,6 @@ def command(
     check_outputs(files, output, page)
 
     from deconvnet_cli.commands.shared import evaluation_tables
-    from deconvnet_cli.data.mask_check import require_masks
     from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.scoreboard import comparisons, write_tallies
 
@@ -167,7 +166,7 @@ def command(
 
             one_core_a_photo()
             workers = at_a_time(workers)
-            require_masks(tree, names)  # before hours of work
+            check_masks(tree, names, quiet)
         if predictions is not None:
             names = checked(predictions, tree, names, allow_missing)
             predict = from_folder(predictions, tree)
@@ -204,6 +203,16 @@ def listed(
     if len(set(names)) < len(names):
         raise DatasetError(f"{split}: an image is named twice in this list; name it once")
     return tree, shard_of(names[:limit], None if shard is None else parse_shard(shard))
+
+
+def check_masks(tree: VocTree, names: list[str], quiet: bool) -> None:
+    """Read all masks before hours of work, so that wrong ones are known."""
+    from deconvnet_cli.data.mask_check import require_masks
+    from deconvnet_cli.reporting import console
+
+    with console.progress(quiet) as progress:
+        task = progress.add_task("reading masks", total=len(names))
+        require_masks(tree, names, lambda: progress.advance(task))
 
 
 def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: bool) -> Scoreboard:

@@ -93,6 +93,13 @@ def read_refinable(
     return Refinable(inferred, stored.ensemble(rule, share), stored, chosen)
 
 
+def image_of(path: Path, relative: Path, tree: VocTree) -> str:
+    """Return the name in the tree of the photo of a file of stored scores."""
+    image = relative.with_suffix("").as_posix()
+    # Otherwise batch ran on a folder above JPEGImages, or made a submission.
+    return image if tree.mask(image).is_file() else path.stem
+
+
 def sweep(
     files: Iterable[tuple[Path, Path]],
     choices: Mapping[str, CrfSettings | None],
@@ -117,6 +124,7 @@ def sweep(
     import numpy as np
 
     from deconvnet_cli.data.label_png import tree_mask
+    from deconvnet_cli.data.mask_check import require_masks
     from deconvnet_cli.data.voc import require_classes
     from deconvnet_cli.evaluation.metrics import confusion, metrics_of
     from deconvnet_cli.runtime.ordered_pool import in_order
@@ -124,12 +132,13 @@ def sweep(
     names, settings = list(choices), list(choices.values())
     total = {name: np.zeros((len(tree.classes),) * 2, np.int64) for name in names}
 
+    files = list(files)
+    require_masks(tree, [image_of(path, relative, tree) for path, relative in files])
+
     def counted(file: tuple[Path, Path]) -> tuple[str, dict[str, NDArray[np.int64]]]:
         """Return the system of a file, and its confusion matrix for each choice."""
         path, relative = file
-        image = relative.with_suffix("").as_posix()
-        if not tree.mask(image).is_file():
-            image = path.stem  # batch ran on a folder above JPEGImages, or made a submission
+        image = image_of(path, relative, tree)
         truth = tree_mask(tree, image)
         found = read(path, tree.image(image))
         require_classes(tree, found.stored.classes, str(path))
