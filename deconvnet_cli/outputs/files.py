@@ -160,7 +160,10 @@ class Outputs:
         if self.clean_labels or (self.suffixes and self.min_area != MIN_AREA):
             found["min_area"] = self.min_area
         found["clean_labels"] = self.clean_labels
-        return {name: value for name, value in found.items() if value not in (None, False)}
+        # 0 is a value, though it equals False.
+        return {
+            name: value for name, value in found.items() if value is not None and value is not False
+        }
 
 
 def label_file(labels: NDArray[np.uint8], file_format: str, classes: Sequence[str]) -> bytes:
