@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import os
 from pathlib import Path
 
 from torch import nn
 
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import net_settings
-from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.training.run_folder import TrainedNets
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.weights.card import Card, card_for
@@ -58,14 +57,13 @@ def store_weights(
     chosen = "last"
     kinds = nets.each()
     best = nets.progress.best if nets.progress else -1
-    if best >= 0 and (run / BEST).is_file():
+    if best >= 0 and any((run / name).is_file() for name in (BEST, WEIGHTS)):
         chosen = "best"
     elif "average" in kinds:
         chosen = "average"
     for kind, net in kinds.items():
         path = run / (WEIGHTS if kind == chosen else f"{kind}.safetensors")
         store(path, net, run_card(net, settings, convention))
-    if chosen == "best":
-        with open(run / BEST, "rb") as file:
-            write_whole(run / WEIGHTS, lambda out: shutil.copyfileobj(file, out))
+    if chosen == "best" and (run / BEST).is_file():  # not there if this was done before
+        os.replace(run / BEST, run / WEIGHTS)
     return chosen

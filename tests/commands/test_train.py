@@ -57,7 +57,10 @@ def test_a_run_leaves_weights_that_segment(deconvnet, voc: Path, tmp_path: Path,
     assert any(run.glob("proposals/*.npz")) == (stage == 2)
     assert (run / "samples.png").read_bytes().startswith(b"\x89PNG")
     weights = run / "weights.safetensors"
-    assert load(str(weights)).card.input.size == 64
+    card = load(str(weights)).card
+    assert card.input.size == 64
+    assert card.scores == {"val-during-training": max(scored)}  # the best is the one to use
+    assert (run / "last.safetensors").is_file() and not (run / "best.safetensors").exists()
     out = tmp_path / "labels.png"
     made = deconvnet(
         "segment", data / "chelsea.jpg", "-o", out, "--weights", weights, "--proposals", 2
