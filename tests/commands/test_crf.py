@@ -37,7 +37,7 @@ def store(photo: Path, target: Path, fcn: bool = True) -> Path:
     """Scores of a red photo, made up; the photo as well."""
     photo.parent.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.new("RGB", (30, 20), "red")
+    image = Image.radial_gradient("L").resize((30, 20)).convert("RGB")
     image.save(photo)
     torch.manual_seed(0)
     maps = ScoreMaps(torch.randn(21, 20, 30), torch.randn(21, 20, 30) if fcn else None, raw=True)
@@ -104,7 +104,9 @@ def test_a_file_that_fails_does_not_stop_the_others(deconvnet, stored, tmp_path)
     store(tmp_path / "photos" / "gone.png", folder / "b.npz")
     (tmp_path / "photos" / "gone.png").unlink()
     store(tmp_path / "photos" / "changed.png", folder / "c.npz")
-    Image.new("RGB", (30, 20), "blue").save(tmp_path / "photos" / "changed.png")
+    Image.linear_gradient("L").resize((30, 20)).convert("RGB").save(
+        tmp_path / "photos" / "changed.png"
+    )
     store(tmp_path / "photos" / "d.png", folder / "d.npz", fcn=False)
     store(tmp_path / "photos" / "e.png", folder / "e.npz")
     out = tmp_path / "out"
@@ -250,7 +252,7 @@ def test_sweeps_that_would_mean_nothing(deconvnet, tmp_path):
     result = deconvnet("crf", tmp_path / "scores", *options)
     one_error_line(result, 1, "b.npz", "scores of deconvnet", "--net")
     assert deconvnet("crf", tmp_path / "scores", *options, "--net", "deconvnet").exit_code == 0
-    Image.new("RGB", (30, 20), "blue").save(root / "JPEGImages" / "a.jpg")
+    Image.linear_gradient("L").resize((30, 20)).convert("RGB").save(root / "JPEGImages" / "a.jpg")
     result = deconvnet("crf", tmp_path / "scores", *options, "--net", "deconvnet")
     one_error_line(result, 1, "a.jpg: not the photo of these stored scores")
     (root / "SegmentationClass" / "b.png").write_bytes(label_png(np.zeros((9, 9), np.uint8)))
