@@ -15,9 +15,9 @@ from deconvnet_cli.errors import DeviceError
 # and all threads share one heap (heaps of their own would map large blocks separately).
 MALLOC = {-3: 1 << 30, -1: (1 << 31) - 1, -8: 1}
 TRIM_EVERY = 16  # photos
-# Environment variables of oneDNN and of torch's use of it: how many compiled kernels they keep.
-KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-KEPT_KERNELS = 32
+# Environment variables of oneDNN and of torch's use of it: how many compiled kernels they keep. The
+# default net has fewer for a photo and its crops, so none is compiled again for a known size.
+KERNEL_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": 192, "LRU_CACHE_CAPACITY": 32}
 _photos = itertools.count(1)
 MOST_WORKERS = 8  # unless the user asks for more
 CPU = torch.device("cpu")
@@ -105,10 +105,10 @@ def bound_kernel_caches() -> None:
     """Keep few compiled kernels, unless the environment says how many; call this before a net runs.
 
     The CPU's kernels are compiled for each size of photo. By default 1024 of them are kept, and
-    memory grows with each new size. To compile one takes far less time than to run it.
+    memory grows with each new size. With too few, those of the crops are compiled for each photo.
     """
-    for name in KERNEL_CACHES:
-        os.environ.setdefault(name, str(KEPT_KERNELS))
+    for name, kept in KERNEL_CACHES.items():
+        os.environ.setdefault(name, str(kept))
 
 
 def keep_freed_memory() -> None:

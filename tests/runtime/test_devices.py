@@ -13,10 +13,10 @@ from deconvnet_cli.runtime import devices
 # A convolution of more sizes than are kept, then of the first size again, and of this once more.
 PROGRAM = """
 import torch
-from deconvnet_cli.runtime.devices import KEPT_KERNELS, bound_kernel_caches
+from deconvnet_cli.runtime.devices import KERNEL_CACHES, bound_kernel_caches
 bound_kernel_caches()
 layer = torch.nn.Conv2d(64, 64, 3).requires_grad_(False)
-for side in (*range(30, 32 + KEPT_KERNELS), 30, 30):
+for side in (*range(30, 30 + max(KERNEL_CACHES.values()) // 2), 30, 30):
     print("side", side, flush=True)
     layer(torch.zeros(2, 64, side, side))
 """
