@@ -32,6 +32,7 @@ from deconvnet_cli.serve.prometheus import Counting, Metrics
 from deconvnet_cli.serve.responses import (
     SegmentQuery,
     choose_output,
+    chosen_classes,
     in_one_line,
     render,
     with_fields,
@@ -193,10 +194,13 @@ def answer_photo(
     try:
         data, fields = read_upload(body, kind)
         options = with_fields(query, fields)
+        output = choose_output(options, accept)
+        only = chosen_classes(options, output, system.classes)
         photo = photo_from_file(data, serving.max_pixels)
         result = segment(photo, system, for_request(settings, options, serving))
-        output = choose_output(options, accept)
-        content, media_type = render(output, photo, result, system.classes, embed=options.embed)
+        content, media_type = render(
+            output, photo, result, system.classes, only=only, embed=options.embed
+        )
     except (Refusal, ImageError):
         raise
     except Exception:

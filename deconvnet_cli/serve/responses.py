@@ -14,12 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.outputs.overlay import overlay
+from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.class_filter import chosen_labels
+from deconvnet_cli.outputs.coco import coco
+from deconvnet_cli.outputs.overlay import cutout, overlay
+from deconvnet_cli.outputs.polygons import geojson
 from deconvnet_cli.segmentation.segment import Segmentation
 from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.serve.errors import Refusal
 
-Output = Literal["labels", "overlay", "json"]
+Output = Literal["labels", "overlay", "cutout", "geojson", "coco", "json"]
+FILTERED = ("overlay", "cutout", "geojson", "coco")  # outputs that show only some classes
 
 
 class SegmentQuery(BaseModel):
@@ -28,6 +33,7 @@ class SegmentQuery(BaseModel):
     Attributes:
         output: Label PNG, overlay PNG or JSON; None leaves the choice to the header Accept.
         crf: Whether to refine with the dense CRF; None means the server's default.
+        only: The classes of the other outputs than labels and JSON, separated by commas.
         embed: Whether JSON also contains the label PNG, in base64.
     """
 
@@ -35,6 +41,7 @@ class SegmentQuery(BaseModel):
 
     output: Output | None = Field(None, description="The answer; without it, Accept decides.")
     crf: bool | None = Field(None, description="With or without the dense CRF.")
+    only: str | None = Field(None, description="Classes to show, such as cat,dog; all by default.")
     embed: bool = Field(False, description="With JSON: include the label PNG in base64.")
 
 
@@ -60,6 +67,25 @@ def with_fields(query: SegmentQuery, fields: Iterable[tuple[str, str]]) -> Segme
 def in_one_line(mistakes: Iterable[Mapping[str, Any]]) -> str:
     """Return what is wrong with the options of a request."""
     return "; ".join(f"{str(each['loc'][-1])[:80]}: {each['msg']}" for each in mistakes)
+
+
+def chosen_classes(
+    query: SegmentQuery, output: Output, classes: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """Return the classes that an output shows; None for all but the background.
+
+    Raises:
+        Refusal: 422 if a class is unknown, or the output has all classes.
+    """
+    if query.only is None:
+        return None
+    if output not in FILTERED:
+        raise Refusal(422, f"only: goes with output {', '.join(FILTERED)}")
+    try:
+        labels = chosen_labels([name.strip() for name in query.only.split(",")], classes)
+    except UsageError as error:
+        raise Refusal(422, str(error).removeprefix("--")) from None
+    return tuple(classes[label] for label in labels)
 
 
 def choose_output(query: SegmentQuery, accept: str) -> Output:
@@ -89,15 +115,27 @@ def render(
     result: Segmentation,
     classes: tuple[str, ...],
     *,
-    embed: bool,
+    only: tuple[str, ...] | None = None,
+    embed: bool = False,
 ) -> tuple[bytes, str]:
     """Return the body of an answer and its media type. Call it in a worker thread."""
     if output == "labels":
         return label_png(result.labels, classes), "image/png"
     if output == "overlay":
-        shown = overlay(photo, result.labels, colours=palette_for(classes), classes=classes)
+        shown = overlay(
+            photo, result.labels, colours=palette_for(classes), classes=classes, only=only
+        )
         # At a higher level a photo takes seconds and becomes hardly smaller.
         return png_bytes(shown, compress_level=1), "image/png"
+    if output == "cutout":
+        found = result.probabilities()
+        cut = cutout(photo, result.labels, classes=classes, only=only, probabilities=found)
+        return png_bytes(cut, compress_level=1), "image/png"
+    if output in ("geojson", "coco"):
+        encode = geojson if output == "geojson" else coco
+        found = result.probabilities()
+        shapes = encode(result.labels, classes=classes, only=only, probabilities=found)
+        return json.dumps(shapes).encode(), "application/json"
     height, width = result.labels.shape
     values = {"size": {"width": width, "height": height}, **summarise(result, classes)}
     if embed:

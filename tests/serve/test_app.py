@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import json
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,9 @@ from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.outputs.coco import coco
+from deconvnet_cli.outputs.overlay import cutout
+from deconvnet_cli.outputs.polygons import geojson
 from deconvnet_cli.segmentation.labels import class_shares
 from deconvnet_cli.segmentation.settings import CrfSettings
 from deconvnet_cli.serve import app as module
@@ -95,6 +99,25 @@ def test_overlay(server, system):
     there = labels != 0
     assert there.any() and (found[~there] == photo[~there]).all()
     assert (found[there] != photo[there]).any(axis=1).mean() > 0.9
+
+
+def test_cutouts_and_polygons(server, system):
+    """They are those of the modules that write them beside label PNGs, of the classes asked for."""
+    right, photo = expected(system, FIRST), read_photo(FIRST)
+    name = next(name for name in class_shares(right.labels, system.classes) if name != "background")
+    given = {"classes": system.classes, "only": [name], "probabilities": right.probabilities()}
+    address = f"/segment?only={name}&output="
+    cut = Image.open(io.BytesIO(server.post(f"{address}cutout", content=FIRST).content))
+    assert cut.mode == "RGBA"
+    assert np.array_equal(np.array(cut), np.array(cutout(photo, right.labels, **given)))
+    for output, encode in (("geojson", geojson), ("coco", coco)):
+        found = server.post(f"{address}{output}", content=FIRST).json()
+        assert found == json.loads(json.dumps(encode(right.labels, **given)))
+    for query, words in (
+        ("only=unicorn&output=cutout", "only: no class is called 'unicorn'"),
+        ("only=cat", "only: goes with output overlay"),
+    ):
+        assert words in error_of(server.post(f"/segment?{query}", content=FIRST), 422)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +195,18 @@ def test_requests_as_openapi_and_as_a_page(server):
     assert document["openapi"].startswith("3.")
     about = document["paths"]["/segment"]["post"]
     names = {each["name"]: each["schema"] for each in about["parameters"]}
-    assert names.keys() == {"output", "crf", "embed"}
+    assert names.keys() == {"output", "crf", "only", "embed"}
     assert {"image/*", "multipart/form-data"} <= about["requestBody"]["content"].keys()
     assert {"200", "413", "415", "422", "429"} <= about["responses"].keys()
     page = server.get("/docs").text
     for path, methods in document["paths"].items():
         for method in methods:
             assert f"{method.upper()} {path}" in page
-    assert "labels, overlay, json" in page and "<script" not in page and "style=" not in page
+    assert (
+        "labels, overlay, cutout, geojson, coco, json" in page
+        and "<script" not in page
+        and "style=" not in page
+    )
 
 
 # Hostile and mistaken requests.
