@@ -191,7 +191,7 @@ def command(
 
     from deconvnet_cli.commands.shared.train_progress import TrainBar
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.devices import choose_device
+    from deconvnet_cli.runtime.devices import choose_device, keep_freed_memory
     from deconvnet_cli.runtime.interrupts import stop_signals
     from deconvnet_cli.training.distributed import joined, local_device, rank
     from deconvnet_cli.training.follow import build_hooks, prepared_batches
@@ -203,6 +203,7 @@ def command(
     check_settings(run, settings)  # before hours of preparation
     origin = origin_of(tree, settings, init, start)
     check_origin(run, origin)
+    keep_freed_memory()
     chosen = local_device(choose_device(device))
     with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
 
