@@ -9,6 +9,7 @@ from PIL import Image
 from deconvnet_cli.runtime.opencv import cv2
 
 LABELS = 256  # values of a byte
+MOST_PARTS = 100_000  # of a map whose parts are looked at one by one; noise has millions
 
 
 def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uint8]:
@@ -18,6 +19,7 @@ def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uin
     edges. A speck takes the label with which it shares the longest border, counting only parts
     that are large enough or have taken a label already; of equal borders, the smaller label wins.
     No part of the result is a speck. If all parts are, the largest one counts as large enough.
+    In a map of over 100,000 parts, each pixel of a speck takes the label of the nearest other pixel.
 
     Args:
         labels: The labels, uint8 H x W.
@@ -31,6 +33,8 @@ def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uin
     if settled.all():
         return labels
     settled[areas.argmax()] = True
+    if len(settled) > MOST_PARTS:
+        return nearest_settled(labels, settled[numbers])
     part, other, length = borders(numbers, settled)
     new = owners.copy()
     while len(part):
@@ -45,6 +49,22 @@ def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uin
         part, other, length = (values[~settled[part]] for values in (part, other, length))
     result: NDArray[np.uint8] = new.astype(np.uint8)[numbers]
     return result
+
+
+def nearest_settled(labels: NDArray[np.uint8], settled: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return labels in which all other pixels have the label of the nearest settled one.
+
+    Args:
+        labels: The labels, uint8 H x W.
+        settled: Which pixels keep their label, H x W, at least one.
+    """
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~settled).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    label_of = np.zeros(int(nearest.max()) + 1, np.uint8)
+    label_of[nearest[settled]] = labels[settled]
+    found: NDArray[np.uint8] = label_of[nearest]
+    return found
 
 
 def numbered_parts(

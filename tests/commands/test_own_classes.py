@@ -97,6 +97,7 @@ def test_label_png_overlay_and_polygons_have_names_and_colours(weights, photo, t
     made = run_cli(
         "segment", photo, "-o", out, "--weights", weights, "--proposals", 3, "--overlay", "--json",
         "--polygons", "coco", "--quiet", "--precision", "fp32", "--device", "cpu",
+        "--min-area", 0,
     )  # fmt: skip
     assert made.exit_code == 0, made.output
     with Image.open(out) as image:

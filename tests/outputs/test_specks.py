@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deconvnet_cli.outputs import specks
 from deconvnet_cli.outputs.polygons import components
 from deconvnet_cli.outputs.specks import without_specks
 
@@ -63,3 +64,12 @@ def test_no_speck_is_left_and_what_is_large_stays(seed):
     if large:
         assert min(part.area for part in components(after, everything)) >= least
     np.testing.assert_array_equal(without_specks(after, least if large else 1), after)
+
+
+def test_noise_takes_the_nearest_label(monkeypatch):
+    """Two halves under noise: with too many parts to look at, each keeps its side."""
+    labels = np.repeat(np.array([[1, 2]], np.uint8), 32, axis=1).repeat(40, axis=0)
+    noisy = labels.copy()
+    noisy[5:35:3, 5:60:3] = 7
+    monkeypatch.setattr(specks, "MOST_PARTS", 10)
+    np.testing.assert_array_equal(specks.without_specks(noisy, 20), labels)
