@@ -19,7 +19,8 @@ def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uin
     edges. A speck takes the label with which it shares the longest border, counting only parts
     that are large enough or have taken a label already; of equal borders, the smaller label wins.
     No part of the result is a speck. If all parts are, the largest one counts as large enough.
-    In a map of over 100,000 parts, each pixel of a speck takes the label of the nearest other pixel.
+    In a map of over 100,000 parts, each pixel of a speck takes the label of the nearest pixel of
+    another part.
 
     Args:
         labels: The labels, uint8 H x W.

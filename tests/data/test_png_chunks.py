@@ -53,6 +53,6 @@ def test_texts_go_and_interlaced_rows_are_counted():
 def test_a_damaged_file_is_refused_without_a_word(capfd):
     data = file_of(np.zeros((9, 14, 3), np.uint16))
     for damaged in (data[:-20], data[:40] + b"?" + data[41:], data[:-12]):
-        with pytest.raises(ValueError, match="damaged|missing"):
+        with pytest.raises(ValueError, match=r"damaged|missing"):
             with_pixels_alone(damaged)
     assert capfd.readouterr() == ("", "")
