@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deconvnet_cli.api import Segmenter
-    from deconvnet_cli.outputs.result import SegmentationResult
+    from deconvnet_cli.api import SegmentationResult, Segmenter
 
 __version__ = "0.1.0"
 __all__ = ["SegmentationResult", "Segmenter", "__version__"]

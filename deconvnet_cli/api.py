@@ -21,6 +21,8 @@ from deconvnet_cli.segmentation.segment import infer, label_photo
 from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.system import System
 
+__all__ = ["SegmentationResult", "Segmenter"]
+
 
 @dataclass(frozen=True, eq=False)
 class Segmenter:

@@ -27,6 +27,7 @@ from deconvnet_cli.errors import ImageError
 from deconvnet_cli.storage.files import read_stream, read_whole
 
 FLAT_VALUES, FLAT_SHARE = 4, 0.998  # a photo with this share of pixels in so few values is noted
+FEW_PIXELS = 64  # say nothing of what a photo shows
 BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
 
 
@@ -72,7 +73,9 @@ def read_photo(
 
 
 def nearly_one_colour(photo: Image.Image) -> bool:
-    """Return whether nearly all pixels of an RGB photo are within a few values."""
+    """Return whether nearly all of an RGB photo's pixels, if it has many, are within few values."""
+    if photo.width * photo.height < FEW_PIXELS:
+        return False
     counts = np.array(photo.histogram()).reshape(3, 256)
     near = [np.convolve(channel, np.ones(FLAT_VALUES)).max() for channel in counts]
     return bool(min(near) >= FLAT_SHARE * photo.width * photo.height)

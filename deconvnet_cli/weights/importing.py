@@ -86,7 +86,10 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
     try:
         fit(net, tensors, source)
     except WeightsError as error:
-        raise wrong_net(source, net_of(tensors), net_name) or error from error
+        other = wrong_net(source, net_of(tensors), net_name)
+        if other is None:
+            raise
+        raise other from error
     provenance = f"imported from {source.name}, SHA-256 {weights_sha256(source)}{remark}"
     store(
         target,

@@ -78,7 +78,7 @@ def test_what_cannot_be_explained(deconvnet, data, tiny_weights, tiny_fcn, tmp_p
 
 def test_the_photo_is_not_overwritten(deconvnet, tiny_weights, tmp_path):
     source = tmp_path / "labels.png"
-    Image.new("RGB", (60, 40), "red").save(source)
+    Image.radial_gradient("L").resize((60, 40)).save(source)
     before = source.read_bytes()
     options = ("--weights", tiny_weights, "--proposals", 1)
     one_error_line(
