@@ -25,6 +25,7 @@ from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import System, choose_system
 from deconvnet_cli.training.feeding import batch_of, open_photos, samples_of
 from deconvnet_cli.training.loop import Hooks, train
+from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.run_folder import prepare_run, read_log
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings
@@ -114,7 +115,7 @@ def test_photos_on_the_gpu_give_the_crops_of_memory(voc: Path) -> None:
     objects, how = find_objects(tree, names), SampleSettings(size=32, resize=40)
     batches = []
     for cache, device in (("memory", torch.device("cpu")), ("device", CUDA)):
-        source = open_photos(tree, names, None, cache, device)
+        source = open_photos(PhotoFiles(tree), names, cache, device)
         batches.append(
             batch_of(samples_of(CropDataset(source, objects, 16, 0, how), cache), range(16))
         )
@@ -129,7 +130,7 @@ def test_a_run_on_the_gpu_learns_and_goes_on(voc: Path, tmp_path: Path) -> None:
     """Photos, crops, optimiser and average are all there; a stopped run ends as another does."""
     tree, names = VocTree(voc), ["p0", "p1", "p2", "p3"]
     settings = TrainSettings(crops=240, batch=8, size=32, lr=3e-3, warmup=2, log_every=5, ema=0.9)
-    source = open_photos(tree, names, None, "device", CUDA)
+    source = open_photos(PhotoFiles(tree), names, "device", CUDA)
     dataset = CropDataset(source, find_objects(tree, names), 240, 0, SampleSettings(size=32))
     samples, convention = samples_of(dataset, "device"), default_input(settings.net)
     steps: list[int] = []

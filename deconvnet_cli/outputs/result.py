@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,18 +114,17 @@ class SegmentationResult:
     @in_python_words()
     def geojson(self, only: Iterable[str] | None = None) -> dict[str, Any]:
         """Return polygons in pixels with their probabilities; see ``outputs.polygons.geojson``."""
-        return geojson(
-            self.labels,
-            classes=self.classes,
-            only=only,
-            probabilities=self.probabilities,
-            name=self.name,
-        )
+        return self._annotations(geojson, only)
 
     @in_python_words()
     def coco(self, only: Iterable[str] | None = None) -> dict[str, Any]:
         """Return COCO annotations with their probabilities; see ``outputs.coco.coco``."""
-        return coco(
+        return self._annotations(coco, only)
+
+    def _annotations(
+        self, encode: Callable[..., dict[str, Any]], only: Iterable[str] | None
+    ) -> dict[str, Any]:
+        return encode(
             self.labels,
             classes=self.classes,
             only=only,

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
-from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.training.device_crops import collate, cut_crops, cut_soft_labels
 from deconvnet_cli.training.distributed import rank, share_of, world_size
 from deconvnet_cli.training.photo_store import PhotoFiles, PhotoSource, PhotoStore, load_photos
@@ -49,12 +47,12 @@ class DeviceCrops:
 Samples = Dataset[tuple[Tensor, ...]] | DeviceCrops
 
 
-def choose_cache(cache: str, tree: VocTree, names: Sequence[str], device: torch.device) -> str:
+def choose_cache(cache: str, files: PhotoFiles, names: Sequence[str], device: torch.device) -> str:
     """Return where the photos of a run are held: on the "device", in "memory", or "none".
 
     Args:
         cache: One of these, or "auto": on a GPU if they fit, else in memory if they fit.
-        tree: The VOC tree.
+        files: The photos.
         names: The names of the photos.
         device: The device that trains.
 
@@ -63,7 +61,6 @@ def choose_cache(cache: str, tree: VocTree, names: Sequence[str], device: torch.
     """
     if cache != "auto":
         return cache
-    files = PhotoFiles(tree)
     sizes = (files.size(name) for name in names)
     needed = SHARE_OF_MEMORY * BYTES_A_PIXEL * sum(width * height for width, height in sizes)
     if device.type == "cuda" and needed < torch.cuda.get_device_properties(device).total_memory:
@@ -76,9 +73,8 @@ def choose_cache(cache: str, tree: VocTree, names: Sequence[str], device: torch.
 
 
 def open_photos(
-    tree: VocTree,
+    files: PhotoFiles,
     names: Sequence[str],
-    teacher: Path | None,
     cache: str,
     device: torch.device,
     on_photo: Callable[[], None] = lambda: None,
@@ -86,9 +82,8 @@ def open_photos(
     """Return the photos of a run, decoded unless the cache is "none".
 
     Args:
-        tree: The VOC tree.
+        files: The photos.
         names: The names of the photos, each once.
-        teacher: A folder of soft labels, or None.
         cache: "device", "memory" or "none".
         device: The device that trains.
         on_photo: Called after each decoded photo.
@@ -98,8 +93,8 @@ def open_photos(
         DatasetError: A mask or soft labels are missing, damaged or of another size.
     """
     if cache == "none":
-        return PhotoFiles(tree, teacher)
-    store = load_photos(tree, names, teacher, on_photo)
+        return files
+    store = load_photos(files, names, on_photo)
     return store.to(device) if cache == "device" else store
 
 

@@ -147,16 +147,13 @@ class PhotoStore:
 
 
 def load_photos(
-    tree: VocTree,
-    names: Sequence[str],
-    teacher: Path | None = None,
-    on_photo: Callable[[], None] = lambda: None,
+    files: PhotoFiles, names: Sequence[str], on_photo: Callable[[], None] = lambda: None
 ) -> PhotoStore:
     """Decode photos, masks and soft labels, on all cores.
 
     Args:
+        files: The photos.
         names: The names of the photos, each once.
-        teacher: A folder of soft labels, or None.
         on_photo: Called after each photo.
 
     Raises:
@@ -165,8 +162,8 @@ def load_photos(
     """
 
     def read(name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]:
-        photo, mask = read_photo_and_mask(tree, name)
-        soft = None if teacher is None else read_soft(soft_path(teacher, name))
+        photo, mask = files.photo_and_mask(name)
+        soft = None if files.teacher is None else files.soft_labels(name)
         return np.asarray(photo), mask, soft
 
     photos, masks, softs = [], [], []

@@ -21,6 +21,7 @@ from deconvnet_cli.runtime.devices import CPU
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.training.distributed import first_process_first
 from deconvnet_cli.training.feeding import Samples, choose_cache, open_photos, samples_of
+from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.proposal_files import list_boxes
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import (
@@ -160,9 +161,10 @@ def build_datasets(
         colour=settings.colour,
     )
     names = list(dict.fromkeys(item.name for item in objects))
-    cache = choose_cache(cache, tree, names, device)
+    files = PhotoFiles(tree, teacher)
+    cache = choose_cache(cache, files, names, device)
     task = progress.add_task("reading photos", total=0 if cache == "none" else len(names))
-    source = open_photos(tree, names, teacher, cache, device, lambda: progress.advance(task))
+    source = open_photos(files, names, cache, device, lambda: progress.advance(task))
     soft = teacher is not None
     samples = CropDataset(source, objects, settings.crops, settings.seed, sampling, soft=soft)
     calibration = CropDataset(source, objects, settings.crops, settings.seed + 1, sampling)

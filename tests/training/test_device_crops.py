@@ -11,7 +11,7 @@ from PIL import Image
 
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.training.device_crops import collate, cut_crops, cut_soft_labels
-from deconvnet_cli.training.photo_store import PhotoStore, load_photos
+from deconvnet_cli.training.photo_store import PhotoFiles, PhotoStore, load_photos
 from deconvnet_cli.training.samples import (
     CropPlan,
     SampleSettings,
@@ -39,7 +39,7 @@ def teacher(voc, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(voc, teacher) -> PhotoStore:
-    return load_photos(VocTree(voc), ["p0", "p1", "p2", "p3"], teacher)
+    return load_photos(PhotoFiles(VocTree(voc), teacher), ["p0", "p1", "p2", "p3"])
 
 
 def drawn(store: PhotoStore, count: int, seed: int = 0, **changes: object) -> list[CropPlan]:

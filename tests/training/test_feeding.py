@@ -9,6 +9,7 @@ from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.training import feeding
 from deconvnet_cli.training.feeding import batches_of, choose_cache, open_photos, samples_of
+from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings
 
@@ -19,7 +20,7 @@ SETTINGS = TrainSettings(crops=24, batch=4, accumulate=2)
 
 def batches(voc, cache: str, start: int = 0, workers: int = 0) -> list[list[torch.Tensor]]:
     tree = VocTree(voc)
-    source = open_photos(tree, NAMES, None, cache, CPU)
+    source = open_photos(PhotoFiles(tree), NAMES, cache, CPU)
     how = SampleSettings(size=32, resize=40)
     dataset = CropDataset(source, find_objects(tree, NAMES), 24, 0, how)
     return list(batches_of(samples_of(dataset, cache), SETTINGS, start, workers, CPU))
@@ -54,14 +55,14 @@ def test_a_run_goes_on_at_its_step(voc, cache):
 
 
 def test_photos_are_held_in_memory_where_they_fit(voc, monkeypatch):
-    tree = VocTree(voc)
+    files = PhotoFiles(VocTree(voc))
     pixels = 60 * 40 + 40 * 56 + 48 * 48 + 52 * 44
     monkeypatch.setattr(
         feeding.os, "sysconf", {"SC_PHYS_PAGES": 20 * pixels + 1, "SC_PAGE_SIZE": 1}.get
     )
-    assert choose_cache("auto", tree, NAMES, CPU) == "memory"
+    assert choose_cache("auto", files, NAMES, CPU) == "memory"
     monkeypatch.setattr(
         feeding.os, "sysconf", {"SC_PHYS_PAGES": 20 * pixels, "SC_PAGE_SIZE": 1}.get
     )
-    assert choose_cache("auto", tree, NAMES, CPU) == "none"
-    assert choose_cache("device", tree, NAMES, CPU) == "device"
+    assert choose_cache("auto", files, NAMES, CPU) == "none"
+    assert choose_cache("device", files, NAMES, CPU) == "device"
