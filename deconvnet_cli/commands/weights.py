@@ -1,4 +1,4 @@
-"""``deconvnet weights``: list, show, check, import and average weights."""
+"""``deconvnet weights``: list, show, check, import, average and compress weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deconvnet_cli.errors import UsageError, printable
 
 @click.group("weights")
 def command() -> None:
-    """List, show, check, import and average weights."""
+    """List, show, check, import, average and compress weights."""
 
 
 @command.command("list")
@@ -150,4 +150,27 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
         f"{other.path.name}, SHA-256 {weights_sha256(other.path)} ({other.card.provenance})"
     )
     store(output, one.net, replace(one.card, provenance=provenance, scores={}))
+    click.echo(printable(str(output)))
+
+
+@command.command("compress")
+@click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."
+)
+def compress(weights: str, output: Path) -> None:
+    """Store weights in 8 bits, with a scale for each output channel: half the size of the usual
+    half precision. Every command reads such files like others. Score them again with `deconvnet
+    evaluate`, since rounding changes some labels.
+    """
+    from dataclasses import replace
+
+    from deconvnet_cli.commands.shared.options import refuse_overwriting
+    from deconvnet_cli.weights.files import load, store
+
+    loaded = load(weights)
+    refuse_overwriting(loaded.path, output, "the weights to compress")
+    provenance = f"{loaded.card.provenance}; kernels in 8 bits"
+    card = replace(loaded.card, provenance=provenance, scores={})
+    store(output, loaded.net, card, eight_bit=True)
     click.echo(printable(str(output)))

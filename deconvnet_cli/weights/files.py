@@ -16,6 +16,7 @@ from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import build_net
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.weights.card import METADATA_KEY, Card, check_card
+from deconvnet_cli.weights.eight_bit import compressed, expanded
 from deconvnet_cli.weights.shipped import locate
 
 STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -81,7 +82,7 @@ def load(name_or_path: str) -> Weights:
             net = build_net(card.net, card.settings)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    fit(net, read_tensors(path), path)
+    fit(net, expanded(read_tensors(path), path), path)
     return Weights(net.eval(), card, path)
 
 
@@ -147,20 +148,29 @@ def check_values(key: str, tensor: torch.Tensor, path: Path) -> None:
         raise WeightsError(f"{path}: {key} has a negative variance; train or get it again")
 
 
-def store(path: Path, net: nn.Module, card: Card, *, half: bool = True) -> None:
+def store(
+    path: Path, net: nn.Module, card: Card, *, half: bool = True, eight_bit: bool = False
+) -> None:
     """Write a weights file: the net's tensors and the card.
 
     Args:
+        path: The file to write.
+        net: The net, on any device.
+        card: The card.
         half: Whether to store float16, except for tensors with values that it cannot hold.
+        eight_bit: Whether to store large kernels in 8 bits (see ``eight_bit.py``).
 
     Raises:
         OutputError: The file cannot be written.
     """
     tensors = {
-        key: (value.half() if half and fits_half(value) else value).cpu().contiguous()
+        key: value.half() if half and fits_half(value) else value
         for key, value in net.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
+    if eight_bit:
+        tensors |= compressed(net)
+    tensors = {key: value.cpu().contiguous() for key, value in tensors.items()}
     data = save(tensors, {METADATA_KEY: json.dumps(asdict(card))})
     write_whole(path, data)
 

@@ -20,6 +20,7 @@ from deconvnet_cli.weights.caffe_fcn8s import import_fcn8s, infer_fcn8s_settings
 from deconvnet_cli.weights.caffe_layers import LayerRow, detect_kind
 from deconvnet_cli.weights.caffe_reader import read_caffemodel
 from deconvnet_cli.weights.card import card_for
+from deconvnet_cli.weights.eight_bit import expanded
 from deconvnet_cli.weights.files import fit, read_tensors, store
 from deconvnet_cli.weights.shipped import weights_sha256
 
@@ -74,7 +75,7 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
         tensors = _from_pickle(source)
         rows = [LayerRow(name, (tuple(value.shape),), (name,)) for name, value in tensors.items()]
     elif source.suffix == ".safetensors":
-        tensors = read_tensors(source)
+        tensors = expanded(read_tensors(source), source)
         rows = [LayerRow(name, (tuple(value.shape),), (name,)) for name, value in tensors.items()]
     else:
         raise WeightsError(f"{source}: give a .caffemodel, .pth, .pt or .safetensors file")
