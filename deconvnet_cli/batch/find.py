@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deconvnet_cli.data.photo_files import HEIF_REMEDY
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
+from deconvnet_cli.data.video_files import VIDEO_HINT, VIDEO_SUFFIXES, is_clip
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.lists import read_list
@@ -88,10 +89,9 @@ def _holds(folder: str, path: str) -> bool:
 
 def summary(left_out: Counter[str]) -> str:
     """Return a line such as ``5 left out: 2 .heic (pip install pillow-heif), 3 .txt``."""
-    kinds = [
-        f"{count} {kind}" + (f" ({HEIF_REMEDY})" if kind in HEIF_SUFFIXES else "")
-        for kind, count in left_out.most_common()
-    ]
+    remedies = dict.fromkeys(HEIF_SUFFIXES, f" ({HEIF_REMEDY})")
+    remedies |= dict.fromkeys(VIDEO_SUFFIXES, " (`deconvnet segment` labels videos)")
+    kinds = [f"{count} {kind}{remedies.get(kind, '')}" for kind, count in left_out.most_common()]
     return f"{left_out.total()} left out: {', '.join(kinds)}" if kinds else ""
 
 
@@ -133,11 +133,18 @@ def find_photos(
             raise ImageError(f"{path}: no photos in this folder{rest}")
         return [(photo, photo.relative_to(path)) for photo in found]
     if path.exists():
+        if is_clip(path):
+            raise ImageError(f"{path}: {VIDEO_HINT}")
         return [(path, Path(path.name))]
     matches = glob_matches(source)
     files = [match for match in matches if match.is_file()]
     if len(files) < len(matches):
         left_out["folders"] += len(matches) - len(files)
+    clips = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+    left_out.update(clip.suffix.lower() for clip in clips)
+    files = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES]
+    if clips and not files:
+        raise ImageError(f"{clips[0]}: {VIDEO_HINT}")
     if not files:
         raise ImageError(f"{source}: no such file or folder, and no photo matches it")
     return [(match, Path(match.name)) for match in files]

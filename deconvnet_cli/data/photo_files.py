@@ -20,6 +20,7 @@ from deconvnet_cli.data.decoding import (
 )
 from deconvnet_cli.data.deep import NOTE, deep_image, deep_tiff
 from deconvnet_cli.data.suffixes import reads_heif
+from deconvnet_cli.data.video_files import VIDEO_HINT, is_video
 
 FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -66,6 +67,8 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
     except UnknownFormat:
         if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
             return _opened_heif(data)
+        if is_video(data):
+            raise Unsupported(VIDEO_HINT) from None
         raise
     check_size(image, max_pixels)  # Pillow decodes a PNG to find EXIF data after its pixels
     image = deep_image(data, image) or image

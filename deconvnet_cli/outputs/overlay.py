@@ -48,13 +48,23 @@ def overlay(
         UsageError: ``only`` names an unknown class.
     """
     chosen = chosen_labels(only, classes)
+    entries = legend_entries(labels, colours, classes, chosen)
+    return with_legend(painted(photo, labels, colours, chosen), entries)
+
+
+def legend_entries(
+    labels: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+    classes: Sequence[str],
+    chosen: Iterable[int],
+) -> list[Entry]:
+    """Return the entries of the chosen labels that occur, the largest share first."""
     shown = {classes[label]: colours[label].tolist() for label in chosen}
-    entries = [
+    return [
         Entry(name, tuple(shown[name]), share)
         for name, share in class_shares(labels, tuple(classes)).items()
         if name in shown
     ]
-    return with_legend(painted(photo, labels, colours, chosen), entries)
 
 
 def painted(

@@ -43,7 +43,10 @@ class PaceColumn(bars.ProgressColumn):
     """
 
     def render(self, task: bars.Task) -> Text:
-        """Return text such as ``1.04/s 0:03:47``; steps of earlier runs do not count."""
+        """Return text such as ``1.04/s 0:03:47``; steps of earlier runs do not count.
+
+        Without a known total there is no time left to show.
+        """
         state = task.fields
         first = state.setdefault("first", task.completed)
         if task.completed != state.setdefault("seen", first):
@@ -51,8 +54,9 @@ class PaceColumn(bars.ProgressColumn):
         if not state.get("took"):
             return Text("")
         pace = (state["seen"] - first) / state["took"]
-        left = (task.remaining or 0) / pace
-        seconds = round(state["took"] if task.finished else left)
+        if task.remaining is None:
+            return Text(f"{pace:.2f}/s")
+        seconds = round(state["took"] if task.finished else task.remaining / pace)
         return Text(f"{pace:.2f}/s {timedelta(seconds=seconds)}")
 
 

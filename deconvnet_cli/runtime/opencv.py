@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any
 
 from deconvnet_cli.errors import DependencyError
@@ -15,7 +16,9 @@ except ImportError as error:
         "if libGL is missing, install it (Debian, Ubuntu: apt-get install libgl1)"
     ) from error
 
-# It would tell on standard error of each damaged file; errors are reported by who calls it.
+# OpenCV, and its FFmpeg (-8 is "quiet"), would tell on standard error of each damaged file; errors
+# are reported by who calls it.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 with contextlib.suppress(AttributeError):
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 

@@ -117,6 +117,36 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
             Path(temporary).unlink(missing_ok=True)
 
 
+@contextmanager
+def part_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a part, for libraries that write to a name; put it in place at the end.
+
+    The part has the suffix of ``path``. If the block raises an error or removes the part, ``path``
+    is left as it is.
+
+    Raises:
+        OutputError: The folder is missing or cannot be written to.
+        DiskFullError: The disk is full.
+    """
+    part: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f"{_part_name(path)}.", suffix=PART + path.suffix, delete=False
+        ) as file:
+            part = Path(file.name)
+        yield part
+        if part.exists():
+            with open(part, "rb+") as whole:
+                os.fsync(whole.fileno())
+            os.chmod(part, 0o666 & ~_umask())
+            os.replace(part, path)
+    except OSError as error:
+        raise full(error)(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
 def _written(write: Callable[[IO[bytes]], object]) -> bytes:
     buffer = io.BytesIO()
     write(buffer)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 import pytest
+from helpers.clips import write_clip
 from helpers.exports import coco_export
 from helpers.paths import ROOT, TESTS
 from helpers.warm_command import warm_command
@@ -115,7 +116,7 @@ def quick_weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, voc) -> Path:
-    """A folder with what the pages name: photo.jpg, photos/, VOC2012/."""
+    """A folder with what the pages name: photo.jpg, clip.mp4, photos/, VOC2012/."""
     place = tmp_path_factory.mktemp("docs")
     with Image.open(ROOT / "tests" / "data" / "chelsea.jpg") as photo:
         small = photo.resize((150, 100))
@@ -125,6 +126,7 @@ def place(tmp_path_factory, voc) -> Path:
         small.crop((0, 0, 120, 90)).save(place / "photos" / name)
     shutil.copytree(voc, place / "VOC2012")
     coco_export(place / "export")
+    write_clip(place / "clip.mp4", [small.crop((0, 0, 120, 90))] * 3)
     return place
 
 

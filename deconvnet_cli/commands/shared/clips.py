@@ -1,0 +1,294 @@
+"""Label the frames of video clips for ``deconvnet segment``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deconvnet_cli.commands.shared.options import refuse_overwriting
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.data.video_files import VIDEO_SUFFIXES
+from deconvnet_cli.errors import DeconvnetError, UsageError
+from deconvnet_cli.outputs.files import CVAT, FORMATS, NONE, Outputs
+
+if TYPE_CHECKING:
+    from deconvnet_cli.data.video import Frame
+    from deconvnet_cli.segmentation.segment import Segmentation
+    from deconvnet_cli.segmentation.settings import SegmentSettings
+    from deconvnet_cli.segmentation.system import System
+
+DIGITS = 6  # of the number of a frame, at least
+OVERLAY = "_overlay.mp4"
+WITHOUT_PICTURES = ("geojson", None)  # kinds of polygons that name no picture of the frame
+REMEDY = "make pictures of it (ffmpeg -i CLIP frames/%06d.png) for `deconvnet batch`"
+FILE_SUFFIXES = SUFFIXES | HEIF_SUFFIXES | VIDEO_SUFFIXES | {f".{name}" for name in FORMATS}
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """A clip and its outputs.
+
+    Attributes:
+        path: The clip.
+        folder: The folder of the outputs.
+        outputs: The files that are written for each frame.
+        every: Every so-many-th frame is labelled.
+        overlay: The MP4 of the overlays, or None.
+        shown: The classes that it shows; None shows all but the background.
+        palette: Its colours.
+    """
+
+    path: Path
+    folder: Path
+    outputs: Outputs
+    every: int
+    overlay: Path | None
+    shown: tuple[str, ...] | None
+    palette: str
+
+    def target(self, number: int, count: int | None) -> Path:
+        """Return the path of a frame's labels; the names of ``count`` frames sort by number."""
+        digits = max(DIGITS, len(str(max(0, (count or 0) - 1))))
+        return self.folder / f"{self.path.stem}_{number:0{digits}d}{self.outputs.label_suffix}"
+
+
+@dataclass
+class Done:
+    """The frames of a clip that are done.
+
+    Attributes:
+        count: How many they are.
+        first, last: The labels' paths of the first and the last.
+        classes: In how many of them each class is.
+    """
+
+    count: int = 0
+    first: Path = Path()
+    last: Path = Path()
+    classes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, target: Path, classes: Iterable[str]) -> None:
+        """Count a frame with these classes, whose labels go to ``target``."""
+        self.first = self.first if self.count else target
+        self.last = target
+        self.count += 1
+        self.classes.update(classes)
+
+
+def plan_clips(
+    paths: list[Path], output: str | None, outputs: Outputs, save_scores: bool, every: int
+) -> list[ClipJob]:
+    """Return the clips with their outputs, before any of them is read.
+
+    Raises:
+        UsageError: An option does not go with a video, there is no folder for the frames, or an
+            output would replace another one or a clip.
+    """
+    if save_scores:
+        raise UsageError(f"--save-scores is for photos, not for a video; {REMEDY}")
+    if outputs.format == CVAT or outputs.polygons not in WITHOUT_PICTURES:
+        option = "--format cvat" if outputs.format == CVAT else f"--polygons {outputs.polygons}"
+        raise UsageError(f"{option} goes with files of photos, not with a video; {REMEDY}")
+    if outputs.format == NONE and not outputs.suffixes:
+        raise UsageError("--format none writes no labels; add --overlay or such")
+    folder = frame_folder(output)
+    if len({path.stem for path in paths}) < len(paths):
+        raise UsageError("two videos would be written to the same files; give each its own folder")
+    jobs = []
+    for path in paths:
+        overlay = folder / f"{path.stem}{OVERLAY}" if outputs.overlay else None
+        if overlay is not None:
+            for other in paths:
+                refuse_overwriting(other, overlay, "a video to label")
+            if overlay.is_dir():
+                raise UsageError(f"{overlay}: is a folder; the overlays would go to this file")
+        frame = frame_outputs(outputs)
+        jobs.append(ClipJob(path, folder, frame, every, overlay, outputs.only, outputs.palette))
+    return jobs
+
+
+def frame_outputs(outputs: Outputs) -> Outputs:
+    """Return the files of each frame: those of a photo but the overlay."""
+    only = outputs.only if outputs.cutout or outputs.polygons else None
+    return replace(outputs, overlay=False, palette=Outputs.palette, only=only)
+
+
+def frame_folder(output: str | None) -> Path:
+    """Return the folder that -o names for frames; it may be missing.
+
+    Raises:
+        UsageError: -o is missing, is a file, or has the name of one.
+    """
+    if output is None or output == "-":
+        raise UsageError("a video has many frames; give a folder for their labels: -o DIR/")
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{output}: is a file; the frames of a video need a folder: -o DIR/")
+    by_name = output.endswith("/") or folder.exists()
+    if not by_name and folder.suffix.lower() in FILE_SUFFIXES:
+        raise UsageError(f"{output}: the name of a file; a video needs a folder: -o {output}/")
+    return folder
+
+
+def segment_clips(
+    jobs: list[ClipJob],
+    system: System,
+    settings: SegmentSettings,
+    max_pixels: int,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Label the frames of all clips, and report those that fail.
+
+    Raises:
+        DeconvnetError: Ctrl-C or SIGTERM stopped it.
+        SystemExit: A clip failed.
+    """
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.runtime.devices import keep_freed_memory
+    from deconvnet_cli.runtime.interrupts import stop_signals
+    from deconvnet_cli.storage.files import make_folder
+
+    keep_freed_memory()
+    make_folder(jobs[0].folder)
+    failed = False
+    with stop_signals() as stopped:
+        for job in jobs:
+            done = Done()
+            try:
+                segment_clip(job, done, system, settings, max_pixels, stopped, quiet, as_json)
+            except DeconvnetError as error:
+                failed = True
+                console.failure(error)
+            overlay = str(job.overlay) if job.overlay and job.overlay.exists() else None
+            if as_json:
+                line = {"image": str(job.path), "frames": done.count, "overlay": overlay}
+                console.json_line(line)
+            for text in () if quiet else summary(job, done, overlay):
+                console.say(text)
+            if stopped:
+                raise DeconvnetError(
+                    f"{job.path}: stopped after {done.count} frames, whose files stay; the same "
+                    "command begins anew"
+                )
+    if failed:
+        raise SystemExit(1)
+
+
+def segment_clip(
+    job: ClipJob,
+    done: Done,
+    system: System,
+    settings: SegmentSettings,
+    max_pixels: int,
+    stopped: list[int],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Label the frames of one clip.
+
+    Args:
+        job: The clip and its outputs.
+        done: Counts the frames, also if an error is raised later.
+        system: The nets.
+        settings: How frames are segmented.
+        max_pixels: The largest accepted product of width and height.
+        stopped: Gets an item when the run is to stop.
+        quiet: Whether to show no progress.
+        as_json: Whether to write a JSON line per frame.
+
+    Raises:
+        ImageError: The clip cannot be read, or not to its end.
+        OutputError: A file cannot be written.
+    """
+    from deconvnet_cli.data.video import frames, opened_clip
+    from deconvnet_cli.outputs.video import overlay_video
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.segmentation.summary import summarise
+
+    failure: DeconvnetError | None = None
+    with ExitStack() as stack:
+        clip = stack.enter_context(opened_clip(job.path, max_pixels))
+        add = None
+        if job.overlay is not None:
+            video = overlay_video(
+                job.overlay, clip.rate / job.every, system.classes, job.shown, job.palette
+            )
+            add = stack.enter_context(video)
+        progress = stack.enter_context(console.progress(quiet))
+        total = None if clip.count is None else ceil(clip.count / job.every)
+        task = progress.add_task("frames", total=total)
+        try:
+            for frame in frames(clip, job.every):
+                if stopped:
+                    break
+                target = job.target(frame.number, clip.count)
+                seen = label_frame(job, frame, target, system, settings)
+                if add is not None:
+                    add(frame.photo, seen.labels)
+                found = summarise(seen, system.classes)
+                done.add(target, (name for name in found["classes"] if name != system.classes[0]))
+                progress.advance(task)
+                if as_json:
+                    console.json_line({**line_of(job, frame, target), **found})
+        except DeconvnetError as error:  # raised below: the overlays until here become a whole MP4
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+def label_frame(
+    job: ClipJob, frame: Frame, target: Path, system: System, settings: SegmentSettings
+) -> Segmentation:
+    """Segment a frame, write its files, and return the result without specks."""
+    from deconvnet_cli.outputs.files import write_outputs
+    from deconvnet_cli.segmentation.segment import segment
+
+    result = segment(frame.photo, system, settings)
+    seen = replace(result, labels=job.outputs.shown(result.labels))
+    write_outputs(
+        frame.photo,
+        result.labels,
+        target,
+        job.outputs,
+        system.classes,
+        probabilities=result.probabilities,
+        name=target.name,
+        shown=seen.labels,
+    )
+    return seen
+
+
+def line_of(job: ClipJob, frame: Frame, target: Path) -> dict[str, Any]:
+    """Return what the JSON line of a frame says beside its classes."""
+    line: dict[str, Any] = {
+        "image": str(job.path),
+        "frame": frame.number,
+        "seconds": round(frame.seconds, 3),
+        "output": None if job.outputs.format == NONE else str(target),
+    }
+    beside = [str(path) for path in job.outputs.beside(target)]
+    return {**line, "beside": beside} if beside else line
+
+
+def summary(job: ClipJob, done: Done, overlay: str | None) -> Iterator[str]:
+    """Yield lines that name the files of a clip, and say which classes are in how many frames."""
+    if not done.count:
+        return
+    first, last = job.outputs.files(done.first), job.outputs.files(done.last)
+    named = [f"{one} to {other.name}" for one, other in zip(first, last, strict=True)]
+    named += [overlay] if overlay else []
+    found = ", ".join(f"{name} in {count}" for name, count in done.classes.most_common())
+    yield f"{job.path} -> {', '.join(named)}: {done.count} frames ({found or 'no class found'})"
+    mark = re.compile(rf"{re.escape(job.path.stem)}_(\d{{{DIGITS},}})")
+    there = (mark.fullmatch(path.stem) for path in job.folder.glob(f"*{job.outputs.label_suffix}"))
+    written = range(0, 0 if job.outputs.format == NONE else done.count * job.every, job.every)
+    if others := sum(int(match[1]) not in written for match in there if match):
+        yield f"{job.folder}: also has labels of {others} other frames of an earlier run"
