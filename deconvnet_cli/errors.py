@@ -10,8 +10,10 @@
     ├── DatasetError               exit 1   a dataset with something missing or wrong
     ├── WeightsError               exit 1   a weights file that cannot be used
     │   └── ChecksumError          exit 1   a weights file with an unexpected SHA-256
+    ├── DownloadError              exit 1   a file that cannot be had from the web
     ├── DependencyError            exit 1   a package that is missing or wrongly installed
-    └── DeviceError                exit 1   a device that this machine does not have
+    ├── DeviceError                exit 1   a device that this machine does not have
+    └── DivergenceError            exit 1   a training run whose loss is not finite
 
 A message is one line that says what is wrong, with which file, and how to fix it. It stays one
 line even if a file name or a quoted error has line breaks. Only ``cli.py`` turns errors into text
@@ -92,6 +94,10 @@ class WeightsError(DeconvnetError):
 
 class ChecksumError(WeightsError):
     """A weights file whose SHA-256 differs from the published one."""
+
+
+class DownloadError(DeconvnetError):
+    """A file that cannot be had from the web."""
 
 
 class DependencyError(DeconvnetError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -62,12 +64,12 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 
 
 @command.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FILE|URL")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="File to write.  [default: SOURCE.safetensors]",
+    help="File to write.  [default: FILE with .safetensors; for a URL, in this folder]",
 )
 @click.option(
     "--net",
@@ -79,18 +81,72 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @click.option(
     "--licence", default="unknown; ask the makers", help="Licence of the weights, for their card."
 )
+@click.option("--sha256", "expected", help="SHA-256 that the file must have.")
+@click.option(
+    "--max-size",
+    "most",
+    type=click.FloatRange(min=0, min_open=True),
+    default=4.0,
+    show_default=True,
+    metavar="GB",
+    help="Largest download.",
+)
 @click.option("--verbose", is_flag=True, help="Print which layer went where, a line each.")
-def import_(source: Path, output: Path | None, net: str, licence: str, verbose: bool) -> None:
-    """Convert SOURCE (.caffemodel, .pth or .safetensors) to a weights file, and print how many of
-    its layers are used. Only plain tensors are read from pickled files; no code in them is run.
+def import_(
+    source: str,
+    output: Path | None,
+    net: str,
+    licence: str,
+    expected: str | None,
+    most: float,
+    verbose: bool,
+) -> None:
+    """Convert a .caffemodel, .pth or .safetensors to a weights file, and print how many of its
+    layers are used. Only plain tensors are read from pickled files; no code in them is run. An
+    http(s) address is downloaded first; an interrupted download goes on when the command is run
+    again.
     """
+    from deconvnet_cli.storage.download import is_web_address, name_in
+    from deconvnet_cli.weights.shipped import check_sha256
+
+    if is_web_address(source):
+        target = output or Path(Path(name_in(source)).stem + ".safetensors")
+        with _download(source, target.parent, expected, most) as path:
+            _import(path, target, net, licence, verbose)
+        return
+    path = Path(source)
+    if not path.name:
+        raise UsageError(f"{source}: not the name of a file")
+    if expected is not None:
+        check_sha256(path, expected)
+    _import(path, output or path.with_suffix(".safetensors"), net, licence, verbose)
+
+
+@contextmanager
+def _download(address: str, folder: Path, sha256: str | None, gigabytes: float) -> Iterator[Path]:
+    """Yield the downloaded file, with a progress bar on a terminal."""
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.storage.download import Progress, downloaded
+
+    with console.bytes_progress() as bar:
+        task = bar.add_task("downloading", total=None)
+
+        def show(progress: Progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total)
+
+        most_bytes = int(gigabytes * 1e9)
+        with downloaded(
+            address, folder, sha256=sha256, most_bytes=most_bytes, on_progress=show
+        ) as path:
+            bar.stop()
+            yield path
+
+
+def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -> None:
     from deconvnet_cli.commands.shared.options import refuse_overwriting
     from deconvnet_cli.reporting import console
     from deconvnet_cli.weights.importing import import_weights
 
-    if not source.name:
-        raise UsageError(f"{source}: not the name of a file")
-    target = output or source.with_suffix(".safetensors")
     refuse_overwriting(source, target, "the file to import")
     imported = import_weights(source, target, net, licence=licence)
     if verbose:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +27,7 @@ from deconvnet_cli.errors import OutputError, printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from deconvnet_cli.segmentation.segment import Segmentation
+    from deconvnet_cli.segmentation.segment import OnStep, Segmentation
 
 console = Console(stderr=True, highlight=False)
 results = Console(highlight=False)  # standard output
@@ -69,6 +69,50 @@ def progress(quiet: bool = False) -> bars.Progress:
         PaceColumn(),
         console=console,
         disable=quiet or not console.is_terminal,
+    )
+
+
+@contextlib.contextmanager
+def stages(quiet: bool = False, prefix: str = "") -> Iterator[OnStep]:
+    """Yield a function that shows the stage of the work in one line on a terminal.
+
+    The line has the seconds since the start, and is gone at the end. The function takes the stage,
+    and how many of how many are done; a total of 0 leaves these out.
+
+    Args:
+        quiet: Whether to show nothing.
+        prefix: The start of the line, plain text.
+    """
+    display = bars.Progress(
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,  # it may carry labels
+        disable=quiet or not console.is_terminal,
+    )
+    with display:
+        task = display.add_task(prefix)
+
+        def on_step(stage: str, done: int = 0, total: int = 0) -> None:
+            counted = f" {done} of {total}" if total else ""
+            display.update(task, description=f"{prefix}{stage}{counted}")
+
+        yield on_step
+
+
+def bytes_progress() -> bars.Progress:
+    """Return a progress bar on standard error for a download."""
+    return bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TransferSpeedColumn(),
+        bars.TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
     )
 
 
