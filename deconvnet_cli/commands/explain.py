@@ -11,6 +11,7 @@ import click
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
+    LOADING,
     MAX_PIXELS_OPTION,
     QUIET_OPTION,
     apply,
@@ -51,39 +52,47 @@ def command(
     as_json: bool,
     options: SegmentOptions,
 ) -> None:
-    """Segment PHOTO, and show in DIR/index.html where its labels come from: the activations of the
-    decoder, the labels after more and more boxes, the box that decided each pixel, the logits,
-    confidence and entropy, and the effect of the CRF. DIR/labels.png is the file that `segment`
-    writes with the same options. PHOTO may be - for standard input.
+    """Segment PHOTO, and show in DIR/index.html where its labels come from: a pooling window with
+    its switch, the activations of the decoder and what the decoder changes, the labels after more
+    and more boxes, the box that decided each pixel, another merge rule, the logits, confidence and
+    entropy, and the effect of the CRF. DIR/labels.png is the file that `segment` writes with the
+    same options. PHOTO may be - for standard input.
     """
-    from deconvnet_cli.data.images import read_photo
-    from deconvnet_cli.explain.explanation import explain
-    from deconvnet_cli.explain.page import rendered
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.devices import keep_freed_memory
-    from deconvnet_cli.segmentation.system import describe
-    from deconvnet_cli.storage.files import make_folder, write_whole
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: not a folder; give one with -o")
-    keep_freed_memory()
-    crf = crf_settings(options.crf_backend)
-    system, settings = load_system(options)
-    source = sys.stdin.buffer if image == "-" else Path(image)
-    photo = read_photo(source, max_pixels=max_pixels)
-    explanation = explain(photo, system, settings, crf, class_name)
-    title = "standard input" if image == "-" else printable(Path(image).name)
-    files = rendered(explanation, title, describe(system, settings))
-    make_folder(output)
-    for name in files:
-        refuse_overwriting(Path(image), output / name)
-    for name, content in files.items():
-        write_whole(output / name, content)
+    with console.stages(quiet) as on_step:
+        on_step(LOADING, 0, 0)
+        from deconvnet_cli.data.images import read_photo
+        from deconvnet_cli.explain.explanation import explain
+        from deconvnet_cli.explain.page import rendered
+        from deconvnet_cli.runtime.devices import keep_freed_memory
+        from deconvnet_cli.segmentation.system import describe
+        from deconvnet_cli.storage.files import make_folder, write_whole
+
+        keep_freed_memory()
+        crf = crf_settings(options.crf_backend)
+        system, settings = load_system(options)
+        on_step("reading", 0, 0)
+        source = sys.stdin.buffer if image == "-" else Path(image)
+        photo = read_photo(source, max_pixels=max_pixels)
+        explanation = explain(photo, system, settings, crf, class_name, on_step)
+        on_step("drawing the page", 0, 0)
+        title = "standard input" if image == "-" else printable(Path(image).name)
+        files = rendered(explanation, title, describe(system, settings))
+        make_folder(output)
+        for name in files:
+            refuse_overwriting(Path(image), output / name)
+        for name, content in files.items():
+            write_whole(output / name, content)
     line = console.image_line(image, output, explanation.result, system.classes)
     if as_json:
         console.json_line({**line, **explained_line(explanation), "files": list(files)})
     if not quiet:
-        console.segmented(line, system.classes, photo, explanation.result, "none")
+        labels, *pictures, page = (str(output / name) for name in files)
+        named = {"output": labels, "beside": [page, *pictures]}
+        console.segmented({**line, **named}, system.classes, photo, explanation.result, "none")
 
 
 def explained_line(explanation: Explanation) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from deconvnet_cli.commands.shared.clips import plan_clips, segment_clips
 from deconvnet_cli.commands.shared.grouped_help import FILES, MESSAGES, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
+    LOADING,
     MAX_PIXELS_OPTION,
     QUIET_OPTION,
     apply,
@@ -32,11 +35,15 @@ from deconvnet_cli.commands.shared.photo_targets import (
 )
 from deconvnet_cli.data.video_files import is_clip
 from deconvnet_cli.errors import DeconvnetError, UsageError
-from deconvnet_cli.outputs.files import CVAT, MASKS, NONE
+from deconvnet_cli.outputs.files import CVAT, MASKS, NONE, Outputs
 from deconvnet_cli.segmentation.loading import load_system
 
 if TYPE_CHECKING:
-    from deconvnet_cli.segmentation.settings import SegmentOptions
+    from PIL.Image import Image
+
+    from deconvnet_cli.segmentation.segment import OnStep, Segmentation
+    from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
+    from deconvnet_cli.segmentation.system import System
 
 
 @click.command("segment", cls=GroupedCommand, common=("output", "overlay", "weights"))
@@ -94,6 +101,8 @@ def command(
     IMAGE may also be a video, with -o DIR/. Each frame then gets a label PNG, such as
     DIR/NAME_000123.png, and --overlay writes DIR/NAME_overlay.mp4.
     """
+    from deconvnet_cli.reporting import console
+
     outputs = outputs_of(output_values, None if into_folder(output) else output)
     clips = [Path(image) for image in images if image not in ("", "-") and is_clip(Path(image))]
     if clips:
@@ -101,29 +110,26 @@ def command(
             raise UsageError("photos and videos are labelled in separate calls; give one kind")
         refuse_given(click.get_current_context(), ("preview",), "--preview shows photos")
         jobs = plan_clips(clips, output, outputs, save_scores, every)
-        system, settings = load_system(options)
+        with console.stages(quiet) as on_step:
+            on_step(LOADING, 0, 0)
+            system, settings = load_system(options)
         outputs.check(system.classes)
         segment_clips(jobs, system, settings, max_pixels, quiet=quiet, as_json=as_json)
         return
     refuse_given(click.get_current_context(), ("every",), "--every takes frames of a video")
     targets = plan_targets(images, output, outputs, save_scores, as_json)
 
-    from dataclasses import replace
+    with console.stages(quiet) as on_step:
+        on_step(LOADING, 0, 0)
+        system, settings = load_system(options)
 
-    from deconvnet_cli.data.images import read_photo
-    from deconvnet_cli.outputs.files import label_file, write_outputs
-    from deconvnet_cli.outputs.shared_files import write_class_files, write_cvat_list
-    from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.devices import keep_freed_memory
-    from deconvnet_cli.segmentation.segment import infer, label_photo
-    from deconvnet_cli.segmentation.stored_scores import write_scores
-    from deconvnet_cli.segmentation.system import describe
-    from deconvnet_cli.storage.files import make_folder
+        from deconvnet_cli.outputs.shared_files import write_class_files, write_cvat_list
+        from deconvnet_cli.runtime.devices import keep_freed_memory
+        from deconvnet_cli.segmentation.system import describe
+        from deconvnet_cli.storage.files import make_folder
 
-    keep_freed_memory()
-    system, settings = load_system(options)
+        keep_freed_memory()
     outputs.check(system.classes)
-    about = describe(system, settings) if save_scores else {}
     if output is not None and into_folder(output):
         make_folder(Path(output))
     shared: list[Path] = []
@@ -131,33 +137,21 @@ def command(
         shared += write_class_files(folder, outputs, system.classes)
     if outputs.format == CVAT:
         make_folder(Path(str(output)) / MASKS)
+    label = partial(
+        label_image,
+        system=system,
+        settings=settings,
+        outputs=outputs,
+        about=describe(system, settings) if save_scores else None,
+        max_pixels=max_pixels,
+    )
     masks: list[str] = []
     failed = 0
-    for image, target in zip(images, targets, strict=True):
+    for number, (image, target) in enumerate(zip(images, targets, strict=True), 1):
+        prefix = f"photo {number} of {len(images)}: " if len(images) > 1 else ""
         try:
-            source = sys.stdin.buffer if image == "-" else Path(image)
-            photo = read_photo(source, max_pixels=max_pixels)
-            scored = infer(photo, system, settings)
-            result = label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf)
-            seen = replace(result, labels=outputs.shown(result.labels))
-            if target is None:
-                kept = seen if outputs.clean_labels else result
-                console.standard_output(label_file(kept.labels, outputs.format, system.classes))
-            else:
-                if save_scores:
-                    write_scores(scores_beside(target), scored, Path(image), photo.size, about)
-                write_outputs(
-                    photo,
-                    result.labels,
-                    target,
-                    outputs,
-                    system.classes,
-                    probabilities=result.probabilities,
-                    name=Path(image).name,
-                    source=None if image == "-" else Path(image),
-                    shown=seen.labels,
-                )
-                masks.append(target.stem)
+            with console.stages(quiet, prefix) as on_step:
+                photo, seen = label(image, target, on_step)
         except DeconvnetError as error:
             failed += 1
             console.failure(error)
@@ -165,7 +159,10 @@ def command(
         line = console.image_line(image, target, seen, system.classes)
         if outputs.format == NONE:
             line["output"] = None
-        files = [] if target is None else files_of(target, outputs, save_scores)
+        files = []
+        if target is not None:
+            masks.append(target.stem)
+            files = files_of(target, outputs, save_scores)
         if further := [str(path) for path in files if path != target]:
             line["beside"] = further
         if as_json:
@@ -179,3 +176,63 @@ def command(
         console.say(f"also: {path}")
     if failed:
         raise SystemExit(1)
+
+
+def label_image(
+    image: str,
+    target: Path | None,
+    on_step: OnStep,
+    *,
+    system: System,
+    settings: SegmentSettings,
+    outputs: Outputs,
+    about: dict[str, dict[str, Any]] | None,
+    max_pixels: int,
+) -> tuple[Image, Segmentation]:
+    """Segment one photo and write its files; return it and the result without small parts.
+
+    Args:
+        image: The photo's file, or - for standard input.
+        target: The file of the labels, or None for standard output.
+        on_step: A function that is told of the stages.
+        system: The nets.
+        settings: How the photo is segmented.
+        outputs: The files that are written.
+        about: What is stored with the merged scores; None stores no scores.
+        max_pixels: The largest accepted product of width and height.
+
+    Raises:
+        ImageError: The photo cannot be read.
+        OutputError: A file cannot be written.
+    """
+    from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.outputs.files import label_file, write_outputs
+    from deconvnet_cli.reporting import console
+    from deconvnet_cli.segmentation.segment import infer, label_photo
+    from deconvnet_cli.segmentation.stored_scores import write_scores
+
+    on_step("reading", 0, 0)
+    source = sys.stdin.buffer if image == "-" else Path(image)
+    photo = read_photo(source, max_pixels=max_pixels)
+    scored = infer(photo, system, settings, on_step=on_step)
+    result = label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf, on_step)
+    seen = replace(result, labels=outputs.shown(result.labels))
+    on_step("writing", 0, 0)
+    if target is None:
+        kept = seen if outputs.clean_labels else result
+        console.standard_output(label_file(kept.labels, outputs.format, system.classes))
+        return photo, seen
+    if about is not None:
+        write_scores(scores_beside(target), scored, Path(image), photo.size, about)
+    write_outputs(
+        photo,
+        result.labels,
+        target,
+        outputs,
+        system.classes,
+        probabilities=result.probabilities,
+        name=Path(image).name,
+        source=None if image == "-" else Path(image),
+        shown=seen.labels,
+    )
+    return photo, seen

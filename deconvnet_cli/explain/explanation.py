@@ -26,10 +26,12 @@ from deconvnet_cli.segmentation.labels import labels_of
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.segment import (
     Inferred,
+    OnStep,
     Segmentation,
     infer,
     label_photo,
     merge_rule,
+    no_step,
     refined,
 )
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
@@ -122,6 +124,7 @@ def explain(
     settings: SegmentSettings,
     crf: CrfSettings = CrfSettings(),
     class_name: str | None = None,
+    on_step: OnStep = no_step,
 ) -> Explanation:
     """Segment one photo and explain its labels.
 
@@ -131,6 +134,7 @@ def explain(
         settings: As for ``segment.segment``; ``settings.crf`` decides which labels are returned.
         crf: Settings of the CRF whose effect is shown, if ``settings.crf`` is None.
         class_name: The class to explain; by default the most common one except background.
+        on_step: A function that is told of the stages, see ``segment.OnStep``.
 
     Raises:
         UsageError: The system is FCN-8s alone, which has neither boxes nor unpooling, or it has
@@ -151,11 +155,13 @@ def explain(
     stopwatch = Stopwatch(dict(result.ms))
     merged = inferred.maps.merged(system.ensemble)
     if settings.crf is None:
+        on_step("CRF", 0, 0)
         with stopwatch.timed("crf"):
             after = refined(inferred, system.ensemble, crf)
     else:
         after = result.maps.merged()
     before = labels_of(merged)
+    on_step("activations", 0, 0)
     with stopwatch.timed("activations"):
         label = most_common(before) if chosen is None else chosen
         explained = explain_class(label, inferred, system.deconvnet, observer, before)

@@ -31,6 +31,12 @@ CHANGEABLE = 0.1
 # Called after each crop with the number of its box (from 0), the box, the part that
 # ``Canvas.add`` returned, and the canvas, which the observer must not change.
 Observer = Callable[[int, Box, Part, Canvas], None]
+# Called as work on a photo goes on, with the stage, and for crops how many of how many are done.
+OnStep = Callable[[str, int, int], None]
+
+
+def no_step(stage: str, done: int, total: int) -> None:
+    """Do nothing: the default of ``on_step``."""
 
 
 def no_boxes() -> NDArray[np.int32]:
@@ -104,6 +110,7 @@ def infer(
     settings: SegmentSettings,
     observe: Observer | None = None,
     boxes: NDArray[np.int32] | None = None,
+    on_step: OnStep = no_step,
 ) -> Inferred:
     """Run the nets on one photo.
 
@@ -113,6 +120,7 @@ def infer(
         settings: How the photo is segmented.
         observe: A function that is called after each crop is merged.
         boxes: The boxes to use, int32 N x 4; None lets EdgeBoxes find them.
+        on_step: A function that is told of the stages "boxes", "crops", "merging" and "FCN-8s".
 
     Raises:
         DependencyError: OpenCV lacks ``ximgproc``.
@@ -125,15 +133,18 @@ def infer(
     raw = rule == "max"
     if system.deconvnet is not None:
         card = system.deconvnet.card
+        on_step("boxes", 0, 0)
         with watch.timed("proposals"):
             wanted = box_settings(system.deconvnet, settings)
             found = propose(np.asarray(work), wanted).boxes if boxes is None else boxes
         with watch.timed("net"):
             size = (len(card.classes), work.height, work.width)
             canvas = Canvas(*size, rule, system.merge_device)
-            found = merge_crops(canvas, work, found, system.deconvnet, settings, observe)
+            found = merge_crops(canvas, work, found, system.deconvnet, settings, observe, on_step)
+            on_step("merging", 0, 0)
             deconvnet = canvas.merged_map()
     if system.fcn is not None:
+        on_step("FCN-8s", 0, 0)
         with watch.timed("fcn"):
             views = whole_photo_logits(work, system.fcn)
             fcn = whole_map(views, work.height, work.width, raw=raw)
@@ -147,6 +158,7 @@ def merge_crops(
     weights: Weights,
     settings: SegmentSettings,
     observe: Observer | None = None,
+    on_step: OnStep = no_step,
 ) -> NDArray[np.int32]:
     """Run the net on the crops of a photo, merge them, and return the boxes used, int32 N x 4.
 
@@ -158,21 +170,27 @@ def merge_crops(
     stops = settings.until_settled and not skips
     used: list[Box] = []
     before: Tensor | None = None
+    total = len(boxes)
 
     def crops() -> Iterator[tuple[Box, Tensor]]:
+        nonlocal total
         size = CHECK_EVERY if stops else settings.batch_size
         if not skips:
             yield from crop_logits(photo, boxes, weights, size)
             return
         yield from crop_logits(photo, boxes[:1], weights, size)
         rest = boxes[1:]  # chosen once the caller has merged the first
-        yield from crop_logits(photo, rest[worth_a_crop(canvas, rest)], weights, size)
+        rest = rest[worth_a_crop(canvas, rest)]
+        total = 1 + len(rest)
+        yield from crop_logits(photo, rest, weights, size)
 
+    on_step("crops", 0, total)
     for box, logits in crops():
         part = canvas.add(logits, box)
         if not used or box != used[-1]:  # the mirror image of the whole photo has the same box
             used.append(box)
         count = len(used)
+        on_step("crops", count, total)
         if observe is not None:
             observe(count - 1, box, part, canvas)
         if not stops or count % CHECK_EVERY != 1:
@@ -209,7 +227,12 @@ def merge_rule(system: System, settings: SegmentSettings) -> str:
 
 
 def label_photo(
-    inferred: Inferred, width: int, height: int, ensemble: Ensemble, crf: CrfSettings | None
+    inferred: Inferred,
+    width: int,
+    height: int,
+    ensemble: Ensemble,
+    crf: CrfSettings | None,
+    on_step: OnStep = no_step,
 ) -> Segmentation:
     """Label a photo from the maps of its nets.
 
@@ -219,6 +242,7 @@ def label_photo(
         height: The height of the labels.
         ensemble: How the maps of two nets become one.
         crf: The settings of the dense CRF that refines the map; None leaves it out.
+        on_step: A function that is told of the stages "CRF" and "labels".
 
     Raises:
         DependencyError: The CRF of ``pydensecrf2`` is wanted but not installed.
@@ -227,8 +251,10 @@ def label_photo(
     if crf is None:
         merged = inferred.maps.merged(ensemble)
     else:
+        on_step("CRF", 0, 0)
         with watch.timed("crf"):
             merged = refined(inferred, ensemble, crf)
+    on_step("labels", 0, 0)
     with watch.timed("labels"):
         labels = enlarge_and_label(merged, width, height)
         raw = inferred.maps.raw and crf is None

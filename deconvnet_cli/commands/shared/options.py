@@ -29,6 +29,7 @@ from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.storage.remote import RemotePath, place
 
 F = TypeVar("F", bound=Callable[..., Any])
+LOADING = "loading the net"  # the first stage that progress displays show
 
 
 class Edges(click.ParamType[str]):
