@@ -16,7 +16,7 @@ from PIL import Image
 from deconvnet_cli import Segmenter
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.explain import figures
+from deconvnet_cli.explain import decoder_figures, figures
 from deconvnet_cli.explain.drawing import Picture, sheet
 from deconvnet_cli.explain.explanation import explain
 from deconvnet_cli.storage.files import write_whole
@@ -45,7 +45,7 @@ def pictures() -> dict[str, bytes]:
     made = (
         label_png(result.labels),
         jpeg(result.overlay()),
-        jpeg(on_a_sheet(figures.activations(found), 4, 240)),
+        jpeg(on_a_sheet(decoder_figures.activations(found), 4, 240)),
         few_colours(on_a_sheet(figures.growth(found), 5, 190)),
         jpeg(on_a_sheet(figures.deciders(found), 2, 490)),
         jpeg(on_a_sheet(figures.doubt(found), 3, 240)),

@@ -34,12 +34,13 @@ def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -
     """Print the boxes of IMAGE as JSON: [x0, y0, x1, y1] in pixels, half open, and their scores.
     There are at most 50, as in the paper, unless --proposals gives another number; a net uses the
     first of them, as many as its weights say. The first box is the whole photo, with score 1. With
-    -o the boxes are drawn on the photo instead, the best in the brightest red.
+    -o the boxes are drawn on the photo instead: the first ten in colours and with their numbers,
+    the rest faint.
     """
     import numpy as np
-    from PIL import ImageDraw
 
     from deconvnet_cli.data.images import png_bytes, read_photo
+    from deconvnet_cli.explain.drawing import draw_proposals
     from deconvnet_cli.reporting import console
     from deconvnet_cli.segmentation.proposals import propose
     from deconvnet_cli.storage.files import write_whole
@@ -61,8 +62,5 @@ def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -
     if output.suffix.lower() in (SUFFIXES | HEIF_SUFFIXES) - {".png"}:
         raise UsageError(f"{output}: the picture is written as PNG; give a name that ends in .png")
     refuse_overwriting(image, output)
-    draw = ImageDraw.Draw(photo)
-    for rank in reversed(range(len(proposals.boxes))):
-        x0, y0, x1, y1 = proposals.boxes[rank].tolist()
-        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255 - 3 * min(rank, 60), 0, 0), width=2)
-    write_whole(output, png_bytes(photo))
+    boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in proposals.boxes.tolist()]
+    write_whole(output, png_bytes(draw_proposals(photo, boxes)))

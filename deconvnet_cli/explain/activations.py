@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.explain.windows import PoolRecorder, Unpooling
 from deconvnet_cli.nets.layers import DecoderStage
 from deconvnet_cli.nets.registry import name_of_net, net_spec
 from deconvnet_cli.segmentation.inference import crop_logits
@@ -57,11 +58,13 @@ class Rerun:
         stages: The activations of all channels, float32 K x h x w on the CPU, in decoder order.
         decoder_logits: The decoder's own logits, float32 C x h x w. In ``deconvnet-vgg16`` they
             are the net's logits; ``deconvnet-mobilenet`` adds coarse logits of its head.
+        unpooling: The last pool of the encoder and its unpooling.
     """
 
     views: Tensor
     stages: dict[DecoderStage, Tensor]
     decoder_logits: Tensor
+    unpooling: Unpooling
 
 
 def decoder_stages(net: nn.Module) -> tuple[DecoderStage, ...]:
@@ -121,11 +124,11 @@ def rerun_box(photo: Image.Image, box: Box, weights: Weights) -> Rerun:
 
     The first run does not keep them, because those of 50 crops would take gigabytes.
     """
-    with recording(weights.net) as recorded:
+    with recording(weights.net) as recorded, PoolRecorder() as pools:
         crops = crop_logits(photo, np.array([box], np.int32), weights, batch_size=1)
         views = torch.stack([logits.cpu() for _, logits in crops])
     stages = {stage: recorded[stage] for stage in decoder_stages(weights.net)}
-    return Rerun(views, stages, recorded[logits_layer(weights.net)])
+    return Rerun(views, stages, recorded[logits_layer(weights.net)], pools.recorded())
 
 
 def choose_channels(stages: dict[DecoderStage, Tensor], logits: Tensor) -> tuple[Activation, ...]:

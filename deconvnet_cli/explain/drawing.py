@@ -23,6 +23,8 @@ TEXT, LINE, GAP = 13, 17, 12  # font size, line height and spacing of a sheet, p
 BAR, BESIDE = 14, 76  # width of a sheet's colour bar, and of the text beside it, pixels
 GOLDEN = 0.6180339887  # step between hues: they stay far apart however many there are
 WHOLE = (150, 150, 150)  # colour of the whole photo among the boxes
+FAINT = (205, 205, 205)  # colour of the boxes that are not told apart
+FIRST_BOXES = 10  # boxes that are
 MAP_WIDTH = 640  # width of a picture with boxes, pixels
 TAG = 20  # height of a box's number in it, pixels
 LUMA = (0.299, 0.587, 0.114)  # weights of RGB in the brightness
@@ -133,6 +135,22 @@ def frame_for(photo: Image.Image, boxes: Sequence[Box]) -> Frame:
     return Frame(width, height, margin, size)
 
 
+def draw_proposals(photo: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """Return the faded photo, in its size, with all boxes; the best are told apart.
+
+    The first ``FIRST_BOXES`` have colours and numbers, the others are faint. Boxes end at the edge
+    of the photo.
+    """
+    width, height = photo.size
+    inside = [(max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)) for x0, y0, x1, y1 in boxes]
+    first = range(min(FIRST_BOXES, len(boxes)))
+    faint: Colours = dict.fromkeys(range(len(first), len(boxes)), FAINT)
+    colours = {**faint, **box_colours(first)}
+    # The whole photo is drawn below the others, whose lines often run along its edge.
+    broad = [*first[1:], *first[:1]]
+    return draw_boxes(photo, inside, colours, broad, Frame(width, height, 0, photo.size))
+
+
 def draw_boxes(
     photo: Image.Image, boxes: Sequence[Box], colours: Colours, broad: Sequence[int], frame: Frame
 ) -> Image.Image:
@@ -145,6 +163,8 @@ def draw_boxes(
         broad: The boxes to draw with broad lines and their numbers (from 1).
         frame: The place of the photo in the picture.
     """
+    unit = max(1, round(frame.size[0] / MAP_WIDTH))  # lines and numbers grow with the picture
+    tag = TAG * unit
     faded = Image.blend(photo, Image.new("RGB", photo.size, PAPER), 0.35)
     image = frame.put(faded, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(image)
@@ -153,19 +173,20 @@ def draw_boxes(
         x0, y0, x1, y1 = (round((at + frame.margin) * frame.zoom) for at in boxes[number])
         corners[number] = (x0, y0)
         lower = max(x0, x1 - 1), max(y0, y1 - 1)
-        draw.rectangle((x0, y0, *lower), outline=colours[number], width=3 if number in broad else 1)
+        width = unit * (3 if number in broad else 1)
+        draw.rectangle((x0, y0, *lower), outline=colours[number], width=width)
     taken: list[tuple[int, int, int]] = []
     for number in broad:
         left, top = corners[number]
         text = str(number + 1)
-        wide = TAG // 2 + TAG // 2 * len(text)
+        wide = tag // 2 + tag // 2 * len(text)
         # The number moves along the upper edge until it covers no other number.
-        while any(abs(top - y) < TAG and left < x + w and x < left + wide for x, y, w in taken):
+        while any(abs(top - y) < tag and left < x + w and x < left + wide for x, y, w in taken):
             left += 1
         taken.append((left, top, wide))
-        draw.rectangle((left, top, left + wide - 1, top + TAG - 1), fill=colours[number])
+        draw.rectangle((left, top, left + wide - 1, top + tag - 1), fill=colours[number])
         ink = INK if np.dot(colours[number], LUMA) > 110 else PAPER
-        draw.text((left + TAG // 4, top + 1), text, fill=ink, font_size=TAG - 5)
+        draw.text((left + tag // 4, top + unit), text, fill=ink, font_size=tag - 5 * unit)
     return image
 
 

@@ -19,7 +19,10 @@ from torch import Tensor
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.errors import DeviceError, UsageError
 from deconvnet_cli.explain.activations import Activation, Rerun, choose_channels, rerun_box
+from deconvnet_cli.explain.comparisons import Comparison, compare
 from deconvnet_cli.explain.merge_observer import MergeObserver
+from deconvnet_cli.explain.windows import Window, choose_window
+from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.labels import labels_of
@@ -55,6 +58,7 @@ class Explained:
         logits: The logits of the class in the crop, float32 h x w at the net's input size.
         decoder_logits: The decoder's part of them (see ``Rerun.decoder_logits``).
         activations: A channel of each stage of the decoder, in order.
+        window: A pooling window of the crop.
         deviation: The greatest difference, where the box decided, between the values of the
             second run and those that the first run merged; 0 if they are equal to the bit.
     """
@@ -66,6 +70,7 @@ class Explained:
     logits: NDArray[np.float32]
     decoder_logits: NDArray[np.float32]
     activations: tuple[Activation, ...]
+    window: Window
     deviation: float
 
 
@@ -89,6 +94,7 @@ class Explanation:
         decided: The number of the box that decided each pixel's label before the CRF, int16 h x w
             (see ``MergeObserver.deciding_boxes``); negative where none did.
         explained: The class and the box whose activations are shown.
+        comparison: DeconvNet's labels with another merge rule, and without its decoder.
     """
 
     photo: Image.Image
@@ -105,6 +111,7 @@ class Explanation:
     boxes: tuple[Box, ...]
     decided: NDArray[np.int16]
     explained: Explained
+    comparison: Comparison
 
     @property
     def raw(self) -> bool:
@@ -149,9 +156,10 @@ def explain(
         )
     chosen = None if class_name is None else class_number(class_name, system.classes)
     observer = MergeObserver()
-    inferred = infer(photo, system, settings, observer)
+    inferred = infer(photo, system, settings, observer, on_step=on_step)
     observer.finish()
-    result = label_photo(inferred, photo.width, photo.height, system.ensemble, settings.crf)
+    size = (photo.width, photo.height)
+    result = label_photo(inferred, *size, system.ensemble, settings.crf, on_step)
     stopwatch = Stopwatch(dict(result.ms))
     merged = inferred.maps.merged(system.ensemble)
     if settings.crf is None:
@@ -165,12 +173,19 @@ def explain(
     with stopwatch.timed("activations"):
         label = most_common(before) if chosen is None else chosen
         explained = explain_class(label, inferred, system.deconvnet, observer, before)
+    rule = merge_rule(system, settings)
+    own = observer.growth[len(observer.boxes)]
+    on_step("comparing", 0, 0)
+    with stopwatch.timed("comparison"):
+        comparison = compare(
+            inferred.photo, observer.boxes, system.deconvnet, own, rule, settings.batch_size
+        )
     return Explanation(
         photo=inferred.photo,
         result=replace(result, ms=stopwatch.ms),
         system=system.name,
         classes=system.classes,
-        merge_rule=merge_rule(system, settings),
+        merge_rule=rule,
         merged=merged.cpu(),
         probabilities=inferred.maps.probabilities(system.ensemble).cpu(),
         before=before,
@@ -180,6 +195,7 @@ def explain(
         boxes=tuple(observer.boxes),
         decided=observer.deciding_boxes(before),
         explained=explained,
+        comparison=comparison,
     )
 
 
@@ -226,6 +242,9 @@ def explain_class(
     rerun = rerun_box(inferred.photo, box, weights)
     logits = rerun.views[0, label]
     height, width = logits.shape
+    activations = choose_channels(rerun.stages, logits)
+    unpooled = next(each for each in activations if each.stage.entering)
+    strided = net_settings(weights.net).get("pool") == "stride"
     return Explained(
         label=label,
         number=number,
@@ -233,7 +252,8 @@ def explain_class(
         crop=Image.fromarray(cut(inferred.photo, box, width, height)),
         logits=logits.numpy(),
         decoder_logits=rerun.decoder_logits[label].numpy(),
-        activations=choose_channels(rerun.stages, logits),
+        activations=activations,
+        window=choose_window(rerun.unpooling, unpooled.channel, strided=strided),
         deviation=check_rerun(rerun, box, label, decided, observer, raw=inferred.maps.raw),
     )
 

@@ -1,4 +1,4 @@
-"""The pictures of an explanation, for the page and for the PNGs beside it."""
+"""The pictures of the labels of a photo, for the page and for the PNGs beside it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.outputs.overlay import painted
 from deconvnet_cli.reporting.label_images import error_map, label_image, shown_size
 
-CROP_WIDTH = 320  # width of a picture of an activation, pixels; no net has wider crops
 NAMED_BOXES = 8  # boxes drawn with broad lines and their numbers
 
 
@@ -45,59 +44,6 @@ def photo_and_labels(explanation: Explanation) -> list[Picture]:
         Picture(shown, "its labels", "The label of each pixel as a colour"),
         Picture(both, "both", "The labels laid over the photo"),
     ]
-
-
-def activations(explanation: Explanation) -> list[Picture]:
-    """Return the crop, a channel of each stage of the decoder, and the resulting logits.
-
-    Activations range from black for 0 to their own brightest value (see :func:`brightest`),
-    logits from their least to their greatest value.
-    """
-    explained = explanation.explained
-    name = explanation.classes[explained.label]
-    size = shown_size(*explained.crop.size, CROP_WIDTH)
-    crop = explained.crop.resize(size, Image.Resampling.LANCZOS)
-    width, height = explained.crop.size
-    pictures = [
-        Picture(
-            crop,
-            f"box {explained.number + 1}, scaled to {width} x {height}",
-            "The part of the photo that the net is shown",
-        )
-    ]
-    for activation in explained.activations:
-        rows, columns = activation.values.shape
-        pictures.append(
-            Picture(
-                heat(activation.values, Scale(0, brightest(activation.values), ""), size),
-                f"{activation.stage.name}: {columns} x {rows}, channel {activation.channel + 1} of "
-                f"{activation.channels}, correlation {activation.correlation:.2f}",
-                f"Activations of {activation.stage.name}",
-            )
-        )
-    logits = {f"logits of {name}": explained.logits}
-    if not np.array_equal(explained.logits, explained.decoder_logits):
-        logits = {
-            f"the decoder's part of the logits of {name}": explained.decoder_logits,
-            f"logits of {name}: coarse logits of the head plus the decoder's": explained.logits,
-        }
-    for caption, values in logits.items():
-        scale = Scale(float(values.min()), float(values.max()), "")
-        text = f"{caption}, {scale.low:.2g} to {scale.high:.2g}"
-        pictures.append(Picture(heat(values, scale, size), text, f"Map: {caption}"))
-    return pictures
-
-
-def brightest(values: NDArray[np.float32]) -> float:
-    """Return the value that is drawn brightest: the 99th percentile of the positive values.
-
-    Without this limit single values, mostly at the rim of the crop, would leave the rest dark.
-
-    Args:
-        values: Activations, float32 h x w.
-    """
-    positive = values[values > 0]
-    return float(np.percentile(positive, 99)) if positive.size else 1.0
 
 
 def growth(explanation: Explanation) -> list[Picture]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -100,15 +99,42 @@ def data_address(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def folded(heading: str, content: str) -> str:
+    """Return content (HTML) below a heading (plain text) that a reader opens with a click."""
+    return f"<details>\n<summary>{escape(heading)}</summary>\n{content}</details>\n"
+
+
 def cards(about: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return blocks of settings, one card each."""
-    return "".join(f"<section><h3>{escape(k)}</h3>{value(v)}</section>\n" for k, v in about.items())
+    """Return blocks of settings, one card each; settings without a value are left out."""
+    return "".join(
+        f'<section><table class="settings"><caption>{escape(name)}</caption>\n<tbody>\n'
+        f"{rows(settings)}</tbody></table></section>\n"
+        for name, settings in about.items()
+    )
 
 
-def value(setting: Any) -> str:
-    """Return a setting: blocks as nested lists, other values as in JSON."""
-    if isinstance(setting, Mapping):
-        pairs = (f"<dt>{escape(str(k))}</dt><dd>{value(v)}</dd>" for k, v in setting.items())
-        return f"<dl>{''.join(pairs)}</dl>"
-    plain = isinstance(setting, str)
-    return escape(setting if plain else json.dumps(setting, default=str, ensure_ascii=False))
+def rows(settings: Mapping[str, Any], depth: int = 0) -> str:
+    """Return the rows of a table of settings; blocks are rows below their name, set in."""
+    lines = []
+    for name, setting in settings.items():
+        if setting is None or setting in ("", {}, [], ()):
+            continue
+        inside = isinstance(setting, Mapping)
+        head = f'<th scope="{"rowgroup" if inside else "row"}" style="--depth:{depth}"'
+        head += f"{' colspan=2' if inside else ''}>{escape(str(name))}</th>"
+        if inside:
+            lines.append(f"<tr>{head}</tr>\n{rows(setting, depth + 1)}")
+        else:
+            lines.append(f"<tr>{head}<td>{escape(plain(setting))}</td></tr>\n")
+    return "".join(lines)
+
+
+def plain(setting: Any) -> str:
+    """Return the value of a setting as text for people."""
+    if isinstance(setting, bool):
+        return "yes" if setting else "no"
+    if isinstance(setting, list | tuple):
+        return ", ".join(plain(each) for each in setting)
+    if isinstance(setting, float) and setting.is_integer():
+        return str(int(setting))
+    return str(setting)

@@ -69,7 +69,7 @@ def test_self_contained_and_balanced() -> None:
     assert len(outline.of("img")) == 8 and all(image["alt"] for image in outline.of("img"))
     assert outline.of("html") == [{"lang": "en"}]
     assert len(outline.of("h1")) == 1
-    assert len(outline.of("caption")) == len(outline.of("table")) == 5
+    assert len(outline.of("caption")) == len(outline.of("table")) == 6
     assert all(head.get("scope") for head in outline.of("th"))
     assert any(meta.get("name") == "viewport" for meta in outline.of("meta"))
 
@@ -145,11 +145,19 @@ def test_names_and_values_are_escaped() -> None:
 
 
 def test_settings_nest() -> None:
-    text = page(
-        "E", ROWS, [], [], {"crf": {"gauss": [3, 3], "more": {"on": True, "path": Path("x")}}}
+    more = {"on": True, "path": Path("x"), "mean": (128.0, 0.5), "none": None, "nothing": {}}
+    text = page("E", ROWS, [], [], {"crf": {"gauss": [3, 3], "more": more}})
+    table = text[text.index('<table class="settings">') :]
+    found = re.findall(
+        r'scope="(\w+)" style="--depth:(\d)"[^>]*>(\w+)</th>(?:<td>(.*?)</td>)?', table
     )
-    assert "<dt>gauss</dt><dd>[3, 3]</dd>" in text
-    assert "<dt>more</dt><dd><dl><dt>on</dt><dd>true</dd><dt>path</dt>" in text
+    assert found == [
+        ("row", "0", "gauss", "3, 3"),
+        ("rowgroup", "0", "more", ""),
+        ("row", "1", "on", "yes"),
+        ("row", "1", "path", "x"),
+        ("row", "1", "mean", "128, 0.5"),
+    ]
 
 
 def test_embedded_images() -> None:

@@ -11,7 +11,16 @@ from helpers.html import contrast, images
 from PIL import Image
 
 from deconvnet_cli.explain import figures
-from deconvnet_cli.explain.drawing import Picture, Scale, box_colours, heat, ramp, sheet
+from deconvnet_cli.explain.drawing import (
+    FAINT,
+    Picture,
+    Scale,
+    box_colours,
+    draw_proposals,
+    heat,
+    ramp,
+    sheet,
+)
 from deconvnet_cli.reporting.html import source
 
 
@@ -69,3 +78,24 @@ def test_numbers_of_boxes_can_be_read():
     for colour in box_colours(range(9)).values():
         ink = "#1c1e21" if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else "#ffffff"
         assert contrast("#" + bytes(colour).hex(), ink) >= 3
+
+
+def test_the_first_ten_proposals_have_colours_and_numbers():
+    photo = Image.new("RGB", (300, 200), (90, 90, 90))
+    boxes = [(0, 0, 300, 200)] + [(20 * n, 10 * n, 20 * n + 40, 10 * n + 30) for n in range(1, 14)]
+    drawn = np.asarray(draw_proposals(photo, boxes))
+    assert drawn.shape == (200, 300, 3)
+    for number, colour in box_colours(range(10)).items():
+        assert (drawn == colour).all(-1).sum() > 100, number
+    faint = (drawn == FAINT).all(-1)
+    x0, y0, _, y1 = boxes[13]
+    assert faint[y0 + 1 : y1, x0].all() and not faint[:100, :100].any()
+
+
+def test_lines_of_proposals_grow_with_the_photo():
+    def grey(factor: int) -> int:
+        photo = Image.new("RGB", (640 * factor, 320 * factor), (90, 90, 90))
+        drawn = np.asarray(draw_proposals(photo, [(0, 0, *photo.size)]))
+        return int((drawn[:, 320 * factor] == (150, 150, 150)).all(-1).sum())
+
+    assert (grey(1), grey(3)) == (6, 18)

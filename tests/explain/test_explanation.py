@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.lively_nets import lively
 from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
@@ -18,31 +17,18 @@ from deconvnet_cli.errors import DeviceError, UsageError
 from deconvnet_cli.explain import explanation as explaining
 from deconvnet_cli.explain.explanation import Explanation, explain, most_common
 from deconvnet_cli.explain.merge_observer import NO_BOX, MergeObserver
-from deconvnet_cli.nets.inputs import MOBILENET_INPUT
-from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.inference import logits_of, whole_photo_logits
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.segment import infer, segment
 from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, choose_system
-from deconvnet_cli.weights.card import card_for
-from deconvnet_cli.weights.files import load, store
+from deconvnet_cli.weights.files import load
 
 BOXES = 6
 # One crop at a time: among others a crop has other last digits, and equals could change places.
 SETTINGS = SegmentSettings(BOXES, boxes=ProposalSettings(min_side=60.0), batch_size=1)
 RULES = ("max", "max-probability", "mean-probability", "context")
-
-
-@pytest.fixture(scope="module")
-def lively_mobile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A deconvnet-mobilenet with random weights that looks at small crops."""
-    net = lively("deconvnet-mobilenet")
-    path = tmp_path_factory.mktemp("weights") / "mobile.safetensors"
-    small = replace(MOBILENET_INPUT, size=96, whole=160)
-    store(path, net, card_for("deconvnet-mobilenet", net_settings(net), input=small))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,11 @@ from PIL import Image
 
 from deconvnet_cli.choices import MERGES
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.explain import figures
+from deconvnet_cli.explain import decoder_figures, figures
 from deconvnet_cli.explain.drawing import box_colours
 from deconvnet_cli.explain.explanation import Explanation, explain
-from deconvnet_cli.explain.page import DECIDES, rendered
+from deconvnet_cli.explain.page import rendered
+from deconvnet_cli.explain.parts import DECIDES
 from deconvnet_cli.reporting.html import page_colours
 from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, describe
@@ -92,6 +93,9 @@ def test_the_page_has_each_part_and_states_its_rules(text):
         "correlates best",
         "decided most pixels",
         "12 boxes",
+        "its switch and unpooling",
+        "Unpooling puts it at the switch",
+        "--rule context",
         "entropy in bits",
         "changed in red: 1.0 %",
         DECIDES["max"],
@@ -113,11 +117,11 @@ def test_the_labels_are_laid_over_the_photo(found):
 
 
 def test_the_crop_of_the_explained_box_is_shown(found):
-    crop = figures.activations(found)[0].image
+    crop = decoder_figures.activations(found)[0].image
     assert crop.size == (224, 224) == found.explained.crop.size
     sizes = [part.values.shape[0] for part in found.explained.activations]
     assert sizes == [7, 14, 14, 28, 28, 56, 56, 112, 112, 224, 224]
-    assert len(figures.activations(found)) == len(sizes) + 2
+    assert len(decoder_figures.activations(found)) == len(sizes) + 2
 
 
 def test_growth_ends_with_the_labels(found, files):
@@ -213,10 +217,11 @@ def test_a_browser_draws_it(
     width: int,
     dark: bool,
 ) -> None:
+    high = 5600
     file, target = tmp_path / "page.html", tmp_path / "page.png"
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text.replace("<details>", "<details open>"), encoding="utf-8")
     scheme = "--blink-settings=preferredColorScheme=" + ("0" if dark else "1")
-    browser(file, f"--screenshot={target}", f"--window-size={width},3600", scheme)
+    browser(file, f"--screenshot={target}", f"--window-size={width},{high}", scheme)
     picture = Image.open(target).convert("RGB")
     paper = picture.getpixel((1, 1))
     assert paper == ((21, 23, 27) if dark else (255, 255, 255))
@@ -224,7 +229,7 @@ def test_a_browser_draws_it(
     person, cat, whole = (192, 128, 128), (64, 0, 0), (150, 150, 150)
     for colour in (person, cat, whole) if width > 640 else (person, cat):  # the rest is below
         assert colours.get(colour, 0) > 500
-    assert 0.1 < 1 - colours[paper] / (width * 3600) < 0.9
+    assert 0.1 < 1 - colours[paper] / (width * high) < 0.9
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -237,6 +242,7 @@ def test_no_page_is_wider_than_the_screen(
     # In a frame, as a window cannot be as narrow as a phone; and the page allows no script.
     script = """
         const page = document.querySelector("iframe").contentDocument;
+        page.querySelectorAll("details").forEach(each => { each.open = true; });
         const all = selector => [...page.querySelectorAll(selector)];
         const tops = all(".four")[0].querySelectorAll("figure");
         const first = [...tops].filter(each => each.offsetTop == tops[0].offsetTop);

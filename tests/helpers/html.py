@@ -20,7 +20,7 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-VOID_ELEMENTS = {"meta", "img", "br", "hr", "link", "input"}
+VOID_ELEMENTS = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 
 
 class Outline(HTMLParser):

@@ -1,0 +1,24 @@
+"""Weights that several tests of explanations share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.lively_nets import lively
+
+from deconvnet_cli.nets.inputs import MOBILENET_INPUT
+from deconvnet_cli.nets.registry import net_settings
+from deconvnet_cli.weights.card import card_for
+from deconvnet_cli.weights.files import store
+
+
+@pytest.fixture(scope="session")
+def lively_mobile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A deconvnet-mobilenet with random weights that looks at small crops."""
+    net = lively("deconvnet-mobilenet")
+    path = tmp_path_factory.mktemp("weights") / "mobile.safetensors"
+    small = replace(MOBILENET_INPUT, size=96, whole=160)
+    store(path, net, card_for("deconvnet-mobilenet", net_settings(net), input=small))
+    return path
