@@ -3,8 +3,9 @@
     python -m helpers.warm_command SOCKET     # the server; ends when its standard input does
     python -I warm_command.py SOCKET call ... # the command itself
 
-The command runs in a process of its own, with the folder, the environment and the standard streams
-of its caller, like ``python -m deconvnet_cli``.
+The command runs in a process of its own, with the folder, the environment, PYTHONPATH and the
+standard streams of its caller, like ``python -m deconvnet_cli``. The workers of all batches are
+forked from one fork server, which has the environment and the streams of this server.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,15 +42,19 @@ def warm_command(program: Path, environment: dict[str, str]) -> Iterator[None]:
 
 def serve(address: str) -> None:
     """Fork for each connection until the caller of the server has gone."""
+    import gc
     import selectors
 
-    import cv2  # noqa: F401
     import torch
 
     from deconvnet_cli import cli
-    from deconvnet_cli.commands import batch, crf, evaluate, explain, segment, train  # noqa: F401
+    from deconvnet_cli.runtime.worker_process import prepare_workers
 
+    import_commands()
+    prepare_workers("deconvnet_cli.batch.preload")
     torch.set_num_threads(1)  # threads do not survive a fork
+    gc.collect()
+    gc.freeze()  # else each child copies all objects as soon as it collects garbage
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as ready:
         listener.bind(address + ".new")
         listener.listen()
@@ -67,7 +72,26 @@ def serve(address: str) -> None:
                     pass
 
 
-def answer(connection: socket.socket, main: object) -> None:
+def import_commands() -> None:
+    """Import what the commands import when they are called, but no weights and no console.
+
+    These two depend on the environment of a call.
+    """
+    import cv2  # noqa: F401
+    import rich.progress  # noqa: F401
+    import safetensors.torch  # noqa: F401
+    from PIL import Image
+
+    from deconvnet_cli.batch import photo, run  # noqa: F401
+    from deconvnet_cli.commands import batch, crf, evaluate, explain, segment, train  # noqa: F401
+    from deconvnet_cli.evaluation import scoreboard  # noqa: F401
+    from deconvnet_cli.segmentation import loading  # noqa: F401
+    from deconvnet_cli.training import loop  # noqa: F401
+
+    Image.init()
+
+
+def answer(connection: socket.socket, main: Callable[[], None]) -> None:
     """Run one call in this process, which ends with it, and send its exit code."""
     request, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     call = json.loads(request)
@@ -77,19 +101,40 @@ def answer(connection: socket.socket, main: object) -> None:
     os.chdir(call["folder"])
     os.environ.clear()
     os.environ.update(call["environment"])
+    folders = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:0] = folders
     sys.argv = ["deconvnet", *call["arguments"]]
+    share_fork_server()
     code: object = 1
     try:
-        assert callable(main)
         main()
         code = 0
     except SystemExit as end:
         code = end.code
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        connection.sendall(str(code if isinstance(code, int) else int(bool(code))).encode())
-    sys.exit()  # what is registered for the end runs, workers are joined
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    end_quickly(connection, code if isinstance(code, int) else int(bool(code)))
+
+
+def share_fork_server() -> None:
+    """Have workers forked from the fork server of the parent, which is not a child of this one."""
+    from multiprocessing import forkserver
+
+    forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
+
+
+def end_quickly(connection: socket.socket, code: int) -> None:
+    """End this process as Python does, but do not free its objects: that takes half a second."""
+    import atexit
+    import threading
+
+    threading._shutdown()
+    atexit._run_exitfuncs()  # workers are joined
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    connection.sendall(str(code).encode())
+    os._exit(code)
 
 
 def call(address: str, arguments: list[str]) -> int:

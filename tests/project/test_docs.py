@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +33,9 @@ BLOCK = re.compile(
 )
 
 
-# Of a run that takes minutes.
+# Of runs that take minutes, and workers that a test of ``bench`` has as well.
 SHORTER = {
+    "--side 320 --count 2": "--side 320 --count 2 --workers 1",
     "--crops 4800": "--crops 4 --batch-size 2 --size 64 --set val_boxes=1 --set statistics=1",
 }
 
@@ -96,7 +96,7 @@ def test_a_command_that_does_not_exist_is_found():
         parse(["no-such-command"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def quick_weights(tmp_path_factory) -> Path:
     """A folder with another ``deconvnet_weights``: the shipped nets with few and small crops."""
     folder = tmp_path_factory.mktemp("site")
@@ -114,7 +114,7 @@ def quick_weights(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(tmp_path_factory, voc) -> Path:
     """A folder with what the pages name: photo.jpg, clip.mp4, photos/, VOC2012/."""
     place = tmp_path_factory.mktemp("docs")
@@ -130,28 +130,18 @@ def place(tmp_path_factory, voc) -> Path:
     return place
 
 
+@pytest.fixture(scope="session")
+def program(tmp_path_factory) -> Iterator[Path]:
+    """The command ``deconvnet``, which begins quickly."""
+    program = tmp_path_factory.mktemp("bin") / "deconvnet"
+    with warm_command(program, environment(ROOT, TESTS, program=program)):
+        yield program
+
+
 def environment(*paths: Path, program: Path) -> dict[str, str]:
     """Return the variables of this process with the program first and these module folders."""
     path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory) -> dict[str, str]:
-    """The variables with which ``deconvnet`` is the command itself, with the shipped weights."""
-    program = tmp_path_factory.mktemp("bin") / "deconvnet"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m deconvnet_cli "$@"\n')
-    program.chmod(0o755)
-    return environment(ROOT, program=program)
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory, quick_weights) -> Iterator[dict[str, str]]:
-    """The variables with which it begins quickly, with the quick weights."""
-    program = tmp_path_factory.mktemp("bin") / "deconvnet"
-    found = environment(quick_weights, ROOT, TESTS, program=program)
-    with warm_command(program, found):
-        yield found
 
 
 @pytest.mark.slow
@@ -162,9 +152,10 @@ def quick(tmp_path_factory, quick_weights) -> Iterator[dict[str, str]]:
         for page in PAGES
     ],
 )
-def test_commands_run(page, place, request):
+def test_commands_run(page, place, program, quick_weights):
     """The commands of the README are run as they are, with the weights that ship."""
-    variables = request.getfixturevalue("real" if page.name == "README.md" else "quick")
+    paths = (ROOT, TESTS) if page.name == "README.md" else (quick_weights, ROOT, TESTS)
+    variables = environment(*paths, program=program)
     for why, text in blocks(page):
         if why is not None:
             continue
