@@ -1,0 +1,197 @@
+"""Train ``deconvnet-vgg16`` on a CPU within two hours, from a VGG-16 trunk that stays as it is.
+
+    python -m tests.tools.paper_net.train VOC2012 vgg16-trunk.safetensors OUT
+
+Three things make this possible. The frozen trunk sees each crop once: its last map, switches and
+labels are kept in files (half a megabyte a crop), and 18 crops a second pass through it on one
+core. The bottleneck (fc6, fc7, fc6_deconv) is trained first and alone, on labels of 7 x 7 cells,
+since it has half of all weights and costs next to nothing there. The decoder then grows from
+coarse to fine: at first up to 28 x 28, then whole, with 1x1 logits after each stage that have a
+loss of their own and are left out at the end. In the last two stages a step sees one window of
+the crop, a quarter of its area. So each crop costs a third of what ``deconvnet train`` spends.
+
+The two stages are the paper's (section 5.1): crops that centre an object, with its class alone
+labelled, then proposals with all classes; the latter are the boxes that a prediction shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deconvnet_cli.nets.deconvnet_vgg16 import DECODER, FULLY_CONNECTED, SCORE
+from deconvnet_cli.nets.inputs import VGG_INPUT
+from deconvnet_cli.nets.registry import net_settings
+from deconvnet_cli.runtime.devices import keep_freed_memory
+from deconvnet_cli.training.batchnorm import insert_batchnorm
+from deconvnet_cli.training.feeding import Samples
+from deconvnet_cli.training.start import load_trunk, read_trunk
+from deconvnet_cli.weights.card import card_for
+from deconvnet_cli.weights.files import store
+from tests.tools.paper_net.crops import Crops, encode, samples_of_stage
+from tests.tools.paper_net.learner import CLASSES, WINDOW, Learner, cell_labels
+
+BATCH = 16
+AUXILIARY = 0.3  # the weight of the losses of the coarser logits
+
+
+def rate(step: int, steps: int, warmup: int) -> float:
+    """Return the factor on the learning rate: a linear rise, then half a cosine down to 0."""
+    return min(1, (step + 1) / warmup) * 0.5 * (1 + np.cos(np.pi * step / steps))
+
+
+def optimiser_of(groups: list[tuple[list[nn.Parameter], float]], decay: float) -> torch.optim.AdamW:
+    """Return AdamW for groups of parameters with their learning rates; vectors do not decay."""
+    parts = [
+        {"params": found, "lr": lr, "peak": lr, "weight_decay": decay if matrices else 0}
+        for parameters, lr in groups
+        for matrices in (False, True)
+        if (found := [p for p in parameters if (p.ndim > 1) == matrices])
+    ]
+    return torch.optim.AdamW(parts, betas=(0.9, 0.99), fused=True)
+
+
+def step(optimiser: torch.optim.AdamW, loss: Tensor, factor: float) -> None:
+    """Take one step at this factor of the learning rates."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+    optimiser.zero_grad()
+    loss.backward()
+    for group in optimiser.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], 5.0)
+    optimiser.step()
+
+
+def train_bottleneck(learner: Learner, sets: list[Crops], epochs: int, lr: float) -> None:
+    """Train fc6, fc7 and fc6_deconv on the labels of 7 x 7 cells, with mixed pairs of crops."""
+    rng = np.random.default_rng(0)
+    pool5 = np.concatenate([crops.pool5 for crops in sets])
+    data = Crops(pool5, np.empty(0), np.concatenate([crops.labels for crops in sets]))
+    targets = torch.cat(
+        [
+            cell_labels(data.label_maps(np.arange(at, min(at + 256, len(pool5)))), 7).half()
+            for at in range(0, len(pool5), 256)
+        ]
+    ).view(len(pool5), 49, CLASSES)
+    layers = [layer for layer in FULLY_CONNECTED for layer in (layer.name, layer.norm)]
+    parameters = [p for name in layers for p in learner.net.get_submodule(name).parameters()]
+    optimiser = optimiser_of([([*parameters, *learner.coarse[0].parameters()], lr)], 0.1)
+    learner.train()
+    batch = min(128, len(pool5))
+    steps, number = epochs * (len(pool5) // batch), 0
+    for epoch in range(epochs):
+        for numbers in rng.permutation(len(pool5))[: len(pool5) // batch * batch].reshape(
+            -1, batch
+        ):
+            share, other = rng.beta(0.4, 0.4), rng.permutation(batch)
+            x, y = data.maps(numbers), targets[numbers].float()
+            x, y = x.lerp(x[other], 1 - share), y.lerp(y[other], 1 - share)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = learner.bottleneck(x)
+            rows = logits.permute(0, 2, 3, 1).flatten(1, 2).float()
+            loss = -(y * rows.log_softmax(2)).sum() / y.sum()
+            step(optimiser, loss, rate(number, steps, 50))
+            number += 1
+        print(f"bottleneck, epoch {epoch + 1} of {epochs}: loss {loss:.3f}", flush=True)
+
+
+def train_decoder(
+    learner: Learner, crops: Crops, depth: int, steps: int, lr: float, coarse: float, seed: int
+) -> None:
+    """Train the first ``depth`` stages of the decoder; deconv5 and before at ``coarse * lr``."""
+    rng = np.random.default_rng(seed)
+    early = {"fc6_deconv", "fc6_deconv_bn"}
+    early |= {name for layer in (*DECODER[0], *DECODER[1]) for name in (layer.name, layer.norm)}
+    late = {
+        name for block in DECODER[2:depth] for layer in block for name in (layer.name, layer.norm)
+    }
+    late |= {SCORE} if depth == len(DECODER) else set()
+
+    def parameters(names: set[str]) -> list[nn.Parameter]:
+        return [p for name in names for p in learner.net.get_submodule(name).parameters()]
+
+    groups = [(parameters(early), lr * coarse), (parameters(late), lr)]
+    groups.append((list(learner.coarse.parameters()), lr))
+    optimiser = optimiser_of(groups, 0.01)
+    trained = [p for group, _ in groups for p in group]
+    average = [p.detach().clone() for p in trained]
+    learner.train()
+    for norm in (learner.net.bnfc6, learner.net.bnfc7):
+        norm.eval()  # one value a crop is too little for statistics of a batch of 16
+    order = np.concatenate(
+        [rng.permutation(len(crops.labels)) for _ in range(1 + steps * BATCH // len(crops.labels))]
+    )
+    began = time.monotonic()
+    for number in range(steps):
+        numbers = np.sort(order[number * BATCH : (number + 1) * BATCH])
+        window = None
+        if depth == len(DECODER):
+            top, left = rng.integers(0, (56 - WINDOW) // 2 + 1, 2) * 2
+            window = int(top), int(left)
+        with torch.autocast("cpu", torch.bfloat16):
+            *others, last = learner.losses(crops, numbers, depth, window)
+        step(optimiser, last + AUXILIARY * sum(others), rate(number, steps, 30))
+        share = 1 - min(0.99, (1 + number) / (10 + number))
+        torch._foreach_lerp_(average, [p.detach() for p in trained], share)
+        if number % 25 == 0:
+            pace = (number + 1) * BATCH / (time.monotonic() - began)
+            losses = " ".join(f"{float(loss):.3f}" for loss in (*others, last))
+            print(f"step {number} of {steps}: {losses}, {pace:.1f} crops/s", flush=True)
+    with torch.no_grad():
+        for parameter, mean in zip(trained, average, strict=True):
+            parameter.copy_(mean)
+        norms = [learner.net.get_submodule(name) for name in early | late]
+        for norm in (norm for norm in norms if isinstance(norm, nn.BatchNorm2d)):
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over the batches that follow
+        for _ in range(40):
+            numbers = np.sort(rng.choice(len(crops.labels), 8, replace=False))
+            with torch.autocast("cpu", torch.bfloat16):
+                learner.losses(crops, numbers, depth, None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("tree", type=Path)
+    parser.add_argument("trunk", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="of the crops, for a trial")
+    options = parser.parse_args()
+    keep_freed_memory()
+    torch.manual_seed(0)
+    trunk = read_trunk(options.trunk)
+    learner = Learner()
+    counts = [max(2 * BATCH, int(count * options.share)) for count in (9000, 12_000)]
+    sets = []
+    for stage, count in enumerate(counts, start=1):
+        samples = samples_of_stage(options.tree, stage, count, options.out / "proposals")
+        sets.append(encode(samples, trunk, count, options.out / f"crops{stage}"))
+    first, second = sets
+    steps = [max(2, int(count * options.share)) for count in (500, 400, 600)]
+    train_bottleneck(learner, [first], 5, 1e-3)
+    train_decoder(learner, first, 2, steps[0], 1e-3, 1.0, seed=0)
+    train_decoder(learner, first, 5, steps[1], 1e-3, 0.3, seed=0)
+    write(learner, trunk, samples, options.out / "stage1.safetensors")
+    train_bottleneck(learner, [first, second], 4, 7e-4)
+    train_decoder(learner, second, 5, steps[2], 8e-4, 0.6, seed=1)
+    write(learner, trunk, samples, options.out / "stage2.safetensors")
+
+
+def write(learner: Learner, trunk: dict[str, Tensor], samples: Samples, path: Path) -> None:
+    """Write the weights; BatchNorm is put into the trunk, which computes what it did."""
+    load_trunk(learner.net, trunk)
+    crops = torch.stack([samples[number][0] for number in range(32)])
+    insert_batchnorm(learner.net, VGG_INPUT.prepare(crops).split(8))
+    made_by = f"trained by {Path(__file__).name}"
+    card = card_for("deconvnet-vgg16", net_settings(learner.net), provenance=made_by)
+    store(path, learner.net, card)
+    print(path, flush=True)
+
+
+if __name__ == "__main__":
+    main()
