@@ -28,10 +28,30 @@ from deconvnet_cli.segmentation.segment import (
     worth_a_crop,
 )
 from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
-from deconvnet_cli.segmentation.system import alone
+from deconvnet_cli.segmentation.system import System, alone
 from deconvnet_cli.weights.files import load
 
 FEW = 3
+
+
+@pytest.fixture(scope="module")
+def shipped() -> System:
+    """The shipped net as it is."""
+    return alone(load(DEFAULT))
+
+
+@pytest.fixture(scope="module")
+def small() -> System:
+    """The shipped net, prepared, which is shown small crops and a small whole photo."""
+    weights = load(DEFAULT)
+    card = replace(weights.card, input=replace(weights.card.input, size=128, whole=128))
+    return alone(replace(weights, card=card)).ready(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture(scope="module")
+def cat_labels(data, shipped) -> np.ndarray:
+    """The labels that the shipped net gives the cat, by few boxes."""
+    return segment(read_photo(data / "chelsea.jpg"), shipped, SegmentSettings(FEW)).labels
 
 
 def test_bands_are_the_whole_enlarged_at_once():
@@ -51,20 +71,17 @@ def test_large_photos_are_worked_on_smaller():
     assert working_copy(small, 1024) is small
 
 
-def test_half_the_working_size_gives_much_the_same_labels(data):
-    system = alone(load(DEFAULT))
+def test_half_the_working_size_gives_much_the_same_labels(data, shipped, cat_labels):
     photo = read_photo(data / "chelsea.jpg")
-    full = segment(photo, system, SegmentSettings(FEW)).labels
-    half = segment(photo, system, SegmentSettings(FEW, max_side=226)).labels
-    assert full.shape == half.shape == (300, 451)
-    assert (full == half).mean() > 0.85
+    half = segment(photo, shipped, SegmentSettings(FEW, max_side=226)).labels
+    assert cat_labels.shape == half.shape == (300, 451)
+    assert (cat_labels == half).mean() > 0.85
 
 
-def test_crf_takes_its_turn(data):
-    system = alone(load(DEFAULT))
+def test_crf_takes_its_turn(data, small):
     photo = read_photo(data / "chelsea.jpg").resize((150, 100))
-    plain = segment(photo, system, SegmentSettings(FEW))
-    smoothed = segment(photo, system, SegmentSettings(FEW, crf=CrfSettings()))
+    plain = segment(photo, small, SegmentSettings(FEW))
+    smoothed = segment(photo, small, SegmentSettings(FEW, crf=CrfSettings()))
     assert "crf" in smoothed.ms and "crf" not in plain.ms
     assert 0.8 < (plain.labels == smoothed.labels).mean() < 1
 
@@ -76,26 +93,23 @@ def test_shares_by_hand():
 
 
 @pytest.mark.slow
-def test_auto_stops_once_labels_are_settled_and_not_before(data):
+def test_auto_stops_once_labels_are_settled_and_not_before(data, small):
     """On a flat photo nothing ever changes; on a cat the first boxes do."""
-    weights = load(DEFAULT)
-    small = replace(weights.card, input=replace(weights.card.input, size=128, whole=128))
-    system = alone(replace(weights, card=small)).ready(torch.device("cpu"), "fp32")
     boxes = ProposalSettings(min_side=0.0)
     many = SegmentSettings(24, boxes=boxes, until_settled=True, merge="mean-probability")
     flat = Image.new("RGB", (96, 96), (90, 120, 60))
     flat.paste((200, 30, 30), (10, 10, 40, 40))
     flat.paste((30, 30, 200), (50, 50, 90, 90))
-    stopped = infer(flat, system, many)
-    everything = infer(flat, system, replace(many, until_settled=False))
+    stopped = infer(flat, small, many)
+    everything = infer(flat, small, replace(many, until_settled=False))
     assert stopped.proposals <= everything.proposals
     photo = read_photo(data / "chelsea.jpg").resize((150, 100))
-    stopped = segment(photo, system, many)
+    stopped = segment(photo, small, many)
     assert stopped.proposals % CHECK_EVERY == 1  # the whole photo, then so many at a time
-    first = segment(photo, system, replace(many, proposals=stopped.proposals, until_settled=False))
+    first = segment(photo, small, replace(many, proposals=stopped.proposals, until_settled=False))
     assert np.array_equal(stopped.labels, first.labels)  # nothing but fewer boxes
     before = replace(many, proposals=stopped.proposals - CHECK_EVERY, until_settled=False)
-    changed = segment(photo, system, before).labels != stopped.labels
+    changed = segment(photo, small, before).labels != stopped.labels
     assert changed[::4, ::4].mean() < SETTLED
 
 
@@ -132,27 +146,24 @@ def test_boxes_with_few_undecided_pixels_are_skipped(monkeypatch):
 
 
 @pytest.mark.slow
-def test_auto_skips_boxes_and_nothing_else(data):
-    system = alone(load(DEFAULT))
+def test_auto_skips_boxes_and_nothing_else(data, small):
     photo = read_photo(data / "chelsea.jpg").resize((150, 100))
-    some = infer(photo, system, SegmentSettings(8, until_settled=True))
-    every = infer(photo, system, SegmentSettings(8))
+    some = infer(photo, small, SegmentSettings(8, until_settled=True))
+    every = infer(photo, small, SegmentSettings(8))
     assert 1 <= some.proposals == len(some.boxes) < every.proposals
-    again = infer(photo, system, SegmentSettings(8), boxes=some.boxes)
+    again = infer(photo, small, SegmentSettings(8), boxes=some.boxes)
     for left, right in ((some, again), (some, every)):
         labels = [found.maps.merged().argmax(0) for found in (left, right)]
         assert (labels[0] == labels[1]).float().mean() > (0.9999 if right is again else 0.95)
 
 
-def test_a_prepared_net_in_half_precision_gives_nearly_the_same_labels(data):
-    system = alone(load(DEFAULT))
+def test_a_prepared_net_in_half_precision_gives_nearly_the_same_labels(data, shipped, cat_labels):
     photo = read_photo(data / "chelsea.jpg")
-    plain = segment(photo, system, SegmentSettings(FEW)).labels
     cpu = torch.device("cpu")
-    exact = segment(photo, system.ready(cpu, "fp32"), SegmentSettings(FEW)).labels
-    quick = segment(photo, system.ready(cpu, "bf16"), SegmentSettings(FEW)).labels
-    assert (plain == exact).mean() > 0.9999
-    assert (plain == quick).mean() > 0.99  # of few boxes; 0.997 on photos of val
+    exact = segment(photo, shipped.ready(cpu, "fp32"), SegmentSettings(FEW)).labels
+    quick = segment(photo, shipped.ready(cpu, "bf16"), SegmentSettings(FEW)).labels
+    assert (cat_labels == exact).mean() > 0.9999
+    assert (cat_labels == quick).mean() > 0.99  # of few boxes; 0.997 on photos of val
 
 
 @pytest.mark.parametrize("raw", [True, False])
@@ -176,9 +187,9 @@ def test_confidence_is_the_mean_probability_of_the_winner(raw, ensemble):
         assert mean == pytest.approx(sum(values) / len(values), abs=1e-5)
 
 
-def test_confidence_after_the_crf_is_that_of_its_map(data):
+def test_confidence_after_the_crf_is_that_of_its_map(data, small):
     photo = read_photo(data / "chelsea.jpg").resize((60, 40))
-    scored = infer(photo, alone(load(DEFAULT)), SegmentSettings(FEW))
+    scored = infer(photo, small, SegmentSettings(FEW))
     found = label_photo(scored, 60, 40, Ensemble(), CrfSettings())
     best = refined(scored, Ensemble()).numpy().max(0)
     for label, mean in found.confidence.items():
