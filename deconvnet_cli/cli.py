@@ -24,6 +24,7 @@ COMMANDS = {
     "crf": "Refine stored scores, or compare settings of the CRF.",
     "proposals": "Print or draw the boxes of a photo.",
     "weights": "List, show, check, import and average weights.",
+    "export": "Write a net as an ONNX file.",
     "train": "Train a net on a PASCAL VOC tree.",
     "dataset": "Convert an export to a VOC tree, or check a tree.",
     "soft-labels": "Write a teacher's probabilities, for train --teacher.",

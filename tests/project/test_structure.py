@@ -26,6 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "segmentation": BELOW_SEGMENTATION,
     "outputs": (*BELOW_SEGMENTATION, "segmentation"),
     "reporting": (*BELOW_SEGMENTATION, "outputs", "segmentation"),
+    "exporting": BELOW_SEGMENTATION,
     "evaluation": BELOW_COMMANDS,
     "training": (*BELOW_COMMANDS, "evaluation"),
     "explain": BELOW_COMMANDS,
@@ -36,7 +37,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "api": BELOW_COMMANDS,
     "commands": (
         *BELOW_COMMANDS,
-        "batch", "datasets", "diagnostics", "evaluation", "explain", "serve", "training",
+        "batch", "datasets", "diagnostics", "evaluation", "explain", "exporting", "serve",
+        "training",
     ),
     "cli": ("commands", "errors"),
     "__main__": ("cli",),
@@ -135,6 +137,8 @@ def test_packages_are_imported_quickly():
         ("cv2", {"runtime"}),
         ("fastapi", {"serve"}),
         ("ray", {"batch"}),
+        ("onnx", {"exporting"}),
+        ("onnxruntime", {"exporting"}),
     ],
 )
 def test_a_package_is_known_in_one_place(package, rooms):
