@@ -17,6 +17,7 @@ from deconvnet_cli.choices import DEFAULT
 from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.weights.files import load
 
+SIZE = 225, 150  # width, height
 NARROW = '{"head": 16, "bridge": [16, 64], "decode4": [16, 32], "decode3": [24], "decode2": [32]}'
 QUICK = (
     "--batch-size", "2", "--crops", "8", "--size", "64", "--quiet", "--device", "cpu",
@@ -28,14 +29,14 @@ QUICK = (
 
 @pytest.fixture
 def voc(tmp_path: Path, data: Path) -> Path:
-    """The cat photo, with a mask made by hand, as the lists train and val."""
+    """A small cat photo, with a mask made by hand, as the lists train and val."""
     root = tmp_path / "VOC2012"
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / part).mkdir(parents=True)
     with Image.open(data / "chelsea.jpg") as photo:
-        photo.save(root / "JPEGImages/cat.jpg")
-        mask = np.zeros((photo.height, photo.width), np.uint8)
-    mask[:, 90:380] = 8
+        photo.resize(SIZE).save(root / "JPEGImages/cat.jpg")
+    mask = np.zeros(SIZE[::-1], np.uint8)
+    mask[:, 45:190] = 8
     Image.fromarray(mask).save(root / "SegmentationClass/cat.png")
     for name in ("train", "val"):
         (root / f"ImageSets/Segmentation/{name}.txt").write_text("cat\n")
@@ -46,7 +47,8 @@ def voc(tmp_path: Path, data: Path) -> Path:
 def test_a_run_leaves_weights_that_segment(deconvnet, voc: Path, tmp_path: Path, data, stage: int):
     run = tmp_path / "run"
     arguments = ("train", "--voc-root", voc, "--out", run, "--stage", stage, *QUICK)
-    result = deconvnet(*arguments, "--val-list", "val", "--set", "val_every = 2")
+    validation = ("--val-list", "val", "--set", "val_every = 2", "--set", "val_boxes = 2")
+    result = deconvnet(*arguments, *validation)
     assert result.exit_code == 0, result.output
     lines = read_log(run)
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
@@ -67,7 +69,7 @@ def test_a_run_leaves_weights_that_segment(deconvnet, voc: Path, tmp_path: Path,
     )
     assert made.exit_code == 0 and out.is_file()
     before = weights.read_bytes()
-    again = deconvnet(*arguments, "--val-list", "val", "--set", "val_every = 2")
+    again = deconvnet(*arguments, *validation)
     assert again.exit_code == 0 and weights.read_bytes() == before
     other = deconvnet(*arguments, "--lr", "0.5")
     assert other.exit_code == 2 and "give another --out" in other.stderr
@@ -88,7 +90,7 @@ def test_the_shipped_weights_are_a_start_and_their_encoder_stays(deconvnet, voc,
 
 
 def test_wrong_data_is_named_before_the_first_step(deconvnet, voc: Path, tmp_path: Path):
-    Image.new("L", (451, 300), 77).save(voc / "SegmentationClass/cat.png")
+    Image.new("L", SIZE, 77).save(voc / "SegmentationClass/cat.png")
     result = deconvnet("train", "--voc-root", voc, "--out", tmp_path / "run", *QUICK)
     assert result.exit_code == 1
     assert "cat.png: label 77" in result.stderr
@@ -119,12 +121,13 @@ def test_wrong_options(deconvnet, voc: Path, tmp_path: Path, more: tuple[str, ..
 
 
 @pytest.mark.slow
-def test_interrupted_it_saves_and_the_same_command_goes_on(voc: Path, tmp_path: Path):
+def test_interrupted_it_saves_and_the_same_command_goes_on(deconvnet, voc: Path, tmp_path: Path):
     run = tmp_path / "run"
-    command = list(map(str, (
-        sys.executable, "-m", "deconvnet_cli", "train", "--voc-root", voc, "--out", run, *QUICK,
+    arguments = list(map(str, (
+        "train", "--voc-root", voc, "--out", run, *QUICK,
         "--crops", "120", "--set", "save_every = 100000",
     )))  # fmt: skip
+    command = [sys.executable, "-m", "deconvnet_cli", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -137,6 +140,6 @@ def test_interrupted_it_saves_and_the_same_command_goes_on(voc: Path, tmp_path: 
     done = len(read_log(run))
     assert 3 <= done < 60
     assert (run / "checkpoint.pt").is_file()  # long before its turn: the signal made it
-    process = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
+    result = deconvnet(*arguments)
+    assert result.exit_code == 0, result.output
     assert [line["step"] for line in read_log(run)] == list(range(1, 61))

@@ -80,6 +80,7 @@ def import_commands() -> None:
     import cv2  # noqa: F401
     import rich.progress  # noqa: F401
     import safetensors.torch  # noqa: F401
+    import torch._dynamo  # noqa: F401  # the first optimiser of a process imports it
     from PIL import Image
 
     from deconvnet_cli.batch import photo, run  # noqa: F401
