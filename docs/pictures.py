@@ -29,6 +29,7 @@ QUALITY = 85  # of a JPEG
 NAMES = (
     "labels.png",
     "overlay.jpg",
+    "stages.jpg",
     "activations.jpg",
     "progress.png",
     "deciders.jpg",
@@ -45,6 +46,7 @@ def pictures() -> dict[str, bytes]:
     made = (
         label_png(result.labels),
         jpeg(result.overlay()),
+        jpeg(on_a_sheet(decoder_figures.stages(found), 3, 320)),
         jpeg(on_a_sheet(decoder_figures.activations(found), 4, 240)),
         few_colours(on_a_sheet(figures.growth(found), 5, 190)),
         jpeg(on_a_sheet(figures.deciders(found), 2, 490)),
