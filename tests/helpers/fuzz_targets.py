@@ -7,8 +7,10 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.training.settings import as_toml, changed, default_settings, read_settings
 from deconvnet_cli.training.soft_labels import read_soft, write_soft
+from deconvnet_cli.weights import importing
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, store
 from deconvnet_cli.weights.importing import import_weights
@@ -269,11 +272,22 @@ def use_tallies(path: Path) -> None:
 
 def import_caffe(path: Path) -> None:
     name = "fcn8s" if b"score_fr" in path.read_bytes() else "deconvnet-vgg16"
-    import_weights(path, path.with_name("made.safetensors"), name, licence="")
+    import_into(path, name)
 
 
 def import_pickle(path: Path) -> None:
-    import_weights(path, path.with_name("made.safetensors"), "deconvnet-vgg16", licence="")
+    import_into(path, "deconvnet-vgg16")
+
+
+def import_into(path: Path, net: str) -> None:
+    with patch.object(importing, "net_of", lambda tensors: net_of_names(frozenset(tensors))):
+        import_weights(path, path.with_name("made.safetensors"), net, licence="")
+
+
+@cache
+def net_of_names(names: frozenset[str], net_of: Callable[..., object] = importing.net_of) -> object:
+    """Return what ``net_of`` does; it builds every net, and many files have the same names."""
+    return net_of(dict.fromkeys(names))
 
 
 def use_encoder(path: Path) -> None:
