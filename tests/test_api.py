@@ -303,8 +303,8 @@ def test_pictures_and_files_are_those_of_the_modules(result, tmp_path):
     expected = overlay(
         result.photo, result.labels, colours=colours_of("safe"), classes=CLASSES, only=["cat"]
     )
-    shown = result.overlay(only=["cat"], palette="safe")
-    assert np.array_equal(np.array(shown), np.array(expected))
+    for shown in (result.overlay(["cat"]), result.overlay(only=["cat"], palette="safe")):
+        assert np.array_equal(np.array(shown), np.array(expected))
     files = result.save(tmp_path / "a.npy", cutout=True, polygons="geojson")
     assert [path.name for path in files] == ["a.npy", "a.cutout.png", "a.geojson"]
     assert np.array_equal(np.load(files[0]), result.labels)

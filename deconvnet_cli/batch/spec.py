@@ -110,8 +110,10 @@ def fingerprint_of(
     weights = {name: part["sha256"] for name, part in about.items() if "sha256" in part}
     rest: dict[str, Any] = {name: part for name, part in about.items() if name not in weights}
     rest["settings"] = {k: v for k, v in rest["settings"].items() if k not in SPEED_SETTINGS}
-    if outputs.only is not None or outputs.palette != Outputs.palette:
-        rest["outputs"] = [outputs.only, outputs.palette]
+    # Overlays in VOC's colours were the default once: those of earlier versions count as done.
+    palette = outputs.palette if outputs.overlay else "voc"
+    if outputs.only is not None or palette != "voc":
+        rest["outputs"] = [outputs.only, palette]
     if more := outputs.more():
         rest["more outputs"] = more
     text = json.dumps(rest, sort_keys=True, default=str)

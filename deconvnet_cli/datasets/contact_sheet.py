@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.objects import read_photo_and_mask
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.legend import Entry, with_legend
+from deconvnet_cli.outputs.palettes import bright_colours
 
 TILE, GAP, COLUMNS = 200, 8, 6  # pixels, pixels, tiles
 STRENGTH = 0.55  # of the colours over the photo
@@ -37,7 +37,7 @@ def contact_sheet(tree: VocTree, names: Sequence[str], most: int = 24) -> Image.
     size = columns * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP
     sheet = Image.new("RGB", size, WHITE)
     counts = np.zeros(256, np.int64)
-    colours = palette_for(tree.classes)
+    colours = bright_colours(tree.classes)
     for number, name in enumerate(shown):
         place = number % COLUMNS * (TILE + GAP) + GAP, number // COLUMNS * (TILE + GAP) + GAP
         tile, labels = _tile(tree, name, colours)

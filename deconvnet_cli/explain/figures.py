@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.explain.drawing import (
     Picture,
     Scale,
@@ -21,6 +20,7 @@ from deconvnet_cli.explain.drawing import (
 from deconvnet_cli.explain.explanation import Explanation
 from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.outputs.overlay import painted
+from deconvnet_cli.reporting.html import page_colours
 from deconvnet_cli.reporting.label_images import error_map, label_image, shown_size
 
 NAMED_BOXES = 8  # boxes drawn with broad lines and their numbers
@@ -38,7 +38,7 @@ def photo_and_labels(explanation: Explanation) -> list[Picture]:
     photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
     shown = label_image(labels, size, explanation.classes)
     chosen = chosen_labels(None, explanation.classes)
-    both = painted(photo, np.asarray(shown), palette_for(explanation.classes), chosen)
+    both = painted(photo, np.asarray(shown), page_colours(explanation.classes), chosen)
     return [
         Picture(photo, "the photo", "The photo"),
         Picture(shown, "its labels", "The label of each pixel as a colour"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ def chosen_labels(
     """Return the labels of the named classes, sorted.
 
     Args:
-        names: The names of the classes, in any case; a string is one name. None chooses all classes
-            but the background.
+        names: The names of the classes, in any case; a string is one name. A name with commas may
+            be in parts, one after another. None chooses all classes but the background.
         classes: The names of the labels, in order.
         option: The option that errors name.
 
@@ -32,22 +33,53 @@ def chosen_labels(
     if names is None:
         return tuple(label for label in range(len(classes)) if label != BACKGROUND)
     chosen = set()
-    by_lower_case = {name.lower(): name for name in reversed(classes)}
-    for name in (names,) if isinstance(names, str) else names:
-        if name not in classes:
-            name = by_lower_case.get(name.lower(), name)
-        if name not in classes:
-            raise UsageError(f"{option}: no class is called {name!r}; {near_match(name, classes)}")
-        chosen.add(classes.index(name))
+    label_of = {parts_of(name): label for label, name in reversed(list(enumerate(classes)))}
+    rest = [names] if isinstance(names, str) else list(names)
+    while rest:
+        if rest[0] in classes:
+            chosen.add(classes.index(rest.pop(0)))
+            continue
+        for count in range(1, len(rest) + 1):
+            label = label_of.get(parts_of(",".join(rest[:count])))
+            if label is not None:
+                chosen.add(label)
+                del rest[:count]
+                break
+        else:
+            hint = near_match(rest[0], classes)
+            raise UsageError(f"{option}: no class is called {rest[0]!r}; {hint}")
     if not chosen:
-        raise UsageError(f"{option}: no class is given; known: {', '.join(classes)}")
+        raise UsageError(f"{option}: no class is given; known: {listed(classes)}")
     return tuple(sorted(chosen))
 
 
 def near_match(name: str, classes: Sequence[str]) -> str:
     """Return a hint for an unknown name: the nearest class, and all classes."""
     near = difflib.get_close_matches(name.lower(), classes, n=1)
-    return "".join(f"did you mean {guess}? " for guess in near) + f"known: {', '.join(classes)}"
+    return "".join(f"did you mean {guess}? " for guess in near) + f"known: {listed(classes)}"
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names that an option lists, separated by commas.
+
+    A name in double quotes may have commas itself. Without the quotes its parts are returned, which
+    :func:`chosen_labels` puts together unless the first of them is a class too.
+    """
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error:  # a quote alone, or a line break
+        rows = [text.split(",")]
+    return tuple(name.strip() for row in rows for name in row) or ("",)
+
+
+def listed(classes: Sequence[str]) -> str:
+    """Return the names of classes as an option takes them: those with commas are in quotes."""
+    return ", ".join(f'"{name}"' if "," in name else name for name in classes)
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Return the parts of a name between its commas, in lower case."""
+    return tuple(part.strip().lower() for part in name.split(","))
 
 
 def mask_of(labels: NDArray[np.uint8], chosen: Iterable[int]) -> NDArray[np.bool_]:

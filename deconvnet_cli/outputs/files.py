@@ -33,7 +33,7 @@ POLYGON_SUFFIXES = {
 }
 POLYGONS = tuple(POLYGON_SUFFIXES)
 EXACT = ("geojson", "coco")  # along pixel edges by default
-PALETTES = ("voc", "safe")
+PALETTES = ("safe", "voc")
 MIN_AREA = 0.001  # the command line's, as a share of the photo
 TOLERANCE = 1.0  # pixels
 
@@ -53,7 +53,8 @@ class Outputs:
         polygons: One of ``POLYGONS``, for NAME with its suffix, or None.
         only: The names of the classes that overlay, cutout and polygons show; None shows all but
             the background. The labels always have all classes.
-        palette: The colours of the overlay, "voc" or "safe".
+        palette: The colours of the overlay: "safe", bright ones that colour-blind people can tell
+            apart, or "voc".
         mask: The names of the classes that are 255 in NAME.mask.png; None writes none.
         background: The colour behind the cut-out; None leaves it transparent.
         crop: Whether the cut-out has only the box around its classes.
@@ -72,7 +73,7 @@ class Outputs:
     cutout: bool = False
     polygons: str | None = None
     only: tuple[str, ...] | None = None
-    palette: str = "voc"
+    palette: str = PALETTES[0]
     mask: tuple[str, ...] | None = None
     background: str | None = None
     crop: bool = False
@@ -91,7 +92,7 @@ class Outputs:
                 raise UsageError(f"--{option} {value}: must be one of {names}")
         if self.only is not None and not (self.overlay or self.cutout or self.polygons):
             raise UsageError("--only restricts --overlay, --cutout and --polygons; add one of them")
-        if self.palette != "voc" and not self.overlay:
+        if self.palette != PALETTES[0] and not self.overlay:
             raise UsageError("--palette colours the overlay; add --overlay")
         if (self.background is not None or self.crop) and not self.cutout:
             raise UsageError("--background and --crop change the cut-out; add --cutout")

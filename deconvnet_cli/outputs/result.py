@@ -78,12 +78,15 @@ class SegmentationResult:
         return png_bytes(self.overlay(), compress_level=1)
 
     @in_python_words()
-    def overlay(self, only: Iterable[str] | None = None, palette: str = "voc") -> Image.Image:
+    def overlay(
+        self, only: Iterable[str] | None = None, palette: str = Outputs.palette
+    ) -> Image.Image:
         """Return the photo with its classes in colours and a legend.
 
         Args:
             only: The names of the classes that are shown; None shows all but the background.
-            palette: "voc", the colours of label PNGs, or "safe" for colour-blind people.
+            palette: "safe", bright colours that colour-blind people can tell apart, or "voc", the
+                colours of label PNGs of VOC's classes.
 
         Raises:
             UsageError: A class or the palette does not exist.

@@ -36,7 +36,7 @@ def overlay_video(
     rate: float,
     classes: Sequence[str],
     only: Iterable[str] | None = None,
-    palette: str = "voc",
+    palette: str = "safe",
 ) -> Iterator[AddFrame]:
     """Yield a function that adds a frame to an MP4, which is put in place when the block ends.
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.outputs.palettes import bright_colours
 
 WIDEST = 480  # pixels of an embedded image; a page with eight examples stays below a megabyte
 VOID = (226, 228, 232)  # VOC's cream would look like a class
@@ -65,8 +65,8 @@ def swatch(colour: bytes) -> str:
 
 
 def page_colours(classes: Sequence[str]) -> NDArray[np.uint8]:
-    """Return the colours of labels on a page, uint8 256 x 3, by label."""
-    colours = palette_for(classes)
+    """Return the colours of labels on a page, uint8 256 x 3, by label: those of overlays."""
+    colours = bright_colours(classes)
     colours[IGNORE] = VOID
     return colours
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import printable
+from deconvnet_cli.outputs.palettes import bright_colours
 from deconvnet_cli.reporting.terminal import HALF_BLOCK, Screen
 
 MOST_COLUMNS, MOST_ROWS = 60, 15
@@ -105,7 +105,7 @@ def side_by_side(
     image = Image.new("RGBA", (2 * width + gap, height))
     image.paste(photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), (0, 0))
     small = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    image.paste(Image.fromarray(palette_for(classes)[small]), (width + gap, 0))
+    image.paste(Image.fromarray(bright_colours(classes)[small]), (width + gap, 0))
     return image
 
 
@@ -213,7 +213,7 @@ def table(show: Screen, line: Mapping[str, Any], classes: Sequence[str]) -> str:
     """
     width = max(map(len, line["classes"]))
     blank = "" if show.colours == "none" else " " * 4
-    colours = palette_for(classes)
+    colours = bright_colours(classes)
     lines = [f"{blank}{'class':{width}}  pixels  confidence\n"]
     for name, share in line["classes"].items():
         swatch = blank

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from deconvnet_cli import __version__
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.errors import ImageError
+from deconvnet_cli.outputs.palettes import bright_colours
 from deconvnet_cli.reporting.html import stylesheet
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -117,12 +118,17 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
 
     @app.get("/about")
     async def about() -> dict[str, Any]:
-        """Return names and colours of the labels, and the limits."""
-        colours = (f"#{bytes(colour).hex()}" for colour in palette_for(system.classes))
+        """Return the limits, and the names of the labels, with their colours in PNG and overlay."""
+        in_png, in_overlay = palette_for(system.classes), bright_colours(system.classes)
         return {
             "classes": [
-                {"label": label, "name": name, "colour": colour}
-                for label, (name, colour) in enumerate(zip(system.classes, colours, strict=False))
+                {
+                    "label": label,
+                    "name": name,
+                    "colour": f"#{bytes(in_png[label]).hex()}",
+                    "overlay": f"#{bytes(in_overlay[label]).hex()}",
+                }
+                for label, name in enumerate(system.classes)
             ],
             "system": system.name,
             "crf": settings.crf is not None,

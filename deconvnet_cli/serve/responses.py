@@ -11,13 +11,13 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.class_filter import chosen_labels
+from deconvnet_cli.outputs.class_filter import chosen_labels, names_in
 from deconvnet_cli.outputs.coco import coco
 from deconvnet_cli.outputs.overlay import cutout, overlay
+from deconvnet_cli.outputs.palettes import bright_colours
 from deconvnet_cli.outputs.polygons import geojson
 from deconvnet_cli.segmentation.segment import Segmentation
 from deconvnet_cli.segmentation.summary import summarise
@@ -82,7 +82,7 @@ def chosen_classes(
     if output not in FILTERED:
         raise Refusal(422, f"only: goes with output {', '.join(FILTERED)}")
     try:
-        labels = chosen_labels([name.strip() for name in query.only.split(",")], classes)
+        labels = chosen_labels(names_in(query.only), classes)
     except UsageError as error:
         raise Refusal(422, str(error).removeprefix("--")) from None
     return tuple(classes[label] for label in labels)
@@ -122,9 +122,8 @@ def render(
     if output == "labels":
         return label_png(result.labels, classes), "image/png"
     if output == "overlay":
-        shown = overlay(
-            photo, result.labels, colours=palette_for(classes), classes=classes, only=only
-        )
+        colours = bright_colours(classes)
+        shown = overlay(photo, result.labels, colours=colours, classes=classes, only=only)
         # At a higher level a photo takes seconds and becomes hardly smaller.
         return png_bytes(shown, compress_level=1), "image/png"
     if output == "cutout":

@@ -19,7 +19,8 @@ from deconvnet_cli.evaluation.tally import Result
 from deconvnet_cli.reporting.label_images import error_map
 
 ODD = "<b>&x\"'"  # must never be seen as HTML
-BLACK, MAROON, PINK, PALE = (0, 0, 0), (128, 0, 0), (192, 128, 128), (226, 228, 232)
+# Of background, aeroplane, person and void, as overlays show them.
+BLACK, ORANGE, VERMILION, PALE = (0, 0, 0), (230, 159, 0), (213, 94, 0), (226, 228, 232)
 RED = (205, 20, 35)
 
 
@@ -174,8 +175,8 @@ def test_embedded_images() -> None:
     middles = [(4 + 8 * block, 8) for block in range(5)]
     assert truth.mode == guess.mode == "P"
     truth, guess = truth.convert("RGB"), guess.convert("RGB")
-    assert [truth.getpixel(at) for at in middles] == [BLACK, BLACK, MAROON, MAROON, PALE]
-    assert [guess.getpixel(at) for at in middles] == [BLACK, PINK, MAROON, BLACK, MAROON]
+    assert [truth.getpixel(at) for at in middles] == [BLACK, BLACK, ORANGE, ORANGE, PALE]
+    assert [guess.getpixel(at) for at in middles] == [BLACK, VERMILION, ORANGE, BLACK, ORANGE]
     grey = (0.299 * 200 + 0.587 * 40 + 0.114 * 90 + 255) / 2
     faded = (grey, grey, grey)
     # The last block is void in the truth: no error whatever is predicted.
@@ -194,8 +195,8 @@ def test_legend_names_what_occurs() -> None:
     colours = re.findall(r"background:(#\w+)\"></i>([^<]*)</li>", legend)
     assert colours == [
         ("#000000", "background"),
-        ("#800000", "aeroplane"),
-        ("#c08080", "person (prediction only)"),
+        ("#e69f00", "aeroplane"),
+        ("#d55e00", "person (prediction only)"),
         ("#e2e4e8", "void"),
     ]
 
@@ -268,7 +269,7 @@ def test_a_browser_draws_it(
     colours = {colour: count for count, colour in picture.getcolors(1 << 24) or []}
     # Words, the bars' blue, the labels' colours: all there in either scheme.
     bar = (63, 107, 163) if dark else (136, 171, 218)
-    for colour in (bar, MAROON, PINK):
+    for colour in (bar, ORANGE, VERMILION):
         assert colours.get(colour, 0) > 50
     assert 0.02 < 1 - colours[paper] / (width * 2600) < 0.6
 

@@ -226,7 +226,7 @@ def test_a_browser_draws_it(
     paper = picture.getpixel((1, 1))
     assert paper == ((21, 23, 27) if dark else (255, 255, 255))
     colours = {colour: count for count, colour in picture.getcolors(1 << 24) or []}
-    person, cat, whole = (192, 128, 128), (64, 0, 0), (150, 150, 150)
+    person, cat, whole = (213, 94, 0), (240, 228, 66), (150, 150, 150)
     for colour in (person, cat, whole) if width > 640 else (person, cat):  # the rest is below
         assert colours.get(colour, 0) > 500
     assert 0.1 < 1 - colours[paper] / (width * high) < 0.9

@@ -108,14 +108,18 @@ def test_labels_as_an_array(deconvnet, cat, quick, tmp_path):
 
 
 def test_safe_colours_are_for_the_overlay_alone(deconvnet, cat, quick):
-    options = ("--overlay", "--palette", "safe")
-    assert deconvnet("segment", cat, *options, *quick).exit_code == 0
-    with Image.open(cat.with_suffix(".png")) as image:
-        assert image.getpalette()[:63] == palette()[:21].ravel().tolist()
-        labels = without_specks(np.array(image), MIN_AREA)
-    with Image.open(cat) as photo:
-        expected = overlay(photo, labels, colours=colours_of("safe"), classes=CLASSES)
-    assert np.array_equal(pixels(cat.with_suffix(".overlay.png")), np.array(expected))
+    for name, options in (
+        ("safe", ()),
+        ("safe", ("--palette", "safe")),
+        ("voc", ("--palette", "voc")),
+    ):
+        assert deconvnet("segment", cat, "--overlay", *options, *quick).exit_code == 0
+        with Image.open(cat.with_suffix(".png")) as image:
+            assert image.getpalette()[:63] == palette()[:21].ravel().tolist()
+            labels = without_specks(np.array(image), MIN_AREA)
+        with Image.open(cat) as photo:
+            expected = overlay(photo, labels, colours=colours_of(name), classes=CLASSES)
+        assert np.array_equal(pixels(cat.with_suffix(".overlay.png")), np.array(expected))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_safe_colours_are_for_the_overlay_alone(deconvnet, cat, quick):
         (("--only", "cat"), "add one of them"),
         (("--overlay", "--only", "cta"), "did you mean cat?"),
         (("--overlay", "--only", ""), "no class is called"),
-        (("--palette", "safe"), "add --overlay"),
+        (("--palette", "voc"), "add --overlay"),
         (("-o", "labels.png", "--format", "npy"), "its name says png"),
         (("-o", "-", "--overlay"), "give -o FILE"),
         (("-o", "-", "--save-scores"), "give -o FILE"),

@@ -207,7 +207,7 @@ def test_labels_stand_beside_the_photo_in_their_colours():
     assert (image[:, :20] == (10, 200, 30, 255)).all()
     assert (image[:, 20:22, 3] == 0).all()
     assert (image[:, 22:32] == (0, 0, 0, 255)).all()
-    assert (image[:, 32:] == (192, 128, 128, 255)).all()  # VOC's colour of a person
+    assert (image[:, 32:] == (213, 94, 0, 255)).all()  # the overlays' colour of a person
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_swatches_have_the_colours_of_the_labels():
     }
     text = about(Screen("none", "true", 40), line, CLASSES, noise(9, 9), labels_of(9, 9))
     found = dict(re.findall(r"\x1b\[48;2;([\d;]+)m  \x1b\[0m  (\w+)", text))
-    assert found == {"0;64;128": "tvmonitor", "0;0;0": "background"}
+    assert found == {"0;114;178": "tvmonitor", "0;0;0": "background"}
 
 
 XTERM = {"TERM": "xterm-256color"}

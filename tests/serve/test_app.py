@@ -160,7 +160,8 @@ def test_crf_by_request(server, system):
 
 def test_about(server):
     about = server.get("/about").json()
-    assert about["classes"][8] == {"label": 8, "name": "cat", "colour": "#400000"}
+    cat = {"label": 8, "name": "cat", "colour": "#400000", "overlay": "#f0e442"}
+    assert about["classes"][8] == cat
     assert len(about["classes"]) == 21
     assert (about["max_bytes"], about["max_pixels"]) == (20_000_000, 50_000_000)
 

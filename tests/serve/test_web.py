@@ -15,11 +15,12 @@ from helpers.serving import FIRST, SECOND, encoded, expected, servers, until
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.data.voc import palette
+from deconvnet_cli.outputs.palettes import colours_of
 from deconvnet_cli.segmentation.labels import class_shares
 
 TOKEN = "0123456789abcdef"
 PHOTO = pieces((60, 40))[0]
+SHOWN = colours_of("safe")  # the page's colours; label PNGs that it saves have VOC's
 pytestmark = pytest.mark.browser
 
 
@@ -56,7 +57,7 @@ def test_a_photo_is_dropped_and_its_labels_are_seen(browser, address, system):
     browser.drop(FIRST)
     browser.wait("done")
     right = expected(system, FIRST)
-    colours = palette()[right.labels]
+    colours = SHOWN[right.labels]
     over = canvas(browser)  # without background
     seen = right.labels != 0
     assert seen.any() and not seen.all()
@@ -75,7 +76,7 @@ def test_a_photo_is_dropped_and_its_labels_are_seen(browser, address, system):
     shares = class_shares(right.labels, system.classes)
     assert [row[:2] for row in rows] == [[k, f"{100 * v:.1f} %"] for k, v in shares.items()]
     for name, _, colour in rows:
-        assert colour == "rgb({}, {}, {})".format(*palette()[system.classes.index(name)])
+        assert colour == "rgb({}, {}, {})".format(*SHOWN[system.classes.index(name)])
     for words in ("60 × 40 pixels", f"{right.proposals} boxes", "net "):  # noqa: RUF001
         assert words in browser.text("caption")
     assert browser.troubles() == []
@@ -129,7 +130,7 @@ def test_several_photos_one_after_another(browser, address, system):
     for index, data in ((0, FIRST), (2, SECOND), (0, FIRST)):
         browser.run(f"document.querySelectorAll('#photos button')[{index}].click()")
         browser.wait("done")
-        colours = palette()[expected(system, data).labels]
+        colours = SHOWN[expected(system, data).labels]
         choose(browser, "labels")
         assert (canvas(browser)[..., :3] == colours).all()
         assert browser.run("document.querySelector('[aria-current]').innerText") == f"{index}.png"
@@ -179,7 +180,7 @@ def test_what_is_downloaded(browser, address, system, tmp_path):
     assert found.keys() == {"size", "classes", "confidence", "proposals", "ms"}
     over = np.asarray(Image.open(tmp_path / names[1]).convert("RGB")).astype(float)
     photo = np.asarray(PHOTO).astype(float)
-    mixed = 0.4 * photo + 0.6 * palette()[right.labels]
+    mixed = 0.4 * photo + 0.6 * SHOWN[right.labels]
     assert np.abs(over - np.where(right.labels[..., None] == 0, photo, mixed)).max() <= 2
 
 
@@ -258,7 +259,7 @@ def test_a_photo_that_the_browser_cannot_show(browser, address, system):
     browser.open(address)
     browser.drop(data, "photo.tif", "image/tiff")
     browser.wait("done")
-    assert (canvas(browser)[..., :3] == palette()[expected(system, data).labels]).all()
+    assert (canvas(browser)[..., :3] == SHOWN[expected(system, data).labels]).all()
     assert not browser.shown("photo") and "cannot show" in browser.text("caption")
     assert browser.run("document.getElementById('save-overlay').disabled")
 
@@ -290,7 +291,7 @@ def test_it_fits_and_has_its_colours(browser, address, system, tmp_path, width, 
     shares = class_shares(expected(system, FIRST).labels, system.classes)
     found = {colour for _, colour in picture.getcolors(1 << 24) or []}
     for name in shares:
-        assert tuple(palette()[system.classes.index(name)].tolist()) in found
+        assert tuple(SHOWN[system.classes.index(name)].tolist()) in found
 
 
 def test_nothing_else_is_loaded(browser, address):

@@ -11,6 +11,7 @@ import click
 
 from deconvnet_cli.commands.shared.grouped_help import FILES, option
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.class_filter import names_in
 from deconvnet_cli.outputs.files import (
     ALL_FORMATS,
     FORMATS,
@@ -98,7 +99,8 @@ OUTPUT_OPTIONS = (
         metavar="NAME,NAME...",
         group=FILES,
         help="Show only these classes in overlay, cutout and polygons, for example person,dog. By "
-        "default they show all but the background. The labels always have all classes.",
+        "default they show all but the background. The labels always have all classes. A name with "
+        "a comma may stand in double quotes.",
     ),
     option(
         "--palette",
@@ -106,8 +108,8 @@ OUTPUT_OPTIONS = (
         default=Outputs.palette,
         show_default=True,
         group=FILES,
-        help="Colours of the overlay. safe: colours that colour-blind people can tell apart. Label "
-        "PNGs of VOC's classes always have VOC's colours.",
+        help="Colours of the overlay. safe: bright ones that colour-blind people can tell apart. "
+        "Label PNGs of VOC's classes always have VOC's colours.",
     ),
     option(
         "--min-area",
@@ -148,9 +150,9 @@ def outputs_of(options: dict[str, Any], output: str | None = None) -> Outputs:
     suffix = Path(output or "").suffix.lower().removeprefix(".")
     by_name = suffix if suffix in FORMATS else FORMATS[0]
     given = {field.name: options[field.name] for field in fields(Outputs)}
-    for names in ("only", "mask"):
-        if given[names] is not None:
-            given[names] = tuple(name.strip() for name in given[names].split(","))
+    for name in ("only", "mask"):
+        if given[name] is not None:
+            given[name] = names_in(given[name])
     outputs = Outputs(**{**given, "format": given["format"] or by_name})
     if suffix in FORMATS and outputs.format in FORMATS and suffix != outputs.format:
         raise UsageError(

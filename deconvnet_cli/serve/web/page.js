@@ -1,7 +1,7 @@
 "use strict";
 
 const SHOWN_SIDE = 2048; // longest side of the canvas on the page; downloads have all pixels
-const BACKGROUND = "#000000"; // the colour of label 0
+const BACKGROUND = "#000000"; // the colour of label 0, in label PNGs and overlays
 const DIM = 50; // opacity, of 255, of classes beside the one that is lit
 const ADVICE = {
   400: "This cannot be read as a photo.",
@@ -222,7 +222,7 @@ function show(elapsed) {
 }
 
 function table(shares) {
-  const colours = new Map(about.classes.map(({ name, colour }) => [name, colour]));
+  const colours = new Map(about.classes.map(({ name, overlay }) => [name, overlay]));
   const rows = Object.entries(shares).map(([name, share]) => {
     const row = document.createElement("tr");
     const head = row.appendChild(document.createElement("th"));
@@ -264,38 +264,39 @@ function light(name) {
   if (result) view();
 }
 
-/** Return the opacity, 0 to 255, of each class that is not fully painted, by its colour. */
-function opacities(all) {
+/** Return the pixel that each class is painted with, by its pixel in the label PNG. */
+function painting(all) {
   const found = new Map();
-  for (const { name, colour } of about.classes) {
+  for (const { name, colour, overlay } of about.classes) {
     const gone = hidden.has(name) || (!all && colour === BACKGROUND);
-    if (gone) found.set(colour, 0);
-    else if (lit !== null && lit !== name) found.set(colour, DIM);
+    const alpha = lit !== null && lit !== name ? DIM : 255;
+    found.set(packed(colour, 255), gone ? 0 : packed(overlay, alpha));
   }
   return found;
 }
 
-/** Return an opaque colour, #rrggbb, as it stands in the pixels of a canvas. */
-function packed(colour) {
+/** Return a colour, #rrggbb, with an opacity, 0 to 255, as it stands in the pixels of a canvas. */
+function packed(colour, alpha) {
   const rgb = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
-  return new Uint32Array(new Uint8Array([...rgb, 255]).buffer)[0];
+  return new Uint32Array(new Uint8Array([...rgb, alpha]).buffer)[0];
 }
 
-/** Paint the labels in this size, without hidden classes, and background only if `all` is set. */
+/**
+ * Paint the labels in this size and in the colours of overlays, without hidden classes, and
+ * background only if `all` is set.
+ */
 function paint(canvas, width, height, all) {
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingEnabled = false;
   context.drawImage(result.bitmap, 0, 0, width, height);
-  const changed = new Map([...opacities(all)].map(([colour, alpha]) => [packed(colour), alpha]));
-  if (!changed.size) return;
+  const painted = painting(all);
   const pixels = context.getImageData(0, 0, width, height);
   const values = new Uint32Array(pixels.data.buffer);
   for (let i = 0; i < values.length; i++) {
-    const alpha = changed.get(values[i]);
-    if (alpha === 0) values[i] = 0;
-    else if (alpha !== undefined) pixels.data[4 * i + 3] = alpha;
+    const pixel = painted.get(values[i]);
+    if (pixel !== undefined) values[i] = pixel;
   }
   context.putImageData(pixels, 0, 0);
 }
