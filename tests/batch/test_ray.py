@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.command_line import run_cli
 from helpers.object_store import s3_server
 from helpers.small_batch import (
     PATIENCE,
@@ -68,6 +71,7 @@ def cluster(s3, tmp_path_factory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", path)
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")  # as ``connected`` does
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # whatever else this machine does
         here = os.getcwd()
         os.chdir(tmp_path_factory.mktemp("elsewhere"))
@@ -96,8 +100,6 @@ def options(lively_weights):
 @pytest.fixture(scope="module")
 def local_run(photos, options):
     """The output folder of local workers."""
-    from helpers.command_line import run_cli
-
     out = photos.with_name("local")
     result = run_cli("batch", photos, "-o", out, *options, "--workers", 2, "--quiet")
     assert result.exit_code == 1 and len(set(outputs(out).values())) == PHOTOS, result.output
@@ -115,12 +117,22 @@ def workers(stage: str) -> list[int]:
     return [pid for pid, command in below(os.getpid()) if "ray::" in command and stage in command]
 
 
+@pytest.fixture(scope="module")
+def machines(cluster) -> Iterator[Cluster]:
+    """The same, with this process on it."""
+    with connected(cluster, "auto") as machines:
+        yield machines
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_stopped_and_robbed_of_a_worker_in_the_middle(
-    cluster, photos, options, local_run, tmp_path
+    cluster, machines, photos, options, local_run, tmp_path, monkeypatch, capfd
 ):
-    """One folder, two runs: Ctrl-C, and one that gets to its end without the net that it had."""
+    """One folder, two runs: Ctrl-C, and one that gets to its end without the net that it had.
+
+    The second is on the cluster already, with workers that the later tests use as well.
+    """
     out, log = tmp_path / "out", tmp_path / "log"
     engine = ("--engine", "ray", "--ray-address", cluster)
     # Relative to where the command is: workers begin elsewhere.
@@ -134,22 +146,25 @@ def test_stopped_and_robbed_of_a_worker_in_the_middle(
     assert "left; the same command goes on" in log.read_text() and 0 < len(kept) < PHOTOS + 1
     assert all((out / str(line["output"])).exists() for line in kept if line["status"] == "done")
 
-    process = start(*arguments, log=log)
-    wait_for(lambda: len(lines(out)) > len(kept) or process.poll() is not None)
-    (net,) = wait_for(lambda: workers("NetActor)).submit"))  # it works on a photo
-    os.kill(net, signal.SIGKILL)
-    assert process.wait(PATIENCE) == 1, log.read_text()
-    assert log.read_text().count("\n") == 3 and "bad.jpg" in log.read_text(), log.read_text()
+    def rob() -> None:
+        wait_for(lambda: len(lines(out)) > len(kept))
+        (net,) = wait_for(lambda: workers("NetActor)).submit"))  # it works on a photo
+        os.kill(net, signal.SIGKILL)
+
+    monkeypatch.setattr(
+        "deconvnet_cli.batch.ray.cluster.connected", lambda *_: nullcontext(machines)
+    )
+    capfd.readouterr()
+    with ThreadPoolExecutor(1) as pool:
+        robbed = pool.submit(rob)
+        result = run_cli("batch", *arguments)
+        robbed.result()
+    assert result.exit_code == 1, result.output
+    assert result.stderr.count("\n") == 3 and "bad.jpg" in result.stderr, result.stderr
+    assert capfd.readouterr().err == ""  # nor do Ray's processes say anything
     assert info(lines(out)) == info(lines(local_run))
     assert outputs(out) == outputs(local_run)
     assert not parts(out)
-
-
-@pytest.fixture(scope="module")
-def machines(cluster) -> Iterator[Cluster]:
-    """The same, with this process on it."""
-    with connected(cluster, "auto") as machines:
-        yield machines
 
 
 @pytest.mark.ray
