@@ -1,0 +1,162 @@
+"""The paper's claims, tested on the photos of a list: more boxes, two stages, the CRF, FCN-8s.
+
+    python -m tests.tools.paper_net.claims VOC2012 --weights stage1=stage1.safetensors \\
+        --weights stage2=deconvnet-vgg16 --fcn fcn8s.safetensors --processes 2
+
+Each row can be had from ``deconvnet evaluate`` as well, with ``--proposals``, ``--rule``, ``--crf``
+and ``--net``. This script shows each crop to the net once for all rows, and so takes a quarter of
+the time. It prints a table: mean IoU, that of the classes with four photos or more, mean Boundary
+IoU, and how likely each row is better than the one it is compared with, in paired resamples of the
+photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Iterator
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.label_png import tree_mask
+from deconvnet_cli.data.voc import VocTree, open_tree
+from deconvnet_cli.evaluation.intervals import compare
+from deconvnet_cli.evaluation.tally import Tally
+from deconvnet_cli.runtime.devices import CPU, keep_freed_memory
+from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
+from deconvnet_cli.segmentation.merge import Canvas
+from deconvnet_cli.segmentation.proposals import propose
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
+from deconvnet_cli.segmentation.segment import Inferred, label_photo
+from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings
+from deconvnet_cli.segmentation.system import ready
+from deconvnet_cli.weights.files import Weights, load
+
+COUNTS = (1, 10, 20, 50)  # boxes
+RULES = ("max", "mean-probability")
+LEAST_PHOTOS = 4
+
+
+def crop_rows(
+    name: str, photo: Image.Image, weights: Weights, fcn: Weights | None
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the name of each row and its labels for a photo, from one pass of its crops."""
+    boxes = propose(np.asarray(photo), ProposalSettings(count=max(COUNTS))).boxes
+    size = (len(weights.card.classes), photo.height, photo.width)
+    canvases = {rule: Canvas(*size, rule) for rule in RULES}
+    maps: dict[str, torch.Tensor | None] = {}
+    for number, (box, logits) in enumerate(crop_logits(photo, boxes, weights, 8), start=1):
+        for rule, canvas in canvases.items():
+            canvas.add(logits, box)
+            # A photo with fewer boxes keeps what the last of them leaves.
+            counts = [n for n in COUNTS if n == number or (number == len(boxes) and n > number)]
+            for count in counts:
+                maps[rule] = canvas.merged_map()
+                yield f"{name}, {rule}, {count}", labels_of(photo, maps[rule], None, rule)
+    for rule in RULES:
+        yield (
+            f"{name}, {rule}, {COUNTS[-1]}, CRF",
+            labels_of(photo, maps[rule], None, rule, crf=True),
+        )
+        if fcn is None:
+            continue
+        views = whole_photo_logits(photo, fcn)
+        whole = whole_map(views, photo.height, photo.width, raw=rule == "max")
+        if rule == RULES[0]:
+            yield "FCN-8s, alone", labels_of(photo, None, whole, rule)
+            yield "FCN-8s, alone, CRF", labels_of(photo, None, whole, rule, crf=True)
+        yield f"EDeconvNet, {rule}", labels_of(photo, maps[rule], whole, rule)
+        yield (
+            f"EDeconvNet, {rule}, CRF",
+            labels_of(photo, maps[rule], whole, rule, crf=True),
+        )
+
+
+def labels_of(
+    photo: Image.Image,
+    deconvnet: torch.Tensor | None,
+    fcn: torch.Tensor | None,
+    rule: str,
+    *,
+    crf: bool = False,
+) -> NDArray[np.uint8]:
+    """Return the labels of a photo from the maps of its nets."""
+    inferred = Inferred(photo, ScoreMaps(deconvnet, fcn, rule == "max"), 0, {})
+    settings = CrfSettings() if crf else None
+    return label_photo(inferred, photo.width, photo.height, Ensemble(), settings).labels
+
+
+@torch.inference_mode()
+def tallies(
+    tree: VocTree, names: list[str], nets: dict[str, str], fcn: str | None, precision: str
+) -> dict[str, Tally]:
+    """Return the tally of each row over some photos."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    loaded = {name: ready(load(path), CPU, precision) for name, path in nets.items()}
+    whole = ready(load(fcn), CPU, precision) if fcn else None
+    rows: dict[str, Tally] = {}
+    for number, photo_name in enumerate(names):
+        photo, truth = read_photo(tree.image(photo_name)), tree_mask(tree, photo_name)
+        for last, (name, weights) in enumerate(loaded.items(), start=1):
+            with_fcn = whole if last == len(loaded) else None
+            for row, labels in crop_rows(name, photo, weights, with_fcn):
+                rows.setdefault(row, Tally()).add(photo_name, truth, labels)
+        if number % 10 == 9:
+            print(f"{number + 1} of {len(names)} photos", flush=True)
+    return rows
+
+
+def print_table(rows: dict[str, Tally]) -> None:
+    """Print a row a line, and compare it with the row before if net and merge rule are the same."""
+    print("| row | mean IoU | frequent classes | Boundary IoU | difference | better |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.split(", ")[:2]), []).append(row)
+    for members in groups.values():
+        for before, row in zip([None, *members], members, strict=False):
+            tally, against = rows[row], " | "
+            if before is not None:
+                other = rows[before]
+                found = compare(tally.sums, tally.whole, other.sums, other.whole)
+                against = f"{found.low:+.3f} to {found.high:+.3f} | {found.above:.0%}"
+            result = tally.result()
+            iou = np.array([value or 0.0 for value in result.metrics.iou])
+            often = np.array(result.photos) >= LEAST_PHOTOS
+            frequent = iou[often].mean() if often.any() else 0
+            print(
+                f"| {row} | {result.metrics.mean_iou:.3f} | {frequent:.3f} | "
+                f"{result.mean_boundary_iou:.3f} | {against} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("tree", type=Path)
+    parser.add_argument("--weights", action="append", required=True, metavar="NAME=FILE")
+    parser.add_argument("--fcn")
+    parser.add_argument("--list", default="val")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th photo")
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--processes", type=int, default=1)
+    options = parser.parse_args()
+    tree = open_tree(options.tree)
+    names = tree.names(options.list)[:: options.every]
+    nets = dict(pair.split("=", 1) for pair in options.weights)
+    parts = [names[first :: options.processes] for first in range(options.processes)]
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        work = [(tree, part, nets, options.fcn, options.precision) for part in parts]
+        found = pool.starmap(tallies, work)
+    print_table({row: reduce(add, (part[row] for part in found)) for row in found[0]})
+
+
+if __name__ == "__main__":
+    main()
