@@ -90,7 +90,7 @@ def stages(quiet: bool = False, prefix: str = "") -> Iterator[OnStep]:
         console=console,
         transient=True,
         redirect_stdout=False,  # it may carry labels
-        disable=quiet or not console.is_terminal,
+        disable=quiet or not console.file.isatty(),  # not a pipe on which colours are forced
     )
     with display:
         task = display.add_task(prefix)
