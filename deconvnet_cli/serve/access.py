@@ -15,7 +15,7 @@ from deconvnet_cli.serve.settings import ServeSettings
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 # The page itself holds no secrets, and monitoring has to see whether the server is alive.
 OPEN = frozenset((
-    *("/", "/page.css", "/page.js", "/icon.svg", "/docs", "/openapi.json"),
+    *("/", "/page.css", "/page.js", "/contours.js", "/icon.svg", "/docs", "/openapi.json"),
     *("/about", "/healthz", "/readyz"),
 ))  # fmt: skip
 POLICY = (

@@ -169,6 +169,7 @@ def test_what_is_downloaded(browser, address, system, tmp_path):
     browser.wait("done")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     right = expected(system, FIRST)
+    browser.run("document.getElementById('outlined').click()")  # contours: test_contours.py
     for name in ("labels", "overlay", "json"):
         browser.run(f"document.getElementById('save-{name}').click()")
     names = ("a.b-labels.png", "a.b-overlay.png", "a.b.json")

@@ -183,7 +183,7 @@ function state(name) {
   document.body.dataset.state = name;
   at("problem").hidden = name !== "failed";
   at("views").disabled = name !== "done";
-  for (const id of ["labels", "classes", "saving"]) at(id).hidden = name !== "done";
+  for (const id of ["labels", "contours", "classes", "saving"]) at(id).hidden = name !== "done";
   if (name !== "done") at("caption").textContent = "";
   if (name === "failed") at("result").hidden = true;
 }
@@ -309,9 +309,11 @@ function view() {
   const sides = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
   if (chosen !== "photo") paint(canvas, ...sides, chosen === "labels");
   canvas.hidden = chosen === "photo";
+  at("contours").hidden = chosen !== "overlay" || !at("outlined").checked;
+  if (!at("contours").hidden) drawContours(at("contours"), canvas);
   at("photo").hidden = chosen === "labels";
   canvas.setAttribute("aria-label", `Labels: ${Object.keys(result.json.classes).join(", ")}`);
-  at("opacity").disabled = chosen !== "overlay";
+  for (const id of ["opacity", "outlined"]) at(id).disabled = chosen !== "overlay";
   fade();
 }
 
@@ -340,6 +342,12 @@ function saveOverlay() {
   context.drawImage(at("photo"), 0, 0, width, height);
   context.globalAlpha = at("opacity").value / 100;
   context.drawImage(above, 0, 0);
+  if (at("outlined").checked) {
+    const lines = document.createElement("canvas");
+    drawContours(lines, above);
+    context.globalAlpha = 1;
+    context.drawImage(lines, 0, 0);
+  }
   canvas.toBlob((blob) => save(blob, "-overlay.png"));
 }
 
@@ -361,6 +369,7 @@ at("access").addEventListener("submit", (event) => {
 });
 at("views").addEventListener("change", (event) => event.target.name === "view" && view());
 at("opacity").addEventListener("input", fade);
+at("outlined").addEventListener("change", view);
 at("save-labels").addEventListener("click", () => save(result.png, "-labels.png"));
 at("save-overlay").addEventListener("click", saveOverlay);
 at("save-json").addEventListener("click", () => {
