@@ -24,7 +24,7 @@ from deconvnet_cli.storage.files import write_whole
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
 FOLDER = Path(__file__).parent / "pictures"
-BOXES = 50  # of what is explained: as many as in the paper
+EXPLAINED = "deconvnet-vgg16"  # the paper's net, shown its 50 boxes
 QUALITY = 85  # of a JPEG
 NAMES = (
     "labels.png",
@@ -41,8 +41,8 @@ def pictures() -> dict[str, bytes]:
     """All of them by their ``NAMES``: JPEGs, and PNGs of what has few colours."""
     segmenter = Segmenter.load()
     result = segmenter.segment(PHOTO)
-    settings = replace(segmenter.settings, proposals=BOXES)
-    found = explain(read_photo(PHOTO), segmenter.system, settings)
+    paper_net = Segmenter.load(EXPLAINED)
+    found = explain(read_photo(PHOTO), paper_net.system, paper_net.settings)
     made = (
         label_png(result.labels),
         jpeg(result.overlay()),

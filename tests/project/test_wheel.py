@@ -21,7 +21,7 @@ from PIL import Image
 from deconvnet_cli import __version__
 from deconvnet_cli.cli import COMMANDS
 
-MOST_BYTES = 60_000_000
+MOST_BYTES = 75_000_000
 FOLDERS = ("deconvnet_cli", "weights", "tests", "docs", "docker")
 pytest.importorskip("build")
 pytest.importorskip("pip")

@@ -172,13 +172,14 @@ def main() -> None:
         samples = samples_of_stage(options.tree, stage, count, options.out / "proposals")
         sets.append(encode(samples, trunk, count, options.out / f"crops{stage}"))
     first, second = sets
-    steps = [max(2, int(count * options.share)) for count in (500, 400, 600)]
+    steps = [max(2, int(count * options.share)) for count in (500, 400, 650, 500)]
     train_bottleneck(learner, [first], 5, 1e-3)
     train_decoder(learner, first, 2, steps[0], 1e-3, 1.0, seed=0)
-    train_decoder(learner, first, 5, steps[1], 1e-3, 0.3, seed=0)
+    train_decoder(learner, first, 5, steps[1], 1e-3, 0.05, seed=0)
     write(learner, trunk, samples, options.out / "stage1.safetensors")
     train_bottleneck(learner, [first, second], 4, 7e-4)
-    train_decoder(learner, second, 5, steps[2], 8e-4, 0.6, seed=1)
+    train_decoder(learner, second, 2, steps[2], 7e-4, 1.0, seed=1)
+    train_decoder(learner, second, 5, steps[3], 1e-3, 0.05, seed=1)
     write(learner, trunk, samples, options.out / "stage2.safetensors")
 
 
