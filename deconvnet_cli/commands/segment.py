@@ -96,10 +96,8 @@ def command(
     """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours, or the classes of
     weights of your own. IMAGE may be - for standard input. Several images need a folder: -o DIR/.
     With --overlay, --cutout, --mask, --polygons and --save-scores, further files are written beside
-    each label PNG, under its name.
-
-    IMAGE may also be a video, with -o DIR/. Each frame then gets a label PNG, such as
-    DIR/NAME_000123.png, and --overlay writes DIR/NAME_overlay.mp4.
+    each label PNG, under its name. IMAGE may also be a video, with -o DIR/. Each frame then gets a
+    label PNG, such as DIR/NAME_000123.png, and --overlay writes DIR/NAME_overlay.mp4.
     """
     from deconvnet_cli.reporting import console
 

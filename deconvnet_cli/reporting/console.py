@@ -83,8 +83,9 @@ def stages(quiet: bool = False, prefix: str = "") -> Iterator[OnStep]:
         quiet: Whether to show nothing.
         prefix: The start of the line, plain text.
     """
+    spinner = "dots" if console.encoding.lower().startswith("utf") else "line"  # in ASCII
     display = bars.Progress(
-        bars.SpinnerColumn(),
+        bars.SpinnerColumn(spinner),
         bars.TextColumn("{task.description}", markup=False),
         bars.TimeElapsedColumn(),
         console=console,

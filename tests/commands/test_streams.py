@@ -39,7 +39,7 @@ CALLS: dict[str, tuple[str, str | None]] = {
     "completion": ("completion bash", "_DECONVNET_COMPLETE"),
 }
 # These commands write files or serve photos, and take long; tests of their own look at them.
-ELSEWHERE = {"train", "soft-labels", "serve", "dataset"}
+ELSEWHERE = {"train", "soft-labels", "serve", "dataset", "export"}
 AS_JSON = [
     name for name in CALLS
     if name.split()[0] in ("segment", "batch", "explain", "evaluate", "crf", "bench", "doctor")

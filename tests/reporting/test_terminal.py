@@ -199,7 +199,7 @@ def test_without_colour(written):
 
 def test_json_on_a_terminal_has_no_picture(written):
     assert "\x1b_G" not in written["colour"][2]
-    lines = [line for line in written["colour"][2].split("\r\n") if line.startswith("{")]
+    lines = [line for line in visible(written["colour"][2]) if line.startswith("{")]
     assert [json.loads(line)["image"] for line in lines] == ["a.jpg", "b.jpg"]
 
 
