@@ -27,7 +27,6 @@ PATIENCE = 5.0  # seconds for an idle worker to end by itself
 READY, DONE, ERROR, BROKEN, DIED = range(5)  # kinds of answers of a worker
 NO_MEMORY = "ran out of memory"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"  # of glibc 2.35 and later
 # Workers are forked from a server that has already imported torch. So they start at once, and no
 # thread of this process is forked in the middle of its work.
 METHOD = "spawn" if sys.platform in ("win32", "darwin") else "forkserver"
@@ -46,27 +45,10 @@ def prepare_workers(module: str) -> None:
 
     CONTEXT.set_forkserver_preload([module])
     try:
-        with signals_held(), large_pages():
+        with signals_held():
             forkserver.ensure_running()
     except OSError as error:
         raise CrashError(f"no worker process can be started ({error})") from error
-
-
-@contextmanager
-def large_pages() -> Iterator[None]:
-    """Let processes that are started meanwhile take their memory in pages of 2 MB, where they can.
-
-    The tensors of a photo touch so many pages of 4 KB that a tenth of its time or more goes into
-    them. glibc reads this setting when a process starts; one from outside is left as it is.
-    """
-    if TUNABLES in os.environ:
-        yield
-        return
-    os.environ[TUNABLES] = LARGE_PAGES
-    try:
-        yield
-    finally:
-        del os.environ[TUNABLES]
 
 
 @contextmanager

@@ -8,13 +8,12 @@ import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
 
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
-from deconvnet_cli.runtime.worker_process import how_it_ended, large_pages
+from deconvnet_cli.runtime.worker_process import how_it_ended
 from deconvnet_cli.runtime.workers import side_by_side
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
@@ -248,43 +247,3 @@ def test_a_process_does_not_wait_for_busy_workers_at_its_end(tmp_path):
 @needs_signals
 def test_how_a_process_ended(code, words):
     assert how_it_ended(code) == words
-
-
-HUGE = """
-block = bytearray(64 << 20)
-block[::4096] = bytes(len(block) // 4096)
-for line in open("/proc/self/smaps_rollup"):
-    if line.startswith("AnonHugePages"):
-        print(line.split()[1])
-"""
-
-
-def huge_kilobytes() -> int:
-    command = [sys.executable, "-c", HUGE]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-def large_pages_possible() -> bool:
-    """Whether this is Linux that gives large pages on request, with glibc 2.35 or later."""
-    try:
-        offered = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
-        version = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    except (OSError, ValueError, AttributeError):
-        return False
-    return "[never]" not in offered and version >= "glibc 2.35"
-
-
-@pytest.mark.skipif(not large_pages_possible(), reason="this system has no large pages to give")
-def test_processes_started_meanwhile_get_large_pages(monkeypatch):
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    before = huge_kilobytes()
-    with large_pages():
-        assert huge_kilobytes() >= before + 32 * 1024  # half of the block, kB
-    assert "GLIBC_TUNABLES" not in os.environ
-
-
-def test_a_setting_from_outside_stays(monkeypatch):
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
-    with large_pages():
-        assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.check=0"
-    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.check=0"
