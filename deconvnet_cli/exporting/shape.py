@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.nets.registry import net_spec
+from deconvnet_cli.nets.registry import input_stride, net_spec
 from deconvnet_cli.weights.card import MOST_SIDE, Card
 
 
@@ -49,7 +49,7 @@ def input_shape(card: Card, size: tuple[int, int] | None, dynamic: bool) -> Inpu
         UsageError: The net does not take such a shape.
     """
     spec = net_spec(card.net)
-    stride = 32 if card.settings.get("pools") == 5 else spec.stride
+    stride = input_stride(card.net, card.settings)
     if dynamic and size:
         raise UsageError("--dynamic leaves the size open; leave out --size")
     if dynamic and not spec.whole_photos:

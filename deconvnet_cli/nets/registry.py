@@ -240,6 +240,19 @@ def default_input(name: str) -> InputConvention:
     return net_spec(name).input
 
 
+def input_stride(name: str, settings: Mapping[str, Any]) -> int:
+    """Return the number of which the sides of an input are multiples, pixels.
+
+    Args:
+        name: The name of the net.
+        settings: The settings that it was built with; five pools instead of four halve once more.
+
+    Raises:
+        WeightsError: No net has this name.
+    """
+    return 32 if settings.get("pools") == 5 else net_spec(name).stride
+
+
 def net_settings(net: nn.Module) -> dict[str, Any]:
     """Return the settings that a net was built with, as plain values."""
     settings: dict[str, Any] = asdict(net.settings)  # type: ignore[call-overload]

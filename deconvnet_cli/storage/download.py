@@ -93,7 +93,7 @@ def downloaded(
     try:
         part.mkdir(parents=True, exist_ok=True)
         fetch(address, path, most_bytes, on_progress)
-        actual = file_sha256(path)
+        actual = None if sha256 is None else file_sha256(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     if sha256 is not None and actual != sha256.lower():

@@ -15,7 +15,7 @@ from deconvnet_cli.choices import MERGES, NET_NAMES
 from deconvnet_cli.data.classes import LONGEST_NAME, MOST_CLASSES, is_name
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.nets.registry import net_spec
+from deconvnet_cli.nets.registry import input_stride, net_spec
 
 METADATA_KEY = "deconvnet"
 
@@ -154,7 +154,7 @@ def check_input(net: str, settings: dict[str, Any], given: dict[str, Any]) -> No
     if len(mean) != 3 or len(plain) != 4 or not all(abs(n) <= LARGEST_NUMBER for n in plain):
         raise ValueError("mean and scale are not 3 numbers and one")
     spec = net_spec(net)
-    stride = 32 if settings.get("pools") == 5 else spec.stride
+    stride = input_stride(net, settings)
     size, whole, cell = given.get("size", 224), given.get("whole", 0), given.get("cell", 16)
     if size < spec.least_size:
         raise ValueError(f"{net} is shown crops of {spec.least_size} pixels or more")

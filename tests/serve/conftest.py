@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from helpers.chromium import Browser
     from httpx import Client
 
     from deconvnet_cli.segmentation.system import System
@@ -32,6 +33,21 @@ def server(system: System) -> Iterator[Client]:
 
     with servers(system) as start:
         yield start()
+
+
+@pytest.fixture
+def address(server: Client) -> str:
+    """Return the address of the plain server."""
+    return str(server.base_url)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Start a browser for the tests of a module."""
+    from helpers.chromium import chromium
+
+    with chromium(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
 
 
 @pytest.fixture

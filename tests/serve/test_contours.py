@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import needs_serve  # noqa: F401
-from helpers.chromium import Browser, chromium
+from helpers.chromium import Browser
 from helpers.photos import pieces
 from helpers.serving import FIRST, expected, until
 from PIL import Image
@@ -16,17 +15,6 @@ from PIL import Image
 from deconvnet_cli.outputs.overlay import FILL, painted
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
-
-
-@pytest.fixture
-def address(server) -> str:
-    return str(server.base_url)
 
 
 def pixels(browser: Browser, name: str) -> np.ndarray:

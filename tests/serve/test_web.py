@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from helpers import needs_serve  # noqa: F401
-from helpers.chromium import Browser, chromium
+from helpers.chromium import Browser
 from helpers.photos import pieces
 from helpers.serving import FIRST, SECOND, encoded, expected, servers, until
 from PIL import Image
@@ -22,18 +21,6 @@ TOKEN = "0123456789abcdef"
 PHOTO = pieces((60, 40))[0]
 SHOWN = colours_of("safe")  # the page's colours; label PNGs that it saves have VOC's
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
-
-
-@pytest.fixture
-def address(server) -> str:
-    """The address of the plain server."""
-    return str(server.base_url)
 
 
 def canvas(browser: Browser) -> np.ndarray:

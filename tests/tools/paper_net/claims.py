@@ -60,14 +60,14 @@ def crop_rows(
             for count in counts:
                 maps[rule] = canvas.merged_map()
                 yield f"{name}, {rule}, {count}", labels_of(photo, maps[rule], None, rule)
+    views = None if fcn is None else whole_photo_logits(photo, fcn)
     for rule in RULES:
         yield (
             f"{name}, {rule}, {COUNTS[-1]}, CRF",
             labels_of(photo, maps[rule], None, rule, crf=True),
         )
-        if fcn is None:
+        if views is None:
             continue
-        views = whole_photo_logits(photo, fcn)
         whole = whole_map(views, photo.height, photo.width, raw=rule == "max")
         if rule == RULES[0]:
             yield "FCN-8s, alone", labels_of(photo, None, whole, rule)
