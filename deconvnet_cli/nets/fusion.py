@@ -173,6 +173,6 @@ def fuse(module: nn.Sequential) -> None:
     kept = [index for index, child in enumerate(module) if not isinstance(child, nn.Identity)]
     for index, following in pairwise(kept):
         layer, activation = module[index], module[following]
-        if type(layer) is nn.Conv2d and type(activation) in ACTIVATIONS:
+        if isinstance(layer, nn.Conv2d) and type(activation) in ACTIVATIONS:
             module[index] = FusedConvolution(layer, activation)
             module[following] = nn.Identity()

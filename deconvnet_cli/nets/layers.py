@@ -70,6 +70,42 @@ def normalised(layer: nn.Module, channels: int, activation: type[nn.Module]) -> 
     return nn.Sequential(layer, BatchNorm(channels), activation(inplace=True))
 
 
+class DilatedDepthwise(nn.Conv2d):
+    """A depthwise 3x3 convolution of dilation 2 that a CPU can also train fast.
+
+    oneDNN takes about 60 times as long to differentiate a depthwise convolution with dilation as
+    without. Dilation 2 never mixes odd with even rows or columns, so in training on a CPU the map
+    is taken apart into its four interleaved maps, which are convolved without dilation.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, 1, 2, 2, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (x.is_cpu and torch.is_grad_enabled()):
+            return super().forward(x)
+        rows, columns = x.shape[2:]
+        even = F.pad(x, (0, columns % 2, 0, rows % 2))
+        y = F.conv2d(taken_apart(even), self.weight, None, 1, 1, 1, self.groups)
+        return put_together(y)[:, :, :rows, :columns]
+
+
+def taken_apart(x: Tensor) -> Tensor:
+    """Return the four interleaved maps of a map: N x C x 2H x 2W becomes 4N x C x H x W."""
+    count, channels, rows, columns = x.shape
+    parts = x.permute(0, 2, 3, 1).reshape(count, rows // 2, 2, columns // 2, 2, channels)
+    parts = parts.permute(0, 2, 4, 1, 3, 5).reshape(-1, rows // 2, columns // 2, channels)
+    return parts.permute(0, 3, 1, 2)
+
+
+def put_together(x: Tensor) -> Tensor:
+    """Undo :func:`taken_apart`: 4N x C x H x W becomes N x C x 2H x 2W."""
+    count, channels, rows, columns = x.shape
+    parts = x.permute(0, 2, 3, 1).reshape(count // 4, 2, 2, rows, columns, channels)
+    parts = parts.permute(0, 3, 1, 4, 2, 5).reshape(-1, 2 * rows, 2 * columns, channels)
+    return parts.permute(0, 3, 1, 2)
+
+
 @dataclass(frozen=True)
 class DecoderStage:
     """A place in a decoder, where its activations can be seen.

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from deconvnet_cli.nets.layers import BatchNorm, normalised
+from deconvnet_cli.nets.layers import BatchNorm, DilatedDepthwise, normalised
 
 # (in, out, expansion) of the 17 inverted residual blocks of MobileNetV2.
 BLOCKS = (
@@ -55,9 +55,11 @@ class InvertedResidual(nn.Module):
             if expansion > 1
             else nn.Identity()
         )
-        depthwise = nn.Conv2d(
-            hidden, hidden, 3, stride, dilation, dilation, groups=hidden, bias=False
-        )
+        depthwise: nn.Module
+        if dilation == 2:
+            depthwise = DilatedDepthwise(hidden)
+        else:
+            depthwise = nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False)
         self.depthwise = normalised(depthwise, hidden, nn.ReLU6)
         self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), BatchNorm(outputs))
         self.shortcut = inputs == outputs and stride == 1
