@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -48,6 +49,16 @@ def forget_peak() -> None:
 def limit_memory() -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT_BYTES,) * 2)
+
+
+def end_when_late() -> None:
+    """Have an alarm print where this process hangs, also if it hangs in C, and end it.
+
+    To set an alarm takes a microsecond; ``dump_traceback_later`` would begin and end a thread for
+    each file, which takes longer than to read it.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    faulthandler.register(signal.SIGALRM, file=os.dup(2), chain=True)
 
 
 def in_chain(error: BaseException | None, kind: type[BaseException]) -> bool:
@@ -125,10 +136,10 @@ def run(name: str, seed: int, start: int, count: int, keep: Path | None) -> dict
             forget_peak()
             before, clock = peak_kb(), time.perf_counter()
             print(f"{name} {number}", file=sys.stderr, flush=True)  # the last line of a crash
-            faulthandler.dump_traceback_later(LIMIT_S, exit=True)
+            signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
             with captured_errors(folder / "stderr"):
                 problem, read = problem_of(target, path)
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
             slowest = max(slowest, (time.perf_counter() - clock, number))
             peak = max(peak, peak_kb())
             growths.append(((peak_kb() - before) / 1e3, number))
@@ -162,6 +173,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     limit_memory()
+    end_when_late()
     for text in given.targets:
         name, _, count = text.partition("=")
         found = run(name, given.seed, given.start, int(count), given.keep)
