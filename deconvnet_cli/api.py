@@ -114,7 +114,7 @@ class Segmenter:
         return self.system.classes
 
     @in_python_words()
-    def segment(self, photo: Photo) -> SegmentationResult:
+    def segment(self, photo: Photo, *, page: int | None = None) -> SegmentationResult:
         """Segment one photo; the labels are those of ``deconvnet segment``.
 
         Args:
@@ -122,12 +122,15 @@ class Segmenter:
                 H x W, H x W x 3 or H x W x 4 in the order red, green, blue, alpha (for OpenCV's
                 order, pass ``array[..., ::-1]``), or a tensor C x H x W, uint8 or float 0 to 1.
                 Files and PIL images are turned upright by their EXIF data and made RGB.
+            page: The page or frame of a file of several, from 1 on; None takes the first.
 
         Raises:
-            ImageError: The photo is none of these, or it is damaged.
+            ImageError: The photo is none of these, is damaged, or has no such page.
+            UsageError: ``page`` is no whole number above 0.
             DependencyError: OpenCV was built without ximgproc.
         """
-        image = photo_of(photo)
+        check_count("page", page)
+        image = photo_of(photo, page)
         scored = infer(image, self.system, self.settings)
         result = label_photo(
             scored, image.width, image.height, self.system.ensemble, self.settings.crf

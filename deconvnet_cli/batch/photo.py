@@ -49,13 +49,22 @@ def start_worker(spec: BatchSpec, fingerprint: Fingerprint) -> Callable[[Job], E
         source = read_source(job.photo)
 
         def label() -> Entry:
-            photo = read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels)
+            photo = decoded_photo(job, source, spec)
             inferred = infer(photo, system, settings)
             return label_and_write(job, source, photo, inferred, spec, info)
 
         return result_or_failed_entry(label, job, source, spec.folder, fingerprint)
 
     return label_job
+
+
+def decoded_photo(job: Job, source: Source, spec: BatchSpec) -> Image.Image:
+    """Return a photo, or its page that the batch takes, decoded from its file's bytes.
+
+    Raises:
+        ImageError: The file is not a photo, or has no such page.
+    """
+    return read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels, page=spec.page)
 
 
 def result_or_failed_entry(
@@ -108,7 +117,15 @@ def label_and_write(
     result = label_photo(inferred, photo.width, photo.height, info.ensemble, crf)
     if spec.save_scores:
         make_folder(job.scores.parent)
-        write_scores(job.scores, inferred, job.photo, photo.size, info.about, source.sha256)
+        write_scores(
+            job.scores,
+            inferred,
+            job.photo,
+            photo.size,
+            info.about,
+            sha256=source.sha256,
+            page=spec.page,
+        )
     make_folder(job.target.parent)
     shown = spec.outputs.shown(result.labels)
     write_outputs(

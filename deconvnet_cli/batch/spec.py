@@ -50,6 +50,7 @@ class BatchSpec:
         save_scores: Whether to keep the merged scores as well.
         outputs: The files to write beside a label PNG.
         max_pixels: The largest allowed width x height of a photo.
+        page: The page or frame to read of each photo; None takes the first.
     """
 
     load: Callable[[], tuple[System, SegmentSettings]]
@@ -57,6 +58,7 @@ class BatchSpec:
     save_scores: bool = False
     outputs: Outputs = Outputs()
     max_pixels: int = MAX_PIXELS
+    page: int | None = None
 
     def extras(self, job: Job) -> list[Path]:
         """Return the files that are written beside a label PNG."""
@@ -94,7 +96,7 @@ def system_info(spec: BatchSpec, system: System, settings: SegmentSettings) -> S
     spec.outputs.check(system.classes)
     return SystemInfo(
         settings,
-        fingerprint_of(system, settings, spec.outputs),
+        fingerprint_of(system, settings, spec.outputs, spec.page),
         system.classes,
         system.ensemble,
         box_settings(system.deconvnet, settings).count if system.deconvnet else None,
@@ -103,9 +105,12 @@ def system_info(spec: BatchSpec, system: System, settings: SegmentSettings) -> S
 
 
 def fingerprint_of(
-    system: System, settings: SegmentSettings, outputs: Outputs = Outputs()
+    system: System,
+    settings: SegmentSettings,
+    outputs: Outputs = Outputs(),
+    page: int | None = None,
 ) -> Fingerprint:
-    """Return the fingerprint of the labels, and of the files beside them."""
+    """Return the fingerprint of the labels of a page, and of the files beside them."""
     about = describe(system, settings)
     weights = {name: part["sha256"] for name, part in about.items() if "sha256" in part}
     rest: dict[str, Any] = {name: part for name, part in about.items() if name not in weights}
@@ -116,6 +121,8 @@ def fingerprint_of(
         rest["outputs"] = [outputs.only, palette]
     if more := outputs.more():
         rest["more outputs"] = more
+    if page not in (None, 1):  # the first page has the labels that it has without --page
+        rest["page"] = page
     text = json.dumps(rest, sort_keys=True, default=str)
     return Fingerprint(weights, bytes_sha256(text.encode()), versions())
 

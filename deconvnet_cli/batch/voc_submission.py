@@ -85,8 +85,8 @@ def check_voc_classes(classes: tuple[str, ...]) -> None:
         )
 
 
-def check_submission(jobs: list[Job]) -> Path:
-    """Check every label PNG as the server will, and return their folder.
+def check_submission(jobs: list[Job], page: int | None = None) -> Path:
+    """Check every label PNG of the photos, or of a page of them, and return their folder.
 
     Raises:
         DatasetError: A label PNG is missing, is not a palette PNG in VOC's colours, differs in
@@ -94,7 +94,7 @@ def check_submission(jobs: list[Job]) -> Path:
     """
     folder = jobs[0].target.parent
     for job in jobs:
-        check_label_png(job.target, read_photo(job.photo).size)
+        check_label_png(job.target, read_photo(job.photo, page=page).size)
     expected = {job.target.name for job in jobs}
     other = sorted(path.name for path in folder.iterdir() if path.name not in expected)
     if other:

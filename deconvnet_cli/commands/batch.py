@@ -19,6 +19,7 @@ from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     MAX_PIXELS_OPTION,
+    PAGE_OPTION,
     QUIET_OPTION,
     SHARD_OPTION,
     WORKERS_OPTION,
@@ -92,6 +93,7 @@ checked at the end."""
 @apply(
     *OUTPUT_OPTIONS,
     SAVE_SCORES_OPTION,
+    PAGE_OPTION,
     MAX_PIXELS_OPTION,
     segment_options,
     WORKERS_OPTION,
@@ -117,6 +119,7 @@ def command(
     engine: str,
     ray_address: str | None,
     nets_per_gpu: int | None,
+    page: int | None,
     max_pixels: int,
     quiet: bool,
     as_json: bool,
@@ -173,7 +176,7 @@ def command(
     find = partial(plan, left_out=left_out, full_names=names == "full")
     jobs = [] if watch else jobs_of(find, sources, output, listed, part, failures)
     jobs = [replace(job, target=label_target(job.target, output, outputs)) for job in jobs]
-    spec = BatchSpec(partial(load_system, options), output, save_scores, outputs, max_pixels)
+    spec = BatchSpec(partial(load_system, options), output, save_scores, outputs, max_pixels, page)
     check_targets(jobs, spec)
     with open_engine(engine, ray_address, nets_per_gpu, spec, workers, options.device) as (
         info,
@@ -210,7 +213,7 @@ def command(
     if failures:
         raise SystemExit(1)
     if listed is not None and part is None and not dry_run:
-        check_submitted(jobs, output, quiet)
+        check_submitted(jobs, spec, quiet)
 
 
 def label_target(target: Path, output: Path, outputs: Outputs) -> Path:
@@ -276,11 +279,11 @@ def print_plan(todo: Todo, output: Path, left_out: str, quiet: bool, as_json: bo
         )
 
 
-def check_submitted(jobs: list[Job], output: Path, quiet: bool) -> None:
+def check_submitted(jobs: list[Job], spec: BatchSpec, quiet: bool) -> None:
     """Check the files of a submission to the VOC server."""
     from deconvnet_cli.batch.voc_submission import check_submission
     from deconvnet_cli.reporting import console
 
-    folder = check_submission(jobs)
+    folder = check_submission(jobs, spec.page)
     if not quiet:
-        console.say(f"{folder}: complete; pack {output / 'results'} and submit it")
+        console.say(f"{folder}: complete; pack {spec.folder / 'results'} and submit it")

@@ -13,6 +13,7 @@ from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     LOADING,
     MAX_PIXELS_OPTION,
+    PAGE_OPTION,
     QUIET_OPTION,
     apply,
     refuse_overwriting,
@@ -42,11 +43,12 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Class to explain. By default the commonest class of the photo.",
 )
-@apply(MAX_PIXELS_OPTION, segment_options, QUIET_OPTION, JSON_OPTION)
+@apply(PAGE_OPTION, MAX_PIXELS_OPTION, segment_options, QUIET_OPTION, JSON_OPTION)
 def command(
     image: str,
     output: Path,
     class_name: str | None,
+    page: int | None,
     max_pixels: int,
     quiet: bool,
     as_json: bool,
@@ -76,7 +78,7 @@ def command(
         system, settings = load_system(options)
         on_step("reading", 0, 0)
         source = sys.stdin.buffer if image == "-" else Path(image)
-        photo = read_photo(source, max_pixels=max_pixels)
+        photo = read_photo(source, max_pixels=max_pixels, page=page)
         explanation = explain(photo, system, settings, crf, class_name, on_step)
         on_step("drawing the page", 0, 0)
         title = "standard input" if image == "-" else printable(Path(image).name)
@@ -90,8 +92,8 @@ def command(
     if as_json:
         console.json_line({**line, **explained_line(explanation), "files": list(files)})
     if not quiet:
-        labels, *pictures, page = (str(output / name) for name in files)
-        named = {"output": labels, "beside": [page, *pictures]}
+        labels, *pictures, document = (str(output / name) for name in files)
+        named = {"output": labels, "beside": [document, *pictures]}
         console.segmented({**line, **named}, system.classes, photo, explanation.result, "none")
 
 

@@ -16,6 +16,7 @@ from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     LOADING,
     MAX_PIXELS_OPTION,
+    PAGE_OPTION,
     QUIET_OPTION,
     apply,
     refuse_given,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 @apply(
     *OUTPUT_OPTIONS,
     SAVE_SCORES_OPTION,
+    PAGE_OPTION,
     MAX_PIXELS_OPTION,
     segment_options,
     QUIET_OPTION,
@@ -85,6 +87,7 @@ def command(
     images: tuple[str, ...],
     output: str | None,
     save_scores: bool,
+    page: int | None,
     max_pixels: int,
     preview: str,
     every: int,
@@ -107,6 +110,7 @@ def command(
         if len(clips) < len(images):
             raise UsageError("photos and videos are labelled in separate calls; give one kind")
         refuse_given(click.get_current_context(), ("preview",), "--preview shows photos")
+        refuse_given(click.get_current_context(), ("page",), "--page is for photos")
         jobs = plan_clips(clips, output, outputs, save_scores, every)
         with console.stages(quiet) as on_step:
             on_step(LOADING, 0, 0)
@@ -142,6 +146,7 @@ def command(
         outputs=outputs,
         about=describe(system, settings) if save_scores else None,
         max_pixels=max_pixels,
+        page=page,
     )
     masks: list[str] = []
     failed = 0
@@ -186,6 +191,7 @@ def label_image(
     outputs: Outputs,
     about: dict[str, dict[str, Any]] | None,
     max_pixels: int,
+    page: int | None,
 ) -> tuple[Image, Segmentation]:
     """Segment one photo and write its files; return it and the result without small parts.
 
@@ -198,9 +204,10 @@ def label_image(
         outputs: The files that are written.
         about: What is stored with the merged scores; None stores no scores.
         max_pixels: The largest accepted product of width and height.
+        page: The page or frame of the photo's file; None takes the first.
 
     Raises:
-        ImageError: The photo cannot be read.
+        ImageError: The photo cannot be read, or has no such page.
         OutputError: A file cannot be written.
     """
     from deconvnet_cli.data.images import read_photo
@@ -211,7 +218,7 @@ def label_image(
 
     on_step("reading", 0, 0)
     source = sys.stdin.buffer if image == "-" else Path(image)
-    photo = read_photo(source, max_pixels=max_pixels)
+    photo = read_photo(source, max_pixels=max_pixels, page=page)
     scored = infer(photo, system, settings, on_step=on_step)
     result = label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf, on_step)
     seen = replace(result, labels=outputs.shown(result.labels))
@@ -221,7 +228,7 @@ def label_image(
         console.standard_output(label_file(kept.labels, outputs.format, system.classes))
         return photo, seen
     if about is not None:
-        write_scores(scores_beside(target), scored, Path(image), photo.size, about)
+        write_scores(scores_beside(target), scored, Path(image), photo.size, about, page=page)
     write_outputs(
         photo,
         result.labels,

@@ -31,7 +31,7 @@ class UnknownFormat(Undecodable):
 
 
 class Unsupported(Undecodable):
-    """A whole file that is not read, as it would be misread; the message ends with the remedy."""
+    """A whole file that is not read as it is or as it was asked; the message names the remedy."""
 
 
 class TooLarge(Undecodable):
@@ -72,7 +72,7 @@ def check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def load(image: Image.Image) -> None:
-    """Decode the pixels of the first frame.
+    """Decode the pixels of an identified image.
 
     Raises:
         Undecodable: The image is damaged or truncated.

@@ -44,7 +44,10 @@ class DeepImage(Image.Image):
         if self._decode is not None:
             decoded, self._decode = self._decode(), None
             self.im, self._mode, self._size = decoded.im, decoded.mode, decoded.size
+            remarks = [info[NOTE] for info in (self.info, decoded.info) if NOTE in info]
             self.info.update(decoded.info)
+            if remarks:
+                self.info[NOTE] = "; ".join(remarks)
         return super().load()
 
 

@@ -32,9 +32,13 @@ BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
 
 
 def read_photo(
-    source: Path | bytes | IO[bytes], name: str | None = None, *, max_pixels: int = MAX_PIXELS
+    source: Path | bytes | IO[bytes],
+    name: str | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    page: int | None = None,
 ) -> Image.Image:
-    """Return a photo as a viewer shows it: mode RGB, EXIF orientation applied, first frame.
+    """Return a photo as a viewer shows it: mode RGB, EXIF orientation applied.
 
     Grey, palette, CMYK and 16-bit images become RGB, and colour profiles are applied.
     Transparent parts are put on black, as the original system continues a photo beyond its edge.
@@ -46,14 +50,17 @@ def read_photo(
         name: The name used in errors; the path by default.
         max_pixels: The largest accepted product of width and height. Reading takes up to 8 bytes
             a pixel.
+        page: The page or frame of a file of several, from 1 on; None takes the first one, and
+            notes that there are others.
 
     Raises:
-        ImageError: The file is missing, empty, truncated, not an image, a pipe or a device; or
-            the image has no pixel or is over ``max_pixels``, ``MAX_SIDE`` or ``MAX_BYTES``.
+        ImageError: The file is missing, empty, truncated, not an image, a pipe or a device; it has
+            no such page; or the image has no pixel or is over ``max_pixels``, ``MAX_SIDE`` or
+            ``MAX_BYTES``.
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")
     try:
-        with identify_photo(_content(source, label), max_pixels) as image:
+        with identify_photo(_content(source, label), max_pixels, page) as image:
             load(image)
             photo = as_shown(image)
             remark = image.info.get(NOTE)

@@ -19,6 +19,7 @@ from deconvnet_cli.data.decoding import (
     opened,
 )
 from deconvnet_cli.data.deep import NOTE, deep_image, deep_tiff
+from deconvnet_cli.data.pages import check_page, note_of_frames, note_of_pages, turn_to
 from deconvnet_cli.data.suffixes import reads_heif
 from deconvnet_cli.data.video_files import VIDEO_HINT, is_video
 
@@ -40,42 +41,62 @@ RAW_MAGIC = (
 GAIN_MAPS = (b"hdrgm:", b"HDRGainMap")
 
 
-def identify_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def identify_photo(
+    data: bytes, max_pixels: int = MAX_PIXELS, page: int | None = None
+) -> Image.Image:
     """Return the photo in the bytes of a file; ``load`` decodes its pixels.
 
     ``info[NOTE]`` says how it is read otherwise than its owner may expect.
 
+    Args:
+        data: The bytes of the file.
+        max_pixels: The largest accepted product of width and height.
+        page: The page or frame, from 1 on; None takes the first, and notes that there are others.
+            Thumbnails do not count.
+
     Raises:
         UnknownFormat: The file is in none of the formats.
-        Unsupported: The file is a raw photo, or would be misread.
+        Unsupported: The file is a raw photo, would be misread, or has no such page.
         TooLarge: The photo has more than ``max_pixels``, or too long a side.
         Undecodable: The file is damaged at its start, or has no pixel.
     """
     with decoding():
-        image = _opened(data, max_pixels)
+        image = _opened(data, max_pixels, page)
     check_size(image, max_pixels)
     return image
 
 
-def _opened(data: bytes, max_pixels: int) -> Image.Image:
+def _opened(data: bytes, max_pixels: int, page: int | None) -> Image.Image:
     if any(data.startswith(magic, place) for place, magic in RAW_MAGIC):
         raise Unsupported(RAW_REMEDY)
     if tiff.is_tiff(data):
-        return _opened_tiff(data)
+        return _opened_tiff(data, page)
+    image = _opened_other(data)
+    check_size(image, max_pixels)  # Pillow decodes a PNG to find EXIF data after its pixels
+    remark = None
+    if page is not None:
+        turn_to(image, page)
+    elif not (image.format == "MPO" and any(word in data for word in GAIN_MAPS)):
+        remark = note_of_frames(image)
+    deep = deep_image(data, image)
+    if deep is not None and image.tell() > 0:
+        raise Unsupported("an animation of over 8 bits; give --page 1, or save the frame as a PNG")
+    image = deep or image
+    if remark:
+        image.info[NOTE] = remark
+    return image
+
+
+def _opened_other(data: bytes) -> Image.Image:
+    """Return the image in a file that is no TIFF."""
     try:
-        image = opened(data, FORMATS)
+        return opened(data, FORMATS)
     except UnknownFormat:
         if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
             return _opened_heif(data)
         if is_video(data):
             raise Unsupported(VIDEO_HINT) from None
         raise
-    check_size(image, max_pixels)  # Pillow decodes a PNG to find EXIF data after its pixels
-    image = deep_image(data, image) or image
-    with_gain_map = image.format == "MPO" and any(word in data for word in GAIN_MAPS)
-    if getattr(image, "is_animated", False) and not with_gain_map:
-        image.info[NOTE] = "has several frames; the first is read"
-    return image
 
 
 def _opened_heif(data: bytes) -> Image.Image:
@@ -87,19 +108,19 @@ def _opened_heif(data: bytes) -> Image.Image:
     return image
 
 
-def _opened_tiff(data: bytes) -> Image.Image:
+def _opened_tiff(data: bytes, number: int | None) -> Image.Image:
     pages = tiff.read_pages(data)
     if tiff.is_raw(data, pages):
         raise Unsupported(RAW_REMEDY)
     whole = [page for page in pages if not page.reduced]
     if pages and not whole:
         raise Unsupported("a TIFF with only a thumbnail; export the photo as JPEG, TIFF or PNG")
-    page = whole[0] if whole else None
-    image = _opened_page(data, page)
-    if page is not None and page is not pages[0]:
-        image.info[NOTE] = "begins with a thumbnail; the photo behind it is read"
-    elif len(whole) > 1:
-        image.info[NOTE] = "has several pages; the first is read"
+    if number is not None:
+        check_page(number, max(1, len(whole)))
+    image = _opened_page(data, whole[(number or 1) - 1] if whole else None)
+    remark = note_of_pages(pages.index(whole[0]), len(whole)) if whole else None
+    if number is None and remark:
+        image.info[NOTE] = remark
     return image
 
 

@@ -19,16 +19,26 @@ KINDS = "a path, bytes, an open file, a PIL image, a NumPy array or a torch tens
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
 
-def photo_of(source: Photo) -> Image.Image:
+def photo_of(source: Photo, page: int | None = None) -> Image.Image:
     """Return a photo from any of ``KINDS``, as :func:`read_photo` does.
 
+    Args:
+        source: The photo.
+        page: The page or frame of a file; None takes the first one, or a PIL image as it stands.
+
     Raises:
-        ImageError: The source is none of these, or is damaged.
+        ImageError: The source is none of these, is damaged, or has no such page.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        return read_photo(bytes(source), "bytes")
+        return read_photo(bytes(source), "bytes", page=page)
     if isinstance(source, str | os.PathLike):
-        return read_photo(Path(source))
+        return read_photo(Path(source), page=page)
+    values = (Image.Image, np.ndarray, torch.Tensor)
+    if page is not None and isinstance(source, values):
+        raise ImageError(
+            f"{type(source).__name__}: has no pages to choose from; give a file with page={page}, "
+            "or a PIL image after its seek()"
+        )
     if isinstance(source, Image.Image):
         return photo_of_pil(source)
     if isinstance(source, np.ndarray):
@@ -36,7 +46,7 @@ def photo_of(source: Photo) -> Image.Image:
     if isinstance(source, torch.Tensor):
         return photo_of_tensor(source)
     if hasattr(source, "read"):
-        return photo_of_file(source)
+        return photo_of_file(source, page)
     raise ImageError(f"{type(source).__name__}: not a photo; give {KINDS}")
 
 
@@ -48,8 +58,8 @@ def name_of(source: Photo) -> str:
     return Path(name).name if isinstance(name, str) else ""
 
 
-def photo_of_file(file: IO[bytes]) -> Image.Image:
-    """Return the photo in an open file, from its position on.
+def photo_of_file(file: IO[bytes], page: int | None = None) -> Image.Image:
+    """Return the photo, or a page of it, in an open file from its position on.
 
     Raises:
         ImageError: The file is open as text, closed, or holds no photo.
@@ -60,7 +70,7 @@ def photo_of_file(file: IO[bytes]) -> Image.Image:
             raise ImageError(f"{name}: open as text; open it with mode 'rb'")
     except ValueError as error:
         raise ImageError(f"{name}: cannot be read ({error}); open it again") from error
-    return read_photo(file, name)
+    return read_photo(file, name, page=page)
 
 
 def photo_of_pil(image: Image.Image) -> Image.Image:

@@ -29,7 +29,8 @@ RAW = (32803, 34892)  # the mosaic of a sensor, and linear raw
 TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
 KINDS = {1: "u", 2: "i", 3: "f"}  # NumPy's letter of each sample format
 # What is looked at in a file: more is no photo, but an attempt to keep the reader busy.
-MAX_PAGES, MAX_SUB_PAGES, MAX_TAGS, MAX_VALUES = 100, 16, 1000, 1 << 22
+MAX_PAGES, MAX_SUB_PAGES, MAX_TAGS, MAX_VALUES = 10_000, 16, 1000, 1 << 22
+MAX_TAGS_OF_ALL = 100_000  # of a chain of pages; an ordinary one has twenty or fewer
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def is_tiff(data: bytes) -> bool:
 def read_pages(data: bytes) -> list[Page]:
     """Return the pages of a TIFF in its order, without their sub-pages, up to where it is damaged.
 
-    At most ``MAX_PAGES`` are returned.
+    At most ``MAX_PAGES`` are returned, with ``MAX_TAGS_OF_ALL`` tags in all.
     """
     place = (_order(data) + "Q", 8) if _is_big(data) else (_order(data) + "I", 4)
     try:
@@ -221,11 +222,13 @@ def _chain(data: bytes, offset: int, most: int) -> Iterator[Page]:
     count_code, entry_code, word = ("Q", "HHQ8s", "Q") if _is_big(data) else ("H", "HHI4s", "I")
     step = struct.calcsize(order + entry_code)
     seen: set[int] = set()
+    tags_left = MAX_TAGS_OF_ALL
     while offset and offset not in seen and len(seen) < most:
         seen.add(offset)
         try:
             (count,) = struct.unpack_from(order + count_code, data, offset)
-            if count > MAX_TAGS:
+            tags_left -= count
+            if count > MAX_TAGS or tags_left < 0:
                 return
             start = offset + struct.calcsize(order + count_code)
             rows = struct.iter_unpack(order + entry_code, data[start : start + count * step])

@@ -13,7 +13,7 @@ from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
 OPTIONS = (*fields(SegmentOptions), *fields(Outputs))
-ARGUMENTS = frozenset(option.name for option in OPTIONS) | {"net", "rule"}
+ARGUMENTS = frozenset(option.name for option in OPTIONS) | {"net", "rule", "page"}
 SWITCHES = frozenset(option.name for option in OPTIONS if isinstance(option.default, bool))
 VALUES = "|".join((*SYSTEMS, *ENSEMBLES, *MERGES, *PRECISIONS, "cpu", "cuda", "mps", "auto"))
 # An option, and the value after it: a known one, or any that a colon ends.

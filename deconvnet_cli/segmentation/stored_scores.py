@@ -50,6 +50,7 @@ class Stored:
         sha256: The SHA-256 of the photo's file.
         proposals: The number of boxes that were segmented.
         settings: The settings that made the maps.
+        page: The page of the photo's file that was chosen; None if none was.
     """
 
     maps: ScoreMaps
@@ -59,6 +60,7 @@ class Stored:
     sha256: str
     proposals: int
     settings: Mapping[str, Any]
+    page: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ def write_scores(
     size: tuple[int, int],
     settings: Mapping[str, Any],
     sha256: str | None = None,
+    page: int | None = None,
 ) -> None:
     """Write the maps of one photo to a file, whole or not at all.
 
@@ -95,6 +98,7 @@ def write_scores(
         size: The width and height of the photo, which may be larger than the maps.
         settings: The settings that made the maps.
         sha256: The SHA-256 of the photo's file; None computes it now.
+        page: The page of the photo's file that was chosen; None if none was.
 
     Raises:
         OutputError: The file cannot be written.
@@ -108,6 +112,7 @@ def write_scores(
         "raw": inferred.maps.raw,
         "proposals": inferred.proposals,
         "settings": settings,
+        **({} if page is None else {"page": page}),
     }
     arrays = {
         name: to_half(values, raw=inferred.maps.raw)
@@ -158,6 +163,7 @@ def read_scores(path: Path) -> Stored:
             sha256=str(about["sha256"]),
             proposals=int(about["proposals"]),
             settings=dict(about["settings"]),
+            page=int(about["page"]) if "page" in about else None,
         )
         stored.ensemble(None, None)  # ValueError if the file has a wrong one
         if named := named_classes(stored.settings):
@@ -199,7 +205,7 @@ def restore(stored: Stored, photo: Path | None = None, *, max_pixels: int = MAX_
         DatasetError: The maps do not fit the photo's size.
     """
     path = photo or stored.photo
-    image = read_photo(path, max_pixels=max_pixels)
+    image = read_photo(path, max_pixels=max_pixels, page=stored.page)
     if file_sha256(path) != stored.sha256:
         raise ImageError(f"{path}: not the photo of these stored scores; make them again")
     maps = stored.maps

@@ -192,7 +192,10 @@ def test_values_that_are_no_photo(grey):
 
 def test_pages_and_frames_are_noted(rgb, capsys):
     assert is_shown(tiff(rgb, rgb[::-1]), rgb)
-    assert capsys.readouterr().err == "deconvnet: photo.tif: has several pages; the first is read\n"
+    assert capsys.readouterr().err == (
+        "deconvnet: photo.tif: has several pages; the first is read; "
+        "`deconvnet segment --page N` reads another\n"
+    )
     for kind in ("GIF", "PNG", "WEBP"):
         note.cache_clear()
         buffer = io.BytesIO()

@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.photo import label_and_write, result_or_failed_entry
+from deconvnet_cli.batch.photo import decoded_photo, label_and_write, result_or_failed_entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
-from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, DeviceError, WeightsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.runtime.stopwatch import Stopwatch
@@ -179,7 +178,7 @@ def open_photo(job: Job, source: Source, spec: BatchSpec, info: SystemInfo) -> O
     Raises:
         ImageError: The file is not a photo.
     """
-    photo = read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels)
+    photo = decoded_photo(job, source, spec)
     working = working_copy(photo, info.settings.max_side)
     boxes, watch = None, Stopwatch()
     if info.boxes is not None:
@@ -241,7 +240,7 @@ def finish_photos(
         job, source = photo.job, photo.source
 
         def label() -> Entry:
-            image = read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels)
+            image = decoded_photo(job, source, spec)
             return label_and_write(job, source, image, photo.inferred, spec, info)
 
         return result_or_failed_entry(label, job, source, spec.folder, info.fingerprint)

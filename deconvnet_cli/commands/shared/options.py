@@ -201,6 +201,14 @@ MAX_PIXELS_OPTION = option(
     group=FILES,
     help="Refuse a photo whose width times height is more than N, before it is decoded.",
 )
+PAGE_OPTION = option(
+    "--page",
+    type=click.IntRange(1),
+    metavar="N",
+    group=FILES,
+    help="Read page or frame N of a file of several, such as a TIFF or an animated GIF. By default "
+    "the first.",
+)
 WORKERS_OPTION = option(
     "--workers",
     type=click.IntRange(1),
