@@ -7,7 +7,7 @@
     block4 .. 6  inverted residuals; pool4                           32, 64     14
     block7 .. 16 inverted residuals, 14 .. 16 with dilation 2        .. 320     14
     head         1x1 + image-level pooling, projection               256        14
-    coarse       1x1 logits of the head, upsampled and added         21         14
+    coarse       1x1 logits of the head, upsampled and added (*)     21         14
     bridge       deconvolutions 3x3                                  160, 64    14
     decode4      unpool4; deconvolutions 3x3                         64, 64, 32 28
     decode3      unpool3; deconvolutions 3x3                         32, 24     56
@@ -21,6 +21,9 @@ maxima (``pool="max"``), or the values that the stride would have kept (``pool="
 a pretrained encoder computes what it was trained for. The decoder unpools to the maxima either way.
 Head: the image-level branch of DeepLabv3 (Chen et al., 2017), which replaces fc6 and fc7. Every
 layer except the two that produce logits has BatchNorm.
+
+(*) Without the setting ``bypass`` the decoder's logits stand alone, as in the paper, and the coarse
+logits only have a loss of their own.
 """
 
 from __future__ import annotations
@@ -59,6 +62,8 @@ class MobileNetSettings:
         pools: 4, or 5 to halve once more after block 13 (the bridge then works on 7x7).
         pool: The value that the encoder keeps of each 2x2 window: "max", the maximum at the
             switch, or "stride", the first value, as MobileNetV2's strides do.
+        bypass: Whether the coarse logits are added to the decoder's. Without them the decoder
+            carries all, as in the paper.
     """
 
     classes: int = 21
@@ -71,6 +76,7 @@ class MobileNetSettings:
     decode1: tuple[int, ...] = (16,)
     pools: int = 4
     pool: str = "stride"
+    bypass: bool = True
 
 
 def deconvolutions(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
@@ -173,18 +179,22 @@ class DeconvNetMobile(MobileNetEncoder):
         return self.decode(features, switches), self.enlarge(coarse, (height, width))
 
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits and the coarse logits that are a part of them, both N x 21 x H x W.
+        """Return the logits and the coarse logits, both N x 21 x H x W.
 
-        In training the coarse logits have a loss of their own, so that the head keeps telling
-        classes apart while the decoder learns shapes.
+        The coarse logits are a part of the logits, unless the net has no bypass. In training they
+        have a loss of their own, so that the head keeps telling classes apart while the decoder
+        learns shapes.
         """
         decoded, coarse = self._parts(x)
         if decoded.is_contiguous(memory_format=torch.channels_last):
             # Adding two layouts takes several times as long as converting one first.
             coarse = coarse.contiguous(memory_format=torch.channels_last)
-        return decoded + coarse, coarse
+        return (decoded + coarse if self.settings.bypass else decoded), coarse
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.settings.bypass:
+            features, switches = self.encode(x)
+            return self.decode(self.head(features)[0], switches).contiguous()
         decoded, coarse = self._parts(x)
         return decoded.contiguous() + coarse  # in planes, as later steps work class by class
 

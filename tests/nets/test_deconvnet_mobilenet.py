@@ -86,6 +86,20 @@ def folded_file(path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def test_without_the_bypass_the_decoder_stands_alone():
+    torch.manual_seed(0)
+    net = DeconvNetMobile(SMALL).eval()
+    alone = DeconvNetMobile(replace(SMALL, bypass=False)).eval()
+    alone.load_state_dict(net.state_dict())
+    x = torch.randn(2, 3, 32, 48)
+    with torch.no_grad():
+        logits, coarse = net.forward_with_coarse(x)
+        decoded, same_coarse = alone.forward_with_coarse(x)
+        torch.testing.assert_close(coarse, same_coarse)
+        torch.testing.assert_close(decoded, logits - coarse, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(alone(x), decoded)
+
+
 def test_restored_batchnorm_keeps_the_function(tmp_path):
     tensors = folded_file(tmp_path / "folded.safetensors")
     net = DeconvNetMobile(SMALL, strided=True)
