@@ -222,9 +222,11 @@ def _like(value: Any, default: Any) -> Any:
         if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_LAYERS:
             raise ValueError(f"{value!r:.50}; 1 to {MOST_LAYERS} numbers of channels")
         return tuple(_like(item, default[0]) for item in value)
-    kinds = {str: str, int: int, float: int | float}[type(default)]
-    if not isinstance(value, kinds) or isinstance(value, bool):
+    kinds = {bool: bool, str: str, int: int, float: int | float}[type(default)]
+    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
         raise ValueError(f"{value!r:.50} is no {type(default).__name__}")
+    if isinstance(value, bool):
+        return value
     most = MOST_WIDTH if isinstance(default, float) else MOST_CHANNELS
     if isinstance(value, int | float) and not 0 < value <= most:
         raise ValueError(f"{value}; above 0, at most {most}")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.registry import NETS, build_net, name_of_net, net_spec
 from deconvnet_cli.training.optimiser import begin_training, parameter_groups
 from deconvnet_cli.training.settings import TrainSettings, default_settings
@@ -80,3 +81,12 @@ def test_the_decoder_ends_in_the_logits(name):
     assert sum(stage.entering for stage in stages) == sum(
         stage.name.startswith("unpool") for stage in stages
     )
+
+
+def test_a_setting_that_is_true_or_false_takes_nothing_else():
+    build_net("deconvnet-mobilenet", {"bypass": False})
+    for wrong in (0, 1, "false", None):
+        with pytest.raises(WeightsError, match="bool"):
+            build_net("deconvnet-mobilenet", {"bypass": wrong})
+    with pytest.raises(WeightsError, match="int"):
+        build_net("deconvnet-mobilenet", {"head": True})
