@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from deconvnet_cli import __version__
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.outputs.files import Outputs
+from deconvnet_cli.runtime.versions import versions
 from deconvnet_cli.segmentation.score_maps import Ensemble
 from deconvnet_cli.segmentation.segment import box_settings
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System, describe
 from deconvnet_cli.storage.hashing import bytes_sha256
 
-PACKAGES = ("torch", "opencv-contrib-python", "numpy", "Pillow")
 SPEED_SETTINGS = ("batch_size",)  # they do not change labels
 
 
@@ -125,14 +122,3 @@ def fingerprint_of(
         rest["page"] = page
     text = json.dumps(rest, sort_keys=True, default=str)
     return Fingerprint(weights, bytes_sha256(text.encode()), versions())
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of this package, Python and the packages that compute."""
-    found = {"deconvnet": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # installed by other means, such as conda
-            continue
-    return found

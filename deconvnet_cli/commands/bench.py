@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deconvnet_cli.commands.shared.bench_files import KEEP_OPTIONS, check_kept, earlier, keep
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
@@ -15,6 +17,7 @@ from deconvnet_cli.commands.shared.options import (
     apply,
     segment_options,
 )
+from deconvnet_cli.segmentation.loading import load_system
 
 if TYPE_CHECKING:
     from deconvnet_cli.segmentation.settings import SegmentOptions
@@ -22,13 +25,26 @@ if TYPE_CHECKING:
 
 @click.group("bench")
 def command() -> None:
-    """Measure this machine: photos a second, and the share of objects that proposals find."""
+    """Measure this machine: photos a second, on the CPU's cores or on a GPU, and the share of
+    objects that proposals find.
+    """
 
 
-@command.command("photos", cls=GroupedCommand, common=("count", "sides", "workers"))
-@click.argument(
+PHOTOS = click.argument(
     "photos", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
 )
+SIDES = option(
+    "--side",
+    "sides",
+    type=click.IntRange(16),
+    multiple=True,
+    help="Longer side in pixels to which photos are scaled; repeatable.  [default: 320, 500, 1000]",
+)
+COMMON = ("count", "sides", "workers", "save", "against")
+
+
+@command.command("photos", cls=GroupedCommand, common=COMMON)
+@PHOTOS
 @option(
     "--workers",
     type=click.IntRange(1),
@@ -41,19 +57,15 @@ def command() -> None:
     show_default=True,
     help="Number of photos to segment; PHOTOS are used over and over.",
 )
-@option(
-    "--side",
-    "sides",
-    type=click.IntRange(16),
-    multiple=True,
-    help="Longer side in pixels to which photos are scaled; repeatable.  [default: 320, 500, 1000]",
-)
-@apply(segment_options, QUIET_OPTION, JSON_OPTION)
+@SIDES
+@apply(*KEEP_OPTIONS, segment_options, QUIET_OPTION, JSON_OPTION)
 def photos(
     photos: tuple[Path, ...],
     workers: int | None,
     count: int,
     sides: tuple[int, ...],
+    save: Path | None,
+    against: Path | None,
     quiet: bool,
     as_json: bool,
     options: SegmentOptions,
@@ -62,11 +74,16 @@ def photos(
     it was trained, in fp32, one photo after another on all cores; then 1, 2, 4 ... workers with the
     prepared net in the precision of --precision, each on one core.
     """
+    check_kept(save, against, quiet)
+    from deconvnet_cli.diagnostics.kept_figures import Figures, compared, settings_of
     from deconvnet_cli.diagnostics.throughput import SIZES, Work, measure, trials
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import cores
 
     most = workers or cores()
+    now = Figures("photos", settings_of(options, photos, count=count))
+    rows = [(str(side), trial.name) for side in sides or SIZES for trial in trials(most)]
+    before = earlier(against, now, rows)
     lines = []
     with console.progress(quiet) as progress:
         task = progress.add_task("bench", total=len(trials(most)) * len(sides or SIZES))
@@ -76,61 +93,146 @@ def photos(
                 lines.append(line)
                 if as_json:
                     console.json_line(line)
+    keep(save, now, lines)
     if not quiet:
+        extra = ("before", "ratio") if against else ()
         console.table(
-            ("side", "", "photos/s", "speed-up", "peak MB", "median ms by stage"),
+            ("side", "", "photos/s", *extra, "speed-up", "peak MB", "median ms by stage"),
             [
                 (
-                    str(line["side"]),
-                    line["trial"],
+                    *key,
                     f"{line['photos_per_s']:.2f}",
+                    *compared(line["photos_per_s"], before.get(key))[: len(extra)],
                     f"{line['speedup']:.2f}",
                     str(line["peak_mb"]),
-                    ", ".join(f"{name} {ms:.0f}" for name, ms in line["ms"].items()),
+                    in_words(line["ms"]),
                 )
-                for line in lines
+                for key, line in zip(rows, lines, strict=True)
             ],
             to_stderr=as_json,
         )
+
+
+@command.command("gpu", cls=GroupedCommand, common=COMMON)
+@PHOTOS
+@option(
+    "--count",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Number of photos to segment; PHOTOS are used over and over.",
+)
+@SIDES
+@apply(*KEEP_OPTIONS, segment_options, QUIET_OPTION, JSON_OPTION)
+def gpu(
+    photos: tuple[Path, ...],
+    count: int,
+    sides: tuple[int, ...],
+    save: Path | None,
+    against: Path | None,
+    quiet: bool,
+    as_json: bool,
+    options: SegmentOptions,
+) -> None:
+    """Measure a GPU with CUDA on PHOTOS: the net alone, with boxes found beforehand; photos from
+    file to labels, one after another in one process; the share of that time that is between the
+    first and the last work of a photo on the GPU; and the peak memory of its tensors.
+    """
+    check_kept(save, against, quiet)
+    from deconvnet_cli.diagnostics.gpu_speed import measure, require_gpu
+    from deconvnet_cli.diagnostics.kept_figures import Figures, compared, settings_of
+    from deconvnet_cli.diagnostics.throughput import SIZES
+    from deconvnet_cli.reporting import console
+
+    device = require_gpu(options.device)
+    now = Figures("gpu", settings_of(options, photos, count=count))
+    columns = ("net_photos_per_s", "photos_per_s")
+    before = earlier(
+        against, now, [(str(side), name) for side in sides or SIZES for name in columns]
+    )
+    system, settings = load_system(options)
+    lines = []
+    with console.progress(quiet) as progress:
+        for side in progress.track(sides or SIZES, description="bench"):
+            lines.append(measure(photos, side, count, system, settings, device))
+            if as_json:
+                console.json_line(lines[-1])
+    keep(save, now, lines)
+    if not quiet:
+        extra = ("before", "ratio") if against else ()
+        rows = []
+        for line in lines:
+            key = str(line["side"])
+            net, whole = (
+                (f"{line[name]:.2f}", *compared(line[name], before.get((key, name)))[: len(extra)])
+                for name in columns
+            )
+            busy, memory = f"{line['busy']:.0%}", str(line["peak_mb"])
+            rows.append((key, *net, *whole, busy, memory, in_words(line["ms"])))
+        titles = ("net: photos/s", *extra, "photos/s", *extra, "GPU busy", "peak MB")
+        console.table(("side", *titles, "median ms by stage"), rows, to_stderr=as_json)
+
+
+def in_words(ms: Mapping[str, float]) -> str:
+    """Return the milliseconds of stages as text."""
+    return ", ".join(f"{name} {value:.0f}" for name, value in ms.items())
 
 
 @command.command("proposals", cls=GroupedCommand)
 @option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
 @option("--split", default="val", show_default=True, help="Name of the image list.")
 @option("--limit", type=click.IntRange(1), help="Use only the first N images.", metavar="N")
-@apply(*PROPOSAL_OPTIONS[1:], QUIET_OPTION, JSON_OPTION)
+@apply(*KEEP_OPTIONS, *PROPOSAL_OPTIONS[1:], QUIET_OPTION, JSON_OPTION)
 def proposals(
-    voc_root: Path, split: str, limit: int | None, quiet: bool, as_json: bool, **options: Any
+    voc_root: Path,
+    split: str,
+    limit: int | None,
+    save: Path | None,
+    against: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure the share of the objects in a list that proposals find, and the milliseconds per
     photo. An object is found if one of the first N boxes has an IoU of 0.5 (or 0.7) with its box.
     """
+    check_kept(save, against, quiet)
     from deconvnet_cli.data.voc import open_tree
+    from deconvnet_cli.diagnostics.kept_figures import Figures, compared
     from deconvnet_cli.evaluation.recall import COUNTS, IOUS, recall
     from deconvnet_cli.reporting import console
     from deconvnet_cli.segmentation.loading import proposal_settings
 
     tree = open_tree(voc_root)
     names = tree.names(split)[:limit]
+    now = Figures("proposals", {"split": split, "photos": len(names), **options})
+    before = earlier(against, now, [("ms",)])
     with console.progress(quiet) as progress:
         task = progress.add_task("proposals", total=len(names))
         found = recall(tree, names, proposal_settings(**options), lambda: progress.advance(task))
+    recalls = {str(iou): {str(count): found.shares[iou, count] for count in COUNTS} for iou in IOUS}
+    line = {
+        "photos": found.photos,
+        "objects": found.objects,
+        "recall": recalls,
+        "ms": {"proposals": round(found.ms, 1)},
+    }
+    keep(save, now, [line])
     if not quiet:
-        rows = [
-            (str(count), *(f"{found.shares[iou, count]:.3f}" for iou in IOUS)) for count in COUNTS
-        ]
-        console.table(("boxes", *(f"IoU {iou}" for iou in IOUS)), rows, to_stderr=as_json)
+        extra = ("before", "ratio") if against else ()
+        rows = []
+        for count in map(str, COUNTS):
+            cells = [count]
+            for iou, shares in recalls.items():
+                cells += [f"{shares[count]:.3f}"]
+                cells += compared(shares[count], before.get((iou, count)))[: len(extra)]
+            rows.append(cells)
+        titles = [title for iou in IOUS for title in (f"IoU {iou}", *extra)]
+        console.table(("boxes", *titles), rows, to_stderr=as_json)
         text = f"{found.objects} objects in {found.photos} photos, {found.ms:.0f} ms a photo"
+        if against:
+            was, ratio = compared(found.ms, before["ms",])
+            text += f" ({was} before, ratio {ratio})"
         console.result(text, to_stderr=as_json)
     if as_json:
-        recalls = {
-            str(iou): {str(count): found.shares[iou, count] for count in COUNTS} for iou in IOUS
-        }
-        console.json_line(
-            {
-                "photos": found.photos,
-                "objects": found.objects,
-                "recall": recalls,
-                "ms": {"proposals": round(found.ms, 1)},
-            }
-        )
+        console.json_line(line)

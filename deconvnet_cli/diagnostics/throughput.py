@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.runtime.devices import one_core_a_photo
@@ -138,16 +140,24 @@ def build_timer(work: Work, *, plain: bool) -> Callable[[int], Timed]:
     def time_photo(number: int) -> Timed:
         start = time.monotonic()
         photo = read_photo(work.photos[number % len(work.photos)])
-        scale = work.side / max(photo.size)
-        scaled = photo.resize((round(photo.width * scale) or 1, round(photo.height * scale) or 1))
-        ms = segment(scaled, system, settings).ms
-        # The unit of ru_maxrss is kilobytes on Linux and bytes on macOS.
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return Timed(start, time.monotonic(), ms, os.getpid(), peak)
+        ms = segment(scaled(photo, work.side), system, settings).ms
+        return Timed(start, time.monotonic(), ms, os.getpid(), peak_memory())
 
     time_photo(0)
     return time_photo
+
+
+def scaled(photo: Image.Image, side: int) -> Image.Image:
+    """Return a photo with a longer side of ``side`` pixels."""
+    scale = side / max(photo.size)
+    return photo.resize((round(photo.width * scale) or 1, round(photo.height * scale) or 1))
+
+
+def peak_memory() -> int:
+    """Return the peak memory of this process so far, bytes."""
+    # The unit of ru_maxrss is kilobytes on Linux and bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def raise_if_failed(result: Timed | DeconvnetError) -> Timed:

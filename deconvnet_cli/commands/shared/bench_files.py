@@ -1,0 +1,78 @@
+"""The options of ``bench`` that keep figures in a file, and compare with earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deconvnet_cli.commands.shared.grouped_help import option
+from deconvnet_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from deconvnet_cli.diagnostics.kept_figures import Figures, Key
+
+KEEP_OPTIONS = (
+    option(
+        "--save",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Keep the figures in FILE, JSON, with the machine, versions and settings.",
+    ),
+    option(
+        "--against",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Show the figures that --save kept in FILE, and the ratio of the new ones to them.",
+    ),
+)
+
+
+def check_kept(save: Path | None, against: Path | None, quiet: bool) -> None:
+    """Raise UsageError, before minutes of work, if the options do not fit or FILE has no folder."""
+    if save is not None and not save.absolute().parent.is_dir():
+        raise UsageError(f"{save.parent}: no such folder; make it, or give another file")
+    if against is not None and quiet:
+        raise UsageError("--against adds to the table, which --quiet leaves out; give one of them")
+
+
+def earlier(against: Path | None, now: Figures, wanted: Iterable[Key]) -> Mapping[Key, float]:
+    """Return the figures in a file, and say in one line what was otherwise when it was written.
+
+    Args:
+        against: The file; None returns no figures.
+        now: The run that begins.
+        wanted: The names of figures that this run will have.
+
+    Raises:
+        UsageError: The file cannot be read, is of another part of ``bench``, or has none of the
+            figures.
+    """
+    from deconvnet_cli.diagnostics.kept_figures import by_key, differences, read_figures
+    from deconvnet_cli.reporting import console
+
+    if against is None:
+        return {}
+    before = read_figures(against, now.part)
+    found, keys = by_key(before), list(wanted)
+    if not found.keys() & keys:
+        rows = "; ".join(" ".join(key) for key in found)
+        raise UsageError(f"{against}: has figures of {rows or 'nothing'} alone; measure these")
+    if otherwise := differences(before, now):
+        console.say(f"{against}: measured otherwise: {otherwise}")
+    return found
+
+
+def keep(save: Path | None, now: Figures, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write the figures of a run to a file, if one is given.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    from deconvnet_cli.diagnostics.kept_figures import write_figures
+
+    if save is not None:
+        write_figures(save, replace(now, lines=lines))
