@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from helpers import warm_python
 from helpers.command_line import run_cli
-from helpers.paths import ROOT
 from helpers.photos import pieces
 
 from deconvnet_cli.segmentation.segment import infer, label_photo
@@ -27,27 +25,22 @@ ESCAPES = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
 def on_terminal(*arguments: object) -> list[str]:
     """Run the command on a pseudo-terminal; what it writes, in pieces, without escapes."""
     inner, outer = pty.openpty()
-    command = [sys.executable, "-m", "deconvnet_cli", *map(str, arguments)]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "TERM": "xterm",
-        "COLUMNS": "80",
-        "NO_COLOR": "1",
-    }
-    with subprocess.Popen(
-        command, stdin=outer, stdout=subprocess.DEVNULL, stderr=outer, env=environment
-    ) as process:
-        os.close(outer)
-        found = []
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            try:
-                data = os.read(inner, 1 << 16)
-            except OSError:  # the other side is closed
-                break
-            found.append(ESCAPES.sub("", data.decode(errors="replace")))
-        assert process.wait(PATIENCE) == 0, found
+    process = warm_python.start(
+        ["-m", "deconvnet_cli", *arguments],
+        stdin=outer,
+        stderr=outer,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"},
+    )
+    os.close(outer)
+    found = []
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            data = os.read(inner, 1 << 16)
+        except OSError:  # the other side is closed
+            break
+        found.append(ESCAPES.sub("", data.decode(errors="replace")))
+    assert process.wait(PATIENCE) == 0, found
     os.close(inner)
     return found
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import warm_python
 from PIL import Image
 
 from deconvnet_cli.choices import DEFAULT
@@ -123,20 +122,21 @@ def test_wrong_options(deconvnet, voc: Path, tmp_path: Path, more: tuple[str, ..
 @pytest.mark.slow
 def test_interrupted_it_saves_and_the_same_command_goes_on(deconvnet, voc: Path, tmp_path: Path):
     run = tmp_path / "run"
-    arguments = list(map(str, (
+    arguments = (
         "train", "--voc-root", voc, "--out", run, *QUICK,
         "--crops", "120", "--set", "save_every = 100000",
-    )))  # fmt: skip
-    command = [sys.executable, "-m", "deconvnet_cli", *arguments]
+    )  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    with open(tmp_path / "said", "wb") as said:
+        process = warm_python.start(
+            ["-m", "deconvnet_cli", *arguments], env=environment, stderr=said
+        )
     deadline = time.monotonic() + 60
     while len(read_log(run)) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert f"{run}: stopped; the same command goes on" in said
+    assert process.wait(60) == 1
+    assert f"{run}: stopped; the same command goes on" in (tmp_path / "said").read_text()
     done = len(read_log(run))
     assert 3 <= done < 60
     assert (run / "checkpoint.pt").is_file()  # long before its turn: the signal made it

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers.paths import ROOT
+from helpers import warm_python
 from PIL import Image
 
 pty = pytest.importorskip("pty")  # of Unix
@@ -22,11 +20,13 @@ from deconvnet_cli.reporting.terminal import cell_pixels  # noqa: E402
 pytestmark = pytest.mark.slow  # the first of these tests waits for three processes
 
 COLUMNS = 40
-# Several command lines in one process: to import torch takes longer than all of them.
+# Several command lines in one process: it begins only once.
 DRIVER = """
 import importlib, os, sys
 from deconvnet_cli.reporting import console
 from deconvnet_cli.cli import cli
+from deconvnet_cli.runtime.worker_process import prepare_workers
+prepare_workers("deconvnet_cli.batch.preload")  # before this process has any thread
 for number, (settings, *arguments) in enumerate({runs!r}):
     os.environ.update(settings)
     importlib.reload(console)  # its console reads the environment once
@@ -35,8 +35,6 @@ for number, (settings, *arguments) in enumerate({runs!r}):
     cli(arguments, standalone_mode=False)
     for name in settings:
         del os.environ[name]
-sys.stdout.flush(), sys.stderr.flush()
-os._exit(0)  # torch's objects take half a second to free
 """
 ESCAPES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 COLOURS = re.compile(r"\x1b\[[\d;]*(?:[34][0-9])[\d;]*m")
@@ -46,24 +44,29 @@ COLOURS = re.compile(r"\x1b\[[\d;]*(?:[34][0-9])[\d;]*m")
 class Terminal:
     """A process on a pseudo-terminal, and what it writes there."""
 
-    process: subprocess.Popen[bytes]
+    process: warm_python.WarmProcess
     master: int
 
     def runs(self) -> list[str]:
         """What each of its command lines wrote, once all have ended well."""
-        written = b""
-        while True:
-            try:
-                part = os.read(self.master, 1 << 16)
-            except OSError:  # how Linux says that nobody writes any more
-                break
-            if not part:
-                break
-            written += part
-        os.close(self.master)
-        text = written.decode()
+        text = all_of(self.master)
         assert self.process.wait() == 0, text
         return re.split(r"run \d+\r\n", text)[1:]
+
+
+def all_of(number: int) -> str:
+    """Read a terminal or a pipe until nobody writes there any more."""
+    written = b""
+    while True:
+        try:
+            part = os.read(number, 1 << 16)
+        except OSError:  # how Linux says so of a terminal
+            break
+        if not part:
+            break
+        written += part
+    os.close(number)
+    return written.decode()
 
 
 def start(folder: Path, runs: list[list[object]], **environment: str) -> Terminal:
@@ -74,8 +77,8 @@ def start(folder: Path, runs: list[list[object]], **environment: str) -> Termina
 
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, COLUMNS, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER.format(runs=runs)],
+    process = warm_python.start(
+        ["-c", DRIVER.format(runs=runs)],
         cwd=folder,
         env=variables(environment),
         stdin=slave,
@@ -90,9 +93,7 @@ def variables(more: dict[str, str]) -> dict[str, str]:
     """This environment without what it says of a terminal."""
     terminal = ("TERM", "COLOR", "NO_COLOR", "TMUX", "KITTY", "LC_", "LANG", "PYTHONIO", "COLUMNS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(terminal)}
-    here = str(ROOT)
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
+    return {**kept, "OMP_NUM_THREADS": "1", **more}
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +133,9 @@ def written(tmp_path_factory, lively_weights, data):
         PYTHONIOENCODING="ascii",
         **true,
     )
-    pipes = subprocess.Popen(
+    (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+    pipes = warm_python.start(
         [
-            sys.executable,
             "-c",
             DRIVER.format(
                 runs=[
@@ -147,18 +148,17 @@ def written(tmp_path_factory, lively_weights, data):
         ],
         cwd=folder,
         env=variables(true),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=out_end,
+        stderr=err_end,
     )
+    os.close(out_end)
+    os.close(err_end)
     with ThreadPoolExecutor() as readers:  # a terminal that nobody reads holds its process up
         texts = readers.map(Terminal.runs, (colour, ascii_only))
-        stdout, stderr = pipes.communicate()
+        stdout, stderr = readers.map(all_of, (out, err))
         found = dict(zip(("colour", "ascii"), texts, strict=True))
-    assert pipes.returncode == 0, stderr.decode()
-    return found | {
-        "stdout": [stdout.decode()],
-        "stderr": re.split(r"run \d+\n", stderr.decode())[1:],
-    }
+    assert pipes.wait() == 0, stderr
+    return found | {"stdout": [stdout], "stderr": re.split(r"run \d+\n", stderr)[1:]}
 
 
 def visible(text: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers import warm_python
 from helpers.command_line import one_error_line
 from PIL import Image
 
@@ -122,9 +122,8 @@ def test_memory_of_a_photo_12000_pixels_wide_is_bounded(tiny_weights, tmp_path):
         "print(status[status.index('VmHWM:') + 1])"
     )
     command = ("segment", source, "-o", tmp_path / "wide.png", "--weights", tiny_weights)
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, check=True
-    )
+    done = warm_python.run(["-c", code, *command])
+    assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "wide.png") as labels:
         assert labels.size == (12000, 1000)
     assert int(done.stdout) / 1e6 < 1.5  # kB to GB
@@ -196,14 +195,9 @@ def test_standard_output_on_a_full_disk(tiny_weights, tmp_path, options):
     source = photo(tmp_path / "a.jpg")
     command = ("segment", source, "--weights", tiny_weights, *options)
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN + "main()", *map(str, command)],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        done = warm_python.run(["-c", MAIN + "main()", *command], stdout=full)
     assert done.returncode == 1, done.stderr
-    (line,) = done.stderr.splitlines()
+    (line,) = done.stderr.decode().splitlines()
     assert line.startswith("deconvnet: standard output: cannot be written")
 
 

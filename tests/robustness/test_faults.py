@@ -16,19 +16,20 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.paths import ROOT
+from helpers import warm_python
 from helpers.small_batch import (
     PATIENCE,
     kill,
     lines,
     outputs,
     parts,
-    run,
+    run_warm,
     small_photos,
-    start,
+    start_warm,
     wait_for,
     workers_of,
 )
+from helpers.warm_python import WarmProcess
 
 from deconvnet_cli.batch.manifest import NAME, Manifest
 from deconvnet_cli.batch.photo import failed_entry, start_worker
@@ -80,7 +81,7 @@ def undisturbed(photos, options):
     return made
 
 
-def begun(out: Path, process: subprocess.Popen[bytes]) -> None:
+def begun(out: Path, process: WarmProcess) -> None:
     """Wait until a run has done one photo more than there are now."""
     before = len(lines(out))
     wait_for(lambda: len(lines(out)) > before or process.poll() is not None)
@@ -93,7 +94,7 @@ def test_kill_9_at_random_moments(photos, options, undisturbed, tmp_path):
     choice, out, log = random.Random(7), tmp_path / "out", tmp_path / "log"
     command = (photos, "-o", out, *options, "--workers", 2)
     for number in range(KILLS):
-        process = start(*command, log=log)
+        process = start_warm(*command, log=log)
         begun(out, process)
         time.sleep(choice.uniform(0, 0.3))
         workers = workers_of(process.pid)
@@ -104,7 +105,7 @@ def test_kill_9_at_random_moments(photos, options, undisturbed, tmp_path):
             (out / ".0001.png.abcdefgh.part").write_bytes(b"half")
             with open(out / NAME, "ab") as file:
                 file.write(b'{"image": "photos/00')
-    assert run(*command, log=log) == 0, log.read_text()
+    assert run_warm(*command, log=log) == 0, log.read_text()
     assert outputs(out) == undisturbed
     assert not parts(out)
     done = [line["output"] for line in lines(out)]
@@ -118,7 +119,7 @@ def test_stopped_by_signals_and_robbed_of_a_worker(photos, options, undisturbed,
     out, log = tmp_path / "out", tmp_path / "log"
     command = (photos, "-o", out, *options, "--workers", 2)
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = start(*command, log=log)
+        process = start_warm(*command, log=log)
         begun(out, process)
         before = len(lines(out))
         kill(process, number, group=True)  # as a terminal and a cluster do
@@ -127,7 +128,7 @@ def test_stopped_by_signals_and_robbed_of_a_worker(photos, options, undisturbed,
         assert f"stopped, {PHOTOS - len(lines(out))} left" in log.read_text()
         assert before <= len(lines(out)) <= before + 4
         consistent(out, undisturbed, log)
-    process = start(*command, log=log)
+    process = start_warm(*command, log=log)
     begun(out, process)
     for worker in workers_of(process.pid):
         os.kill(worker, signal.SIGSTOP)  # photos that take for ever
@@ -139,7 +140,7 @@ def test_stopped_by_signals_and_robbed_of_a_worker(photos, options, undisturbed,
     assert "Aborted" in log.read_text()
     # A worker that was killed while it wrote has left a part, which the next run clears away.
     consistent(out, undisturbed, log, killed=True)
-    process = start(*command, log=log)
+    process = start_warm(*command, log=log)
     begun(out, process)
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
     assert process.wait(PATIENCE) == 0, log.read_text()  # its photo was tried once more
@@ -192,16 +193,14 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
         "    print('locked', flush=True)\n"
         "    time.sleep(600)\n"
     )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program, tmp_path],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    with holder:
-        assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
+    held, said = os.pipe()
+    holder = warm_python.start(["-c", program, tmp_path], stdout=said, stderr=2)
+    os.close(said)
+    with open(held) as pipe:
+        assert pipe.readline() == "locked\n"
         with pytest.raises(BusyError), locked(tmp_path):
             pass
-        holder.kill()
+        kill(holder, signal.SIGKILL, group=False)
     with locked(tmp_path):
         pass
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
-import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -18,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import warm_python
 from helpers.fuzz_targets import TARGETS, tallies
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -345,10 +344,9 @@ def test_odd_names_in_lines_for_people_and_programs(
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
 def test_odd_names_on_any_terminal(tmp_path: Path, encoding: str) -> None:
     name = b"caf\xc3\xa9\n\xff\x1b[31m.jpg"
-    done = subprocess.run(
-        [sys.executable, "-m", "deconvnet_cli", "batch", name, "-o", tmp_path / "out"],
-        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
-        capture_output=True,
+    done = warm_python.run(
+        ["-m", "deconvnet_cli", "batch", name, "-o", tmp_path / "out"],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
     )
     assert done.returncode == 1
     text = done.stderr.decode(encoding, "strict").removesuffix("\n")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import warm_python
 from helpers.command_line import run_cli
 from PIL import Image
 from safetensors.torch import load_file
@@ -57,16 +56,17 @@ def variables(rank: int, world: int, port: int) -> dict[str, str]:
     }  # fmt: skip
 
 
-def start_training(voc: Path, run: Path, rank: int, port: int) -> subprocess.Popen:
-    """Start one of two processes."""
-    command = [sys.executable, "-m", "deconvnet_cli", *arguments(voc, run)]
-    return subprocess.Popen(
-        list(map(str, command)),
-        env=os.environ | variables(rank, 2, port),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start_training(
+    voc: Path, run: Path, rank: int, port: int, said: Path
+) -> warm_python.WarmProcess:
+    """Start one of two processes; all that it writes goes to ``said``."""
+    with open(said, "ab") as file:
+        return warm_python.start(
+            ["-m", "deconvnet_cli", *arguments(voc, run)],
+            env=os.environ | variables(rank, 2, port),
+            stdout=file,
+            stderr=file,
+        )
 
 
 @pytest.mark.slow
@@ -75,14 +75,15 @@ def test_two_processes_end_at_the_weights_of_one(voc: Path, tmp_path: Path, monk
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     runs = tmp_path / "one", tmp_path / "two"
-    processes = [start_training(voc, runs[1], rank, port) for rank in (0, 1)]
+    said = [tmp_path / f"said{rank}" for rank in (0, 1)]
+    processes = [start_training(voc, runs[1], rank, port, said[rank]) for rank in (0, 1)]
     for name, value in variables(0, 1, port).items():
         monkeypatch.setenv(name, value)
     alone = run_cli(*arguments(voc, runs[0]))  # a warning would be an error here
     assert alone.exit_code == 0, alone.output
-    for process in processes:
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, output
+    for process, file in zip(processes, said, strict=True):
+        code, output = process.wait(120), file.read_text()
+        assert code == 0, output
         assert "Warning" not in output
     one, two = (load_file(run / "weights.safetensors") for run in runs)
     assert one.keys() == two.keys()
