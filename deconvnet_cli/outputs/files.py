@@ -133,8 +133,12 @@ class Outputs:
         return [*([] if self.format == NONE else [target]), *self.beside(target)]
 
     def check(self, classes: Sequence[str]) -> None:
-        """Raise UsageError if a named class is not in ``classes``, or a colour is none."""
+        """Raise UsageError if a class is unknown or has no place in a file, or a colour is none."""
         chosen_labels(self.only, classes)
+        if self.format == CVAT:
+            from deconvnet_cli.outputs.interchange import check_labelmap
+
+            check_labelmap(classes)
         if self.mask is not None:
             chosen_labels(self.mask, classes, "--mask")
         if self.background is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.colours import palette_for
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.class_filter import BACKGROUND, chosen_labels, mask_of
 from deconvnet_cli.outputs.outlines import flat, hole_free_outlines
 from deconvnet_cli.outputs.polygons import components
@@ -106,6 +107,19 @@ def yolo_yaml(classes: Sequence[str], only: Iterable[str] | None = None) -> str:
     names = [f"  {n}: {json.dumps(name)}" for n, name in enumerate(yolo_names(classes, only))]
     head = "# The texts must be in a folder labels/, the photos beside it in images/."
     return "\n".join([head, "train: ../images", "val: ../images", "names:", *names]) + "\n"
+
+
+def check_labelmap(classes: Sequence[str]) -> None:
+    """Raise UsageError if a class has a name that CVAT's ``labelmap.txt`` cannot hold.
+
+    Its lines are cut at colons, and those that begin with # are comments.
+    """
+    for name in classes:
+        if ":" in name or name.startswith("#"):
+            raise UsageError(
+                f"--format cvat: CVAT cannot read the class name {name!r}, for its colon or "
+                "leading #; give --polygons coco-polygons"
+            )
 
 
 def labelmap(classes: Sequence[str]) -> str:

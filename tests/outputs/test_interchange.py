@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from deconvnet_cli.datasets.opening import open_export
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.coco import coco, merged
 from deconvnet_cli.outputs.encoding import mask_file
 from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, Outputs, write_outputs
@@ -229,3 +230,12 @@ def test_many_photos_in_one_coco_file_have_unique_ids():
     assert [part["id"] for part in found["annotations"]] == [1, 2, 3, 4, 5, 6]
     assert [part["image_id"] for part in found["annotations"]] == [1, 1, 1, 2, 2, 2]
     assert [part["name"] for part in found["categories"]] == list(CLASSES[1:])
+
+
+@pytest.mark.parametrize("name", ["ratio 1:2", "#1"])
+def test_names_that_cvat_cannot_read_are_refused(name):
+    """Datumaro, which CVAT reads with, cuts lines at colons and passes over those with #."""
+    with pytest.raises(UsageError, match="--format cvat: CVAT cannot read the class name"):
+        Outputs(format="cvat").check(("background", "cat's", name))
+    Outputs(format="cvat").check(CLASSES)
+    Outputs(polygons="yolo").check(("background", name))
