@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.small_batch import kill, lines, outputs, parts, small_photos, start, wait_for
+from helpers.small_batch import kill, lines, outputs, parts, small_photos, start_warm, wait_for
 
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.watch import INTERVAL, arriving
 from deconvnet_cli.commands.shared.batch_progress import plan_now
 
-LOOK = 1.0  # seconds between two looks of a real run here
+LOOK = 0.7  # seconds between two looks of a real run here
 OFTEN = (
     "-c",
     f"from deconvnet_cli.batch import watch; watch.INTERVAL = {LOOK}; "
@@ -154,7 +154,7 @@ def test_a_folder_watched_for_real(lively_weights, tmp_path):
     incoming.mkdir()
     (incoming / "0.jpg").write_bytes(ready[0].read_bytes())
     options = ("--weights", lively_weights, "--proposals", 1, "--workers", 1)
-    process = start(incoming, "-o", out, "--watch", *options, log=log, program=OFTEN)
+    process = start_warm(incoming, "-o", out, "--watch", *options, log=log, program=OFTEN)
     try:
         wait_for(lambda: b"watching" in log.read_bytes())
         (incoming / "1.jpg").write_bytes(ready[1].read_bytes())
@@ -171,7 +171,7 @@ def test_a_folder_watched_for_real(lively_weights, tmp_path):
         kill(process, signal.SIGINT, group=True)
         assert process.wait(60) == 0, log.read_text()
     finally:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait()
     assert set(outputs(out)) == {"0.png", "1.png", "2.png"}
     assert {line["status"] for line in lines(out)} == {"done"}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
-from helpers import needs_serve  # noqa: F401
+from helpers import needs_serve, warm_python  # noqa: F401
 from helpers.serving import (
     FIRST,
     PATIENCE,
@@ -184,31 +183,31 @@ def test_never_ready_when_the_nets_do_not_work(serve, monkeypatch, caplog):
 def test_it_ends_after_what_was_begun(lively_weights, number):
     right = label_png(expected(ready_nets(lively_weights), FIRST).labels)
     options = ("--weights", lively_weights, "--proposals", "3", "--precision", "fp32")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deconvnet_cli", "serve", "--port", "0", *map(str, options)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        address = process.stderr.readline().split()[0]
-        port = int(address.rstrip("/").rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.settimeout(PATIENCE)
-            head = f"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(FIRST)}\r\n"
-            sock.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
-            assert sock.recv(100).startswith(b"HTTP/1.1 100")  # it is being answered
-            process.send_signal(number)
-            until(lambda: refuses(port))
-            sock.sendall(FIRST)
-            answer = rest_of(sock)
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert answer.partition(b"\r\n\r\n")[2] == right
-        _, errors = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0 and "Traceback" not in errors
-    finally:
-        process.kill()
-        process.wait()
+    ours, theirs = os.pipe()
+    command = ("-m", "deconvnet_cli", "serve", "--port", "0", *options)
+    process = warm_python.start(command, stderr=theirs)
+    os.close(theirs)
+    with open(ours) as errors:
+        try:
+            address = errors.readline().split()[0]
+            port = int(address.rstrip("/").rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                sock.settimeout(PATIENCE)
+                head = (
+                    f"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(FIRST)}\r\n"
+                )
+                sock.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+                assert sock.recv(100).startswith(b"HTTP/1.1 100")  # it is being answered
+                process.send_signal(number)
+                until(lambda: refuses(port))
+                sock.sendall(FIRST)
+                answer = rest_of(sock)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.partition(b"\r\n\r\n")[2] == right
+            assert process.wait(PATIENCE) == 0 and "Traceback" not in errors.read()
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
 
 
 def refuses(port):

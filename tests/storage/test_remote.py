@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import fsspec
 import pytest
+from helpers import warm_python
 from helpers.object_store import s3_server
-from helpers.small_batch import ROOT, lines, outputs, small_photos
+from helpers.small_batch import lines, outputs, small_photos
 
 from deconvnet_cli.batch.manifest import Entry, read_entries
 from deconvnet_cli.batch.photo import start_worker
@@ -276,8 +275,9 @@ def test_a_batch_from_s3_to_s3(deconvnet, photos, options, local_run, s3):
     files.pipe_file(f"{source}/bad.jpg", b"not a photo")
     command = ("batch", source, "-o", out, *options, "--json")
     assert deconvnet(*command, "--dry-run").stdout.count('"to do"') == PHOTOS + 1
-    first = in_a_process(*command, "--workers", 2)
-    assert first.returncode == 1 and first.stderr.count("bad.jpg") == 1, first.stderr
+    # In a process of its own: worker processes of this one may not know of the server.
+    first = warm_python.run(("-m", "deconvnet_cli", *command, "--workers", 2))
+    assert first.returncode == 1 and first.stderr.count(b"bad.jpg") == 1, first.stderr
     made = {name: files.cat_file(f"{out}/{name}") for name in outputs(local_run)}
     assert made == outputs(local_run)
     stored = [json.loads(line) for line in files.cat_file(f"{out}/manifest.jsonl").splitlines()]
@@ -293,13 +293,6 @@ def test_a_batch_from_s3_to_s3(deconvnet, photos, options, local_run, s3):
     again = deconvnet(*command, "--dry-run")
     assert again.exit_code == 0 and again.stdout.count('"to do"') == 1, again.output
     assert "0001.png changed" in again.stdout
-
-
-def in_a_process(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """In one of its own: worker processes of this one may not know of the server."""
-    command = [sys.executable, "-m", "deconvnet_cli", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def info(manifest) -> set[tuple[object, ...]]:
