@@ -6,6 +6,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png, read_mask
@@ -258,7 +260,8 @@ def use_photo(path: Path) -> None:
 
 def use_weights(path: Path) -> None:
     """Weights that are taken must also run: settings that no photo can be shown are refused."""
-    loaded = alone(load(str(path)))
+    with quick_to_build():
+        loaded = alone(load(str(path)))
     photo = Image.fromarray(pixels())
     segment(photo, loaded, SegmentSettings(proposals=1)).labels.max()
 
@@ -276,11 +279,27 @@ def import_caffe(path: Path) -> None:
 
 
 def import_pickle(path: Path) -> None:
-    import_into(path, "deconvnet-vgg16")
+    """None of these tensors fits the net, so that it stays empty and is built once."""
+    with patch.object(importing, "build_net", lambda name, _=None: empty_net(name)):
+        import_into(path, "deconvnet-vgg16")
+
+
+@cache
+def empty_net(name: str) -> nn.Module:
+    with torch.device("meta"):
+        return build_net(name)
+
+
+def quick_to_build() -> AbstractContextManager[object]:
+    """Leave out the initial values of nets: those of the file take their place."""
+    return patch.object(nn.modules.conv._ConvNd, "reset_parameters", lambda _: None)
 
 
 def import_into(path: Path, net: str) -> None:
-    with patch.object(importing, "net_of", lambda tensors: net_of_names(frozenset(tensors))):
+    with (
+        quick_to_build(),
+        patch.object(importing, "net_of", lambda tensors: net_of_names(frozenset(tensors))),
+    ):
         import_weights(path, path.with_name("made.safetensors"), net, licence="")
 
 

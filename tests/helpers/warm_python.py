@@ -89,10 +89,12 @@ def start(
     return WarmProcess(process)
 
 
-def run(arguments: Sequence[object], **options: Any) -> subprocess.CompletedProcess[bytes]:
+def run(
+    arguments: Sequence[object], timeout: float | None = None, **options: Any
+) -> subprocess.CompletedProcess[bytes]:
     """Run such a program to its end; return its exit code and the bytes that it wrote."""
     with TemporaryFile() as stdout, TemporaryFile() as stderr:
-        code = start(arguments, **{"stdout": stdout, "stderr": stderr, **options}).wait(120)
+        code = start(arguments, **{"stdout": stdout, "stderr": stderr, **options}).wait(timeout)
         said = []
         for file in (stdout, stderr):
             file.seek(0)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import warm_python
 from helpers.paths import TESTS
 
 # How many are read in the time that a test may take; "mobilenet" and "encoder" are large files
@@ -48,14 +47,9 @@ def fuzz(targets: tuple[str, ...], kept: Path) -> dict[str, Any]:
     """Return what became of each target, in one process; a crash or a hang leaves the rest out."""
     every = os.environ.get("DECONVNET_FUZZ_COUNT")
     counts = [f"{name}={every or COUNTS[name]}" for name in targets]
-    done = subprocess.run(
-        [sys.executable, RUN, *counts, "--keep", kept],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-    )
+    done = warm_python.run(["-c", RUN.read_text(encoding="utf-8"), *counts, "--keep", kept])
     found = {line["target"]: line for line in map(json.loads, done.stdout.splitlines())}
-    return found | {"last": f"exit code {done.returncode}, {done.stderr[-2000:]}"}
+    return found | {"last": f"exit code {done.returncode}, {done.stderr[-2000:].decode()}"}
 
 
 def test_every_target_is_in_a_run() -> None:
