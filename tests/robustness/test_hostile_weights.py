@@ -34,13 +34,13 @@ from deconvnet_cli.weights.files import load, read_card
 from deconvnet_cli.weights.importing import import_weights
 
 
-def refused(path: Path, read: Callable[[str], object] = load) -> str:
+def refused(path: Path, read: Callable[[str], object] = load, most: int = 30_000_000) -> str:
     """The one line with which a file is refused; no memory to speak of is taken for it."""
     tracemalloc.start()
     try:
         with pytest.raises(WeightsError) as caught:
             read(str(path))
-        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+        assert tracemalloc.get_traced_memory()[1] < most
     finally:
         tracemalloc.stop()
     text = str(caught.value)
@@ -375,8 +375,9 @@ def test_a_layer_name_is_shown_and_not_obeyed(deconvnet, tmp_path: Path) -> None
     assert "\x1b" not in result.stdout
 
 
-def test_a_file_of_millions_of_tiny_fields(tmp_path: Path) -> None:
+def test_a_file_of_very_many_tiny_fields(tmp_path: Path) -> None:
     """Each is stepped over; nothing is kept of them."""
     path = tmp_path / "fields.caffemodel"
-    path.write_bytes(number_field(9, 1) * 200_000 + shape_dims([1]) * 50_000)
-    assert "no layer with weights" in refused(path, lambda name: import_into(Path(name)))
+    path.write_bytes(number_field(9, 1) * 40_000 + shape_dims([1]) * 10_000)
+    text = refused(path, lambda name: import_into(Path(name)), most=1_000_000)
+    assert "no layer with weights" in text
