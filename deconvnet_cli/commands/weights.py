@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -40,10 +39,11 @@ def list_weights() -> None:
 @click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
 def show(weights: str) -> None:
     """Print the card of weights as JSON."""
+    from deconvnet_cli.weights.card import plain_values
     from deconvnet_cli.weights.files import read_card
     from deconvnet_cli.weights.shipped import locate
 
-    click.echo(json.dumps(asdict(read_card(locate(weights))), indent=2))
+    click.echo(json.dumps(plain_values(read_card(locate(weights))), indent=2))
 
 
 @command.command("verify")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -122,8 +122,11 @@ def recording(net: nn.Module) -> Iterator[dict[DecoderStage, Tensor]]:
 def rerun_box(photo: Image.Image, box: Box, weights: Weights) -> Rerun:
     """Run the net once more on one box of the photo and record its decoder's activations.
 
-    The first run does not keep them, because those of 50 crops would take gigabytes.
+    The first run does not keep them, because those of 50 crops would take gigabytes. The whole
+    photo is shown at its usual size alone.
     """
+    convention = replace(weights.card.input, further=())
+    weights = replace(weights, card=replace(weights.card, input=convention))
     with recording(weights.net) as recorded, PoolRecorder() as pools:
         crops = crop_logits(photo, np.array([box], np.int32), weights, batch_size=1)
         views = torch.stack([logits.cpu() for _, logits in crops])

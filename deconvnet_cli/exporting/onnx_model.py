@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from deconvnet_cli.errors import DependencyError, install
 from deconvnet_cli.exporting.plain_ops import with_plain_operators
 from deconvnet_cli.exporting.shape import InputShape
 from deconvnet_cli.nets.fusion import fused
-from deconvnet_cli.weights.card import METADATA_KEY
+from deconvnet_cli.weights.card import METADATA_KEY, plain_values
 from deconvnet_cli.weights.files import Weights
 from deconvnet_cli.weights.shipped import weights_sha256
 
@@ -75,7 +74,7 @@ def onnx_model(weights: Weights, shape: InputShape) -> bytes:
     model = exported.model_proto
     tidy(model, shape)
     about = {
-        **asdict(shape.on_card(weights.card)),
+        **plain_values(shape.on_card(weights.card)),
         "weights": weights.path.name,
         "sha256": weights_sha256(weights.path),
     }

@@ -22,6 +22,8 @@ class InputConvention:
             and mirrored. With 0 the whole photo is a square crop like any other, as in the paper;
             a net without boxes (an FCN) is then shown it at its own size.
         cell: The sides of an input that is not square are multiples of this, pixels.
+        further: Other longer sides, pixels, at which a net that takes boxes is shown the whole
+            photo too. It is then mirrored at ``whole`` alone, and as it is at each of these.
     """
 
     channels: str
@@ -30,10 +32,17 @@ class InputConvention:
     size: int = 224
     whole: int = 0
     cell: int = 16
+    further: tuple[int, ...] = ()
 
-    def whole_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return the input width and height, multiples of ``cell``, for a photo of this size."""
-        scale = self.whole / max(width, height)
+    def whole_size(self, width: int, height: int, side: int = 0) -> tuple[int, int]:
+        """Return the input width and height, multiples of ``cell``, for a photo of this size.
+
+        Args:
+            width: The width of the photo.
+            height: The height of the photo.
+            side: About the longer of both; 0 takes ``whole``.
+        """
+        scale = (side or self.whole) / max(width, height)
         across, down = (
             max(1, round(side * scale / self.cell)) * self.cell for side in (width, height)
         )

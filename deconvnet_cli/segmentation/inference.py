@@ -82,6 +82,24 @@ def whole_photo_logits(
     return torch.stack((logits, mirrored.flip(2)))
 
 
+def whole_photo_views(photo: Image.Image, weights: Weights, cut_out: Cutter) -> Iterator[Tensor]:
+    """Yield the logits of each view of the whole photo, float32 C x h x w.
+
+    Without further sides these are the two of :func:`whole_photo_logits`. With further sides the
+    photo is mirrored at its usual side, and as it is at each of the others.
+    """
+    convention = weights.card.input
+    if not convention.further:
+        yield from whole_photo_logits(photo, weights, cut_out)
+        return
+    for side in (convention.whole, *convention.further):
+        crop = cut_out((0, 0, *photo.size), *convention.whole_size(*photo.size, side))
+        if side == convention.whole:
+            yield logits_of(crop.flip(2)[None], weights)[0].flip(2)
+        else:
+            yield logits_of(crop[None], weights)[0]
+
+
 def crop_logits(
     photo: Image.Image,
     boxes: NDArray[np.int32],
@@ -91,14 +109,14 @@ def crop_logits(
     """Yield each box with the logits of its crop, float32 C x h x w, in order.
 
     Crops are square. The one exception is the whole photo, if the weights take it in its own
-    shape: it is then yielded twice (see :func:`whole_photo_logits`).
+    shape: it is then yielded once for each view (see :func:`whole_photo_views`).
     """
     convention = weights.card.input
     rest: list[Box] = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]
     whole = (0, 0, *photo.size)
     cut_out = cutter(photo, weights.device)
     if convention.whole and rest and rest[0] == whole:
-        yield from ((whole, view) for view in whole_photo_logits(photo, weights, cut_out))
+        yield from ((whole, view) for view in whole_photo_views(photo, weights, cut_out))
         rest = rest[1:]
     for start in range(0, len(rest), batch_size):
         batch = rest[start : start + batch_size]

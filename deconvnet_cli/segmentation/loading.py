@@ -6,6 +6,7 @@ Commands import this module for their help, so heavy packages are imported insid
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,19 @@ def crf_settings(backend: str) -> CrfSettings:
     return settings
 
 
+def leaves_out_boxes(options: SegmentOptions, system: System, settings: SegmentSettings) -> bool:
+    """Return whether boxes that would hardly change the labels are left out.
+
+    Unless a number of boxes is asked for, they are with the merge rule "context", because they
+    cost time there and do not make the labels better.
+    """
+    from deconvnet_cli.segmentation.segment import merge_rule
+
+    if options.proposals is None:
+        return merge_rule(system, settings) == "context"
+    return options.proposals == "auto"
+
+
 def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, SegmentSettings]:
     """Load the nets on their device, and build the settings.
 
@@ -116,7 +130,6 @@ def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, S
     device = choose_device(options.device)
     settings = SegmentSettings(
         proposals=options.proposals if isinstance(options.proposals, int) else None,
-        until_settled=options.proposals == "auto",
         boxes=proposal_settings(options.candidates, options.edges),
         batch_size=options.batch_size,
         merge=options.merge_rule,
@@ -125,6 +138,7 @@ def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, S
     system = choose_system(
         options.system_name, options.weights, options.fcn_weights, options.ensemble, options.share
     )
+    settings = replace(settings, until_settled=leaves_out_boxes(options, system, settings))
     if plain:
         return system.plain(device), settings
     return system.ready(device, choose_precision(options.precision, device)), settings

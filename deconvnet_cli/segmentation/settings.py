@@ -102,8 +102,9 @@ class SegmentOptions:
         share: FCN-8s' weight in the mean, 0 to 1; None takes the weights' share.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: One of ``choices.PRECISIONS``.
-        proposals: The number of boxes, the whole photo included; "auto" leaves out
-            boxes that would hardly change the labels; None takes the weights' number.
+        proposals: The number of boxes, the whole photo included; "auto" leaves out boxes that
+            would hardly change the labels. None takes the weights' number, and leaves out such
+            boxes with the merge rule "context".
         candidates: The number of boxes that EdgeBoxes is asked for.
         edges: "gradient" or "structured:FILE".
         batch_size: The number of crops in a forward pass.

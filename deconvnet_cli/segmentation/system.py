@@ -15,6 +15,7 @@ from deconvnet_cli.nets.fusion import fused
 from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.runtime.devices import CPU, DTYPES, merge_device
 from deconvnet_cli.segmentation.score_maps import Ensemble
+from deconvnet_cli.weights.card import plain_values
 from deconvnet_cli.weights.files import Weights, load
 from deconvnet_cli.weights.shipped import weights_sha256
 
@@ -180,7 +181,7 @@ def describe(system: System, settings: SegmentSettings) -> dict[str, dict[str, A
         name: {
             "file": weights.path.name,
             "sha256": weights_sha256(weights.path),
-            **asdict(weights.card),
+            **plain_values(weights.card),
         }
         for name, weights in parts.items()
         if weights is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deconvnet_cli.choices import MERGES, NET_NAMES
@@ -67,6 +67,14 @@ def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
     return Card(net=name, settings=settings, **{**usual, **about})
 
 
+def plain_values(card: Card) -> dict[str, Any]:
+    """Return a card as plain values, those of earlier versions if it has nothing new to say."""
+    values = asdict(card)
+    if not card.input.further:
+        del values["input"]["further"]
+    return values
+
+
 KINDS: dict[str, type] = {
     "net": str,
     "settings": dict,
@@ -86,10 +94,12 @@ INPUT_KINDS: dict[str, type] = {
     "size": int,
     "whole": int,
     "cell": int,
+    "further": list,
 }
 REQUIRED = ("net", "settings", "input", "merge", "classes")
 MOST_PROPOSALS = 100_000
-MOST_SIDE = 4096  # pixels, of an input; whole photos have 640 or less
+MOST_SIDE = 4096  # pixels, of an input; whole photos have about 640
+MOST_FURTHER = 8  # sides of the whole photo beside the usual one
 LARGEST_NUMBER = 1e6  # as a mean or scale
 
 
@@ -164,3 +174,12 @@ def check_input(net: str, settings: dict[str, Any], given: dict[str, Any]) -> No
         raise ValueError(f"size is {size}; a multiple of {stride} up to {MOST_SIDE}")
     if not 0 <= whole <= MOST_SIDE or not 1 <= cell <= MOST_SIDE or (whole and cell % stride):
         raise ValueError(f"whole is {whole} in cells of {cell}; cells are multiples of {stride}")
+    further = given.get("further", [])
+    sides = [side for side in further if type(side) is int and 1 <= side <= MOST_SIDE]
+    if len(sides) != len(further) or len(further) > MOST_FURTHER or whole in further:
+        raise ValueError(
+            f"further is {further!r:.50}; at most {MOST_FURTHER} sides of 1 to {MOST_SIDE}, other "
+            "than whole"
+        )
+    if further and not (whole and spec.takes_boxes):
+        raise ValueError("further sides are for nets that take boxes and the whole photo")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import build_net
 from deconvnet_cli.storage.files import write_whole
-from deconvnet_cli.weights.card import METADATA_KEY, Card, check_card
+from deconvnet_cli.weights.card import METADATA_KEY, Card, check_card, plain_values
 from deconvnet_cli.weights.eight_bit import compressed, expanded
 from deconvnet_cli.weights.shipped import locate
 
@@ -57,7 +57,9 @@ def read_card(path: Path) -> Card:
     try:
         values = json.loads(text)
         check_card(values)
-        values["input"]["mean"] = tuple(values["input"]["mean"])
+        for name in ("mean", "further"):
+            if name in values["input"]:
+                values["input"][name] = tuple(values["input"][name])
         values["input"] = InputConvention(**values["input"])
         values["classes"] = tuple(values["classes"])
         return Card(**values)
@@ -171,7 +173,7 @@ def store(
     if eight_bit:
         tensors |= compressed(net)
     tensors = {key: value.cpu().contiguous() for key, value in tensors.items()}
-    data = save(tensors, {METADATA_KEY: json.dumps(asdict(card))})
+    data = save(tensors, {METADATA_KEY: json.dumps(plain_values(card))})
     write_whole(path, data)
 
 
