@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing import reduction, util
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -45,6 +45,8 @@ class WarmProcess:
     def __init__(self, process: Any) -> None:
         self.process = process
         self.pid: int = process.pid
+        # Python waits for its processes when it ends, and a test may have failed before this did.
+        util.Finalize(self, kill, (process,), exitpriority=1)
 
     @property
     def returncode(self) -> int | None:
@@ -63,6 +65,15 @@ class WarmProcess:
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
+
+
+def kill(process: Any) -> None:
+    """Kill a process and those that it has begun, if it still runs."""
+    if process.is_alive():
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.join()
 
 
 def start(
@@ -94,7 +105,11 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run such a program to its end; return its exit code and the bytes that it wrote."""
     with TemporaryFile() as stdout, TemporaryFile() as stderr:
-        code = start(arguments, **{"stdout": stdout, "stderr": stderr, **options}).wait(timeout)
+        process = start(arguments, **{"stdout": stdout, "stderr": stderr, **options})
+        try:
+            code = process.wait(timeout)
+        finally:
+            kill(process.process)
         said = []
         for file in (stdout, stderr):
             file.seek(0)

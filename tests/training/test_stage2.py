@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import warm_python
 from helpers.photos import pieces
 from PIL import Image
 from rich.progress import Progress
@@ -267,15 +266,15 @@ def test_two_processes_share_the_proposals(tree: VocTree, tmp_path: Path):
     """As docs/train.md starts them: the first one finds the boxes, and both train on them."""
     run = tmp_path / "run"
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "-m", "deconvnet_cli", "train", "--voc-root", tree.root, "--stage", "2", "--out", run,
         "--device", "cpu", "--quiet", "--batch-size", "4", "--crops", "8", "--size", "64",
         "--no-frozen", "--set", "boxes = 'shown'", "--set", "statistics = 1",
         "--set", "log_every = 1", "--set", "precision = 'fp32'",
         "--set", f"net_settings = '{json.dumps(TINY)}'",
     ]  # fmt: skip
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    done = warm_python.run(command, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
     assert [path.name for path in (run / "proposals").iterdir()] == ["train-21.npz"]
     assert len(read_log(run)) == 2
     assert (run / "weights.safetensors").is_file()
