@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,38 +16,43 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 from helpers.command_line import run_cli
 from helpers.object_store import s3_server
 from helpers.small_batch import (
     PATIENCE,
     ROOT,
     below,
-    kill,
     lines,
     outputs,
     parts,
     small_photos,
-    start,
     wait_for,
 )
 from PIL import Image
 from torch import Tensor, nn
 
-from deconvnet_cli.batch.manifest import read_entries
+from deconvnet_cli.batch.manifest import Entry, read_entries
 from deconvnet_cli.batch.plan import Job, plan
 from deconvnet_cli.batch.ray.cluster import Cluster, choose_resources, connected
 from deconvnet_cli.batch.resume import sort_out
 from deconvnet_cli.batch.run import locked_run
 from deconvnet_cli.batch.source import Source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
-from deconvnet_cli.errors import CrashError, DeviceError, UsageError, WeightsError
+from deconvnet_cli.errors import (
+    CrashError,
+    DeconvnetError,
+    DeviceError,
+    UsageError,
+    WeightsError,
+)
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, alone
 from deconvnet_cli.storage.remote import place
 from deconvnet_cli.weights.files import load
 
-PHOTOS = 16
+PHOTOS, PROPOSALS = 12, 6
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's, in this process: of files left open
 
 
@@ -67,12 +73,13 @@ def cluster(s3, tmp_path_factory) -> Iterator[str]:
     from ray import cluster_utils
 
     path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    node = {"include_dashboard": False, "object_store_memory": 100 << 20}
+    node = {"include_dashboard": False, "no_monitor": True, "object_store_memory": 100 << 20}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", path)
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")  # as ``connected`` does
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # whatever else this machine does
+        patch.setenv("RAY_worker_niceness", "0")  # else other tests leave its workers no time
         here = os.getcwd()
         os.chdir(tmp_path_factory.mktemp("elsewhere"))
         nodes = cluster_utils.Cluster(
@@ -94,7 +101,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(lively_weights):
-    return ("--weights", lively_weights, "--proposals", 12, "--crf", "--precision", "fp32")
+    return ("--weights", lively_weights, "--proposals", PROPOSALS, "--crf", "--precision", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +126,21 @@ def workers(stage: str) -> list[int]:
 
 @pytest.fixture(scope="module")
 def machines(cluster) -> Iterator[Cluster]:
-    """The same, with this process on it."""
+    """The same, with this process on it; its workers serve all tests."""
     with connected(cluster, "auto") as machines:
+        assert (machines.cpus, machines.gpus, machines.actors) == (3, 1, 1)
         yield machines
+
+
+def run_and(meddle: Callable[[], None], *arguments: object) -> Result:
+    """Run a batch while ``meddle`` runs beside it; it leaves nothing that a process waits for."""
+    before = set(threading.enumerate())
+    with ThreadPoolExecutor(1) as pool:
+        meddling = pool.submit(meddle)
+        result = run_cli("batch", *arguments)
+        meddling.result()
+    assert all(thread.daemon for thread in set(threading.enumerate()) - before)
+    return result
 
 
 @pytest.mark.ray
@@ -129,120 +148,105 @@ def machines(cluster) -> Iterator[Cluster]:
 def test_stopped_and_robbed_of_a_worker_in_the_middle(
     cluster, machines, photos, options, local_run, tmp_path, monkeypatch, capfd
 ):
-    """One folder, two runs: Ctrl-C, and one that gets to its end without the net that it had.
-
-    The second is on the cluster already, with workers that the later tests use as well.
-    """
-    out, log = tmp_path / "out", tmp_path / "log"
+    """One folder, two runs: Ctrl-C, and one that gets to its end without the net that it had."""
+    out = tmp_path / "out"
     engine = ("--engine", "ray", "--ray-address", cluster)
     # Relative to where the command is: workers begin elsewhere.
     arguments = (photos, "-o", os.path.relpath(out), *options, *engine)
+    asked: list[object] = []
+    monkeypatch.setattr(
+        "deconvnet_cli.batch.ray.cluster.connected",
+        lambda *given: asked.append(given) or nullcontext(machines),
+    )
 
-    process = start(*arguments, log=log)
-    wait_for(lambda: lines(out) or process.poll() is not None)
-    kill(process, signal.SIGINT, group=True)
-    assert process.wait(PATIENCE) == 1
+    def stop() -> None:
+        wait_for(lambda: lines(out), 5 * PATIENCE)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    capfd.readouterr()
+    result = run_and(stop, *arguments)
+    assert result.exit_code == 1, result.output
     kept = lines(out)
-    assert "left; the same command goes on" in log.read_text() and 0 < len(kept) < PHOTOS + 1
+    assert "left; the same command goes on" in result.stderr and 0 < len(kept) < PHOTOS + 1
     assert all((out / str(line["output"])).exists() for line in kept if line["status"] == "done")
 
     def rob() -> None:
-        wait_for(lambda: len(lines(out)) > len(kept))
+        wait_for(lambda: len(lines(out)) > len(kept), 5 * PATIENCE)
         (net,) = wait_for(lambda: workers("NetActor)).submit"))  # it works on a photo
         os.kill(net, signal.SIGKILL)
 
-    monkeypatch.setattr(
-        "deconvnet_cli.batch.ray.cluster.connected", lambda *_: nullcontext(machines)
-    )
-    capfd.readouterr()
-    with ThreadPoolExecutor(1) as pool:
-        robbed = pool.submit(rob)
-        result = run_cli("batch", *arguments)
-        robbed.result()
+    result = run_and(rob, *arguments)
     assert result.exit_code == 1, result.output
     assert result.stderr.count("\n") == 3 and "bad.jpg" in result.stderr, result.stderr
     assert capfd.readouterr().err == ""  # nor do Ray's processes say anything
     assert info(lines(out)) == info(lines(local_run))
     assert outputs(out) == outputs(local_run)
     assert not parts(out)
+    assert asked == [(cluster, "auto", 1)] * 2  # as ``machines`` did
+
+
+class Deadly(nn.Module):
+    """A net that kills its process when it is shown a white crop."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, crops: Tensor) -> Tensor:
+        if bool((crops.std((2, 3)) == 0).all()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        scores: Tensor = self.net(crops)
+        return scores
+
+
+def deadly(weights: Path) -> tuple[System, SegmentSettings]:
+    """What the command makes of ``options``, with a net that a white photo kills."""
+    system = alone(load(str(weights))).ready(torch.device("cpu"), "fp32")
+    assert system.deconvnet is not None
+    armed = replace(system.deconvnet, net=Deadly(system.deconvnet.net))
+    settings = SegmentSettings(proposals=PROPOSALS, crf=CrfSettings())
+    return replace(system, deconvnet=armed), settings
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_from_s3_to_s3(machines, photos, lively_weights, local_run, s3):
+def test_from_s3_to_s3_where_a_photo_that_kills_its_worker_fails_alone(
+    machines, photos, lively_weights, local_run, s3, tmp_path
+):
     import fsspec
 
     from deconvnet_cli.batch.ray.engine import ray_engine, survey_cluster
 
     files = fsspec.filesystem("s3", use_listings_cache=False)
-    for path in sorted(photos.glob("000*.jpg")):
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "0001.white.png")
+    good = sorted(photos.glob("000[0-3].jpg"))
+    for path in (*good, tmp_path / "0001.white.png"):
         files.pipe_file(f"{s3}/in/{path.name}", path.read_bytes())
     folder = place(f"{s3}/out")
-    load_nets = partial(as_in_a_batch, lively_weights)
-    spec = BatchSpec(load_nets, folder, outputs=Outputs(overlay=True))
+    spec = BatchSpec(partial(deadly, lively_weights), folder, outputs=Outputs(overlay=True))
     jobs, told = plan([f"{s3}/in"], folder), []
     known = survey_cluster(spec, machines)
-    engine = ray_engine(spec, known, machines)
+    answers: dict[str, Entry | DeconvnetError] = {}
+
+    def engine(jobs, stop):
+        for job, answer in ray_engine(spec, known, machines)(jobs, stop):
+            answers[job.photo.name] = answer
+            yield job, answer
+
     with locked_run(spec, known.fingerprint, engine, None) as run:
         run.do(jobs, told.append, lambda: False)
-    made = {name: data for name, data in outputs(local_run).items() if name.startswith("000")}
-    assert {name: files.cat_file(f"{s3}/out/{name}") for name in made} == made
-    assert len(files.ls(f"{s3}/out", detail=False)) == 2 * 10 + 1 and len(told) == 10
-    stored = list(map(json.loads, files.cat_file(f"{s3}/out/manifest.jsonl").splitlines()))
-    assert sorted(line["output"] for line in stored) == sorted(made)
-    assert not sort_out(jobs, read_entries(folder), known.fingerprint, folder, spec.extras).jobs
-
-
-def as_in_a_batch(weights: Path) -> tuple[System, SegmentSettings]:
-    """What the command makes of ``options``."""
-    system = alone(load(str(weights))).ready(torch.device("cpu"), "fp32")
-    return system, SegmentSettings(proposals=12, crf=CrfSettings())
-
-
-class Deadly(nn.Module):
-    """A net that kills its process when it is shown a white crop, and once for a black one."""
-
-    def __init__(self, net: nn.Module, killed: Path) -> None:
-        super().__init__()
-        self.net = net
-        self.killed = killed
-
-    def forward(self, crops: Tensor) -> Tensor:
-        if bool((crops.std((2, 3)) == 0).all()):
-            black = bool(crops.mean() < 0)
-            if not (black and self.killed.exists()):
-                if black:
-                    self.killed.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        scores: Tensor = self.net(crops)
-        return scores
-
-
-def deadly(weights: Path, killed: Path) -> tuple[System, SegmentSettings]:
-    system = alone(load(str(weights)))
-    assert system.deconvnet is not None
-    armed = replace(system.deconvnet, net=Deadly(system.deconvnet.net, killed))
-    return replace(system, deconvnet=armed), SegmentSettings(proposals=1)
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_photo_that_kills_its_worker_fails_alone(machines, lively_weights, tmp_path):
-    from deconvnet_cli.batch.ray.engine import ray_engine, survey_cluster
-
-    assert (machines.cpus, machines.gpus, machines.actors) == (3, 1, 1)
-    small_photos(tmp_path / "photos", 5)
-    for name, colour in (("0002.jpg", "white"), ("0003.jpg", "black")):
-        Image.new("RGB", (64, 64), colour).save(tmp_path / "photos" / name)
-    killed = tmp_path / "killed"
-    spec = BatchSpec(partial(deadly, lively_weights, killed), tmp_path)
-    engine = ray_engine(spec, survey_cluster(spec, machines), machines)
-    jobs = plan([str(tmp_path / "photos")], tmp_path)
-    answers = {job.photo.name: answer for job, answer in engine(jobs, lambda: False)}
-    died = answers.pop("0002.jpg")
-    assert killed.exists()
+    died = answers.pop("0001.white.png")
     assert isinstance(died, CrashError) and str(died) == "its worker process died, twice"
-    assert [answer.status for answer in answers.values()] == ["done"] * 4
+    assert [answer.status for answer in answers.values()] == ["done"] * len(good)
+    made = {f"{path.stem}.png": (local_run / f"{path.stem}.png").read_bytes() for path in good}
+    assert {name: files.cat_file(f"{s3}/out/{name}") for name in made} == made
+    assert len(files.ls(f"{s3}/out", detail=False)) == 2 * len(good) + 1
+    assert len(told) == len(good) + 1
+    stored = list(map(json.loads, files.cat_file(f"{s3}/out/manifest.jsonl").splitlines()))
+    status = dict.fromkeys(made, "done") | {"0001.white.png": "failed"}
+    assert {line["output"]: line["status"] for line in stored} == status
+    todo = sort_out(jobs, read_entries(folder), known.fingerprint, folder, spec.extras)
+    assert not todo.jobs and [entry.output for entry in todo.failed] == ["0001.white.png"]
 
 
 @pytest.mark.ray
@@ -250,10 +254,10 @@ def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
     pytest.importorskip("ray.data", reason="Ray is not here: pip install '.[ray]'")
     from deconvnet_cli.batch.ray.stages import NetActor, OpenedPhoto, Stop, survey
 
-    good = BatchSpec(partial(deadly, lively_weights, tmp_path), tmp_path)
+    good = BatchSpec(partial(deadly, lively_weights), tmp_path)
     known = survey(good, str(tmp_path))
-    assert isinstance(known, SystemInfo) and known.boxes == 1
-    missing = replace(good, load=partial(deadly, tmp_path / "none", tmp_path))
+    assert isinstance(known, SystemInfo) and known.boxes == PROPOSALS
+    missing = replace(good, load=partial(deadly, tmp_path / "none"))
     assert isinstance(survey(missing, "."), WeightsError)
     other = replace(known, fingerprint=replace(known.fingerprint, settings="of another precision"))
     opened = OpenedPhoto(
