@@ -49,12 +49,14 @@ def serve(address: str) -> None:
 
     from deconvnet_cli import cli
     from deconvnet_cli.runtime.worker_process import prepare_workers
+    from helpers.warm_python import fork_its_server
 
     import_commands()
-    prepare_workers("deconvnet_cli.batch.preload")
     torch.set_num_threads(1)  # threads do not survive a fork
     gc.collect()
     gc.freeze()  # else each child copies all objects as soon as it collects garbage
+    fork_its_server()
+    prepare_workers("deconvnet_cli.batch.preload")
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as ready:
         listener.bind(address + ".new")
         listener.listen()
@@ -80,7 +82,7 @@ def import_commands() -> None:
     import cv2  # noqa: F401
     import rich.progress  # noqa: F401
     import safetensors.torch  # noqa: F401
-    import torch._dynamo  # noqa: F401  # the first optimiser of a process imports it
+    import torch._dynamo  # noqa: F401  # a process's first optimiser or unpooling imports it
     from PIL import Image
 
     from deconvnet_cli.batch import photo, run  # noqa: F401
