@@ -20,13 +20,25 @@ from deconvnet_cli.weights.files import load
 
 PATIENCE = 120.0  # seconds
 ESCAPES = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
+# The command, with a net that takes longer to load than the line takes to be drawn anew.
+PROGRAM = """
+import time
+from deconvnet_cli.segmentation import loading
+load_system = loading.load_system
+def slowly(*arguments, **options):
+    time.sleep(0.3)
+    return load_system(*arguments, **options)
+loading.load_system = slowly
+from deconvnet_cli.cli import main
+main()
+"""
 
 
 def on_terminal(*arguments: object) -> list[str]:
     """Run the command on a pseudo-terminal; what it writes, in pieces, without escapes."""
     inner, outer = pty.openpty()
     process = warm_python.start(
-        ["-m", "deconvnet_cli", *arguments],
+        ["-c", PROGRAM, *arguments],
         stdin=outer,
         stderr=outer,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"},
