@@ -53,15 +53,18 @@ class Rerun:
     """A second run of the net on one box.
 
     Attributes:
-        views: The logits of the box, V x C x h x w; V is 2 for a whole photo with its mirror
-            image, and the activations are those of the first view.
+        views: The logits of each view of the box, C x h x w, as they are merged. A whole photo has
+            several, of one size or of different sizes; a crop has one.
+        logits: The logits of the view whose activations these are, C x h x w: the crop, or the
+            whole photo at its usual side, not mirrored.
         stages: The activations of all channels, float32 K x h x w on the CPU, in decoder order.
         decoder_logits: The decoder's own logits, float32 C x h x w. In ``deconvnet-vgg16`` they
             are the net's logits; ``deconvnet-mobilenet`` adds coarse logits of its head.
         unpooling: The last pool of the encoder and its unpooling.
     """
 
-    views: Tensor
+    views: tuple[Tensor, ...]
+    logits: Tensor
     stages: dict[DecoderStage, Tensor]
     decoder_logits: Tensor
     unpooling: Unpooling
@@ -122,16 +125,18 @@ def recording(net: nn.Module) -> Iterator[dict[DecoderStage, Tensor]]:
 def rerun_box(photo: Image.Image, box: Box, weights: Weights) -> Rerun:
     """Run the net once more on one box of the photo and record its decoder's activations.
 
-    The first run does not keep them, because those of 50 crops would take gigabytes. The whole
-    photo is shown at its usual size alone.
+    The first run does not keep them, because those of 50 crops would take gigabytes.
     """
+    boxes = np.array([box], np.int32)
     convention = replace(weights.card.input, further=())
-    weights = replace(weights, card=replace(weights.card, input=convention))
+    usual = replace(weights, card=replace(weights.card, input=convention))
     with recording(weights.net) as recorded, PoolRecorder() as pools:
-        crops = crop_logits(photo, np.array([box], np.int32), weights, batch_size=1)
-        views = torch.stack([logits.cpu() for _, logits in crops])
+        views = tuple(logits.cpu() for _, logits in crop_logits(photo, boxes, usual, 1))
+    logits = views[0]
+    if weights.card.input.further and box == (0, 0, *photo.size):
+        views = tuple(logits.cpu() for _, logits in crop_logits(photo, boxes, weights, 1))
     stages = {stage: recorded[stage] for stage in decoder_stages(weights.net)}
-    return Rerun(views, stages, recorded[logits_layer(weights.net)], pools.recorded())
+    return Rerun(views, logits, stages, recorded[logits_layer(weights.net)], pools.recorded())
 
 
 def choose_channels(stages: dict[DecoderStage, Tensor], logits: Tensor) -> tuple[Activation, ...]:

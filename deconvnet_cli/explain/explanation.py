@@ -240,7 +240,7 @@ def explain_class(
     box = observer.boxes[number]
     decided = (observer.deciding_boxes(labels) == number) & (labels == label)
     rerun = rerun_box(inferred.photo, box, weights)
-    logits = rerun.views[0, label]
+    logits = rerun.logits[label]
     height, width = logits.shape
     activations = choose_channels(rerun.stages, logits)
     unpooled = next(each for each in activations if each.stage.entering)
@@ -279,7 +279,7 @@ def check_rerun(
         return 0.0
     height, width = decided.shape
     rule = "max" if raw else "max-probability"
-    canvas = Canvas(rerun.views.shape[1], height, width, rule)
+    canvas = Canvas(len(rerun.logits), height, width, rule)
     for logits in rerun.views:
         canvas.add(logits, box)
     where = torch.from_numpy(decided)

@@ -91,7 +91,7 @@ NETS: dict[str, NetSpec] = {
         input=MOBILENET_INPUT,
         takes_boxes=True,
         stride=16,
-        # The whole photo matters most, so the best 20 boxes beside it are enough.
+        # The whole photo matters most, so the best 20 boxes beside it are enough, or fewer.
         merge="context",
         proposals=21,
         pretrained=mobilenet_v2.PUBLISHED_PARTS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -148,17 +149,25 @@ def test_a_whole_photo_is_seen_in_its_own_shape_and_unmirrored():
     )
     photo = Image.linear_gradient("L").resize((90, 60)).convert("RGB")
     photo.paste((200, 40, 40), (5, 5, 30, 40))
-    rerun = rerun_box(photo, (0, 0, 90, 60), Weights(net, card, Path("none")))
-    assert rerun.views.shape == (2, 21, 64, 96)
+    weights = Weights(net, card, Path("none"))
+    rerun = rerun_box(photo, (0, 0, 90, 60), weights)
+    assert [view.shape for view in rerun.views] == [(21, 64, 96)] * 2
+    assert torch.equal(rerun.logits, rerun.views[0])
     start = rerun.stages[decoder_stages(net)[0]]
     assert start.shape[1:] == (4, 6)
     with torch.inference_mode(), recording(net) as recorded:
         pixels = torch.from_numpy(np.array(photo.resize((96, 64), Image.Resampling.BILINEAR)))
         net((pixels.permute(2, 0, 1)[None].float() - 128) / 128)
     torch.testing.assert_close(start, recorded[decoder_stages(net)[0]], rtol=1e-3, atol=1e-4)
-    assert rerun_box(photo, (0, 0, 50, 60), Weights(net, card, Path("none"))).views.shape == (
-        1, 21, 64, 64,
-    )  # fmt: skip
+    further = replace(card, input=replace(card.input, further=(48, 128)))
+    several = rerun_box(photo, (0, 0, 90, 60), replace(weights, card=further))
+    assert [view.shape[1:] for view in several.views] == [(64, 96), (32, 48), (80, 128)]
+    torch.testing.assert_close(several.views[0], rerun.views[1])  # the mirror image
+    torch.testing.assert_close(several.logits, rerun.logits)
+    torch.testing.assert_close(several.stages, rerun.stages)
+    for convention in (card, further):
+        crop = rerun_box(photo, (0, 0, 50, 60), replace(weights, card=convention))
+        assert [view.shape for view in crop.views] == [(21, 64, 64)]
 
 
 def test_correlations_against_numpy():

@@ -174,11 +174,21 @@ def test_other_values_in_the_second_run_are_an_error(lively_weights, photo, monk
 
     def off(*arguments: Any) -> Any:
         rerun = rerun_box(*arguments)
-        return replace(rerun, views=rerun.views * 1.2)
+        return replace(rerun, views=tuple(view * 1.2 for view in rerun.views))
 
     monkeypatch.setattr(explaining, "rerun_box", off)
     with pytest.raises(DeviceError, match="different values for the same crop"):
         explain(photo, system, SETTINGS)
+
+
+def test_a_photo_seen_at_several_sides_is_the_same_in_the_second_run(lively_mobile, photo):
+    system = nets_of(lively_mobile)
+    assert system.deconvnet is not None
+    card = system.deconvnet.card
+    card = replace(card, input=replace(card.input, further=(96, 208)))
+    several = replace(system, deconvnet=replace(system.deconvnet, card=card))
+    alone = explain(photo, several, replace(SETTINGS, proposals=1)).explained
+    assert alone.number == 0 and alone.pixels > 0 and alone.deviation == 0
 
 
 def test_half_precision_is_within_the_tolerance(lively_weights, photo):

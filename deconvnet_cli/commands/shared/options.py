@@ -103,7 +103,8 @@ PROPOSAL_OPTIONS = (
         metavar="N|auto",
         group=BOXES,
         help="Number of boxes to segment, the whole photo included. By default the weights decide "
-        "(50 in the paper). auto: leave out boxes that would hardly change the labels.",
+        "(50 in the paper). auto: leave out boxes that would hardly change the labels; the default "
+        "with the merge rule context.",
     ),
     option(
         "--candidates",
