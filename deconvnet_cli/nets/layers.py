@@ -37,7 +37,10 @@ def unpool(x: Tensor, switches: Tensor) -> Tensor:
     Returns:
         The unpooled map, N x C x 2H x 2W.
     """
-    return F.max_unpool2d(x, switches, kernel_size=[2, 2], stride=[2, 2])
+    # F.max_unpool2d does the same, but its first call imports sympy, which takes half a second.
+    size = [2 * x.shape[2], 2 * x.shape[3]]
+    unpooled: Tensor = torch.ops.aten.max_unpool2d(x, switches, size)
+    return unpooled
 
 
 class BatchNorm(nn.BatchNorm2d):
