@@ -44,7 +44,7 @@ def shipped() -> System:
 def small() -> System:
     """The shipped net, prepared, which is shown small crops and a small whole photo."""
     weights = load(DEFAULT)
-    card = replace(weights.card, input=replace(weights.card.input, size=128, whole=128))
+    card = replace(weights.card, input=replace(weights.card.input, size=128, whole=128, further=()))
     return alone(replace(weights, card=card)).ready(torch.device("cpu"), "fp32")
 
 
