@@ -184,12 +184,11 @@ def segmented(
         console.file.write(about(shown, line, classes, photo, result.labels))
         console.file.flush()
         return
-    from deconvnet_cli.outputs.legend import per_cent
+    from deconvnet_cli.outputs.legend import effort, per_cent
 
     shares = ", ".join(f"{name} {per_cent(share)}" for name, share in line["classes"].items())
-    effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
     files = ", ".join(filter(None, (line["output"], *line.get("beside", ()))))
-    say(f"{line['image']} -> {files}: {shares} ({effort})")
+    say(f"{line['image']} -> {files}: {shares} ({effort(line)})")
 
 
 def problems(lines: Sequence[str]) -> None:

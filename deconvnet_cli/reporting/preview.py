@@ -19,6 +19,7 @@ from PIL import Image
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import printable
+from deconvnet_cli.outputs.legend import effort
 from deconvnet_cli.outputs.palettes import bright_colours
 from deconvnet_cli.reporting.terminal import HALF_BLOCK, Screen
 
@@ -46,12 +47,11 @@ def about(
     """
     files = [] if line["output"] is None else [("labels", line["output"])]
     files += [("also", path) for path in line.get("beside", ())]
-    effort = f"{line['proposals']} boxes, {sum(line['ms'].values()) / 1000:.1f} s"
     shown = picture(show, photo, labels, classes) + table(show, line, classes)
     named = "".join(
         f"{what}: {'standard output' if path == '-' else printable(path)}\n" for what, path in files
     )
-    return f"{printable(line['image'])}\n{shown}{named}{effort}\n\n"
+    return f"{printable(line['image'])}\n{shown}{named}{effort(line)}\n\n"
 
 
 def picture(

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from deconvnet_cli.errors import OutputError
+from deconvnet_cli.outputs.legend import effort
 from deconvnet_cli.reporting import console as report
 
 COLUMNS = ("name", "mIoU", "95 %", "pixel", "from")
@@ -80,3 +81,9 @@ def test_beside_json_results_go_to_standard_error(capsys):
     report.result("text", to_stderr=True)
     said = capsys.readouterr()
     assert said.out == "" and "0.7398" in said.err and "text" in said.err
+
+
+def test_one_box_is_no_boxes() -> None:
+    ms = {"net": 900.0, "labels": 130.0}
+    said = [effort({"proposals": count, "ms": ms}) for count in (0, 1, 2)]
+    assert said == ["0 boxes, 1.0 s", "1 box, 1.0 s", "2 boxes, 1.0 s"]
