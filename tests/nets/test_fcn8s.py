@@ -95,7 +95,10 @@ def test_scores_start_at_zero_and_training_has_dropout():
     photo = torch.randn(1, 3, 32, 32)
     assert not net(photo).any()
     net = narrow().train()
-    assert not torch.equal(net(photo), net(photo))
+    torch.manual_seed(0)
+    first = net(photo)
+    # So few channels may be dropped alike twice, but not eight times.
+    assert not all(torch.equal(net(photo), first) for _ in range(8))
     assert torch.equal(net.eval()(photo), net(photo))
 
 
