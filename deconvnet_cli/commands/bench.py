@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,19 @@ SIDES = option(
     multiple=True,
     help="Longer side in pixels to which photos are scaled; repeatable.  [default: 320, 500, 1000]",
 )
+
+
+def count_option(default: int) -> Callable[[Any], Any]:
+    """Return the option --count with a default of its own."""
+    return option(
+        "--count",
+        type=click.IntRange(1),
+        default=default,
+        show_default=True,
+        help="Number of photos to segment; PHOTOS are used over and over.",
+    )
+
+
 COMMON = ("count", "sides", "workers", "save", "against")
 
 
@@ -50,13 +63,7 @@ COMMON = ("count", "sides", "workers", "save", "against")
     type=click.IntRange(1),
     help="Largest number of photos to work on at a time.  [default: cores]",
 )
-@option(
-    "--count",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="Number of photos to segment; PHOTOS are used over and over.",
-)
+@count_option(8)
 @SIDES
 @apply(*KEEP_OPTIONS, segment_options, QUIET_OPTION, JSON_OPTION)
 def photos(
@@ -115,13 +122,7 @@ def photos(
 
 @command.command("gpu", cls=GroupedCommand, common=COMMON)
 @PHOTOS
-@option(
-    "--count",
-    type=click.IntRange(1),
-    default=32,
-    show_default=True,
-    help="Number of photos to segment; PHOTOS are used over and over.",
-)
+@count_option(32)
 @SIDES
 @apply(*KEEP_OPTIONS, segment_options, QUIET_OPTION, JSON_OPTION)
 def gpu(

@@ -192,11 +192,9 @@ class DeconvNetMobile(MobileNetEncoder):
         return (decoded + coarse if self.settings.bypass else decoded), coarse
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.settings.bypass:
-            features, switches = self.encode(x)
-            return self.decode(self.head(features)[0], switches).contiguous()
         decoded, coarse = self._parts(x)
-        return decoded.contiguous() + coarse  # in planes, as later steps work class by class
+        decoded = decoded.contiguous()  # in planes, as later steps work class by class
+        return decoded + coarse if self.settings.bypass else decoded
 
 
 def decoder_stages(net: DeconvNetMobile) -> tuple[DecoderStage, ...]:

@@ -56,10 +56,12 @@ class InvertedResidual(nn.Module):
             else nn.Identity()
         )
         depthwise: nn.Module
-        if dilation == 2:
+        if (stride, dilation) == (1, 2):
             depthwise = DilatedDepthwise(hidden)
         else:
-            depthwise = nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False)
+            depthwise = nn.Conv2d(
+                hidden, hidden, 3, stride, dilation, dilation, groups=hidden, bias=False
+            )
         self.depthwise = normalised(depthwise, hidden, nn.ReLU6)
         self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), BatchNorm(outputs))
         self.shortcut = inputs == outputs and stride == 1
