@@ -22,7 +22,6 @@ from helpers.object_store import s3_server
 from helpers.small_batch import (
     PATIENCE,
     ROOT,
-    below,
     lines,
     outputs,
     parts,
@@ -119,11 +118,6 @@ def info(manifest: list[dict[str, object]]) -> list[dict[str, object]]:
     return sorted(kept, key=lambda line: str(line["output"]))
 
 
-def workers(stage: str) -> list[int]:
-    """Worker processes of the cluster that are at a stage."""
-    return [pid for pid, command in below(os.getpid()) if "ray::" in command and stage in command]
-
-
 @pytest.fixture(scope="module")
 def machines(cluster) -> Iterator[Cluster]:
     """The same, with this process on it; its workers serve all tests."""
@@ -145,14 +139,13 @@ def run_and(meddle: Callable[[], None], *arguments: object) -> Result:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_stopped_and_robbed_of_a_worker_in_the_middle(
+def test_stopped_in_the_middle_and_gone_on_with_elsewhere(
     cluster, machines, photos, options, local_run, tmp_path, monkeypatch, capfd
 ):
-    """One folder, two runs: Ctrl-C, and one that gets to its end without the net that it had."""
+    """One folder, two runs: Ctrl-C on a cluster, and one that ends without a cluster."""
     out = tmp_path / "out"
-    engine = ("--engine", "ray", "--ray-address", cluster)
     # Relative to where the command is: workers begin elsewhere.
-    arguments = (photos, "-o", os.path.relpath(out), *options, *engine)
+    arguments = (photos, "-o", os.path.relpath(out), *options)
     asked: list[object] = []
     monkeypatch.setattr(
         "deconvnet_cli.batch.ray.cluster.connected",
@@ -164,53 +157,51 @@ def test_stopped_and_robbed_of_a_worker_in_the_middle(
         os.kill(os.getpid(), signal.SIGINT)
 
     capfd.readouterr()
-    result = run_and(stop, *arguments)
+    result = run_and(stop, *arguments, "--engine", "ray", "--ray-address", cluster)
     assert result.exit_code == 1, result.output
+    assert asked == [(cluster, "auto", 1)]  # as ``machines`` did
     kept = lines(out)
     assert "left; the same command goes on" in result.stderr and 0 < len(kept) < PHOTOS + 1
     assert all((out / str(line["output"])).exists() for line in kept if line["status"] == "done")
-
-    def rob() -> None:
-        wait_for(lambda: len(lines(out)) > len(kept), 5 * PATIENCE)
-        (net,) = wait_for(lambda: workers("NetActor)).submit"))  # it works on a photo
-        os.kill(net, signal.SIGKILL)
-
-    result = run_and(rob, *arguments)
-    assert result.exit_code == 1, result.output
-    assert result.stderr.count("\n") == 3 and "bad.jpg" in result.stderr, result.stderr
     assert capfd.readouterr().err == ""  # nor do Ray's processes say anything
+    result = run_cli("batch", *arguments, "--workers", 1)
+    assert result.exit_code == 1 and "bad.jpg" in result.stderr, result.output
+    assert lines(out)[: len(kept)] == kept  # what a worker of the cluster did is not done again
     assert info(lines(out)) == info(lines(local_run))
     assert outputs(out) == outputs(local_run)
     assert not parts(out)
-    assert asked == [(cluster, "auto", 1)] * 2  # as ``machines`` did
 
 
 class Deadly(nn.Module):
-    """A net that kills its process when it is shown a white crop."""
+    """A net that kills its process at its third batch, once, and whenever it sees a white crop."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, robbed: Path) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.robbed, self.batches = net, robbed, 0
 
     def forward(self, crops: Tensor) -> Tensor:
+        self.batches += 1
+        if self.batches == 3 and not self.robbed.exists():
+            self.robbed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         if bool((crops.std((2, 3)) == 0).all()):
             os.kill(os.getpid(), signal.SIGKILL)
         scores: Tensor = self.net(crops)
         return scores
 
 
-def deadly(weights: Path) -> tuple[System, SegmentSettings]:
-    """What the command makes of ``options``, with a net that a white photo kills."""
+def deadly(weights: Path, robbed: Path) -> tuple[System, SegmentSettings]:
+    """What the command makes of ``options``, with a net that dies; ``robbed`` says that it has."""
     system = alone(load(str(weights))).ready(torch.device("cpu"), "fp32")
     assert system.deconvnet is not None
-    armed = replace(system.deconvnet, net=Deadly(system.deconvnet.net))
+    armed = replace(system.deconvnet, net=Deadly(system.deconvnet.net, robbed))
     settings = SegmentSettings(proposals=PROPOSALS, crf=CrfSettings())
     return replace(system, deconvnet=armed), settings
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_from_s3_to_s3_where_a_photo_that_kills_its_worker_fails_alone(
+def test_from_s3_to_s3_where_a_worker_dies_and_a_photo_that_kills_its_worker_fails_alone(
     machines, photos, lively_weights, local_run, s3, tmp_path
 ):
     import fsspec
@@ -223,7 +214,9 @@ def test_from_s3_to_s3_where_a_photo_that_kills_its_worker_fails_alone(
     for path in (*good, tmp_path / "0001.white.png"):
         files.pipe_file(f"{s3}/in/{path.name}", path.read_bytes())
     folder = place(f"{s3}/out")
-    spec = BatchSpec(partial(deadly, lively_weights), folder, outputs=Outputs(overlay=True))
+    robbed = tmp_path / "robbed"
+    load_system = partial(deadly, lively_weights, robbed)
+    spec = BatchSpec(load_system, folder, outputs=Outputs(overlay=True))
     jobs, told = plan([f"{s3}/in"], folder), []
     known = survey_cluster(spec, machines)
     answers: dict[str, Entry | DeconvnetError] = {}
@@ -235,6 +228,7 @@ def test_from_s3_to_s3_where_a_photo_that_kills_its_worker_fails_alone(
 
     with locked_run(spec, known.fingerprint, engine, None) as run:
         run.do(jobs, told.append, lambda: False)
+    assert robbed.exists()
     died = answers.pop("0001.white.png")
     assert isinstance(died, CrashError) and str(died) == "its worker process died, twice"
     assert [answer.status for answer in answers.values()] == ["done"] * len(good)
@@ -254,10 +248,10 @@ def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
     pytest.importorskip("ray.data", reason="Ray is not here: pip install '.[ray]'")
     from deconvnet_cli.batch.ray.stages import NetActor, OpenedPhoto, Stop, survey
 
-    good = BatchSpec(partial(deadly, lively_weights), tmp_path)
+    good = BatchSpec(partial(deadly, lively_weights, tmp_path / "robbed"), tmp_path)
     known = survey(good, str(tmp_path))
     assert isinstance(known, SystemInfo) and known.boxes == PROPOSALS
-    missing = replace(good, load=partial(deadly, tmp_path / "none"))
+    missing = replace(good, load=partial(deadly, tmp_path / "none", tmp_path))
     assert isinstance(survey(missing, "."), WeightsError)
     other = replace(known, fingerprint=replace(known.fingerprint, settings="of another precision"))
     opened = OpenedPhoto(

@@ -107,8 +107,8 @@ def build_pipeline(
     """Return the stages, one after another, as a Ray dataset that has not started yet."""
     import ray
 
+    from deconvnet_cli.batch.ray.attempts import AttemptCounter
     from deconvnet_cli.batch.ray.stages import (
-        AttemptCounter,
         NetActor,
         find_boxes,
         finish_photos,

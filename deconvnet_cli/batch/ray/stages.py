@@ -6,7 +6,8 @@ state of the photo. A photo starts as a :class:`Job`, becomes an :class:`OpenedP
 kind of state and passes the others on.
 
 Ray repeats the task of a worker that died, again and again if the next one dies too.
-:class:`AttemptCounter` knows which photo the worker had, so the repeats end.
+:class:`~deconvnet_cli.batch.ray.attempts.AttemptCounter` knows which photo the worker had, so the
+repeats end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -38,7 +38,6 @@ from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.segment import Inferred, infer, working_copy
 
 State = TypeVar("State")
-Key = tuple[str, int]  # the name of a state, and the number of a photo
 
 
 @dataclass(frozen=True)
@@ -74,22 +73,6 @@ class Stop:
     error: DeconvnetError
 
 
-class AttemptCounter:
-    """An actor that counts, for each photo and stage, the attempts that never ended."""
-
-    def __init__(self) -> None:
-        self.started: Counter[Key] = Counter()
-
-    def start(self, key: Key) -> int:
-        """Count the start of an attempt; return how many earlier attempts never ended."""
-        self.started[key] += 1
-        return self.started[key] - 1
-
-    def end(self, key: Key) -> None:
-        """Record that the attempt has ended."""
-        self.started.pop(key, None)
-
-
 def to_table(rows: Iterable[tuple[int, object]]) -> Any:
     """Return an Arrow table of numbers and pickled states."""
     pickled = [(number, pickle.dumps(state)) for number, state in rows]
@@ -113,7 +96,7 @@ def map_states(
     """Yield a table for each photo, with every state of ``kind`` replaced by its next one.
 
     Args:
-        counter: The handle of the :class:`AttemptCounter` actor.
+        counter: The handle of the ``AttemptCounter`` actor.
         advance: Returns the next state of a photo.
     """
     for number, state in rows_of(block):
