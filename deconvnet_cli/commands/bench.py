@@ -82,6 +82,9 @@ def photos(
     prepared net in the precision of --precision, each on one core.
     """
     check_kept(save, against, quiet)
+    from deconvnet_cli.runtime.worker_process import prepare_workers
+
+    prepare_workers("deconvnet_cli.batch.preload")
     from deconvnet_cli.diagnostics.kept_figures import Figures, compared, settings_of
     from deconvnet_cli.diagnostics.throughput import SIZES, Work, measure, trials
     from deconvnet_cli.reporting import console

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,7 +68,8 @@ def trials(workers: int) -> list[Trial]:
 def measure(work: Work, workers: int) -> Iterator[dict[str, Any]]:
     """Run each trial and yield a line of results for it.
 
-    Each trial has a process of its own, so that none shares threads or memory with another.
+    Photos are segmented in worker processes of the trial's own, so none shares threads or memory
+    with another trial.
 
     Returns:
         Lines with the trial's name, ``side``, ``photos_per_s``, ``speedup`` over the plain path,
@@ -78,23 +77,17 @@ def measure(work: Work, workers: int) -> Iterator[dict[str, Any]]:
     """
     plain_speed = 0.0
     for trial in trials(workers):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, context) as pool:
-            line = pool.submit(run_trial, trial, work).result()
+        line = run_trial(trial, work)
         plain_speed = plain_speed or line["photos_per_s"]
         yield {**line, "speedup": round(line["photos_per_s"] / plain_speed, 2)}
 
 
 def run_trial(trial: Trial, work: Work) -> dict[str, Any]:
     """Segment all photos in one way, without counting the first of each process, a warm-up."""
-    if trial.workers:
-        all_ready = CONTEXT.Barrier(trial.workers)
-        begin = partial(begin_timing, work, all_ready)
-        results = side_by_side(range(work.count), begin, trial.workers)
-        timed = [raise_if_failed(result) for _, result in results]
-    else:
-        time_photo = build_timer(work, plain=True)
-        timed = [time_photo(number) for number in range(work.count)]
+    processes = trial.workers or 1
+    begin = partial(begin_timing, work, CONTEXT.Barrier(processes), plain=not trial.workers)
+    results = side_by_side(range(work.count), begin, processes)
+    timed = [raise_if_failed(result) for _, result in results]
     seconds = max(photo.end for photo in timed) - min(photo.start for photo in timed)
     memory = {photo.process: photo.peak for photo in timed}  # the last of a process is its greatest
     stages = timed[0].ms
@@ -125,16 +118,13 @@ class Timed:
     peak: int
 
 
-def begin_timing(work: Work, all_ready: Any) -> Callable[[int], Timed]:
-    """Set up a worker process and return its timer once all workers are ready."""
-    one_core_a_photo()
-    time_photo = build_timer(work, plain=False)
-    all_ready.wait()
-    return time_photo
+def begin_timing(work: Work, all_ready: Any, *, plain: bool) -> Callable[[int], Timed]:
+    """Load the system, warm it up, and return a function that times a photo by its number.
 
-
-def build_timer(work: Work, *, plain: bool) -> Callable[[int], Timed]:
-    """Load the system, warm it up and return a function that times a photo by its number."""
+    This runs in a worker process, and returns when all of them are ready.
+    """
+    if not plain:
+        one_core_a_photo()
     system, settings = load_system(work.options, plain=plain)
 
     def time_photo(number: int) -> Timed:
@@ -144,6 +134,7 @@ def build_timer(work: Work, *, plain: bool) -> Callable[[int], Timed]:
         return Timed(start, time.monotonic(), ms, os.getpid(), peak_memory())
 
     time_photo(0)
+    all_ready.wait()
     return time_photo
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from helpers.command_line import run_cli
 
 from deconvnet_cli.cli import COMMANDS
-from deconvnet_cli.diagnostics import throughput
 from deconvnet_cli.nets.registry import build_net
 
 # Each call, and a word of its result, or None if it writes files and only reports a summary.
@@ -64,10 +62,8 @@ def pth(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def call(deconvnet, tmp_path, voc, kept, counts, pth, lively_weights, monkeypatch):
+def call(deconvnet, tmp_path, voc, kept, counts, pth, lively_weights):
     """Runs one of ``CALLS``, with further options."""
-    # Trials of a benchmark without processes of their own, which test_bench.py begins.
-    monkeypatch.setattr(throughput, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
     places = {
         "PHOTOS": voc / "JPEGImages",
         "PHOTO": voc / "JPEGImages" / "p0.jpg",

@@ -31,6 +31,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+PAGE = DOCS / "onnx.md"
 # The size of crops on the card, whether sides are free, and batch, height and width of inputs.
 CASES = {
     "deconvnet-vgg16": (224, False, [(1, 224, 224), (3, 224, 224)]),
@@ -41,7 +42,7 @@ CASES = {
 
 
 # A MobileNetV2 with every kind of block, but few that repeat one, so that torch exports it in a
-# third less time. docs/onnx.md, whose commands a test runs, exports and compares the whole net.
+# third less time.
 SHORT = {
     "BLOCKS": tuple(mobilenet_v2.BLOCKS[index] for index in (0, 1, 2, 3, 6, 10, 13, 14, 16)),
     "HALVING_BLOCKS": (1, 3, 4),
@@ -69,14 +70,21 @@ def exported(folder, monkeypatch):
             card = card_for(name, net_settings(net), licence="MIT", provenance="a test")
             card = replace(card, input=replace(card.input, size=size))
             store(target.with_suffix(".safetensors"), net, card, half=False)
-            options = ("--dynamic",) if dynamic else ()
-            result = run_cli("export", target.with_suffix(".safetensors"), "-o", target, *options)
+            result = run_cli(*command_in_docs(target, dynamic=dynamic))
             assert result.exit_code == 0, result.output
             assert result.stderr == ""
             assert result.stdout.startswith(f"{target}: {name}, N x 3 x ")
         return target
 
     return export
+
+
+def command_in_docs(target: Path, *, dynamic: bool) -> list[str]:
+    """The command of docs/onnx.md, with another net and file."""
+    (command,) = re.findall(r"^```sh\ndeconvnet (export .+)\n```$", PAGE.read_text(), re.M)
+    names = {"deconvnet-mobilenet": target.with_suffix(".safetensors"), "net.onnx": target}
+    words = [str(names.get(word, word)) for word in command.split()]
+    return words if dynamic else [word for word in words if word != "--dynamic"]
 
 
 @pytest.mark.slow
@@ -130,7 +138,7 @@ def test_the_page_in_docs_runs(exported, tmp_path, monkeypatch, capsys):
     shutil.copy(file, tmp_path / "net.onnx")
     shutil.copy(DATA / "chelsea.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"^```python\n(.*?)^```$", (DOCS / "onnx.md").read_text(), re.M | re.S)
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
     names: dict[str, np.ndarray] = {}
     exec(compile(code, "onnx.md", "exec"), names)
     with Image.open("photo.jpg") as photo:

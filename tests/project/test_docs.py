@@ -34,12 +34,11 @@ BLOCK = re.compile(
 )
 
 
-# Of runs that take minutes, and of what tests of ``bench``, ``train`` and ``export`` have as well.
+# Of runs that take minutes, and of what tests of ``bench`` and ``train`` have as well.
 SHORTER = {
     "--side 320 --count 2": "--side 320 --count 2 --workers 1",
     "--crops 4800": "--crops 4 --batch-size 2 --size 64 --set val_boxes=1 --set statistics=1",
     '--set "val_boxes = 1"': "--set val_boxes=1 --set statistics=1",
-    "export deconvnet-mobilenet": "export narrow.safetensors",
 }
 
 
@@ -123,7 +122,7 @@ def quick_weights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory, voc, tiny_fcn) -> Path:
+def place(tmp_path_factory, voc) -> Path:
     """A folder with what the pages name: photo.jpg, clip.mp4, photos/, VOC2012/ with two photos."""
     place = tmp_path_factory.mktemp("docs")
     with Image.open(ROOT / "tests" / "data" / "chelsea.jpg") as photo:
@@ -135,7 +134,6 @@ def place(tmp_path_factory, voc, tiny_fcn) -> Path:
     shutil.copytree(voc, place / "VOC2012", ignore=shutil.ignore_patterns("p[23].*"))
     lists = place / "VOC2012" / "ImageSets" / "Segmentation"
     shutil.copy(lists / "first.txt", lists / "val.txt")
-    shutil.copy(tiny_fcn, place / "narrow.safetensors")
     coco_export(place / "export")
     write_clip(place / "clip.mp4", [small.crop((0, 0, 120, 90))] * 3)
     return place
@@ -161,6 +159,7 @@ def environment(*paths: Path, program: Path) -> dict[str, str]:
     [
         pytest.param(page, id=page.name, marks=pytest.mark.xdist_group(f"run {page.name}"))
         for page in PAGES
+        if page.name != "onnx.md"  # exporting/test_onnx.py runs its commands
     ],
 )
 def test_commands_run(page, place, program, quick_weights):

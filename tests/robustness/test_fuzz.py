@@ -18,13 +18,13 @@ from helpers.paths import TESTS
 # How many are read in the time that a test may take; "mobilenet" and "encoder" are large files
 # that the readers of "safetensors" read.
 COUNTS = {
-    **dict.fromkeys(("jpeg", "png", "gif", "tiff", "webp", "bmp", "ppm"), 1000),
-    **dict.fromkeys(("mask", "prediction", "scores", "soft", "tallies", "toml"), 2000),
-    "safetensors": 2000,
-    "caffemodel": 1500,
-    "pth": 1500,
-    "mobilenet": 50,
-    "encoder": 20,
+    **dict.fromkeys(("jpeg", "png", "gif", "tiff", "webp", "bmp", "ppm"), 600),
+    **dict.fromkeys(("mask", "prediction", "scores", "soft", "tallies", "toml"), 1200),
+    "safetensors": 1000,
+    "caffemodel": 800,
+    "pth": 800,
+    "mobilenet": 25,
+    "encoder": 10,
 }
 MOST_MB = 700  # of memory that one file may take: an image of 100 million pixels is among them
 RUN = TESTS / "tools" / "fuzz_run.py"
