@@ -93,7 +93,7 @@ def tiny_fcn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lively_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``tiny_weights``, but they say several things of a photo: BatchNorm has seen crops."""
     torch.manual_seed(4)
-    net = build_net("deconvnet-vgg16", {"width": 1 / 8, "fc": 16}).train()
+    net = build_net("deconvnet-vgg16", {"width": 1 / 16, "fc": 16}).train()
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the statistics of all that it sees

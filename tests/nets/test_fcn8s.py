@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
 from helpers.caffe_encoder import net as caffemodel
 from PIL import Image
 from safetensors.torch import save_file
@@ -142,6 +141,8 @@ def test_its_encoder_computes_every_second_cell_of_the_dilated_one():
 
 
 def test_torchvisions_classifier_becomes_convolutions(monkeypatch):
+    import torchvision  # this takes over a second
+
     torch.manual_seed(0)
     theirs = torchvision.models.vgg16(weights=None)
     monkeypatch.setattr(torchvision.models, "vgg16", lambda weights: theirs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,27 +56,32 @@ def room_of(name: str) -> str:
     return (*name.split("."), "__init__")[1]
 
 
-def imports(file: Path) -> Iterator[str]:
-    """Yield the modules that a file imports, inside functions and for types too."""
+@cache
+def imports(file: Path) -> frozenset[str]:
+    """The modules that a file imports, inside functions and for types too."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
 
 
 NAMES = {name_of(file): file for file in MODULES}
-IMPORTS = {
-    name: {found for found in imports(file) if found in NAMES} for name, file in NAMES.items()
-}
+
+
+@cache
+def imported() -> dict[str, set[str]]:
+    """The modules of the package that each of its modules imports."""
+    return {name: set(imports(file) & NAMES.keys()) for name, file in NAMES.items()}
 
 
 @pytest.mark.parametrize("room", ALLOWED)
 def test_each_room_imports_what_the_table_allows(room):
     used = {
         room_of(other)
-        for name, found in IMPORTS.items()
+        for name, found in imported().items()
         for other in found
         if room_of(name) == room
     }
@@ -101,7 +106,7 @@ def test_no_module_imports_itself_by_any_way():
         found: set[str] = set()
         open_ends = [name]
         while open_ends:
-            further = IMPORTS[open_ends.pop()] - found
+            further = imported()[open_ends.pop()] - found
             found |= further
             open_ends += further
         return found
@@ -149,3 +154,10 @@ def test_a_package_is_known_in_one_place(package, rooms):
         if found.split(".")[0] == package
     }
     assert used <= rooms
+
+
+def test_the_tests_of_a_module_share_a_process(request):
+    """So they share what is dear to make; pytest-xdist writes their group behind their name."""
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("one process runs all tests")
+    assert request.node.nodeid.endswith("@tests/project/test_structure.py")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def voc(tmp_path: Path) -> Path:
 def arguments(voc: Path, run: Path) -> list[object]:
     """Return the arguments of ``deconvnet``."""
     return [
-        "train", "--voc-root", voc, "--out", run,
+        "train", "--voc-root", voc, "--out", run, "--stage", "2", "--set", "boxes = 'shown'",
         "--batch-size", "4", "--accumulate", "2", "--crops", "24", "--size", "64", "--quiet",
         "--no-frozen",
         "--set", "precision = 'fp32'", "--set", "optimiser = 'sgd'", "--set", "warmup = 0",
@@ -48,50 +47,33 @@ def arguments(voc: Path, run: Path) -> list[object]:
     ]  # fmt: skip
 
 
-def variables(rank: int, world: int, port: int) -> dict[str, str]:
-    """Return the environment that torchrun makes."""
-    return {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-
-
-def start_training(
-    voc: Path, run: Path, rank: int, port: int, said: Path
-) -> warm_python.WarmProcess:
-    """Start one of two processes; all that it writes goes to ``said``."""
-    with open(said, "ab") as file:
-        return warm_python.start(
-            ["-m", "deconvnet_cli", *arguments(voc, run)],
-            env=os.environ | variables(rank, 2, port),
-            stdout=file,
-            stderr=file,
-        )
-
-
 @pytest.mark.slow
 def test_two_processes_end_at_the_weights_of_one(voc: Path, tmp_path: Path, monkeypatch):
+    """As docs/train.md starts them: the first one finds the boxes, and both train on them."""
+    runs = tmp_path / "one", tmp_path / "two"
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = warm_python.run([*command, "-m", "deconvnet_cli", *arguments(voc, runs[1])], timeout=120)
+    said = (two.stdout + two.stderr).decode()
+    assert two.returncode == 0 and "Warning" not in said, said
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    runs = tmp_path / "one", tmp_path / "two"
-    said = [tmp_path / f"said{rank}" for rank in (0, 1)]
-    processes = [start_training(voc, runs[1], rank, port, said[rank]) for rank in (0, 1)]
-    for name, value in variables(0, 1, port).items():
+    for name, value in {  # as torchrun starts a single process
+        "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     alone = run_cli(*arguments(voc, runs[0]))  # a warning would be an error here
     assert alone.exit_code == 0, alone.output
-    for process, file in zip(processes, said, strict=True):
-        code, output = process.wait(120), file.read_text()
-        assert code == 0, output
-        assert "Warning" not in output
-    one, two = (load_file(run / "weights.safetensors") for run in runs)
-    assert one.keys() == two.keys()
+    one, other = (load_file(run / "weights.safetensors") for run in runs)
+    assert one.keys() == other.keys()
     for name, value in one.items():
-        torch.testing.assert_close(value, two[name], atol=2e-3, rtol=2e-2, msg=name)
+        torch.testing.assert_close(value, other[name], atol=2e-3, rtol=2e-2, msg=name)
     logs = [[line["loss"] for line in read_log(run)] for run in runs]
     assert len(logs[0]) == 3
     assert logs[0] == pytest.approx(logs[1], rel=1e-3)
+    for run in runs:
+        assert [path.name for path in (run / "proposals").iterdir()] == ["train-21.npz"]
 
 
 def test_shared_batchnorm_can_average_plainly(monkeypatch):

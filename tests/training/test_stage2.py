@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import warm_python
 from helpers.photos import pieces
 from PIL import Image
 from rich.progress import Progress
@@ -29,7 +27,6 @@ from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.training import proposal_files
 from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.proposal_files import boxes_path, find_boxes, list_boxes, read_boxes
-from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.training.samples import CropDataset, SampleSettings, draw_box
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
 from deconvnet_cli.training.setup import StoppableBars, stage2_boxes
@@ -259,22 +256,3 @@ def test_photos_without_objects_show_background(tree: VocTree):
         ObjectBox("nothing", 0, (0, 0, 200, 150)),
         ObjectBox("nothing", 0, (5, 5, 90, 90)),
     ]
-
-
-@pytest.mark.slow
-def test_two_processes_share_the_proposals(tree: VocTree, tmp_path: Path):
-    """As docs/train.md starts them: the first one finds the boxes, and both train on them."""
-    run = tmp_path / "run"
-    command = [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "deconvnet_cli", "train", "--voc-root", tree.root, "--stage", "2", "--out", run,
-        "--device", "cpu", "--quiet", "--batch-size", "4", "--crops", "8", "--size", "64",
-        "--no-frozen", "--set", "boxes = 'shown'", "--set", "statistics = 1",
-        "--set", "log_every = 1", "--set", "precision = 'fp32'",
-        "--set", f"net_settings = '{json.dumps(TINY)}'",
-    ]  # fmt: skip
-    done = warm_python.run(command, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()
-    assert [path.name for path in (run / "proposals").iterdir()] == ["train-21.npz"]
-    assert len(read_log(run)) == 2
-    assert (run / "weights.safetensors").is_file()

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
 from safetensors.torch import save_file
 
 from deconvnet_cli.errors import UsageError, WeightsError
@@ -63,6 +62,8 @@ def test_a_trunk_that_lacks_a_layer_or_is_wider_is_refused(tmp_path: Path):
 
 def test_torchvisions_first_layer_sees_the_same_picture(monkeypatch: pytest.MonkeyPatch):
     """RGB 0..1 less mean over deviation there, BGR 0..255 less mean here: the same outputs."""
+    import torchvision  # this takes over a second
+
     torch.manual_seed(0)
     theirs = torchvision.models.vgg16(weights=None)
     monkeypatch.setattr(torchvision.models, "vgg16", lambda weights: theirs)
