@@ -135,7 +135,7 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
         survey = survey_tree(tree, lambda: progress.advance(task), rgb=rgb)
     if sheet is not None:
         picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey_names(tree))
-        write_whole(sheet, png_bytes(picture))
+        write_whole(sheet, png_bytes(picture, photo=True))
     if as_json:
         console.json_line(survey_line(survey))
     else:

@@ -63,4 +63,4 @@ def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -
         raise UsageError(f"{output}: the picture is written as PNG; give a name that ends in .png")
     refuse_overwriting(image, output)
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in proposals.boxes.tolist()]
-    write_whole(output, png_bytes(draw_proposals(photo, boxes)))
+    write_whole(output, png_bytes(draw_proposals(photo, boxes), photo=True))

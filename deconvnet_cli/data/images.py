@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -167,14 +168,15 @@ def check_size(width: int, height: int, what: str) -> None:
         )
 
 
-def png_bytes(image: Image.Image, compress_level: int | None = None) -> bytes:
+def png_bytes(image: Image.Image, *, photo: bool = False) -> bytes:
     """Return an image encoded as a PNG file.
 
     Args:
         image: The image, in any mode that PNG has.
-        compress_level: The effort of zlib, 0 to 9; None takes Pillow's default.
+        photo: Whether it shows a photo. Then zlib searches for runs alone, since a photo hardly
+            repeats itself: this takes a third of the time, for 3 to 12 % more bytes.
     """
     buffer = io.BytesIO()
-    options = {} if compress_level is None else {"compress_level": compress_level}
+    options = {"compress_type": zlib.Z_RLE} if photo else {}
     image.save(buffer, "PNG", **options)
     return buffer.getvalue()

@@ -28,7 +28,9 @@ def overlay_file(
 ) -> bytes:
     """Return the PNG of an overlay in one of ``files.PALETTES``; see ``overlay.overlay``."""
     colours = colours_of(palette, classes)
-    return png_bytes(overlay(photo, labels, colours=colours, classes=classes, only=only))
+    return png_bytes(
+        overlay(photo, labels, colours=colours, classes=classes, only=only), photo=True
+    )
 
 
 def mask_file(labels: NDArray[np.uint8], names: Sequence[str], classes: Sequence[str]) -> bytes:

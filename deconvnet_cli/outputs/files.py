@@ -243,7 +243,7 @@ def write_outputs(
                 background=outputs.background,
                 crop=outputs.crop,
             )
-            data = png_bytes(picture)
+            data = png_bytes(picture, photo=True)
         elif suffix == ".mask.png":
             data = encoding.mask_file(shown, outputs.mask or (), classes)
         else:

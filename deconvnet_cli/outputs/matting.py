@@ -13,6 +13,7 @@ from deconvnet_cli.runtime.opencv import cv2
 REACH = 2.0  # pixels of the probabilities' map on either side of a border that may be soft
 LEAST_REACH = 2.0  # pixels of the photo
 OPAQUE = 250  # alpha from which a pixel's colour is the foreground's own
+FARTHEST = 24  # pixels from a soft pixel to the opaque ones that give it colour
 
 
 def soft_alpha(
@@ -71,16 +72,28 @@ def foreground(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[n
     is. A pixel without any near it keeps its own.
     """
     soft = (alpha > 0) & (alpha < OPAQUE)
-    opaque = (alpha >= OPAQUE).astype(np.float32)
-    if not soft.any() or not opaque.any():
+    if not soft.any():
         return pixels
-    depth = cv2.distanceTransform((alpha < OPAQUE).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    side = 2 * int(np.ceil(min(depth[soft].max(), 24))) + 3
-    total = cv2.blur(pixels * opaque[..., None], (side, side))
-    weight = cv2.blur(opaque, (side, side))
+    result: NDArray[np.uint8] = pixels.copy()
+    frame = frame_of(soft, FARTHEST + 2)
+    inner, alpha, soft = result[frame], alpha[frame], soft[frame]  # a view of the result
+    opaque = alpha >= OPAQUE
+    depth = cv2.distanceTransform((~opaque).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    side = 2 * int(np.ceil(min(depth[soft].max(), FARTHEST))) + 3
+    total = cv2.blur(inner * opaque[..., None].astype(np.float32), (side, side))
+    weight = cv2.blur(opaque.astype(np.float32), (side, side))
     known = soft & (weight > 1e-4)
     near = total[known] / weight[known][:, None]
     share = alpha[known][:, None] / np.float32(255)
-    result: NDArray[np.uint8] = pixels.copy()
-    result[known] = np.rint(share * pixels[known] + (1 - share) * near).clip(0, 255)
+    inner[known] = np.rint(share * inner[known] + (1 - share) * near).clip(0, 255)
     return result
+
+
+def frame_of(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Return the rows and columns that hold all of a mask, and ``margin`` pixels around it."""
+    across, down = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    rows, columns = (
+        slice(max(0, int(found[0]) - margin), int(found[-1]) + margin + 1)
+        for found in (down, across)
+    )
+    return rows, columns

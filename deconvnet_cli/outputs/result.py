@@ -75,7 +75,7 @@ class SegmentationResult:
 
     def _repr_png_(self) -> bytes:
         """Return the overlay as a PNG, which notebooks show."""
-        return png_bytes(self.overlay(), compress_level=1)
+        return png_bytes(self.overlay(), photo=True)
 
     @in_python_words()
     def overlay(

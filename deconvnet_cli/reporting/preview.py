@@ -111,7 +111,7 @@ def side_by_side(
 
 def kitty(image: Image.Image, columns: int, rows: int) -> str:
     """Return an image in kitty's graphics protocol; the terminal is told not to answer."""
-    data = base64.b64encode(png_bytes(image)).decode()
+    data = base64.b64encode(png_bytes(image, photo=True)).decode()
     parts = [data[start : start + KITTY_CHUNK] for start in range(0, len(data), KITTY_CHUNK)]
     keys = f"a=T,f=100,q=2,c={columns},r={rows}"
     text = []
@@ -123,7 +123,7 @@ def kitty(image: Image.Image, columns: int, rows: int) -> str:
 
 def iterm(image: Image.Image, columns: int, rows: int) -> str:
     """Return an image in iTerm2's protocol, over so many cells."""
-    data = png_bytes(image)
+    data = png_bytes(image, photo=True)
     keys = f"inline=1;size={len(data)};width={columns};height={rows};preserveAspectRatio=1"
     return f"\x1b]1337;File={keys}:{base64.b64encode(data).decode()}\a"
 

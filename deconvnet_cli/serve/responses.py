@@ -125,11 +125,11 @@ def render(
         colours = bright_colours(classes)
         shown = overlay(photo, result.labels, colours=colours, classes=classes, only=only)
         # At a higher level a photo takes seconds and becomes hardly smaller.
-        return png_bytes(shown, compress_level=1), "image/png"
+        return png_bytes(shown, photo=True), "image/png"
     if output == "cutout":
         found = result.probabilities()
         cut = cutout(photo, result.labels, classes=classes, only=only, probabilities=found)
-        return png_bytes(cut, compress_level=1), "image/png"
+        return png_bytes(cut, photo=True), "image/png"
     if output in ("geojson", "coco"):
         encode = geojson if output == "geojson" else coco
         found = result.probabilities()

@@ -46,4 +46,4 @@ def samples_png(
             tile = Image.fromarray(np.ascontiguousarray(picture))
             tile = tile.resize((TILE, TILE), Image.Resampling.NEAREST)
             sheet.paste(tile, (across * step + GAP, down * step + GAP))
-    return png_bytes(sheet)
+    return png_bytes(sheet, photo=True)

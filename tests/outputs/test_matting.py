@@ -65,6 +65,19 @@ def test_the_background_does_not_shine_through():
     assert np.array_equal(after[alpha >= 250], pixels[alpha >= 250])
 
 
+def test_what_lies_far_away_changes_nothing():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (50, 60, 3)).astype(np.uint8)
+    alpha = np.zeros((50, 60), np.uint8)
+    alpha[10:40, 12:30] = rng.integers(1, 250, (30, 18))
+    alpha[20:30, 16:24] = 255
+    wide = np.pad(pixels, ((80, 90), (70, 100), (0, 0)), mode="reflect")
+    around = foreground(wide, np.pad(alpha, ((80, 90), (70, 100))))
+    assert np.array_equal(around[80:130, 70:130], foreground(pixels, alpha))
+    around[80:130, 70:130] = pixels
+    assert np.array_equal(around, wide)
+
+
 def test_background_and_crop():
     labels = np.zeros((20, 30), np.uint8)
     labels[5:9, 10:16] = 2

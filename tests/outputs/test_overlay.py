@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from deconvnet_cli.data.colours import OKABE_ITO
+from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.legend import PAPER, Entry, per_cent, with_legend
@@ -63,6 +66,14 @@ def test_the_photo_is_untouched_where_no_class_is(photo, labels):
     only = drawn(photo, labels, only=["dog"])
     assert np.array_equal(only[labels != DOG], before[labels != DOG])
     assert np.array_equal(only[100:280, 240:290], after[100:280, 240:290])
+
+
+def test_a_photo_as_a_png_keeps_its_pixels(photo):
+    for image in (photo, photo.convert("RGBA")):
+        quick, usual = (png_bytes(image, photo=kind) for kind in (True, False))
+        assert quick != usual
+        with Image.open(io.BytesIO(quick)) as read:
+            assert read.mode == image.mode and read.tobytes() == image.tobytes()
 
 
 def test_inside_it_is_the_mean_of_photo_and_colour(photo, labels):
