@@ -11,6 +11,7 @@ import click
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     MAX_PIXELS_OPTION,
+    PAGE_OPTION,
     PROPOSAL_OPTIONS,
     apply,
     refuse_overwriting,
@@ -29,8 +30,10 @@ from deconvnet_cli.segmentation.loading import proposal_settings
     metavar="FILE",
     help="Draw the boxes on the photo and write it to this PNG.",
 )
-@apply(MAX_PIXELS_OPTION, *PROPOSAL_OPTIONS)
-def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -> None:
+@apply(PAGE_OPTION, MAX_PIXELS_OPTION, *PROPOSAL_OPTIONS)
+def command(
+    image: Path, output: Path | None, page: int | None, max_pixels: int, **options: Any
+) -> None:
     """Print the boxes of IMAGE as JSON: [x0, y0, x1, y1] in pixels, half open, and their scores.
     There are at most 50, as in the paper, unless --proposals gives another number; a net uses the
     first of them, as many as its weights say. The first box is the whole photo, with score 1. With
@@ -51,7 +54,7 @@ def command(image: Path, output: Path | None, max_pixels: int, **options: Any) -
     settings = proposal_settings(**options)
     if count is not None:
         settings = replace(settings, count=count)
-    photo = read_photo(image, max_pixels=max_pixels)
+    photo = read_photo(image, max_pixels=max_pixels, page=page)
     proposals = propose(np.asarray(photo), settings)
     if output is None:
         scores = [round(float(score), 5) for score in proposals.scores]

@@ -1,6 +1,8 @@
-"""``--page`` of ``segment``, ``batch`` and ``explain``, and what it means for later runs."""
+"""``--page`` of ``segment``, ``batch``, ``explain`` and ``proposals``, and what it means for later runs."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
@@ -55,6 +57,13 @@ def test_segment_and_explain_take_the_page(deconvnet, pages, options, tmp_path):
     out = tmp_path / "explained"
     assert deconvnet("explain", pages, "-o", out, "--page", 2, *options).exit_code == 0
     assert (out / "labels.png").read_bytes() == wanted[2]
+
+
+def test_proposals_take_the_page(deconvnet, pages, tmp_path):
+    found = [deconvnet("proposals", pages, "--page", number).stdout for number in (1, 2)]
+    alone = [deconvnet("proposals", tmp_path / f"{number}.png").stdout for number in (1, 2)]
+    boxes = [json.loads(text)["boxes"] for text in (*found, *alone)]
+    assert boxes[:2] == boxes[2:] and boxes[0] != boxes[1]
 
 
 def test_a_page_that_is_missing(deconvnet, pages, tiny_weights, tmp_path):
