@@ -141,6 +141,14 @@ processes, each on a GPU if there is one."""
     "none: photos are read anew for each crop; auto: the first of these that they fit.",
 )
 @option(
+    "--compile",
+    "compile_net",
+    is_flag=True,
+    group=MACHINE,
+    help="Compile the net for this machine first, which takes minutes and makes steps faster. It "
+    "needs a C++ compiler.",
+)
+@option(
     "--tensorboard",
     is_flag=True,
     group=MACHINE,
@@ -168,6 +176,7 @@ def command(
     rgb: bool,
     workers: int,
     cache: str,
+    compile_net: bool,
     tensorboard: bool,
     device: str,
     quiet: bool,
@@ -250,8 +259,9 @@ def command(
             kept, on_step=bar.on_step, on_log=on_log, stop=lambda: bool(stop)
         )
         nets = train(
-            model, samples, convention, run, settings, device=chosen, workers=workers, hooks=hooks
-        )
+            model, samples, convention, run, settings,
+            device=chosen, workers=workers, compile_net=compile_net, hooks=hooks,
+        )  # fmt: skip
         if nets.progress is None:
             if rank() == 0:
                 console.say(f"{run}: stopped; the same command goes on")

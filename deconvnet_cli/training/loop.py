@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deconvnet_cli.errors import DivergenceError
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.training.average import average_of, decay_at, update_average
+from deconvnet_cli.training.compiling import compiled
 from deconvnet_cli.training.distributed import any_of, rank, summed, synchronised, world_size
 from deconvnet_cli.training.feeding import Samples, batches_of
 from deconvnet_cli.training.losses import Objective
@@ -85,6 +86,7 @@ def train(
     *,
     device: torch.device,
     workers: int = 0,
+    compile_net: bool = False,
     hooks: Hooks = Hooks(),
 ) -> TrainedNets:
     """Train until ``settings.steps``, from the run's checkpoint if it has one.
@@ -97,6 +99,7 @@ def train(
         settings: The settings of the run.
         device: The device to train on.
         workers: How many processes cut crops; 0 cuts them in this one.
+        compile_net: Whether the steps run a compiled net, see ``compiling.py``.
         hooks: The callbacks.
 
     Returns:
@@ -104,6 +107,7 @@ def train(
 
     Raises:
         DivergenceError: The loss is NaN or infinite; the checkpoint is of before.
+        DependencyError: The net is to be compiled, and there is no compiler.
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net = synchronised(net, device)
@@ -121,6 +125,7 @@ def train(
     objective: nn.Module = Objective(net, settings)
     if world_size() > 1:
         objective = DistributedDataParallel(objective)
+    loss_of = compiled(objective) if compile_net else objective
     batches = batches_of(samples, settings, progress.step, workers, device)
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     total_loss = torch.tensor(progress.loss, device=device)  # since the last line of the log
@@ -142,7 +147,7 @@ def train(
             # Processes exchange gradients once a step, after its last part.
             keep_local = part + 1 < settings.accumulate and world_size() > 1
             with objective.no_sync() if keep_local else nullcontext():  # type: ignore[operator]
-                part_loss = objective(inputs, labels, *soft) / settings.accumulate
+                part_loss = loss_of(inputs, labels, *soft) / settings.accumulate
                 part_loss.backward()
             loss += part_loss.detach()
         if settings.clip:

@@ -1,4 +1,4 @@
-"""``--page`` of ``segment``, ``batch``, ``explain`` and ``proposals``, and what it means for later runs."""
+"""``--page`` of the commands that read photos, and what it means for later runs."""
 
 from __future__ import annotations
 

@@ -38,13 +38,21 @@ class Way:
     """A net with its optimiser, and the batches that it is given."""
 
     def __init__(
-        self, batches: Iterator[list[Tensor]], settings: TrainSettings, device: torch.device
+        self,
+        batches: Iterator[list[Tensor]],
+        settings: TrainSettings,
+        device: torch.device,
+        *,
+        compiled: bool = False,
     ) -> None:
         torch.manual_seed(0)
         net: nn.Module = build_net(settings.net, json.loads(settings.net_settings))
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         begin_training(net, settings)
-        self.objective, self.optimiser = Objective(net, settings), build_optimiser(net, settings)
+        self.objective: Any = Objective(net, settings)
+        if compiled:
+            self.objective = torch.compile(self.objective)
+        self.optimiser = build_optimiser(net, settings)
         self.batches, self.settings, self.device = batches, settings, device
         self.convention = default_input(settings.net)
         self.seconds: list[float] = []
@@ -83,6 +91,7 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--cache", action="append", choices=("device", "memory", "none"))
+    parser.add_argument("--compile", action="store_true", help="a bare loop by torch.compile too")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
@@ -93,6 +102,9 @@ def main() -> None:
     changes |= {"net_settings": given.net_settings, "frozen": False, "precision": "bf16"}
     settings = replace(settings, **changes)
     ways = {"bare": Way(random_batches(settings, device), settings, device)}
+    if given.compile:
+        batches = random_batches(settings, device)
+        ways["bare, compiled"] = Way(batches, settings, device, compiled=True)
     for cache in given.cache or ("memory", "none"):
         samples, _ = build_datasets(
             tree, settings, Path("proposals"), Progress(disable=True), cache=cache, device=device

@@ -39,7 +39,7 @@ from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings
 from deconvnet_cli.segmentation.system import ready
 from deconvnet_cli.weights.files import Weights, load
 
-COUNTS = (1, 10, 20, 50)  # boxes
+COUNTS = (1, 5, 10, 20, 50)  # boxes
 RULES = ("max", "mean-probability")
 LEAST_PHOTOS = 4
 
