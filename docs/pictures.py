@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from box_curve import curves
 from PIL import Image
 
 from deconvnet_cli import Segmenter
@@ -34,6 +35,7 @@ NAMES = (
     "progress.png",
     "deciders.jpg",
     "doubt.jpg",
+    "boxes.png",
 )
 
 
@@ -51,6 +53,7 @@ def pictures() -> dict[str, bytes]:
         few_colours(on_a_sheet(figures.growth(found), 5, 190)),
         jpeg(on_a_sheet(figures.deciders(found), 2, 490)),
         jpeg(on_a_sheet(figures.doubt(found), 3, 240)),
+        few_colours(curves()),
     )
     return dict(zip(NAMES, made, strict=True))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -40,43 +40,42 @@ from deconvnet_cli.segmentation.system import ready
 from deconvnet_cli.weights.files import Weights, load
 
 COUNTS = (1, 5, 10, 20, 50)  # boxes
-RULES = ("max", "mean-probability")
+RULES = ("max", "mean-probability")  # unless --rule names others
 LEAST_PHOTOS = 4
 
 
 def crop_rows(
-    name: str, photo: Image.Image, weights: Weights, fcn: Weights | None
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield the name of each row and its labels for a photo, from one pass of its crops."""
+    name: str, photo: Image.Image, weights: Weights, fcn: Weights | None, rules: Sequence[str]
+) -> dict[str, NDArray[np.uint8]]:
+    """Return the labels of each row for a photo, from one pass of its crops."""
     boxes = propose(np.asarray(photo), ProposalSettings(count=max(COUNTS))).boxes
     size = (len(weights.card.classes), photo.height, photo.width)
-    canvases = {rule: Canvas(*size, rule) for rule in RULES}
-    maps: dict[str, torch.Tensor | None] = {}
-    for number, (box, logits) in enumerate(crop_logits(photo, boxes, weights, 8), start=1):
+    canvases = {rule: Canvas(*size, rule) for rule in rules}
+    maps: dict[str, torch.Tensor] = {}
+    rows: dict[str, NDArray[np.uint8]] = {}
+    number, last = 0, None
+    for box, logits in crop_logits(photo, boxes, weights, 8):
+        number += box != last  # the whole photo may have several views
+        last = box
+        # A photo with fewer boxes keeps what the last of them leaves.
+        counts = [n for n in COUNTS if n == number or (number == len(boxes) and n > number)]
         for rule, canvas in canvases.items():
             canvas.add(logits, box)
-            # A photo with fewer boxes keeps what the last of them leaves.
-            counts = [n for n in COUNTS if n == number or (number == len(boxes) and n > number)]
             for count in counts:
                 maps[rule] = canvas.merged_map()
-                yield f"{name}, {rule}, {count}", labels_of(photo, maps[rule], None, rule)
+                rows[f"{name}, {rule}, {count}"] = labels_of(photo, maps[rule], None, rule)
     views = None if fcn is None else whole_photo_logits(photo, fcn)
-    for rule in RULES:
-        yield (
-            f"{name}, {rule}, {COUNTS[-1]}, CRF",
-            labels_of(photo, maps[rule], None, rule, crf=True),
-        )
+    for rule, merged in maps.items():
+        crf = f"{name}, {rule}, {COUNTS[-1]}, CRF"
+        rows[crf] = labels_of(photo, merged, None, rule, crf=True)
         if views is None:
             continue
         whole = whole_map(views, photo.height, photo.width, raw=rule == "max")
-        if rule == RULES[0]:
-            yield "FCN-8s, alone", labels_of(photo, None, whole, rule)
-            yield "FCN-8s, alone, CRF", labels_of(photo, None, whole, rule, crf=True)
-        yield f"EDeconvNet, {rule}", labels_of(photo, maps[rule], whole, rule)
-        yield (
-            f"EDeconvNet, {rule}, CRF",
-            labels_of(photo, maps[rule], whole, rule, crf=True),
-        )
+        rows["FCN-8s, alone"] = labels_of(photo, None, whole, rule)
+        rows["FCN-8s, alone, CRF"] = labels_of(photo, None, whole, rule, crf=True)
+        rows[f"EDeconvNet, {rule}"] = labels_of(photo, merged, whole, rule)
+        rows[f"EDeconvNet, {rule}, CRF"] = labels_of(photo, merged, whole, rule, crf=True)
+    return rows
 
 
 def labels_of(
@@ -95,7 +94,12 @@ def labels_of(
 
 @torch.inference_mode()
 def tallies(
-    tree: VocTree, names: list[str], nets: dict[str, str], fcn: str | None, precision: str
+    tree: VocTree,
+    names: list[str],
+    nets: dict[str, str],
+    fcn: str | None,
+    rules: Sequence[str],
+    precision: str,
 ) -> dict[str, Tally]:
     """Return the tally of each row over some photos."""
     torch.set_num_threads(1)
@@ -107,7 +111,7 @@ def tallies(
         photo, truth = read_photo(tree.image(photo_name)), tree_mask(tree, photo_name)
         for last, (name, weights) in enumerate(loaded.items(), start=1):
             with_fcn = whole if last == len(loaded) else None
-            for row, labels in crop_rows(name, photo, weights, with_fcn):
+            for row, labels in crop_rows(name, photo, weights, with_fcn, rules).items():
                 rows.setdefault(row, Tally()).add(photo_name, truth, labels)
         if number % 10 == 9:
             print(f"{number + 1} of {len(names)} photos", flush=True)
@@ -143,6 +147,7 @@ def main() -> None:
     parser.add_argument("tree", type=Path)
     parser.add_argument("--weights", action="append", required=True, metavar="NAME=FILE")
     parser.add_argument("--fcn")
+    parser.add_argument("--rule", action="append")
     parser.add_argument("--list", default="val")
     parser.add_argument("--every", type=int, default=1, help="take every N-th photo")
     parser.add_argument("--precision", default="bf16")
@@ -153,7 +158,8 @@ def main() -> None:
     nets = dict(pair.split("=", 1) for pair in options.weights)
     parts = [names[first :: options.processes] for first in range(options.processes)]
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        work = [(tree, part, nets, options.fcn, options.precision) for part in parts]
+        rules = options.rule or RULES
+        work = [(tree, part, nets, options.fcn, rules, options.precision) for part in parts]
         found = pool.starmap(tallies, work)
     print_table({row: reduce(add, (part[row] for part in found)) for row in found[0]})
 
