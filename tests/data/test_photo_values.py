@@ -280,10 +280,9 @@ def test_a_profile_of_a_16_bit_photo(rgb):
 
 
 def test_heif_names_its_package(monkeypatch):
-    if reads_heif():
-        monkeypatch.setattr("deconvnet_cli.data.photo_files.reads_heif", lambda: False)
-    else:
-        assert not HEIF_SUFFIXES & suffixes()
+    for module in ("photo_files", "suffixes"):
+        monkeypatch.setattr(f"deconvnet_cli.data.{module}.reads_heif", lambda: False)
+    assert not HEIF_SUFFIXES & suffixes()
     line = refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50))
     assert "HEIC" in line and "pip install pillow-heif" in line
 
