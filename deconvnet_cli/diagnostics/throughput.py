@@ -48,7 +48,7 @@ class Work:
     Attributes:
         photos: The photo files; each photo is scaled to ``side``.
         side: The longer side of the scaled photos, pixels.
-        count: How many photos are segmented; the files are reused in turn.
+        count: How many photos are segmented, at least one per worker; the files are reused in turn.
         options: The system that is timed, and its settings.
     """
 
@@ -85,8 +85,9 @@ def measure(work: Work, workers: int) -> Iterator[dict[str, Any]]:
 def run_trial(trial: Trial, work: Work) -> dict[str, Any]:
     """Segment all photos in one way, without counting the first of each process, a warm-up."""
     processes = trial.workers or 1
+    count = max(work.count, processes)  # a worker without a photo would not begin
     begin = partial(begin_timing, work, CONTEXT.Barrier(processes), plain=not trial.workers)
-    results = side_by_side(range(work.count), begin, processes)
+    results = side_by_side(range(count), begin, processes)
     timed = [raise_if_failed(result) for _, result in results]
     seconds = max(photo.end for photo in timed) - min(photo.start for photo in timed)
     memory = {photo.process: photo.peak for photo in timed}  # the last of a process is its greatest
@@ -94,7 +95,7 @@ def run_trial(trial: Trial, work: Work) -> dict[str, Any]:
     return {
         "trial": trial.name,
         "side": work.side,
-        "photos_per_s": round(work.count / seconds, 3),
+        "photos_per_s": round(count / seconds, 3),
         "ms": {name: round(statistics.median(t.ms[name] for t in timed), 1) for name in stages},
         "peak_mb": round(sum(memory.values()) / 1e6),
     }
