@@ -102,7 +102,7 @@ def _opened_other(data: bytes) -> Image.Image:
 def _opened_heif(data: bytes) -> Image.Image:
     if not reads_heif():
         raise Unsupported(f"a HEIF photo (HEIC); {HEIF_REMEDY} lets it be read, or save it as JPEG")
-    from pillow_heif import HeifImageFile  # type: ignore[import-not-found, unused-ignore]
+    from pillow_heif import HeifImageFile
 
     image: Image.Image = HeifImageFile(io.BytesIO(data), "")
     return image
