@@ -124,7 +124,6 @@ def render(
     if output == "overlay":
         colours = bright_colours(classes)
         shown = overlay(photo, result.labels, colours=colours, classes=classes, only=only)
-        # At a higher level a photo takes seconds and becomes hardly smaller.
         return png_bytes(shown, photo=True), "image/png"
     if output == "cutout":
         found = result.probabilities()

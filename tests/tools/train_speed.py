@@ -27,6 +27,7 @@ from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.data.voc import open_tree
 from deconvnet_cli.nets.registry import build_net, default_input
 from deconvnet_cli.runtime.devices import choose_device
+from deconvnet_cli.training.compiling import compiled
 from deconvnet_cli.training.feeding import batches_of
 from deconvnet_cli.training.losses import Objective
 from deconvnet_cli.training.optimiser import begin_training, build_optimiser
@@ -43,15 +44,14 @@ class Way:
         settings: TrainSettings,
         device: torch.device,
         *,
-        compiled: bool = False,
+        compile_net: bool = False,
     ) -> None:
         torch.manual_seed(0)
         net: nn.Module = build_net(settings.net, json.loads(settings.net_settings))
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         begin_training(net, settings)
-        self.objective: Any = Objective(net, settings)
-        if compiled:
-            self.objective = torch.compile(self.objective)
+        objective = Objective(net, settings)
+        self.loss_of = compiled(objective) if compile_net else objective
         self.optimiser = build_optimiser(net, settings)
         self.batches, self.settings, self.device = batches, settings, device
         self.convention = default_input(settings.net)
@@ -65,7 +65,7 @@ class Way:
         self.waited.append(time.perf_counter() - began)
         inputs = self.convention.prepare(crops).to(memory_format=torch.channels_last)
         self.optimiser.zero_grad()
-        self.objective(inputs, labels).backward()
+        self.loss_of(inputs, labels).backward()
         self.optimiser.step()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
@@ -104,7 +104,7 @@ def main() -> None:
     ways = {"bare": Way(random_batches(settings, device), settings, device)}
     if given.compile:
         batches = random_batches(settings, device)
-        ways["bare, compiled"] = Way(batches, settings, device, compiled=True)
+        ways["bare, compiled"] = Way(batches, settings, device, compile_net=True)
     for cache in given.cache or ("memory", "none"):
         samples, _ = build_datasets(
             tree, settings, Path("proposals"), Progress(disable=True), cache=cache, device=device

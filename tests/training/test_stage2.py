@@ -35,7 +35,6 @@ from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import Weights
 
 CAT, DOG = 8, 12
-TINY = {"head": 16, "bridge": [16, 64], "decode4": [16, 32], "decode3": [24], "decode2": [32]}
 
 
 @pytest.fixture
