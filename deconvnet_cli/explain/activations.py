@@ -128,12 +128,12 @@ def rerun_box(photo: Image.Image, box: Box, weights: Weights) -> Rerun:
     The first run does not keep them, because those of 50 crops would take gigabytes.
     """
     boxes = np.array([box], np.int32)
-    convention = replace(weights.card.input, further=())
+    convention = replace(weights.card.input, further=(), coarse=())
     usual = replace(weights, card=replace(weights.card, input=convention))
     with recording(weights.net) as recorded, PoolRecorder() as pools:
         views = tuple(logits.cpu() for _, logits in crop_logits(photo, boxes, usual, 1))
     logits = views[0]
-    if weights.card.input.further and box == (0, 0, *photo.size):
+    if weights.card.input != convention and box == (0, 0, *photo.size):
         views = tuple(logits.cpu() for _, logits in crop_logits(photo, boxes, weights, 1))
     stages = {stage: recorded[stage] for stage in decoder_stages(weights.net)}
     return Rerun(views, logits, stages, recorded[logits_layer(weights.net)], pools.recorded())

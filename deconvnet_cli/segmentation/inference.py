@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
 from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.segmentation.crops import cut, cut_on_device
 from deconvnet_cli.weights.files import Weights
@@ -26,12 +28,17 @@ def logits_of(crops: Tensor, weights: Weights) -> Tensor:
     The net runs on its own device, in its own precision and memory layout. The logits are moved to
     the device where crops are merged (``devices.merge_device``).
     """
+    logits: Tensor = weights.net(inputs_of(crops, weights))
+    return logits.contiguous().float().to(merge_device(weights.device))
+
+
+def inputs_of(crops: Tensor, weights: Weights) -> Tensor:
+    """Return crops N x 3 x S x S, RGB, 0 to 255, as the net takes them, on its device."""
     parameter = next(weights.net.parameters())
     channels_last = parameter.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     inputs = weights.card.input.prepare(crops.to(parameter.device))
-    logits: Tensor = weights.net(inputs.to(parameter.dtype).contiguous(memory_format=layout))
-    return logits.contiguous().float().to(merge_device(parameter.device))
+    return inputs.to(parameter.dtype).contiguous(memory_format=layout)
 
 
 def cutter(photo: Image.Image, device: torch.device) -> Cutter:
@@ -86,18 +93,30 @@ def whole_photo_views(photo: Image.Image, weights: Weights, cut_out: Cutter) -> 
     """Yield the logits of each view of the whole photo, float32 C x h x w.
 
     Without further sides these are the two of :func:`whole_photo_logits`. With further sides the
-    photo is mirrored at its usual side, and as it is at each of the others.
+    photo is mirrored at its usual side, and as it is at each of the others. The coarse sides, where
+    the decoder is left out, come last.
     """
     convention = weights.card.input
-    if not convention.further:
+    whole = (0, 0, *photo.size)
+
+    def view(side: int) -> Tensor:
+        return cut_out(whole, *convention.whole_size(*photo.size, side))
+
+    if convention.further:
+        yield logits_of(view(convention.whole).flip(2)[None], weights)[0].flip(2)
+        for side in convention.further:
+            yield logits_of(view(side)[None], weights)[0]
+    else:
         yield from whole_photo_logits(photo, weights, cut_out)
-        return
-    for side in (convention.whole, *convention.further):
-        crop = cut_out((0, 0, *photo.size), *convention.whole_size(*photo.size, side))
-        if side == convention.whole:
-            yield logits_of(crop.flip(2)[None], weights)[0].flip(2)
-        else:
-            yield logits_of(crop[None], weights)[0]
+    for side in convention.coarse:
+        yield coarse_logits(view(side), weights, photo.height, photo.width)
+
+
+def coarse_logits(crop: Tensor, weights: Weights, height: int, width: int) -> Tensor:
+    """Return the logits of encoder and head alone, float32 C x height x width, of one crop."""
+    net = cast(DeconvNetMobile, weights.net)
+    logits = net.enlarge(net.coarse_logits(inputs_of(crop[None], weights)).float(), (height, width))
+    return logits[0].to(merge_device(weights.device))
 
 
 def crop_logits(

@@ -142,6 +142,8 @@ def merge_into(
 
 def scaled(values: Tensor, height: int, width: int) -> Tensor:
     """Return the values C x h x w at another size, bilinear and antialiased."""
+    if values.shape[1:] == (height, width):
+        return values
     # Without shrinking, antialiasing would change nothing and take longer.
     antialias = height < values.shape[1] or width < values.shape[2]
     return F.interpolate(

@@ -70,8 +70,9 @@ def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
 def plain_values(card: Card) -> dict[str, Any]:
     """Return a card as plain values, those of earlier versions if it has nothing new to say."""
     values = asdict(card)
-    if not card.input.further:
-        del values["input"]["further"]
+    for name in SIDES:
+        if not values["input"][name]:
+            del values["input"][name]
     return values
 
 
@@ -95,11 +96,13 @@ INPUT_KINDS: dict[str, type] = {
     "whole": int,
     "cell": int,
     "further": list,
+    "coarse": list,
 }
 REQUIRED = ("net", "settings", "input", "merge", "classes")
 MOST_PROPOSALS = 100_000
 MOST_SIDE = 4096  # pixels, of an input; whole photos have about 640
-MOST_FURTHER = 8  # sides of the whole photo beside the usual one
+SIDES = ("further", "coarse")  # sides of the whole photo beside the usual one
+MOST_SIDES = 8  # of each
 LARGEST_NUMBER = 1e6  # as a mean or scale
 
 
@@ -174,12 +177,16 @@ def check_input(net: str, settings: dict[str, Any], given: dict[str, Any]) -> No
         raise ValueError(f"size is {size}; a multiple of {stride} up to {MOST_SIDE}")
     if not 0 <= whole <= MOST_SIDE or not 1 <= cell <= MOST_SIDE or (whole and cell % stride):
         raise ValueError(f"whole is {whole} in cells of {cell}; cells are multiples of {stride}")
-    further = given.get("further", [])
-    sides = [side for side in further if type(side) is int and 1 <= side <= MOST_SIDE]
-    if len(sides) != len(further) or len(further) > MOST_FURTHER or whole in further:
-        raise ValueError(
-            f"further is {further!r:.50}; at most {MOST_FURTHER} sides of 1 to {MOST_SIDE}, other "
-            "than whole"
-        )
-    if further and not (whole and spec.takes_boxes):
-        raise ValueError("further sides are for nets that take boxes and the whole photo")
+    for name in SIDES:
+        sides = given.get(name, [])
+        right = [side for side in sides if type(side) is int and 1 <= side <= MOST_SIDE]
+        if len(right) != len(sides) or len(sides) > MOST_SIDES:
+            raise ValueError(
+                f"{name} is {sides!r:.50}; at most {MOST_SIDES} sides of 1 to {MOST_SIDE}"
+            )
+        if sides and not (whole and spec.takes_boxes):
+            raise ValueError(f"{name} sides are for nets that take boxes and the whole photo")
+    if whole in given.get("further", []):
+        raise ValueError(f"further holds {whole}, which is whole; only other sides belong there")
+    if given.get("coarse") and not hasattr(spec.net_class, "coarse_logits"):
+        raise ValueError(f"coarse sides are for nets with coarse logits; {net} has none")

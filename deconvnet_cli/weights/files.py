@@ -57,7 +57,7 @@ def read_card(path: Path) -> Card:
     try:
         values = json.loads(text)
         check_card(values)
-        for name in ("mean", "further"):
+        for name in ("mean", "further", "coarse"):
             if name in values["input"]:
                 values["input"][name] = tuple(values["input"][name])
         values["input"] = InputConvention(**values["input"])

@@ -16,6 +16,7 @@ from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile, MobileNetSettings
+from deconvnet_cli.nets.fusion import fused
 from deconvnet_cli.nets.inputs import MOBILENET_INPUT, VGG_INPUT
 from deconvnet_cli.nets.mobilenet_v2 import convolution_pairs
 from deconvnet_cli.training.batchnorm import (
@@ -98,6 +99,23 @@ def test_without_the_bypass_the_decoder_stands_alone():
         torch.testing.assert_close(coarse, same_coarse)
         torch.testing.assert_close(decoded, logits - coarse, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(alone(x), decoded)
+
+
+@pytest.mark.parametrize("pool", ["stride", "max"])
+@pytest.mark.parametrize("pools", [4, 5])
+@pytest.mark.parametrize("fuse", [False, True], ids=["plain", "fused"])
+def test_coarse_logits_alone_are_those_of_the_whole_net(pool, pools, fuse):
+    torch.manual_seed(0)
+    settings = MobileNetSettings(pool=pool, pools=pools, bridge=(32, 64), decode5=(32, 64))
+    net: torch.nn.Module = DeconvNetMobile(settings).eval()
+    if fuse:
+        net = fused(net)
+    x = torch.randn(1, 3, 96, 160)
+    with torch.inference_mode():
+        expected = net.forward_with_coarse(x)[1]
+        found = net.enlarge(net.coarse_logits(x), (96, 160))
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_restored_batchnorm_keeps_the_function(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from deconvnet_cli.choices import DEFAULT, FCN_DEFAULT
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
 from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
@@ -53,23 +54,45 @@ def test_the_whole_photo_counts_once_for_each_view(data, weights: Weights) -> No
     torch.testing.assert_close(given, expected, atol=0.01, rtol=0)
 
 
+def test_at_coarse_sides_the_decoder_is_left_out(data, weights: Weights) -> None:
+    photo = read_photo(data / "chelsea.jpg").resize((160, 96))  # cells of whole pixels
+    sides = {"further": (96,), "coarse": (160,)}
+    card = replace(weights.card, input=replace(weights.card.input, **sides))
+    found = infer(photo, alone(replace(weights, card=card)), SegmentSettings(1))
+    pixels = torch.tensor(np.asarray(photo)).permute(2, 0, 1).float()
+    with torch.no_grad():
+        coarse = weights.net.forward_with_coarse((pixels / 128 - 1)[None])[1][0].softmax(0)
+    views = [seen(photo, weights, 128, True), seen(photo, weights, 96, False), coarse]
+    # A class whose share is nowhere 1 % of the greatest is left out of a view.
+    torch.testing.assert_close(found.maps.merged(), sum(views) / 3, atol=0.01, rtol=0)
+
+
 def test_cards_without_further_sides_are_those_of_before(weights: Weights) -> None:
     card = weights.card
     check_card({**asdict(card), "classes": list(card.classes), "input": listed(card.input)})
     assert plain_values(card)["input"]["further"] == SIDES
-    assert "further" not in plain_values(load(FCN_DEFAULT).card)["input"]
+    assert not {"further", "coarse"} & plain_values(load(FCN_DEFAULT).card)["input"].keys()
 
 
 def listed(convention) -> dict[str, object]:
-    return {**asdict(convention), "mean": [128.0] * 3, "further": list(convention.further)}
+    values = {**asdict(convention), "mean": [128.0] * 3}
+    return {**values, "further": list(convention.further), "coarse": list(convention.coarse)}
 
 
-@pytest.mark.parametrize("further", [[0], [5000], [True], ["640"], [640.0], [640] * 9, [128]])
-def test_wrong_sides_are_refused(weights: Weights, further: list[object]) -> None:
+@pytest.mark.parametrize("name", ["further", "coarse"])
+@pytest.mark.parametrize("sides", [[0], [5000], [True], ["640"], [640.0], [640] * 9])
+def test_wrong_sides_are_refused(weights: Weights, name: str, sides: list[object]) -> None:
     card = weights.card
     given = {**asdict(card), "classes": list(card.classes), "input": listed(card.input)}
-    given["input"]["further"] = further
-    with pytest.raises(ValueError, match="further"):
+    given["input"][name] = sides
+    with pytest.raises(ValueError, match=name):
+        check_card(given)
+
+
+def test_the_usual_side_is_no_further_one(weights: Weights) -> None:
+    given = {**asdict(weights.card), "classes": list(weights.card.classes)}
+    given["input"] = {**listed(weights.card.input), "further": [128]}
+    with pytest.raises(ValueError, match="further holds 128"):
         check_card(given)
 
 
@@ -82,6 +105,14 @@ def test_only_a_net_with_boxes_and_whole_photos_has_further_sides(weights: Weigh
     given = {**asdict(fcn), "classes": list(fcn.classes)}
     given["input"] = {**listed(fcn.input), "further": [544]}
     with pytest.raises(ValueError, match="take boxes"):
+        check_card(given)
+
+
+def test_a_net_without_coarse_logits_has_no_coarse_sides(weights: Weights, monkeypatch) -> None:
+    monkeypatch.delattr(DeconvNetMobile, "coarse_logits")
+    given = {**asdict(weights.card), "classes": list(weights.card.classes)}
+    given["input"] = {**listed(weights.card.input), "coarse": [96]}
+    with pytest.raises(ValueError, match="has none"):
         check_card(given)
 
 
