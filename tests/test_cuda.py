@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from deconvnet_cli.batch.gpu.engine import gpu_engine
+from deconvnet_cli.batch.manifest import Entry
+from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import VocTree
@@ -19,8 +24,9 @@ from deconvnet_cli.segmentation.crf import mean_field
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.inference import cutter
 from deconvnet_cli.segmentation.labels import enlarge_and_label
+from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import infer, segment
-from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
+from deconvnet_cli.segmentation.settings import CrfSettings, SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import System, choose_system
 from deconvnet_cli.training.feeding import batch_of, open_photos, samples_of
@@ -97,6 +103,28 @@ def test_explain_and_stored_scores(
     stored = read_scores(tmp_path / "a.npz").maps.deconvnet
     assert stored is not None and scored.maps.deconvnet is not None
     torch.testing.assert_close(stored, scored.maps.deconvnet.cpu(), atol=1e-3, rtol=1e-3)
+
+
+def on_gpu() -> tuple[System, SegmentSettings]:
+    """Load the default system as a batch does; processes import this function."""
+    return load_system(SegmentOptions(device="cuda", precision="fp32"))
+
+
+def test_a_batch_with_nets_in_processes_of_their_own(
+    system: tuple[System, System], photo: Image.Image, tmp_path: Path
+) -> None:
+    jobs = []
+    for number in range(6):
+        path = tmp_path / f"{number}.png"
+        photo.crop((0, 0, 400 + 16 * number, 300)).save(path)
+        jobs.append(Job(path, tmp_path / "out" / path.name))
+    with gpu_engine(BatchSpec(on_gpu, tmp_path / "out"), workers=3, nets=2) as (_, engine):
+        entries = [entry for _, entry in engine(iter(jobs), lambda: False)]
+    assert [entry.status for entry in entries if isinstance(entry, Entry)] == ["done"] * 6
+    settings = SegmentSettings(until_settled=True)
+    for job in jobs:
+        here = segment(read_photo(job.photo), replace(system[0], fcn=None), settings).labels
+        assert (np.asarray(Image.open(job.target)) == here).mean() > 0.99
 
 
 def test_prepared_nets_compute_the_same(system: tuple[System, System]) -> None:

@@ -1,4 +1,4 @@
-"""The engines that run a batch: worker processes on this machine, or a Ray cluster."""
+"""The engines that run a batch: processes of this machine, with a GPU or without, or Ray."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
+
+from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:  # torch comes with these, and the command's --help has to be quick
     from deconvnet_cli.batch.manifest import Entry
@@ -30,13 +32,11 @@ def open_engine(
 
     Raises:
         DeconvnetError: See :func:`deconvnet_cli.batch.ray.cluster.connected` and ``load_system``.
+        DeviceError: This machine has no such device.
     """
     if name == LOCAL:
-        from deconvnet_cli.batch.spec import system_info
-        from deconvnet_cli.runtime.devices import at_a_time
-
-        info = system_info(spec, *spec.load())
-        yield info, local_engine(spec, info.fingerprint, at_a_time(workers))
+        with open_local(spec, workers, nets_per_gpu, device) as opened:
+            yield opened
         return
     from deconvnet_cli.batch.ray.cluster import connected
     from deconvnet_cli.batch.ray.engine import ray_engine, survey_cluster
@@ -44,6 +44,27 @@ def open_engine(
     with connected(ray_address, device, nets_per_gpu or 1) as cluster:
         info = survey_cluster(spec, cluster)
         yield info, ray_engine(spec, info, cluster)
+
+
+@contextmanager
+def open_local(
+    spec: BatchSpec, workers: int | None, nets_per_gpu: int | None, device: str
+) -> Iterator[tuple[SystemInfo, Engine]]:
+    """Yield the same for this machine: a GPU's nets have processes of their own."""
+    from deconvnet_cli.batch.spec import system_info
+    from deconvnet_cli.runtime.devices import at_a_time, choose_device, cores
+
+    kind = choose_device(device).type
+    if kind == "cuda":
+        from deconvnet_cli.batch.gpu.engine import NETS, gpu_engine
+
+        with gpu_engine(spec, workers or cores(), nets_per_gpu or NETS) as opened:
+            yield opened
+        return
+    if nets_per_gpu is not None:
+        raise UsageError(f"--nets-per-gpu is for GPUs with CUDA or --engine ray; this is {kind}")
+    info = system_info(spec, *spec.load())
+    yield info, local_engine(spec, info.fingerprint, at_a_time(workers))
 
 
 def local_engine(spec: BatchSpec, fingerprint: Fingerprint, workers: int) -> Engine:

@@ -17,7 +17,7 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
 from deconvnet_cli.outputs.files import write_outputs
 from deconvnet_cli.runtime.devices import one_core_a_photo
-from deconvnet_cli.segmentation.segment import Inferred, infer, label_photo
+from deconvnet_cli.segmentation.segment import Inferred, Segmentation, infer, label_photo
 from deconvnet_cli.segmentation.stored_scores import write_scores
 from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.storage.files import make_folder
@@ -113,9 +113,29 @@ def label_and_write(
         OutputError: A file cannot be written.
         DependencyError: See :func:`deconvnet_cli.segmentation.segment.label_photo`.
     """
-    classes, crf = info.classes, info.settings.crf
+    crf = info.settings.crf
     result = label_photo(inferred, photo.width, photo.height, info.ensemble, crf)
-    if spec.save_scores:
+    return write_result(job, source, photo, result, inferred, spec, info)
+
+
+def write_result(
+    job: Job,
+    source: Source,
+    photo: Image.Image,
+    result: Segmentation,
+    inferred: Inferred | None,
+    spec: BatchSpec,
+    info: SystemInfo,
+) -> Entry:
+    """Write the files of a labelled photo, the label PNG last.
+
+    Args:
+        inferred: The maps of the nets, which are wanted if the scores are to be kept.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    if spec.save_scores and inferred is not None:
         make_folder(job.scores.parent)
         write_scores(
             job.scores,
@@ -133,7 +153,7 @@ def label_and_write(
         result.labels,
         job.target,
         spec.outputs,
-        classes,
+        info.classes,
         probabilities=result.probabilities,
         name=job.photo.name,
         source=job.photo,
@@ -151,7 +171,7 @@ def label_and_write(
             relative_name(path, spec.folder): file_sha256_or_none(path) or ""
             for path in spec.extras(job)
         },
-        **summarise(replace(result, labels=shown), classes),
+        **summarise(replace(result, labels=shown), info.classes),
         weights=info.fingerprint.weights,
         settings=info.fingerprint.settings,
         versions=info.fingerprint.versions,

@@ -140,7 +140,7 @@ def command(
         )
     if (watch or merge or listed is not None) and any(map(is_url, (*sources, str(output or "")))):
         raise UsageError("--watch, --merge and --voc-submission need folders, not URLs")
-    check_engine(engine, ray_address, nets_per_gpu, workers, watch)
+    check_engine(engine, ray_address, workers, watch)
     outputs = outputs_of(output_values)
     if outputs.format != "png" and (watch or listed is not None):
         raise UsageError("--watch and --voc-submission write label PNGs; leave out --format")

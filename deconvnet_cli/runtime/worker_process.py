@@ -127,6 +127,12 @@ class Worker(Generic[Item, Result]):
         if self.task is not None:
             kill(self.process)
 
+    def end(self) -> None:
+        """Wait a little for the dismissed worker to end by itself, then kill it."""
+        self.dismiss()
+        self.process.join(PATIENCE)
+        kill(self.process)
+
 
 def how_it_ended(code: int | None) -> str:
     """Return the exit code of a process in words."""

@@ -19,42 +19,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import ray
-from numpy.typing import NDArray
-from PIL import Image
 
 from deconvnet_cli.batch.manifest import Entry
+from deconvnet_cli.batch.opening import OpenedPhoto, open_photo
 from deconvnet_cli.batch.photo import decoded_photo, label_and_write, result_or_failed_entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
 from deconvnet_cli.errors import CrashError, DeconvnetError, DeviceError, WeightsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
-from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.runtime.workers import TRIES
-from deconvnet_cli.segmentation.proposals import propose
-from deconvnet_cli.segmentation.segment import Inferred, infer, working_copy
+from deconvnet_cli.segmentation.segment import Inferred, infer
 
 State = TypeVar("State")
-
-
-@dataclass(frozen=True)
-class OpenedPhoto:
-    """A photo that has been read, with its boxes.
-
-    Attributes:
-        working: The photo in the size that is segmented.
-        boxes: int32, N x 4, in that size; None if no net takes boxes.
-        ms: Milliseconds by stage.
-    """
-
-    job: Job
-    source: Source
-    working: Image.Image
-    boxes: NDArray[np.int32] | None
-    ms: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -153,22 +132,6 @@ def find_boxes(
         )  # fmt: skip
 
     return map_states(block, counter, Job, advance)
-
-
-def open_photo(job: Job, source: Source, spec: BatchSpec, info: SystemInfo) -> OpenedPhoto:
-    """Decode a photo and find its boxes.
-
-    Raises:
-        ImageError: The file is not a photo.
-    """
-    photo = decoded_photo(job, source, spec)
-    working = working_copy(photo, info.settings.max_side)
-    boxes, watch = None, Stopwatch()
-    if info.boxes is not None:
-        box_settings = replace(info.settings.boxes, count=info.boxes)
-        with watch.timed("proposals"):
-            boxes = propose(np.asarray(working), box_settings).boxes
-    return OpenedPhoto(job, source, working, boxes, watch.ms)
 
 
 class NetActor:

@@ -27,7 +27,7 @@ ENGINE_OPTIONS = (
         "--nets-per-gpu",
         type=click.IntRange(1),
         group=MACHINE,
-        help="Number of Ray actors, each with a net, that share a GPU.  [default: 1]",
+        help="Number of processes with nets that share a GPU.  [default: 2; with Ray 1]",
     ),
 )
 
@@ -35,12 +35,11 @@ ENGINE_OPTIONS = (
 def check_engine(
     engine: str,
     ray_address: str | None,
-    nets_per_gpu: int | None,
     workers: int | None,
     watch: bool,
 ) -> None:
     """Raise UsageError if options do not fit the engine."""
     if engine == RAY and (workers is not None or watch):
         raise UsageError("--workers and --watch are for --engine local; Ray uses its whole cluster")
-    if engine == LOCAL and (ray_address is not None or nets_per_gpu is not None):
-        raise UsageError("--ray-address and --nets-per-gpu go with --engine ray")
+    if engine == LOCAL and ray_address is not None:
+        raise UsageError("--ray-address goes with --engine ray")

@@ -1,0 +1,71 @@
+"""The engine of a batch on a GPU of this machine.
+
+Few processes own the nets (``net_process.py``). The workers, one for each core, hold none: they
+read photos, find boxes and write files (``client.py``), so that the GPU is given the next photos
+while others are read and written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from deconvnet_cli.batch.gpu.client import start_client
+from deconvnet_cli.batch.gpu.messages import NetsEndedError
+from deconvnet_cli.batch.gpu.net_process import start_nets
+from deconvnet_cli.batch.manifest import Entry
+from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.run import Engine
+from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
+from deconvnet_cli.errors import CrashError, DeconvnetError
+from deconvnet_cli.runtime.worker_process import BROKEN, DIED, READY, Task, Worker
+from deconvnet_cli.runtime.workers import side_by_side
+
+NETS = 2  # processes that own a GPU: while one waits for an answer, the other computes
+
+
+@contextmanager
+def gpu_engine(spec: BatchSpec, workers: int, nets: int) -> Iterator[tuple[SystemInfo, Engine]]:
+    """Start the processes that own the nets; yield the system's metadata and the engine.
+
+    Args:
+        spec: What is made of each photo; its system is loaded in the net processes alone.
+        workers: The number of processes that read photos and write files.
+        nets: The number of processes that own the nets.
+
+    Raises:
+        DeconvnetError: The system cannot be loaded.
+        CrashError: A net process ends before it has loaded the system.
+    """
+    team = [Worker(partial(start_nets, spec)) for _ in range(nets)]
+    try:
+        told = [told_by(worker) for worker in team]
+        info = told[0][0]
+        begin = partial(start_client, spec, info, [address for _, address in told])
+
+        def engine(
+            jobs: Iterable[Job | None], stop: Callable[[], bool]
+        ) -> Generator[tuple[Job, Entry | DeconvnetError], None, None]:
+            for job, answer in side_by_side(jobs, begin, workers, stop):
+                if isinstance(answer, NetsEndedError):
+                    raise answer
+                yield job, answer
+
+        yield info, engine
+    finally:
+        for worker in team:
+            worker.end()
+
+
+def told_by(worker: Worker[None, tuple[SystemInfo, object]]) -> tuple[SystemInfo, object]:
+    """Wait until a net process has loaded the system, and return what it says."""
+    kind, value = worker.answer()
+    if kind == READY and worker.give(Task(None)):
+        kind, value = worker.answer()
+    if kind == BROKEN:
+        raise value
+    if kind == DIED:
+        raise CrashError(f"the process that runs the nets {value} as it started")
+    told: tuple[SystemInfo, object] = value
+    return told

@@ -1,0 +1,136 @@
+"""Run the nets on several photos at once, with the crops of all of them in common batches.
+
+A GPU is then given whole batches, whatever the number of boxes of a photo. All batches have one
+size, so no kernel is chosen or compiled for another one, and the labels of a photo do not depend
+on the photos beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.runtime.stopwatch import Stopwatch
+from deconvnet_cli.segmentation.inference import (
+    Cutter,
+    cutter,
+    logits_of,
+    whole_photo_logits,
+    whole_photo_views,
+)
+from deconvnet_cli.segmentation.merge import Canvas
+from deconvnet_cli.segmentation.score_maps import ScoreMaps, whole_map
+from deconvnet_cli.segmentation.segment import Inferred, infer, merge_rule, no_boxes, worth_a_crop
+from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.system import System
+from deconvnet_cli.weights.files import Weights
+
+
+@dataclass
+class Begun:
+    """A photo whose whole view is merged, and whose boxes are still to be segmented.
+
+    Attributes:
+        photo: The working copy of the photo.
+        canvas: What has been merged so far.
+        cut_out: Cuts a box out of the photo, on the net's device.
+        boxes: The boxes that are left, with those that are merged in ``used``.
+    """
+
+    photo: Image.Image
+    canvas: Canvas
+    cut_out: Cutter
+    boxes: list[Box]
+    used: list[Box] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def infer_together(
+    photos: Sequence[Image.Image],
+    boxes: Sequence[NDArray[np.int32] | None],
+    system: System,
+    settings: SegmentSettings,
+) -> list[Inferred]:
+    """Run the nets on several photos, and return what :func:`infer` returns for each.
+
+    Args:
+        photos: The working copies of the photos.
+        boxes: The boxes of each photo, int32 N x 4; None if no net takes boxes.
+        system: The nets, on the device to compute on.
+        settings: How the photos are segmented; ``batch_size`` crops go into each batch.
+    """
+    if settings.until_settled and merge_rule(system, settings) != "context":
+        # Such a photo looks at its labels between two batches of its own.
+        pairs = zip(photos, boxes, strict=True)
+        return [infer(photo, system, settings, boxes=found) for photo, found in pairs]
+    watch = Stopwatch()
+    raw = merge_rule(system, settings) == "max"
+    merged: list[Begun] = []
+    with watch.timed("net"):
+        if system.deconvnet is not None:
+            for photo, found in zip(photos, boxes, strict=True):
+                found = no_boxes() if found is None else found
+                merged.append(begin(photo, found, system, system.deconvnet, settings))
+            merge_rest(merged, system.deconvnet, settings.batch_size)
+    maps = [begun.canvas.merged_map() for begun in merged]
+    results = []
+    for number, photo in enumerate(photos):
+        fcn = None
+        if system.fcn is not None:
+            with watch.timed("fcn"):
+                views = whole_photo_logits(photo, system.fcn)
+                fcn = whole_map(views, photo.height, photo.width, raw=raw)
+        used = merged[number].used if merged else []
+        results.append(
+            Inferred(
+                photo,
+                ScoreMaps(maps[number] if maps else None, fcn, raw),
+                len(used),
+                {name: ms / len(photos) for name, ms in watch.ms.items()},
+                np.array(used, np.int32).reshape(-1, 4),
+            )
+        )
+    return results
+
+
+def begin(
+    photo: Image.Image,
+    boxes: NDArray[np.int32],
+    system: System,
+    weights: Weights,
+    settings: SegmentSettings,
+) -> Begun:
+    """Merge the views of the whole photo, and choose the boxes that are segmented after it."""
+    size = (len(weights.card.classes), photo.height, photo.width)
+    canvas = Canvas(*size, merge_rule(system, settings), system.merge_device)
+    begun = Begun(photo, canvas, cutter(photo, weights.device), [])
+    whole = (0, 0, *photo.size)
+    if weights.card.input.whole and len(boxes) and tuple(boxes[0].tolist()) == whole:
+        for logits in whole_photo_views(photo, weights, begun.cut_out):
+            canvas.add(logits, whole)
+        begun.used.append(whole)
+        boxes = boxes[1:]
+        if settings.until_settled:
+            boxes = boxes[worth_a_crop(canvas, boxes)]
+    begun.boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes.tolist()]
+    return begun
+
+
+def merge_rest(photos: Sequence[Begun], weights: Weights, batch_size: int) -> None:
+    """Segment the boxes that are left of all photos in common batches, and merge them."""
+    side = weights.card.input.size
+    rest = [(begun, box) for begun in photos for box in begun.boxes]
+    for start in range(0, len(rest), batch_size):
+        batch = rest[start : start + batch_size]
+        crops = torch.stack([begun.cut_out(box, side, side) for begun, box in batch])
+        padded = F.pad(crops, (0, 0, 0, 0, 0, 0, 0, batch_size - len(batch)))
+        for (begun, box), logits in zip(batch, logits_of(padded, weights), strict=False):
+            begun.canvas.add(logits, box)
+            begun.used.append(box)
