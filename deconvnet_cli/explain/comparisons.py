@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.nets.layers import HasCoarseLogits
+from deconvnet_cli.nets.layers import HasCoarseLogits, HasCoarseViews
 from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.segmentation.inference import crop_logits
 from deconvnet_cli.segmentation.labels import labels_of
@@ -54,6 +55,15 @@ class BothLogits(nn.Module):
         if not isinstance(self.net, HasCoarseLogits):
             raise ValueError(f"{type(self.net).__name__} has no coarse logits")
         return torch.cat(self.net.forward_with_coarse(x), 1)
+
+    def coarse_logits(self, x: Tensor) -> Tensor:
+        """Return the coarse logits twice, N x 2C x h x w: such a view has no others."""
+        coarse = cast(HasCoarseViews, self.net).coarse_logits(x)
+        return torch.cat((coarse, coarse), 1)
+
+    def enlarge(self, coarse: Tensor, size: tuple[int, int]) -> Tensor:
+        """Enlarge coarse logits as the net does."""
+        return cast(HasCoarseViews, self.net).enlarge(coarse, size)
 
 
 @torch.inference_mode()

@@ -131,3 +131,15 @@ class HasCoarseLogits(Protocol):
 
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the coarse logits that are a part of them, both N x C x H x W."""
+
+
+class HasCoarseViews(Protocol):
+    """A net whose coarse logits can be computed alone, for a view of the whole photo."""
+
+    def coarse_logits(self, x: Tensor) -> Tensor:
+        """Return the coarse logits, N x C x h x w, of an input N x 3 x H x W."""
+        ...
+
+    def enlarge(self, coarse: Tensor, size: tuple[int, int]) -> Tensor:
+        """Enlarge coarse logits to a size (H, W)."""
+        ...

@@ -12,8 +12,10 @@ from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.explain import decoder_figures
+from deconvnet_cli.explain.comparisons import BothLogits
 from deconvnet_cli.explain.explanation import Explanation, explain
 from deconvnet_cli.explain.page import rendered
+from deconvnet_cli.segmentation.inference import crop_logits
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, describe
@@ -55,6 +57,22 @@ def test_labels_without_the_decoder_are_those_of_a_decoder_that_says_nothing(
     expected = segment(photo, silent, SETTINGS).labels
     assert np.array_equal(found.comparison.coarse_labels, expected)
     assert (found.comparison.labels != expected).any()
+
+
+def test_a_coarse_view_counts_with_and_without_the_decoder(photo, lively_mobile):
+    weights = load(str(lively_mobile))
+    shown = replace(weights.card.input, coarse=(96,))
+    card = replace(weights, card=replace(weights.card, input=shown))
+    boxes = np.array([[0, 0, *photo.size]], np.int32)
+    both = replace(card, net=BothLogits(card.net))
+    with torch.inference_mode():
+        *_, (_, alone) = crop_logits(photo, boxes, card, 1)
+        *_, (_, doubled) = crop_logits(photo, boxes, both, 1)
+    assert alone.shape == (21, 72, 90)
+    assert torch.equal(doubled, torch.cat((alone, alone)))
+    system = System(card).ready(torch.device("cpu"), "fp32")
+    found = explain(photo, system, SETTINGS)
+    assert np.array_equal(found.comparison.labels, segment(photo, system, SETTINGS).labels)
 
 
 def test_the_net_of_the_paper_has_nothing_but_its_decoder(photo, lively_weights):

@@ -185,7 +185,7 @@ def test_a_photo_seen_at_several_sides_is_the_same_in_the_second_run(lively_mobi
     system = nets_of(lively_mobile)
     assert system.deconvnet is not None
     card = system.deconvnet.card
-    card = replace(card, input=replace(card.input, further=(96, 208)))
+    card = replace(card, input=replace(card.input, further=(96, 208), coarse=()))
     several = replace(system, deconvnet=replace(system.deconvnet, card=card))
     alone = explain(photo, several, replace(SETTINGS, proposals=1)).explained
     assert alone.number == 0 and alone.pixels > 0 and alone.deviation == 0
