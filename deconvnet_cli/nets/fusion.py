@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from deconvnet_cli.nets.deconvnet_vgg16 import FULLY_CONNECTED, LAYERS, DeconvNet
+from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
+from deconvnet_cli.nets.deconvnet_vgg16 import FULLY_CONNECTED, LAYERS, SCORE, DeconvNet
 
 
 @torch.no_grad()
@@ -43,6 +44,9 @@ def fused(net: nn.Module) -> nn.Module:
         for name, child in list(module.named_children()):
             if isinstance(child, nn.ConvTranspose2d) and child.stride == (1, 1):
                 setattr(module, name, as_convolution(child))
+    if isinstance(net, DeconvNet | DeconvNetMobile):
+        name = SCORE if isinstance(net, DeconvNet) else "score"
+        setattr(net, name, PlanarConvolution(cast(nn.Conv2d, getattr(net, name))))
     if has_fused_kernels():
         fuse_activations(net)
     return net.requires_grad_(False)
@@ -106,6 +110,28 @@ class PointDeconvolution(nn.Module):
             columns = kernels.view(count, height * width, down * across, -1).transpose(2, 3)
             y = F.fold(columns.flatten(2).mT, (height + down - 1, width + across - 1), self.kernel)
         return y if self.bias is None else y + self.bias[:, None, None]
+
+
+class PlanarConvolution(nn.Conv2d):
+    """A 1x1 convolution from a map that is channels last to one in planes.
+
+    Later steps work class by class. One matrix product takes a quarter of the time of a convolution
+    whose output is then copied from the one layout to the other.
+    """
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        """Take over the weights of ``layer``."""
+        nn.Module.__init__(self)
+        self.__dict__.update(layer.__dict__)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.bias is None or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        count, _, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2).mT  # a view, N x K x H W
+        weight = self.weight.flatten(1).expand(count, -1, -1)
+        planes = torch.baddbmm(self.bias[:, None], weight, pixels)
+        return planes.view(count, -1, height, width)
 
 
 def as_convolution(layer: nn.ConvTranspose2d) -> nn.Conv2d:

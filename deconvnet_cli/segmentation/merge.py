@@ -100,17 +100,21 @@ class Canvas:
         self.covered[top:bottom, left:right] += 1
         return Part(classes, inside)
 
-    def can_change(self) -> Tensor:
+    def can_change(self, step: int = 1) -> Tensor:
         """Return where crops can still change the label that the whole photo gives, bool H x W.
 
         With the merge rule "context" they cannot where the whole photo prefers its label to the
         next by more than the weight of all crops. With other rules they can everywhere.
+
+        Args:
+            step: The distance of the rows and columns that are returned; 1 returns all.
         """
         if self.whole is None or not self.wholes:
-            return torch.ones_like(self.covered, dtype=torch.bool)
-        best, second = (self.whole / self.wholes).topk(2, 0).values
-        open_pixels: Tensor = (1 - CROPS_SHARE) * (best - second) <= CROPS_SHARE
-        return open_pixels
+            return torch.ones_like(self.covered[::step, ::step], dtype=torch.bool)
+        whole = self.whole[:, ::step, ::step]
+        lead = CROPS_SHARE / (1 - CROPS_SHARE) * self.wholes
+        near = (whole >= whole.amax(0) - lead).sum(0, dtype=torch.uint8)
+        return near > 1  # the label itself, and one that crops can bring above it
 
     def merged_map(self, step: int = 1) -> Tensor:
         """Return the merged map, C x H x W: logits (merge rule max) or unnormalised probabilities.

@@ -28,6 +28,7 @@ CHECK_EVERY = 4  # boxes between two checks whether more boxes still change the 
 SETTLED = 0.002  # the labels are settled if a smaller share of them changed between two checks
 # A box is skipped if crops can change the labels of a smaller share of its pixels.
 CHANGEABLE = 0.1
+LOOKED_AT = 2  # every so many rows and columns are looked at for this
 # Called after each crop with the number of its box (from 0), the box, the part that
 # ``Canvas.add`` returned, and the canvas, which the observer must not change.
 Observer = Callable[[int, Box, Part, Canvas], None]
@@ -204,8 +205,9 @@ def merge_crops(
 
 def worth_a_crop(canvas: Canvas, boxes: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Return which boxes, N x 4, have at least a share ``CHANGEABLE`` of undecided pixels."""
-    open_pixels = canvas.can_change().cpu().numpy()
+    open_pixels = canvas.can_change(LOOKED_AT).cpu().numpy()
     height, width = open_pixels.shape
+    boxes = np.floor_divide(boxes, LOOKED_AT)
     left, top = boxes[:, 0].clip(0, width), boxes[:, 1].clip(0, height)
     right, bottom = boxes[:, 2].clip(0, width), boxes[:, 3].clip(0, height)
     shares = [

@@ -10,6 +10,7 @@ from torch import nn
 from deconvnet_cli.nets import fusion
 from deconvnet_cli.nets.fusion import (
     FusedConvolution,
+    PlanarConvolution,
     PointDeconvolution,
     as_convolution,
     fuse,
@@ -83,3 +84,15 @@ def test_elsewhere_than_on_a_cpu_the_activation_comes_after_the_convolution():
     layer.activation.register_forward_hook(lambda *_: seen.append(True))
     assert layer(torch.empty(1, 3, 8, 8, device="meta")).shape == (1, 5, 6, 6)
     assert seen
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_logits_in_planes_are_those_of_the_convolution(bias, layout):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(5, 7, 1, bias=bias)
+    x = torch.randn(3, 5, 6, 4).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        found = PlanarConvolution(layer)(x)
+        torch.testing.assert_close(found, layer(x))
+    assert not bias or found.is_contiguous()

@@ -27,7 +27,7 @@ SIDES = (96, 160, 64)
 def weights() -> Weights:
     """The shipped net, shown a small whole photo at several sides."""
     loaded = load(DEFAULT)
-    convention = replace(loaded.card.input, size=64, whole=128, further=SIDES)
+    convention = replace(loaded.card.input, size=64, whole=128, further=SIDES, coarse=())
     return replace(loaded, card=replace(loaded.card, input=convention))
 
 
