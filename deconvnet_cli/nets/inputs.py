@@ -24,8 +24,8 @@ class InputConvention:
         cell: The sides of an input that is not square are multiples of this, pixels.
         further: Other longer sides, pixels, at which a net that takes boxes is shown the whole
             photo too. It is then mirrored at ``whole`` alone, and as it is at each of these.
-        coarse: More such sides, at which the encoder and the head alone are shown the whole photo,
-            for a net that adds their logits to the decoder's.
+        coarse: More such sides, at which the encoder and the head alone are shown the whole photo.
+            Their coarse logits are enlarged to the size of the photo.
     """
 
     channels: str

@@ -92,7 +92,7 @@ def whole_photo_logits(
 def whole_photo_views(photo: Image.Image, weights: Weights, cut_out: Cutter) -> Iterator[Tensor]:
     """Yield the logits of each view of the whole photo, float32 C x h x w.
 
-    Without further sides these are the two of :func:`whole_photo_logits`. With further sides the
+    Without further and coarse sides these are the two of :func:`whole_photo_logits`. With them the
     photo is mirrored at its usual side, and as it is at each of the others. The coarse sides, where
     the decoder is left out, come last.
     """
@@ -102,7 +102,7 @@ def whole_photo_views(photo: Image.Image, weights: Weights, cut_out: Cutter) -> 
     def view(side: int) -> Tensor:
         return cut_out(whole, *convention.whole_size(*photo.size, side))
 
-    if convention.further:
+    if convention.further or convention.coarse:
         yield logits_of(view(convention.whole).flip(2)[None], weights)[0].flip(2)
         for side in convention.further:
             yield logits_of(view(side)[None], weights)[0]

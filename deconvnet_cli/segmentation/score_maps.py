@@ -7,11 +7,14 @@ both outputs; the released script multiplies DeconvNet's map by the positive par
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from deconvnet_cli.segmentation.merge import classes_that_matter
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,20 @@ def whole_map(views: Tensor, height: int, width: int, *, raw: bool) -> Tensor:
         width: The width of the map.
         raw: Whether the map is to be logits (merge rule max); otherwise it is probabilities.
     """
+    count = views.shape[1]
+    classes: Sequence[int] = range(count)
+    if not raw:  # classes with hardly a share anywhere are left out, as in crops
+        classes = sorted({label for view in views for label in classes_that_matter(view)})
+        views = (views if len(classes) == count else views[:, classes]).softmax(1)
     # The mean comes first, because scaling is linear.
-    values = (views if raw else views.softmax(1)).mean(0, keepdim=True)
+    values = views.mean(0, keepdim=True)
     if values.shape[2:] != (height, width):
         values = F.interpolate(
             values, size=(height, width), mode="bilinear", align_corners=False, antialias=True
         )
-    return values[0]
+    if len(classes) == count:
+        return values[0]
+    merged = values.new_zeros(count, height, width)
+    for label, plane in zip(classes, values[0], strict=True):  # faster than an index
+        merged[label] = plane
+    return merged
