@@ -27,6 +27,7 @@ from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.outputs.files import Outputs
+from deconvnet_cli.runtime.worker_process import prepare_workers
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores
 from deconvnet_cli.segmentation.system import System, alone
@@ -42,6 +43,12 @@ def lively(weights: Path) -> tuple[System, SegmentSettings]:
 
 def wrong() -> tuple[System, SegmentSettings]:
     raise WeightsError("no weights here")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_processes() -> None:
+    """Fork processes from one that has imported what they need, as the command does."""
+    prepare_workers("deconvnet_cli.batch.preload")
 
 
 @pytest.fixture
