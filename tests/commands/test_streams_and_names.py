@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from deconvnet_cli.cli import cli
 from deconvnet_cli.outputs.class_filter import chosen_labels
+from deconvnet_cli.runtime.streams import output_to
 
 
 def shell(line: str, folder) -> subprocess.CompletedProcess[str]:
@@ -31,6 +33,38 @@ def test_closed_streams_and_no_folder(tmp_path):
     done = shell("mkdir gone && cd gone && rmdir ../gone && deconvnet weights list", tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "the working folder is gone" in done.stderr and "cd to another" in done.stderr
+
+
+# Commands whose results click writes, rich, and this package.
+CALLS = ("--help", "--version", "crf --help", "weights list", "weights show WEIGHTS")
+CALLS += ("weights verify WEIGHTS", "completion bash", "doctor", "doctor --json")
+UNWRITABLE = {"/dev/full": "cannot be written (No space left on device)", os.devnull: "is closed"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("device", UNWRITABLE)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_result_that_cannot_be_written_is_one_error(
+    monkeypatch, capsys, tiny_weights, call, device
+):
+    full = os.open(device, os.O_WRONLY if device == "/dev/full" else os.O_RDONLY)
+    monkeypatch.setattr("sys.stdout", output_to(full, None))
+    with pytest.raises(SystemExit) as ended:
+        cli(call.replace("WEIGHTS", str(tiny_weights)).split(), prog_name="deconvnet")
+    print("what is left is lost without a word", flush=True)
+    os.close(full)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"deconvnet: standard output: {UNWRITABLE[device]}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
+@pytest.mark.parametrize("call", ["deconvnet --help >&-", "deconvnet --version >/dev/full"])
+def test_help_that_cannot_be_written(tmp_path, call):
+    done = shell(call, tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("deconvnet: standard output: ")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".tif", ".webp", ".heic", ".json"])
