@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from deconvnet_cli.errors import OutputError
 
@@ -60,7 +60,7 @@ def prepare_streams() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
-def output_to(number: int, like: io.TextIOWrapper | None) -> io.TextIOWrapper:
+def output_to(number: int, like: TextIO | None) -> io.TextIOWrapper:
     """Return a text file that writes to an open file through :class:`StandardOutput`.
 
     Args:
@@ -71,5 +71,5 @@ def output_to(number: int, like: io.TextIOWrapper | None) -> io.TextIOWrapper:
         io.BufferedWriter(StandardOutput(number, "wb", closefd=False)),
         encoding=like.encoding if like else "utf-8",
         errors=like.errors if like else "backslashreplace",
-        line_buffering=like.line_buffering if like else False,
+        line_buffering=bool(like and like.line_buffering),
     )
