@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers.command_line import one_error_line
 
 from deconvnet_cli.cli import cli
+from deconvnet_cli.commands.shared.photo_targets import target_of
 from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.runtime.streams import output_to
 
@@ -67,14 +70,39 @@ def test_help_that_cannot_be_written(tmp_path, call):
     assert line.startswith("deconvnet: standard output: ")
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".tif", ".webp", ".heic", ".json"])
-def test_labels_under_a_false_name(deconvnet, data, tmp_path, suffix):
+FALSE = (".jpg", ".JPG", ".heic", ".json", ".eps", ".html", ".ico", ".jxl", ".photo", ".2", ".png~")
+
+
+@pytest.mark.parametrize("suffix", FALSE)
+def test_a_picture_under_a_false_name(deconvnet, data, tmp_path, suffix):
     out = tmp_path / f"out{suffix}"
-    result = deconvnet("segment", data / "chelsea.jpg", "-o", out)
-    assert result.exit_code == 2 and "written as PNG" in result.stderr and not out.exists()
-    if suffix != ".json":
-        result = deconvnet("proposals", data / "chelsea.jpg", "-o", out)
-        assert result.exit_code == 2 and "written as PNG" in result.stderr and not out.exists()
+    for words in (
+        ("segment", data / "chelsea.jpg", "-o"),
+        ("segment", "-", "-o"),
+        ("segment", data / "chelsea.jpg", "--overlay", "--format", "none", "-o"),
+        ("proposals", data / "chelsea.jpg", "-o"),
+        ("dataset", "check", tmp_path, "--sheet"),
+    ):
+        result = deconvnet(*words, out)
+        assert not out.exists()
+        one_error_line(result, 2, f"out{suffix}: the ", "written as PNG; give", "ends in .png")
+    result = deconvnet("segment", tmp_path / "clip.mp4", "-o", out)
+    one_error_line(result, 2, f"a video needs a folder: -o {out}/")
+
+
+def test_names_that_labels_may_have(tmp_path):
+    (tmp_path / "my.labels").mkdir()
+    for output, file_format, wanted in (
+        ("a", "png", "a"),
+        (".a", "png", ".a"),
+        ("a.b.PNG", "png", "a.b.PNG"),
+        ("a.npy", "npy", "a.npy"),
+        ("/dev/stdout", "png", "/dev/stdout"),
+        (".", "png", "photo.png"),
+        ("new.folder/", "npy", "new.folder/photo.npy"),
+        (f"{tmp_path}/my.labels", "png", f"{tmp_path}/my.labels/photo.png"),
+    ):
+        assert target_of("photo.jpg", output, file_format, several=False) == Path(wanted)
 
 
 def test_classes_in_any_case():
