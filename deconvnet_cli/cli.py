@@ -15,6 +15,7 @@ import click
 
 from deconvnet_cli import __version__
 from deconvnet_cli.errors import DeconvnetError, printable
+from deconvnet_cli.runtime.streams import prepare_streams
 
 COMMANDS = {
     "segment": "Write the label PNG of each photo.",
@@ -61,20 +62,21 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        # Around all of click, whose own --help may fail too: on a full disk.
         try:
-            return super().invoke(ctx)
+            return super().main(*args, **kwargs)
         except DeconvnetError as error:
             # click.echo would write UTF-8 even to an ASCII terminal; print escapes.
             print(f"deconvnet: {error}", file=sys.stderr)
-            ctx.exit(error.exit_code)
+            sys.exit(error.exit_code)
         except OSError as error:
             # A path that cannot be looked up: its name is too long, or its folder is closed to us.
             if error.filename is None or isinstance(error, BrokenPipeError):
                 raise
             where = os.fsdecode(error.filename)
             print(printable(f"deconvnet: {where}: {error.strerror}"), file=sys.stderr)
-            ctx.exit(DeconvnetError.exit_code)
+            sys.exit(DeconvnetError.exit_code)
 
 
 def hint(name: str) -> str:
@@ -93,22 +95,6 @@ def hint(name: str) -> str:
 @click.version_option(__version__, prog_name="deconvnet")
 def cli() -> None:
     """Segment photos with DeconvNet: photos in, label PNGs out, of VOC's 21 classes or your own."""
-
-
-def prepare_streams() -> None:
-    """Open closed standard streams (``>&-``) on nothing, so that no other file gets their numbers.
-
-    ``sys.stdout`` stays None, and who writes a result to it reports an error.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def main() -> None:

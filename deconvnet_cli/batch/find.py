@@ -41,17 +41,12 @@ def photos_in(
         output: A folder that is passed over: the labels of earlier runs.
     """
     left_out = Counter() if left_out is None else left_out
-
-    def note(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # a folder removed meanwhile is no error
-            unreadable(ImageError(f"{error.filename}: cannot be read ({error.strerror})"))
-
     found = []
-    for parent, name in _files_below(folder, note, left_out, output):
-        path = Path(parent, name)
+    below = _folders_below(str(folder), unreadable, left_out, output)
+    for path in (Path(parent, name) for parent, names in below for name in names):
         if path.suffix.lower() not in suffixes():
             left_out[path.suffix.lower() or "without suffix"] += 1
-        elif name.startswith("."):
+        elif path.name.startswith("."):
             left_out[HIDDEN] += 1
         elif path.is_file():
             found.append(path)
@@ -60,10 +55,20 @@ def photos_in(
     return sorted(found)
 
 
-def _files_below(
-    folder: Path, note: Callable[[OSError], None], left_out: Counter[str], output: Path | None
-) -> Iterator[tuple[str, str]]:
-    """Yield the folder and name of each file; read no folder twice."""
+def _folders_below(
+    folder: str,
+    unreadable: Callable[[ImageError], None],
+    left_out: Counter[str],
+    output: Path | None,
+    *,
+    hidden: bool = True,
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder and the names of its files; read no folder twice."""
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # a folder removed meanwhile is no error
+            unreadable(ImageError(f"{error.filename}: cannot be read ({error.strerror})"))
+
     read = [os.path.realpath(folder)]  # and the linked folders, none of which holds another
     passed_over = None if output is None else os.path.realpath(output)
     for parent, folders, names in os.walk(folder, onerror=note, followlinks=True):
@@ -71,7 +76,7 @@ def _files_below(
         for name in sorted(folders):
             path = os.path.join(parent, name)
             target = os.path.realpath(path)
-            if target == passed_over:
+            if target == passed_over or (name.startswith(".") and not hidden):
                 continue
             if os.path.islink(path):
                 if any(_holds(target, one) or _holds(one, target) for one in read):
@@ -80,7 +85,7 @@ def _files_below(
                 read.append(target)
             kept.append(name)
         folders[:] = kept
-        yield from ((parent, name) for name in names)
+        yield parent, names
 
 
 def _holds(folder: str, path: str) -> bool:
@@ -136,7 +141,7 @@ def find_photos(
         if is_clip(path):
             raise ImageError(f"{path}: {VIDEO_HINT}")
         return [(path, Path(path.name))]
-    matches = glob_matches(source)
+    matches = glob_matches(source, unreadable, left_out, output)
     files = [match for match in matches if match.is_file()]
     if len(files) < len(matches):
         left_out["folders"] += len(matches) - len(files)
@@ -150,14 +155,36 @@ def find_photos(
     return [(match, Path(match.name)) for match in files]
 
 
-def glob_matches(pattern: str) -> list[Path]:
-    """Return what matches a glob. Brackets are text where a folder or file is called so."""
+def glob_matches(
+    pattern: str,
+    unreadable: Callable[[ImageError], None],
+    left_out: Counter[str],
+    output: Path | None,
+) -> list[Path]:
+    """Return what matches a glob. Brackets are text where a folder or file is called so.
+
+    The arguments are those of :func:`photos_in`, as ``**`` reads folders as it does.
+    """
+
+    def expand(parts: tuple[str, ...], here: Counter[str]) -> Iterator[Path]:
+        # Python's own ** follows links that lead back, for ever.
+        start = str(Path(*parts[: parts.index("**")] if "**" in parts else parts))
+        for match in glob.iglob(start):
+            if "**" not in parts:
+                yield Path(match)
+                continue
+            rest = parts[parts.index("**") + 1 :] or ("*",)
+            for folder, _ in _folders_below(match, unreadable, here, output, hidden=False):
+                yield from expand((*Path(glob.escape(folder)).parts, *rest), here)
+
     known, rest = Path(), list(Path(pattern).parts)
     while rest and (known / rest[0]).exists():
         known /= rest.pop(0)
-    literal = str(Path(glob.escape(str(known)), *rest))
-    for one in (pattern, literal, str(Path(glob.escape(str(known)), *_escaped(rest)))):
-        if matches := sorted(map(Path, glob.glob(one, recursive=True))):
+    literal = Path(glob.escape(str(known)))
+    for one in (Path(pattern), literal.joinpath(*rest), literal.joinpath(*_escaped(rest))):
+        here: Counter[str] = Counter()
+        if matches := sorted(set(expand(one.parts, here))):
+            left_out.update(here)
             return matches
     return []
 

@@ -200,7 +200,9 @@ def command(
                 with locked_run(spec, info.fingerprint, works, part) as run:
                     shared = write_class_files(output, outputs, info.classes)
                     if watch:
-                        keep_watching(run, find, sources, choose, failures, quiet, as_json)
+                        keep_watching(
+                            run, find, sources, choose, failures, left_out, quiet, as_json
+                        )
                     else:
                         do_all(run, jobs, choose, failures, summary(left_out), quiet, as_json)
                     if part is None:  # --merge writes them of all shards

@@ -123,6 +123,7 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     The exit code is 1 if something must be fixed before training.
     """
     from deconvnet_cli.commands.shared.dataset_tables import survey_line, survey_tables
+    from deconvnet_cli.commands.shared.photo_targets import require_suffix
     from deconvnet_cli.data.images import png_bytes
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
@@ -130,6 +131,8 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import write_whole
 
+    if sheet is not None:
+        require_suffix(sheet, "png", "the sheet is")
     with console.progress(quiet) as progress:
         task = progress.add_task("check", total=None)
         survey = survey_tree(tree, lambda: progress.advance(task), rgb=rgb)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
@@ -16,13 +15,14 @@ def command(as_json: bool) -> None:
     remedy follows the arrow. The exit code is 1 if there is a problem.
     """
     from deconvnet_cli.diagnostics.checks import checkup
+    from deconvnet_cli.reporting import console
 
     found = checkup()
     for finding in found:
         if as_json:
-            click.echo(json.dumps(asdict(finding)))
+            console.json_line(asdict(finding))
         else:
             remedy = f" -> {finding.remedy}" if finding.remedy else ""
-            click.echo(f"{finding.state:8} {finding.name}: {finding.text}{remedy}")
+            console.result(f"{finding.state:8} {finding.name}: {finding.text}{remedy}")
     if any(finding.state == "PROBLEM" for finding in found):
         raise SystemExit(1)

@@ -16,7 +16,7 @@ from deconvnet_cli.commands.shared.options import (
     apply,
     refuse_overwriting,
 )
-from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.commands.shared.photo_targets import require_suffix
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.loading import proposal_settings
 
@@ -51,6 +51,8 @@ def command(
     count = options.pop("proposals")
     if count == "auto":
         raise UsageError("--proposals auto needs labels, which are not made here; give a number")
+    if output is not None:
+        require_suffix(output, "png", "the picture is")
     settings = proposal_settings(**options)
     if count is not None:
         settings = replace(settings, count=count)
@@ -62,8 +64,6 @@ def command(
             {"image": str(image), "boxes": proposals.boxes.tolist(), "scores": scores}
         )
         return
-    if output.suffix.lower() in (SUFFIXES | HEIF_SUFFIXES) - {".png"}:
-        raise UsageError(f"{output}: the picture is written as PNG; give a name that ends in .png")
     refuse_overwriting(image, output)
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in proposals.boxes.tolist()]
     write_whole(output, png_bytes(draw_proposals(photo, boxes), photo=True))

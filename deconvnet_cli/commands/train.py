@@ -11,7 +11,6 @@ import click
 from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, RGB_OPTION, apply, weights_names
-from deconvnet_cli.errors import printable
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
 if TYPE_CHECKING:
@@ -279,4 +278,4 @@ def command(
     if settings.val_list and not quiet:
         best = nets.progress
         console.say(f"{run}: the {kind} weights, of step {best.best_step}, mean IoU {best.best}")
-    click.echo(printable(str(run / WEIGHTS)))
+    console.result(str(run / WEIGHTS))

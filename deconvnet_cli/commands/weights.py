@@ -11,7 +11,7 @@ import click
 
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.commands.shared.options import weights_names
-from deconvnet_cli.errors import UsageError, printable
+from deconvnet_cli.errors import UsageError
 
 
 @click.group("weights")
@@ -53,6 +53,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
     """Check the SHA-256 of weights, and that every tensor loads. By default, check all shipped
     weights.
     """
+    from deconvnet_cli.reporting import console
     from deconvnet_cli.weights.files import load
     from deconvnet_cli.weights.shipped import check_sha256, registry, weights_sha256
 
@@ -60,7 +61,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
         path = load(name).path
         if expected is not None:
             check_sha256(path, expected)
-        click.echo(f"{printable(name)}: right, SHA-256 {weights_sha256(path)}")
+        console.result(f"{name}: right, SHA-256 {weights_sha256(path)}")
 
 
 @command.command("import")
@@ -188,6 +189,7 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
 
     from deconvnet_cli.commands.shared.options import refuse_overwriting
     from deconvnet_cli.data.classes import first_difference
+    from deconvnet_cli.reporting import console
     from deconvnet_cli.weights.average import average
     from deconvnet_cli.weights.files import load, store
     from deconvnet_cli.weights.shipped import weights_sha256
@@ -206,7 +208,7 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
         f"{other.path.name}, SHA-256 {weights_sha256(other.path)} ({other.card.provenance})"
     )
     store(output, one.net, replace(one.card, provenance=provenance, scores={}))
-    click.echo(printable(str(output)))
+    console.result(str(output))
 
 
 @command.command("compress")
@@ -222,6 +224,7 @@ def compress(weights: str, output: Path) -> None:
     from dataclasses import replace
 
     from deconvnet_cli.commands.shared.options import refuse_overwriting
+    from deconvnet_cli.reporting import console
     from deconvnet_cli.weights.files import load, store
 
     loaded = load(weights)
@@ -229,4 +232,4 @@ def compress(weights: str, output: Path) -> None:
     provenance = f"{loaded.card.provenance}; kernels in 8 bits"
     card = replace(loaded.card, provenance=provenance, scores={})
     store(output, loaded.net, card, eight_bit=True)
-    click.echo(printable(str(output)))
+    console.result(str(output))

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.data.faults import require_no_faults
 from deconvnet_cli.data.label_colours import BINARY
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError
-
-SHOWN = 10  # faults that are printed one by one
 
 
 def is_binary(labels: NDArray[np.uint8]) -> bool:
@@ -55,7 +54,7 @@ class Faults:
             self.good += 1
 
     def require_none(self) -> None:
-        """Print the first faults, a line each, and raise the error; a single one is raised itself.
+        """Raise an error of all faults, see :func:`deconvnet_cli.data.faults.require_no_faults`.
 
         Masks of 0 and 255 alone are an error if all are so; some are worth a line.
 
@@ -63,17 +62,7 @@ class Faults:
             DatasetError: There are several faults, or masks of 0 and 255 alone.
             ImageError: A single photo cannot be read.
         """
-        if len(self.errors) == 1:
-            raise self.errors[0]
-        if self.errors:
-            for error in self.errors[:SHOWN]:
-                note(str(error))
-            more = len(self.errors) - SHOWN
-            rest = f"; {more} more than these {SHOWN}" if more > 0 else ""
-            raise DatasetError(
-                f"{self.root}: {len(self.errors)} photos or masks cannot be used{rest}; "
-                "`deconvnet dataset check` lists all that is wrong with a tree"
-            )
+        require_no_faults(self.errors, self.root)
         if not self.binary:
             return
         what = f"{self.binary[0]}: has 0 and 255 alone, and 255 is ignored"

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import FILE, first_difference, in_short, read_classes
+from deconvnet_cli.data.faults import require_no_faults
 from deconvnet_cli.data.notes import note
-from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, listed_names, paired_names, photo_path
+from deconvnet_cli.data.voc_lists import (
+    MASKS,
+    PHOTOS,
+    listed_names,
+    note_twins,
+    paired_names,
+    photos_by_name,
+)
 from deconvnet_cli.errors import DatasetError
 
 CLASSES = (
@@ -72,9 +81,22 @@ class VocTree:
     classes: tuple[str, ...] = CLASSES
     rgb: bool = False
 
+    @cached_property
+    def _listed(self) -> dict[Path, dict[str, list[Path]]]:
+        return {}  # folders of photos, each of which is read once
+
+    def photos(self, name: str) -> list[Path]:
+        """Return the photos called ``name``, the one that is taken first; there should be one."""
+        path = self.root / PHOTOS / name
+        if path.parent not in self._listed:
+            if not path.parent.is_dir():
+                return []
+            self._listed[path.parent] = photos_by_name(path.parent)
+        return self._listed[path.parent].get(path.name, [])
+
     def image(self, name: str) -> Path:
-        """Return the path of the photo called ``name``, whatever its suffix."""
-        return photo_path(self.root / PHOTOS, name)
+        """Return the path of the photo called ``name``; ``NAME.jpg`` if it is missing."""
+        return next(iter(self.photos(name)), self.root / PHOTOS / f"{name}.jpg")
 
     def mask(self, name: str) -> Path:
         """Return the path of the label PNG called ``name``."""
@@ -86,7 +108,7 @@ class VocTree:
         Without any list they are those that have a photo and a mask.
 
         Raises:
-            DatasetError: The list is missing or empty, or one of its images or masks is missing.
+            DatasetError: The list is missing or empty, or some of its images or masks are missing.
         """
         path = self.root / LISTS / f"{split}.txt"
         if not path.is_file():
@@ -95,12 +117,14 @@ class VocTree:
                 return self._pairs()
             raise DatasetError(f"{path}: no such list; there are: {', '.join(known)}")
         names = listed_names(path, lambda name: self.image(name).is_file())
-        for name in names:
+        missing = []
+        for name in dict.fromkeys(names):
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise DatasetError(f"{path}: {name} leads out of the tree; list names of images")
-            for file in (self.image(name), self.mask(name)):
-                if not file.is_file():
-                    raise DatasetError(f"{file}: missing, but named in {path}")
+            if gone := [str(f) for f in (self.image(name), self.mask(name)) if not f.is_file()]:
+                missing.append(DatasetError(f"{' and '.join(gone)}: missing, but named in {path}"))
+        require_no_faults(missing, path)
+        note_twins(map(self.photos, names))
         return names
 
     def _pairs(self) -> list[str]:
@@ -109,6 +133,7 @@ class VocTree:
             raise DatasetError(f"{self.root}: no photo with a mask of its name")
         rest = f"; {len(alone)} files without the other, such as {alone[0].name}" if alone else ""
         note(f"{self.root}: has no lists, so all {len(names)} photos with masks are taken{rest}")
+        note_twins(map(self.photos, names))
         return names
 
 

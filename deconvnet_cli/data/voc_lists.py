@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.lists import read_list
@@ -69,22 +70,32 @@ def _stem(name: str, folder: str) -> str:
     return name[: name.rindex(".")] if known else name
 
 
-def photo_path(folder: Path, name: str) -> Path:
-    """Return the file of a photo, whatever its suffix; ``NAME.jpg`` if it is missing."""
-    usual = folder / f"{name}.jpg"
-    if usual.is_file():
-        return usual
-    for suffix in sorted(SUFFIXES | HEIF_SUFFIXES):
-        for path in (folder / f"{name}{suffix}", folder / f"{name}{suffix.upper()}"):
-            if path.is_file():
-                return path
-    return usual
+def photos_by_name(folder: Path) -> dict[str, list[Path]]:
+    """Return the photos of a folder by their names, whatever their suffixes are, in any case.
+
+    Of several photos of one name the first is taken: ``NAME.jpg``, or that of the first suffix.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        if path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES and path.is_file():
+            found.setdefault(path.stem, []).append(path)
+    for paths in found.values():
+        paths.sort(key=lambda path: (path.suffix != ".jpg", path.suffix.lower(), path.suffix))
+    return found
+
+
+def note_twins(photos: Iterable[Sequence[Path]]) -> None:
+    """Say which photo is taken where several have one name, as in :func:`photos_by_name`."""
+    twins = [paths for paths in photos if len(paths) > 1]
+    if twins:
+        first, other = twins[0][:2]
+        more = f" ({len(twins)} names have several photos)" if len(twins) > 1 else ""
+        note(f"{first}: is taken, and not {other.name} of the same name{more}; remove one")
 
 
 def paired_names(root: Path) -> tuple[list[str], list[Path]]:
     """Return the names that have a photo and a mask, sorted, and the files without the other."""
-    known = SUFFIXES | HEIF_SUFFIXES
-    photos = {path.stem: path for path in (root / PHOTOS).iterdir() if path.suffix.lower() in known}
+    photos = {name: paths[0] for name, paths in photos_by_name(root / PHOTOS).items()}
     masks = {path.stem: path for path in (root / MASKS).glob("*.png")}
     alone = [(photos | masks)[name] for name in sorted(photos.keys() ^ masks.keys())]
     return sorted(photos.keys() & masks.keys()), alone

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.label_png import read_png
-from deconvnet_cli.data.voc_lists import photo_path
+from deconvnet_cli.data.voc_lists import note_twins, photos_by_name
 from deconvnet_cli.datasets.export import Example, Export, oriented_photo
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
@@ -63,11 +63,12 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
     pairs, splits = {}, {}
     for table in tables:
         split = {"valid": "val"}.get(table.parent.name, table.parent.name)
+        photos = photos_by_name(table.parent)
         for mask in sorted(table.parent.glob("*_mask.png")):
             name = mask.name.removesuffix("_mask.png")
             if name in pairs:
                 raise DatasetError(f"{mask}: another split has a photo of this name")
-            pairs[name] = (_beside(table.parent, name), mask)
+            pairs[name] = (_photo_of(mask, name, table.parent, photos), mask)
             splits[name] = split
     named = splits if len(tables) > 1 else {}
     return _paired(pairs, classes, lambda path: _by_value(path, lookup), "Roboflow's masks", named)
@@ -200,15 +201,17 @@ def _pairs(masks: Path, photos: Path) -> dict[str, tuple[Path, Path]]:
     files = sorted(masks.glob("*.png"))
     if not files:
         raise DatasetError(f"{masks}: no masks (.png) in this folder")
-    return {file.stem: (_beside(photos, file.stem), file) for file in files}
+    found = photos_by_name(photos)
+    return {file.stem: (_photo_of(file, file.stem, photos, found), file) for file in files}
 
 
-def _beside(folder: Path, name: str) -> Path:
-    """Return the photo of this name in a folder."""
-    path = photo_path(folder, name)
-    if not path.is_file():
+def _photo_of(mask: Path, name: str, folder: Path, photos: Mapping[str, list[Path]]) -> Path:
+    """Return the photo of this name in a folder, where the mask may lie too."""
+    paths = [path for path in photos.get(name, ()) if path != mask]
+    if not paths:
         raise DatasetError(f"{folder}: has no photo called {name}; say where with --photos DIR")
-    return path
+    note_twins([paths])
+    return paths[0]
 
 
 def _paired(

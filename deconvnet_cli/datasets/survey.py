@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable
+from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_colours import BINARY, WrongColours, labels_of
 from deconvnet_cli.data.label_png import read_png
@@ -113,6 +114,11 @@ def _survey_photo(tree: VocTree, name: str, survey: Survey, hashes: dict[str, st
     """Count one photo and its mask, or note what is wrong with them."""
     photo, mask = tree.image(name), tree.mask(name)
     size: tuple[int, int] | None = None
+    if others := [path.name for path in tree.photos(name)[1:]]:
+        survey.problems.append(
+            f"{photo}: has the same name as {', '.join(others)}, and one mask cannot be of both; "
+            "remove or rename one, with a mask of its own"
+        )
     if not photo.is_file():
         survey.problems.append(f"{mask}: has no photo {PHOTOS}/{photo.name}; add it")
         return
@@ -202,8 +208,7 @@ def _survey_lists(
         missing = [name for name in listed if name not in names]
         if missing:
             survey.problems.append(
-                f"{split}.txt: {missing[0]} and {len(missing) - 1} others have no photo; "
-                "take them out"
+                f"{split}.txt: names without a photo: {first_names(missing)}; take them out"
             )
         twice = len(listed) - len(set(listed))
         if twice:

@@ -22,7 +22,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from deconvnet_cli.errors import OutputError, printable
+from deconvnet_cli.errors import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -135,18 +135,8 @@ def standard_output(data: bytes) -> None:
         OutputError: Standard output is closed or cannot be written, as on a full disk.
         BrokenPipeError: The reader has gone.
     """
-    if sys.stdout is None:
-        raise OutputError("standard output: is closed; send it to a file or to /dev/null")
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # Python would fail again when it flushes the rest at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"standard output: cannot be written ({error.strerror})") from error
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def json_line(fields: Mapping[str, Any]) -> None:

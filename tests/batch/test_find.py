@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from deconvnet_cli.batch.find import find_photos, photos_in, summary
+from deconvnet_cli.batch.find import (
+    LINKED,
+    find_photos,
+    glob_matches,
+    photos_in,
+    raised,
+    summary,
+)
 from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.commands.shared.batch_progress import keep_watching, plan_now
 from deconvnet_cli.errors import ImageError, UsageError
@@ -80,6 +89,36 @@ def test_globs_with_brackets(tmp_path, folder, pattern):
     touch(tmp_path / folder, "IMG[1] a.jpg", "x.txt")
     found = find_photos(str(tmp_path / folder / pattern))
     assert [photo.name for photo, _ in found] == ["IMG[1] a.jpg"]
+
+
+def test_a_glob_reads_linked_folders_once_and_never_for_ever(tmp_path):
+    touch(tmp_path, "g/a.jpg", "g/deep/b.jpg", "g/deep/x/c.jpg", "g/.no/d.jpg", "g/out/e.jpg")
+    touch(tmp_path, "other/o.jpg")
+    for name, target in {"s1": ".", "s2": ".", "deep/up": "..", "linked": "../other"}.items():
+        (tmp_path / "g" / name).symlink_to(target)
+    for pattern, wanted in {
+        "g/**/*.jpg": "abco",
+        "**/deep/**/*.jpg": "bc",
+        "g/**": "abco",
+        "*/**/x/?.jpg": "c",
+        "g/**/none.jpg": "",
+    }.items():
+        left_out: Counter[str] = Counter()
+        found = glob_matches(str(tmp_path / pattern), raised, left_out, tmp_path / "g" / "out")
+        assert "".join(sorted(path.stem for path in found if path.is_file())) == wanted
+        assert set(left_out) == ({LINKED} if wanted else set())
+    left_out = Counter()
+    find_photos(str(tmp_path / "g/**/*.jpg"), left_out=left_out, output=tmp_path / "g" / "out")
+    assert left_out == {LINKED: 3}
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jpg", "a/**/*.jpg", "**", "a/**/b/**/?.jpg", "./**/x*"])
+def test_a_glob_without_links_matches_as_in_python(tmp_path, monkeypatch, pattern):
+    touch(tmp_path, "1.jpg", "a/2.jpg", "a/b/3.jpg", "a/b/c/4.jpg", "a/.no/5.jpg", "x/x.png")
+    monkeypatch.chdir(tmp_path)
+    found = glob_matches(pattern, raised, Counter(), None)
+    wanted = sorted({Path(name) for name in glob.glob(pattern, recursive=True)})
+    assert [path for path in found if path.is_file()] == [path for path in wanted if path.is_file()]
 
 
 def test_folders_that_match_a_glob_are_counted(tmp_path):
@@ -158,8 +197,38 @@ def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path):
     run = SimpleNamespace(
         spec=SimpleNamespace(folder=tmp_path, extras=lambda job: ()), locked=True, do=do
     )
-    keep_watching(run, plan, (str(tmp_path),), lambda *_: None, failures, True, False)
+    keep_watching(run, plan, (str(tmp_path),), lambda *_: None, failures, Counter(), True, False)
     assert seen == [["another", "a.jpg: damaged"], ["another", "a.jpg: empty"], ["another"]]
+
+
+def test_each_kind_that_is_left_out_is_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("deconvnet_cli.data.suffixes.reads_heif", lambda: False)
+    monkeypatch.setattr("deconvnet_cli.batch.watch.INTERVAL", 0)
+    touch(tmp_path, "in/a.jpg", "in/b.heic", "in/c.heic")
+    looks = 0
+
+    def do(jobs, on_done, stop) -> None:
+        nonlocal looks
+        for _ in jobs:
+            looks += 1
+            touch(tmp_path, "in/d.dng", "in/e.dng")
+            if looks == 5:
+                break
+
+    run = SimpleNamespace(
+        spec=SimpleNamespace(folder=tmp_path / "out", extras=lambda job: ()), locked=True, do=do
+    )
+    left_out: Counter[str] = Counter()
+    find = partial(plan, left_out=left_out)
+    nothing = SimpleNamespace(jobs=())
+    sources = (str(tmp_path / "in"),)
+    keep_watching(run, find, sources, lambda *_: nothing, [], left_out, False, False)
+    said = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert said == [
+        "2 left out: 2 .heic (pip install pillow-heif)",
+        "2 left out: 2 .dng",
+    ]
+    assert left_out == {".heic": 2, ".dng": 2}
 
 
 def test_a_clash_is_taken_back_when_one_photo_goes(tmp_path):

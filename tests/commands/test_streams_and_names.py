@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers.command_line import one_error_line
 
+from deconvnet_cli.cli import cli
+from deconvnet_cli.commands.shared.photo_targets import target_of
 from deconvnet_cli.outputs.class_filter import chosen_labels
+from deconvnet_cli.runtime.streams import output_to
 
 
 def shell(line: str, folder) -> subprocess.CompletedProcess[str]:
@@ -33,14 +38,71 @@ def test_closed_streams_and_no_folder(tmp_path):
     assert "the working folder is gone" in done.stderr and "cd to another" in done.stderr
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".tif", ".webp", ".heic", ".json"])
-def test_labels_under_a_false_name(deconvnet, data, tmp_path, suffix):
+# Commands whose results click writes, rich, and this package.
+CALLS = ("--help", "--version", "crf --help", "weights list", "weights show WEIGHTS")
+CALLS += ("weights verify WEIGHTS", "completion bash", "doctor", "doctor --json")
+UNWRITABLE = {"/dev/full": "cannot be written (No space left on device)", os.devnull: "is closed"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("device", UNWRITABLE)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_result_that_cannot_be_written_is_one_error(
+    monkeypatch, capsys, tiny_weights, call, device
+):
+    full = os.open(device, os.O_WRONLY if device == "/dev/full" else os.O_RDONLY)
+    monkeypatch.setattr("sys.stdout", output_to(full, None))
+    with pytest.raises(SystemExit) as ended:
+        cli(call.replace("WEIGHTS", str(tiny_weights)).split(), prog_name="deconvnet")
+    print("what is left is lost without a word", flush=True)
+    os.close(full)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"deconvnet: standard output: {UNWRITABLE[device]}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
+@pytest.mark.parametrize("call", ["deconvnet --help >&-", "deconvnet --version >/dev/full"])
+def test_help_that_cannot_be_written(tmp_path, call):
+    done = shell(call, tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("deconvnet: standard output: ")
+
+
+FALSE = (".jpg", ".JPG", ".heic", ".json", ".eps", ".html", ".ico", ".jxl", ".photo", ".2", ".png~")
+
+
+@pytest.mark.parametrize("suffix", FALSE)
+def test_a_picture_under_a_false_name(deconvnet, data, tmp_path, suffix):
     out = tmp_path / f"out{suffix}"
-    result = deconvnet("segment", data / "chelsea.jpg", "-o", out)
-    assert result.exit_code == 2 and "written as PNG" in result.stderr and not out.exists()
-    if suffix != ".json":
-        result = deconvnet("proposals", data / "chelsea.jpg", "-o", out)
-        assert result.exit_code == 2 and "written as PNG" in result.stderr and not out.exists()
+    for words in (
+        ("segment", data / "chelsea.jpg", "-o"),
+        ("segment", "-", "-o"),
+        ("segment", data / "chelsea.jpg", "--overlay", "--format", "none", "-o"),
+        ("proposals", data / "chelsea.jpg", "-o"),
+        ("dataset", "check", tmp_path, "--sheet"),
+    ):
+        result = deconvnet(*words, out)
+        assert not out.exists()
+        one_error_line(result, 2, f"out{suffix}: the ", "written as PNG; give", "ends in .png")
+    result = deconvnet("segment", tmp_path / "clip.mp4", "-o", out)
+    one_error_line(result, 2, f"a video needs a folder: -o {out}/")
+
+
+def test_names_that_labels_may_have(tmp_path):
+    (tmp_path / "my.labels").mkdir()
+    for output, file_format, wanted in (
+        ("a", "png", "a"),
+        (".a", "png", ".a"),
+        ("a.b.PNG", "png", "a.b.PNG"),
+        ("a.npy", "npy", "a.npy"),
+        ("/dev/stdout", "png", "/dev/stdout"),
+        (".", "png", "photo.png"),
+        ("new.folder/", "npy", "new.folder/photo.npy"),
+        (f"{tmp_path}/my.labels", "png", f"{tmp_path}/my.labels/photo.png"),
+    ):
+        assert target_of("photo.jpg", output, file_format, several=False) == Path(wanted)
 
 
 def test_classes_in_any_case():

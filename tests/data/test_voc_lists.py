@@ -15,6 +15,7 @@ from deconvnet_cli.data.voc_lists import listed_names
 from deconvnet_cli.errors import DatasetError
 
 PHOTOS = {"2007_01": ".jpg", "a b": ".JPG", "c 1": ".png", "dot.ted": ".tif", "ü": ".jpeg"}
+PHOTOS["mixed"] = ".Jpg"
 
 
 @pytest.fixture
@@ -84,6 +85,45 @@ def test_what_is_missing_is_named(tree):
         names(tree, "2007_01\n".encode("utf-16"))
 
 
+def test_all_that_is_missing_is_named_at_once(tree, capsys):
+    note.cache_clear()
+    lines = [f"gone{number}" for number in range(12)]
+    for name in lines[:-1]:  # these have a photo, the last has a mask
+        Image.new("L", (3, 3)).save(tree / "JPEGImages" / f"{name}.Png")
+    Image.new("L", (3, 3)).save(tree / "SegmentationClass" / "gone11.png")
+    wanted = r"val\.txt: 12 photos or masks cannot be used; 2 more than these 10; .*dataset check"
+    with pytest.raises(DatasetError, match=wanted):
+        names(tree, "\n".join([*lines, lines[0]]))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 10
+    for name, line in zip(lines[:10], said, strict=True):
+        assert f"SegmentationClass/{name}.png: missing, but named in" in line
+    with pytest.raises(DatasetError, match=r"JPEGImages/gone11\.jpg: missing, but named in"):
+        names(tree, "2007_01\ngone11\n")
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_one_of_two_photos_of_a_name_is_taken_with_a_word(tree, capsys, lists):
+    note.cache_clear()
+    for name in ("2007_01.Jpg", "c 1.TIF", "c 1.BMP"):
+        Image.new("L", (3, 3)).save(tree / "JPEGImages" / name, "PNG")
+    found = names(tree, "\n".join(PHOTOS)) if lists else open_tree(tree).names("val")
+    assert sorted(found) == sorted(PHOTOS)
+    said = [line for line in capsys.readouterr().err.splitlines() if "is taken, " in line]
+    first = "JPEGImages/2007_01.jpg: is taken, and not 2007_01.Jpg of the same name"
+    assert len(said) == 1 and f"{first} (2 names have several photos); remove one" in said[0]
+    assert open_tree(tree).image("c 1").name == "c 1.BMP"
+
+
+def test_names_in_folders_of_their_own(tree):
+    for part in ("JPEGImages", "SegmentationClass"):
+        (tree / part / "deep").mkdir()
+        Image.new("L", (3, 3)).save(tree / part / "deep" / "x.png")
+    assert names(tree, "deep/x\n") == ["deep/x"]
+    assert open_tree(tree).image("deep/x") == tree / "JPEGImages/deep/x.png"
+    assert open_tree(tree).image("gone/y") == tree / "JPEGImages/gone/y.jpg"
+
+
 def test_lines_end_at_line_feeds_alone(tmp_path):
     (tmp_path / "list.txt").write_bytes("a\u2028b\nc\x0cd\n".encode())
     assert listed_names(tmp_path / "list.txt", lambda name: True) == ["a\u2028b", "c\x0cd"]
@@ -96,4 +136,4 @@ def test_a_tree_without_lists_is_all_its_pairs(tree, capsys):
     Image.new("L", (3, 3)).save(tree / "JPEGImages" / "alone.png")
     assert open_tree(tree).names("val") == sorted(PHOTOS)
     said = capsys.readouterr().err
-    assert "all 5 photos with masks are taken; 1 files without the other, such as alone.png" in said
+    assert "all 6 photos with masks are taken; 1 files without the other, such as alone.png" in said

@@ -75,9 +75,13 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: Image.new("RGB", (WIDTH, HEIGHT)).save(root / "SegmentationClass/one.png"),
         "mode RGB",
     ),
+    "two photos of a name": (
+        lambda root: Image.new("L", (3, 3)).save(root / "JPEGImages/one.Png"),
+        "one.jpg: has the same name as one.Png",
+    ),
     "in both lists": (write_list("val", *NAMES), "both have"),
     "twice": (write_list("val", "one", "one"), "stand twice"),
-    "listed without photo": (write_list("val", "six"), "have no photo"),
+    "listed without photo": (write_list("val", "six"), "names without a photo: six;"),
     "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), "has no lists"),
     "a class in no mask": (
         lambda root: (root / "classes.txt").write_text("background\ndisc\nsquare\nstar\n"),

@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "batch", "datasets", "diagnostics", "evaluation", "explain", "exporting", "serve",
         "training",
     ),
-    "cli": ("commands", "errors"),
+    "cli": ("commands", "errors", "runtime"),
     "__main__": ("cli",),
     "__init__": ("api",),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from rich.console import Console
 from deconvnet_cli.errors import OutputError
 from deconvnet_cli.outputs.legend import effort
 from deconvnet_cli.reporting import console as report
+from deconvnet_cli.runtime.streams import output_to
 
 COLUMNS = ("name", "mIoU", "95 %", "pixel", "from")
 ROWS = [
@@ -71,7 +72,7 @@ def test_results_in_a_pipe_are_whole_lines_in_its_encoding(monkeypatch):
 @pytest.mark.parametrize("kind", ["table", "line"])
 def test_results_on_a_full_disk_are_one_error(monkeypatch, kind):
     with open("/dev/full", "w") as full:
-        monkeypatch.setattr("sys.stdout", full)
+        monkeypatch.setattr("sys.stdout", output_to(full.fileno(), None))
         with pytest.raises(OutputError, match="standard output: cannot be written"):
             report.table(COLUMNS, ROWS) if kind == "table" else report.result("text")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,10 +79,15 @@ def keep_watching(
     sources: tuple[str, ...],
     choose: Callable[..., Todo],
     failures: list[str],
+    left_out: Counter[str],
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Segment photos as they arrive, until Ctrl-C; report failures and add them to ``failures``."""
+    """Segment photos as they arrive, until Ctrl-C; report failures and add them to ``failures``.
+
+    ``left_out`` is what ``find`` counts; each kind of files that is not read is reported once.
+    """
+    from deconvnet_cli.batch.find import summary
     from deconvnet_cli.batch.run import prepare_folder
     from deconvnet_cli.batch.watch import arriving
     from deconvnet_cli.reporting import console
@@ -90,7 +96,18 @@ def keep_watching(
     folder = run.spec.folder
     warn_without_lock(run, quiet)
     refused: set[str] = set()
-    entries = prepare_folder(plan_now(sources, folder, failures, refused, find), run.spec)
+    reported: set[str] = set()
+
+    def look() -> list[Job]:
+        left_out.clear()
+        jobs = plan_now(sources, folder, failures, refused, find)
+        new = Counter({kind: left_out[kind] for kind in left_out if kind not in reported})
+        reported.update(new)
+        if new and not quiet:
+            console.say(summary(new))
+        return jobs
+
+    entries = prepare_folder(look(), run.spec)
     in_progress: set[Path] = set()
     failed: dict[str, str] = {}  # the errors of this run, by output
 
@@ -120,11 +137,7 @@ def keep_watching(
     with stop_signals() as stopped:
         if not quiet:
             console.say(f"watching {', '.join(sources)}; Ctrl-C ends it")
-        arrivals = arriving(
-            lambda: plan_now(sources, folder, failures, refused, find),
-            lambda: bool(stopped),
-            in_progress,
-        )
+        arrivals = arriving(look, lambda: bool(stopped), in_progress)
         run.do(wanted(arrivals), on_done, lambda: bool(stopped))
 
 

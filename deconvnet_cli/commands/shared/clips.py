@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.commands.shared.options import refuse_overwriting
-from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
-from deconvnet_cli.data.video_files import VIDEO_SUFFIXES
 from deconvnet_cli.errors import DeconvnetError, UsageError
-from deconvnet_cli.outputs.files import CVAT, FORMATS, NONE, Outputs
+from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
 
 if TYPE_CHECKING:
     from deconvnet_cli.data.video import Frame
@@ -27,7 +25,6 @@ DIGITS = 6  # of the number of a frame, at least
 OVERLAY = "_overlay.mp4"
 WITHOUT_PICTURES = ("geojson", None)  # kinds of polygons that name no picture of the frame
 REMEDY = "make pictures of it (ffmpeg -i CLIP frames/%06d.png) for `deconvnet batch`"
-FILE_SUFFIXES = SUFFIXES | HEIF_SUFFIXES | VIDEO_SUFFIXES | {f".{name}" for name in FORMATS}
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def frame_folder(output: str | None) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{output}: is a file; the frames of a video need a folder: -o DIR/")
     by_name = output.endswith("/") or folder.exists()
-    if not by_name and folder.suffix.lower() in FILE_SUFFIXES:
+    if not by_name and folder.suffix:
         raise UsageError(f"{output}: the name of a file; a video needs a folder: -o {output}/")
     return folder
 

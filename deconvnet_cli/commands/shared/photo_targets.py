@@ -5,14 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deconvnet_cli.commands.shared.options import refuse_overwriting
-from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, MASKS, NONE, Outputs
-
-# Suffixes of other formats, in which no labels are written.
-FALSE_NAMES = (
-    SUFFIXES | HEIF_SUFFIXES | {".npy", ".npz", ".json", ".geojson", ".svg", ".pdf", ".txt"}
-)
 
 
 def plan_targets(
@@ -112,13 +106,21 @@ def target_of(image: str, output: str | None, file_format: str, *, several: bool
         return Path(output) / f"{stem}.{file_format}"
     if several:
         raise UsageError(f"{output}: several images need a folder; write -o {output}/")
-    suffix = Path(output).suffix.lower()
-    if suffix in FALSE_NAMES and suffix != f".{file_format}":
-        raise UsageError(
-            f"{output}: the labels are written as {file_format.upper()}; "
-            f"give a name that ends in .{file_format}, or a folder: -o DIR/"
-        )
+    require_suffix(Path(output), file_format, "the labels are", ", or a folder: -o DIR/")
     return Path(output)
+
+
+def require_suffix(path: Path, file_format: str, what: str, remedy: str = "") -> None:
+    """Raise UsageError if a name says another format than that in which ``what`` are written.
+
+    A name may have no suffix, as a pipe. Any dot in a name begins one: the files beside the labels
+    are named without it.
+    """
+    if path.suffix.lower() not in ("", f".{file_format}"):
+        raise UsageError(
+            f"{path}: {what} written as {file_format.upper()}; "
+            f"give a name that ends in .{file_format}{remedy}"
+        )
 
 
 def into_folder(output: str | None) -> bool:
