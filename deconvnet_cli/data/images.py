@@ -20,14 +20,17 @@ from deconvnet_cli.data.decoding import (
     load,
     turn_upright,
 )
-from deconvnet_cli.data.deep import NOTE, eight_bits
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.data.profiles import in_srgb
+from deconvnet_cli.data.ranges import NOTE, add_note, eight_bits
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.storage.files import read_stream, read_whole
 
 FLAT_VALUES, FLAT_SHARE = 4, 0.998  # a photo with this share of pixels in so few values is noted
+# So is one with this share of pixels so dark, as 12 bits are that were taken for 16. Night photos
+# have more lights than that, even of the moon alone.
+DARK_VALUE, DARK_SHARE = 16, 0.9999
 FEW_PIXELS = 64  # say nothing of what a photo shows
 BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
 
@@ -43,8 +46,8 @@ def read_photo(
 
     Grey, palette, CMYK and 16-bit images become RGB, and colour profiles are applied.
     Transparent parts are put on black, as the original system continues a photo beyond its edge.
-    The file's name does not matter. A photo of several pages or of nearly one colour is noted on
-    standard error.
+    The file's name does not matter. A photo of several pages, or of nearly one colour or black, is
+    noted on standard error.
 
     Args:
         source: The path of a regular file, its bytes, or a stream that is read to its end.
@@ -75,18 +78,22 @@ def read_photo(
         raise ImageError(f"{label}: too little memory for its pixels; scale it down") from error
     if remark:
         note(f"{label}: {remark}")
-    if nearly_one_colour(photo):
-        note(f"{label}: is nearly one colour; check whether it is the photo that you mean")
+    if doubt := shows_nothing(photo):
+        note(f"{label}: is nearly {doubt}; check whether it is the photo that you mean")
     return photo
 
 
-def nearly_one_colour(photo: Image.Image) -> bool:
-    """Return whether nearly all of an RGB photo's pixels, if it has many, are within few values."""
-    if photo.width * photo.height < FEW_PIXELS:
-        return False
+def shows_nothing(photo: Image.Image) -> str:
+    """Return "one colour" or "black" if an RGB photo of many pixels is nearly that, else ""."""
+    pixels = photo.width * photo.height
+    if pixels < FEW_PIXELS:
+        return ""
     counts = np.array(photo.histogram()).reshape(3, 256)
     near = [np.convolve(channel, np.ones(FLAT_VALUES)).max() for channel in counts]
-    return bool(min(near) >= FLAT_SHARE * photo.width * photo.height)
+    if min(near) >= FLAT_SHARE * pixels:
+        return "one colour"
+    dark = counts[:, : DARK_VALUE + 1].sum(axis=1)
+    return "black" if dark.min() >= DARK_SHARE * pixels else ""
 
 
 def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
@@ -130,9 +137,8 @@ def _is_deep(image: Image.Image) -> bool:
 def _from_deep(image: Image.Image) -> Image.Image:
     """Return an image of 16-bit, 32-bit or float values as an 8-bit one; keep what it says."""
     bits = 16 if image.mode.startswith("I;16") else 32
-    # Pillow scales the values of PGM files to 16 bits.
-    declared = 65535 if image.format == "PPM" and image.mode == "I" else 0
-    shown = eight_bits(np.asarray(image)[..., None], bits, declared)
+    shown = eight_bits(np.asarray(image)[..., None], bits)
+    add_note(image, shown.info.get(NOTE, ""))
     if "icc_profile" in image.info:
         shown.info["icc_profile"] = image.info["icc_profile"]
     return shown

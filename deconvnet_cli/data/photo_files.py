@@ -10,7 +10,7 @@ import io
 from PIL import Image
 
 from deconvnet_cli.choices import MAX_PIXELS
-from deconvnet_cli.data import tiff
+from deconvnet_cli.data import jp2, tiff
 from deconvnet_cli.data.decoding import (
     UnknownFormat,
     Unsupported,
@@ -18,8 +18,9 @@ from deconvnet_cli.data.decoding import (
     decoding,
     opened,
 )
-from deconvnet_cli.data.deep import NOTE, deep_image, deep_tiff
+from deconvnet_cli.data.deep import deep_image, deep_tiff
 from deconvnet_cli.data.pages import check_page, note_of_frames, note_of_pages, turn_to
+from deconvnet_cli.data.ranges import add_note
 from deconvnet_cli.data.suffixes import reads_heif
 from deconvnet_cli.data.video_files import VIDEO_HINT, is_video
 
@@ -73,17 +74,18 @@ def _opened(data: bytes, max_pixels: int, page: int | None) -> Image.Image:
         return _opened_tiff(data, page)
     image = _opened_other(data)
     check_size(image, max_pixels)  # Pillow decodes a PNG to find EXIF data after its pixels
-    remark = None
+    if image.format == "JPEG2000" and (profile := jp2.icc_profile(data)):
+        image.info["icc_profile"] = profile  # Pillow does not look for it
+    remark = ""
     if page is not None:
         turn_to(image, page)
     elif not (image.format == "MPO" and any(word in data for word in GAIN_MAPS)):
-        remark = note_of_frames(image)
+        remark = note_of_frames(image) or ""
     deep = deep_image(data, image)
     if deep is not None and image.tell() > 0:
         raise Unsupported("an animation of over 8 bits; give --page 1, or save the frame as a PNG")
     image = deep or image
-    if remark:
-        image.info[NOTE] = remark
+    add_note(image, remark)
     return image
 
 
@@ -119,16 +121,15 @@ def _opened_tiff(data: bytes, number: int | None) -> Image.Image:
         check_page(number, max(1, len(whole)))
     image = _opened_page(data, whole[(number or 1) - 1] if whole else None)
     remark = note_of_pages(pages.index(whole[0]), len(whole)) if whole else None
-    if number is None and remark:
-        image.info[NOTE] = remark
+    if number is None:
+        add_note(image, remark or "")
     return image
 
 
 def _opened_page(data: bytes, page: tiff.Page | None) -> Image.Image:
     if page is None:
         return opened(data, ("TIFF",))
-    # Pillow reads planes of 16 bits right if they are packed.
-    if page.deep and not (page.apart and page.packed and (page.kind, page.bits) == ("u", 16)):
+    if page.deep:
         image = deep_tiff(page)
         if image is not None:
             return image

@@ -1,29 +1,21 @@
 """TIFF files by their tags: raw photos, thumbnails, and values of other kinds than 8 bits.
 
 Pillow reads TIFFs of 8 bits right. It clips or refuses most others, and it reads the thumbnail of
-a camera's raw file as the photo. This module reads the tags of all pages, says which page is the
-photo, and decodes the values that Pillow cannot: uncompressed ones by NumPy, others by OpenCV.
+a camera's raw file as the photo. This module reads the tags of all pages, and says which page is
+the photo and whether its values are for ``tiff_values``.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from deconvnet_cli.data.decoding import Unsupported
-from deconvnet_cli.runtime.opencv import cv2
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 # Tags of TIFF 6.0 and of its supplements.
 SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS = 254, 255, 256, 257, 258
 COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES = 259, 262, 273, 274, 277
 COUNTS, LARGEST, PLANES, TILE_WIDTH, SUB_PAGES = 279, 281, 284, 322, 330
-SAMPLE_FORMAT, PROFILE = 339, 34675
+TILE_OFFSETS, TILE_COUNTS, EXTRA_SAMPLES, SAMPLE_FORMAT, PROFILE = 324, 325, 338, 339, 34675
 GREY, RGB = (0, 1), 2  # photometric interpretations; 0 has white as its smallest value
 RAW = (32803, 34892)  # the mosaic of a sensor, and linear raw
 TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
@@ -142,6 +134,30 @@ def beginning_with(page: Page) -> bytes:
     return page.data[:start] + head + page.data[start + len(head) :]
 
 
+def rewritten(
+    page: Page, changed: Mapping[int, tuple[int, ...]] | None = None, without: Collection[int] = ()
+) -> Page:
+    """Return a page with other tags, which are written after the end of its file."""
+    word, body = page.word, bytearray(page.data)
+    number = 4 if word == "I" else 16  # the type of an offset, which holds any number here
+    size = struct.calcsize(word)
+    entries = {tag: entry for tag, entry in page.entries.items() if tag not in without}
+    for tag, values in (changed or {}).items():
+        field = struct.pack(f"{page.order}{len(values)}{word}", *values)
+        if len(field) > size:
+            place = struct.pack(page.order + word, len(body))
+            body += field
+            field = place
+        entries[tag] = (number, len(values), field)
+    offset = len(body) + len(body) % 2
+    body += bytes(len(body) % 2)
+    body += struct.pack(page.order + ("H" if word == "I" else "Q"), len(entries))
+    for tag, (kind, count, field) in sorted(entries.items()):
+        body += struct.pack(f"{page.order}HH{word}{size}s", tag, kind, count, field)
+    body += bytes(size)  # no page follows
+    return replace(page, data=bytes(body), entries=entries, offset=offset)
+
+
 def is_raw(data: bytes, pages: list[Page]) -> bool:
     """Return whether a TIFF is a camera's raw file: DNG, NEF, ARW, CR2, PEF and others."""
     if data[8:10] == b"CR":  # Canon's mark
@@ -149,63 +165,6 @@ def is_raw(data: bytes, pages: list[Page]) -> bool:
     offsets = [offset for page in pages[:4] for offset in page.all(SUB_PAGES, MAX_SUB_PAGES)]
     below = (page for offset in offsets for page in _chain(data, offset, MAX_SUB_PAGES))
     return any(page.raw for page in (*pages, *below))
-
-
-def values_of(page: Page) -> NDArray[Any]:
-    """Return the values of a deep page as H x W x samples, unscaled.
-
-    Raises:
-        Unsupported: They are stored in a way that is not read here.
-        ValueError: The file is truncated.
-    """
-    width, height = page.size
-    if not page.packed:
-        return _uncompressed(page)
-    if page.apart:
-        raise _unsupported("its planes are stored apart and packed")
-    if page.bits not in (8, 16, 32, 64):
-        raise _unsupported(f"its values of {page.bits} bits are packed")
-    dtype = np.dtype(f"{page.kind}{page.bits // 8}")
-    found = cv2.imdecode(np.frombuffer(beginning_with(page), np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None:
-        raise _unsupported(f"its values are {dtype} in compression {page.one(COMPRESSION, 1)}")
-    found = found.reshape(*found.shape[:2], -1)
-    if found.dtype != dtype or found.shape != (height, width, page.samples):
-        raise _unsupported(f"it has {page.samples} channels of {dtype}, packed")
-    channels = (2, 1, 0, 3)[: page.samples] if page.samples > 2 else range(page.samples)
-    return np.asarray(found[..., list(channels)])
-
-
-def _unsupported(what: str) -> Unsupported:
-    return Unsupported(f"a TIFF that is not read, {what}; save it as an 8-bit TIFF or PNG")
-
-
-def _uncompressed(page: Page) -> NDArray[Any]:
-    width, height = page.size
-    samples, bits, separate = page.samples, page.bits, page.apart
-    if bits != 12 and bits not in ((8, 16, 32) if page.kind != "f" else (16, 32, 64)):
-        raise _unsupported(f"its values have {bits or 'several numbers of'} bits")
-    data, strips = page.data, zip(page.all(OFFSETS), page.all(COUNTS), strict=False)
-    content = b"".join(data[start : start + count] for start, count in strips)
-    planes, across = (samples, width) if separate else (1, width * samples)
-    if bits == 12:
-        found = _twelve_bits(content, planes * height, across)
-    else:
-        dtype = np.dtype(f"{page.order}{page.kind}{bits // 8}")
-        found = np.frombuffer(content, dtype, planes * height * across)
-    if separate:
-        return np.moveaxis(found.reshape(samples, height, width), 0, -1)
-    return found.reshape(height, width, samples)
-
-
-def _twelve_bits(content: bytes, rows: int, across: int) -> NDArray[np.uint16]:
-    """Return values of 12 bits, two in three bytes; each row begins with a byte of its own."""
-    row_bytes = math.ceil(across * 12 / 8)
-    packed = np.frombuffer(content, np.uint8, rows * row_bytes).reshape(rows, row_bytes)
-    packed = np.pad(packed, ((0, 0), (0, -row_bytes % 3))).astype(np.uint16)
-    first, middle, last = packed[:, 0::3], packed[:, 1::3], packed[:, 2::3]
-    pairs = np.stack([first << 4 | middle >> 4, (middle & 15) << 8 | last], axis=-1)
-    return pairs.reshape(rows, -1)[:, :across]
 
 
 def _order(data: bytes) -> str:

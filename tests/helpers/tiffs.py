@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,18 @@ def tiff(
     *pages: NDArray[np.generic],
     photometric: int | None = None,
     apart: bool = False,
+    packed: bool = False,
     order: str = "<",
     tags: dict[int, tuple[int, ...]] | None = None,
     below: NDArray[np.generic] | None = None,
 ) -> bytes:
-    """Return an uncompressed TIFF of one strip a plane.
+    """Return a TIFF of one strip a plane.
 
     Args:
         pages: Values H x W or H x W x samples.
         photometric: 0 min-is-white, 1 grey, 2 RGB, 32803 a sensor's mosaic; by default 1 or 2.
         apart: Whether each channel is a plane of its own.
+        packed: Whether the strips are deflated.
         order: The byte order, "<" or ">".
         tags: Further tags of the first page, as numbers of 32 bits.
         below: A mosaic in a sub-page of the first page, as in a camera's raw file.
@@ -33,8 +36,8 @@ def tiff(
     for number, values in enumerate(pages):
         first = dict(tags or {}) if number == 0 else {}
         if number == 0 and below is not None:
-            first[330] = (_page(body, below, order, 32803, False, {}),)
-        start = _page(body, values, order, photometric, apart, first)
+            first[330] = (_page(body, below, order, 32803, False, False, {}),)
+        start = _page(body, values, order, photometric, apart, packed, first)
         struct.pack_into(f"{order}I", body, link, start)
         link = len(body) - 4
     return bytes(body)
@@ -46,6 +49,7 @@ def _page(
     order: str,
     photometric: int | None,
     apart: bool,
+    packed: bool,
     tags: dict[int, tuple[int, ...]],
 ) -> int:
     values = values.reshape(*values.shape[:2], -1)
@@ -54,6 +58,8 @@ def _page(
     offsets, counts = [], []
     for plane in planes:
         content = plane.astype(values.dtype.newbyteorder(order)).tobytes()
+        if packed:
+            content = zlib.compress(content)
         offsets.append(len(body))
         counts.append(len(content))
         body += content
@@ -61,7 +67,7 @@ def _page(
         256: (width,),
         257: (height,),
         258: (values.dtype.itemsize * 8,) * samples,
-        259: (1,),
+        259: (8 if packed else 1,),
         262: ((2 if samples >= 3 else 1) if photometric is None else photometric,),
         273: tuple(offsets),
         277: (samples,),
@@ -74,13 +80,13 @@ def _page(
     }
     fields = []
     for tag, numbers in sorted(entries.items()):
-        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
-        if len(packed) > 4:
+        field = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(field) > 4:
             body += b"\0" * (len(body) % 2)
             place = len(body)
-            body += packed
-            packed = struct.pack(f"{order}I", place)
-        fields.append(struct.pack(f"{order}HHI", tag, 4, len(numbers)) + packed)
+            body += field
+            field = struct.pack(f"{order}I", place)
+        fields.append(struct.pack(f"{order}HHI", tag, 4, len(numbers)) + field)
     body += b"\0" * (len(body) % 2)
     start = len(body)
     body += struct.pack(f"{order}H", len(fields)) + b"".join(fields) + bytes(4)

@@ -1,0 +1,78 @@
+"""Packed TIFFs of over 8 bits are turned once, and planes of them are read whole."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from helpers.tiffs import tiff
+
+from deconvnet_cli.data.images import read_photo
+
+# What each orientation does to the stored rows and columns (TIFF 6.0, page 36).
+TURNS = {
+    1: lambda v: v,
+    2: lambda v: v[:, ::-1],
+    3: lambda v: v[::-1, ::-1],
+    4: lambda v: v[::-1],
+    5: lambda v: v.swapaxes(0, 1),
+    6: lambda v: v[::-1].swapaxes(0, 1),
+    7: lambda v: v[::-1, ::-1].swapaxes(0, 1),
+    8: lambda v: v[:, ::-1].swapaxes(0, 1),
+}
+SCALES = {
+    "10 bits in 16": lambda v: np.round(v / 255 * 1023).astype("u2"),
+    "12 bits in 16": lambda v: np.round(v / 255 * 4095).astype("u2"),
+    "14 bits in 16": lambda v: np.round(v / 255 * 16383).astype("u2"),
+    "16 bits": lambda v: v.astype("u2") * 257,
+    "signed 16 bits": lambda v: np.round(v / 255 * 32767).astype("i2"),
+    "float32": lambda v: (v / 255).astype("f4"),
+}
+
+
+def picture(height: int = 20, width: int = 30) -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    pixels[0, 0] = 255
+    return pixels
+
+
+def is_shown(data: bytes, pixels: np.ndarray) -> bool:
+    found = np.asarray(read_photo(data, "photo.tif")).astype(int)
+    return found.shape == pixels.shape and np.abs(found - pixels).max() <= 1
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("size", [(20, 30), (24, 24)])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_packed_photos_are_turned_once(orientation, size, apart):
+    pixels = picture(*size)
+    values = pixels.astype("u2") * 257
+    data = tiff(values, packed=True, apart=apart, tags={274: (orientation,)})
+    assert is_shown(data, TURNS[orientation](pixels))
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
+def test_packed_values_by_their_range(scale, apart, order):
+    pixels = picture()
+    assert is_shown(tiff(scale(pixels), packed=True, apart=apart, order=order), pixels)
+
+
+def test_packed_planes_with_alpha():
+    pixels = picture()
+    clear = np.zeros((20, 30, 1), bool)
+    clear[:5] = True
+    alpha = np.where(clear, 0, 65535).astype("u2")
+    values = np.concatenate([pixels.astype("u2") * 257, alpha], axis=-1)
+    assert is_shown(tiff(values, packed=True, apart=True), np.where(clear, 0, pixels))
+
+
+def test_packed_planes_in_tiles():
+    pixels = picture(32, 32)
+    data = tiff(pixels.astype("u2") * 16 + 15, packed=True, apart=True, tags={322: (32,)})
+    for strips, tiles in ((273, 324), (278, 323), (279, 325)):  # each strip is one tile
+        place = data.rindex(struct.pack("<HH", strips, 4))
+        data = data[:place] + struct.pack("<H", tiles) + data[place + 2 :]
+    assert is_shown(data, pixels)
