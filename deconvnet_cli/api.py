@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
-from deconvnet_cli.data.photo_values import Photo, name_of, photo_of
+from deconvnet_cli.data.photo_values import Photo, is_one_photo, name_of, path_of, photo_of
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.python_words import in_python_words
 from deconvnet_cli.outputs.result import SegmentationResult
@@ -146,6 +145,7 @@ class Segmenter:
             result.ms,
             self.classes,
             name_of(photo),
+            path_of(photo),
         )
 
     def segment_many(
@@ -168,8 +168,11 @@ class Segmenter:
             ImageError: See :meth:`segment`.
             DependencyError: See :meth:`segment`.
         """
-        if isinstance(photos, str | bytes | os.PathLike | Image.Image):
-            raise UsageError("segment_many takes several photos; give one photo to segment")
+        if is_one_photo(photos):
+            raise UsageError(
+                f"{type(photos).__name__}: segment_many takes several photos, such as a list; "
+                "give one photo to segment"
+            )
         check_count("workers", workers)
 
         def results() -> Iterator[SegmentationResult]:

@@ -17,7 +17,6 @@ from deconvnet_cli.commands.shared.options import (
     QUIET_OPTION,
     WORKERS_OPTION,
     apply,
-    refuse_overwriting,
 )
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.evaluation.crf_search import (
@@ -28,6 +27,7 @@ from deconvnet_cli.evaluation.crf_search import (
     sweep,
 )
 from deconvnet_cli.segmentation.loading import crf_settings
+from deconvnet_cli.storage.files import refuse_overwriting
 
 if TYPE_CHECKING:
     from deconvnet_cli.segmentation.settings import CrfSettings
@@ -118,6 +118,7 @@ def command(
         evaluation_tables.sweep(ious, quiet=quiet, as_json=as_json)
         return
     failed = 0
+    written: list[Path] = []
 
     def refined(path: Path) -> Path:
         target: Path = output / files[path].with_suffix(".png")  # type: ignore[operator]
@@ -135,8 +136,12 @@ def command(
                 continue
             finally:
                 progress.advance(task)
+            written.append(target)
             if as_json:
                 console.json_line({"scores": str(path), "output": str(target)})
+    if written and not quiet:
+        named = dict.fromkeys((written[0], written[-1]))
+        console.say(f"{' to '.join(map(str, named))}: {len(written)} refined")
     if failed:
         raise SystemExit(1)
 

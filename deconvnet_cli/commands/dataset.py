@@ -123,11 +123,11 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     The exit code is 1 if something must be fixed before training.
     """
     from deconvnet_cli.commands.shared.dataset_tables import survey_line, survey_tables
-    from deconvnet_cli.commands.shared.photo_targets import require_suffix
     from deconvnet_cli.data.images import png_bytes
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
     from deconvnet_cli.datasets.survey import survey_names, survey_tree
+    from deconvnet_cli.outputs.targets import require_suffix
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import write_whole
 

@@ -187,6 +187,11 @@ def command(
     )
     if page is not None:
         write_page(page, tree, board, about, max_pixels)
+    from deconvnet_cli.reporting import console
+
+    for path, what in ((output, "the counts, for --merge and --compare"), (page, "the report")):
+        if path is not None and not quiet:
+            console.say(f"{path}: {what}")
 
 
 def listed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ from deconvnet_cli.commands.shared.options import (
     PAGE_OPTION,
     QUIET_OPTION,
     apply,
-    refuse_overwriting,
     segment_options,
 )
 from deconvnet_cli.errors import UsageError, printable
+from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.loading import crf_settings, load_system
+from deconvnet_cli.storage.files import refuse_overwriting
 
 if TYPE_CHECKING:
     from deconvnet_cli.explain.explanation import Explanation
@@ -69,11 +71,11 @@ def command(
         from deconvnet_cli.data.images import read_photo
         from deconvnet_cli.explain.explanation import explain
         from deconvnet_cli.explain.page import rendered
-        from deconvnet_cli.runtime.devices import keep_freed_memory
+        from deconvnet_cli.runtime.devices import bound_memory
         from deconvnet_cli.segmentation.system import describe
         from deconvnet_cli.storage.files import make_folder, write_whole
 
-        keep_freed_memory()
+        bound_memory()
         crf = crf_settings(options.crf_backend)
         system, settings = load_system(options)
         on_step("reading", 0, 0)
@@ -88,13 +90,14 @@ def command(
             refuse_overwriting(Path(image), output / name)
         for name, content in files.items():
             write_whole(output / name, content)
-    line = console.image_line(image, output, explanation.result, system.classes)
+    seen = replace(explanation.result, labels=Outputs().shown(explanation.result.labels))
+    line = console.image_line(image, output, seen, system.classes)
     if as_json:
         console.json_line({**line, **explained_line(explanation), "files": list(files)})
     if not quiet:
         labels, *pictures, document = (str(output / name) for name in files)
         named = {"output": labels, "beside": [document, *pictures]}
-        console.segmented({**line, **named}, system.classes, photo, explanation.result, "none")
+        console.segmented({**line, **named}, system.classes, photo, seen, "none")
 
 
 def explained_line(explanation: Explanation) -> dict[str, Any]:

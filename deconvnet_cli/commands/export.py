@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from deconvnet_cli.commands.shared.options import refuse_overwriting, weights_names
+from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.errors import OutputError
+from deconvnet_cli.storage.files import refuse_overwriting
 
 LEAST_EQUAL = 0.999  # as a share of the logits
 

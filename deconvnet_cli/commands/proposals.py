@@ -13,12 +13,13 @@ from deconvnet_cli.commands.shared.options import (
     MAX_PIXELS_OPTION,
     PAGE_OPTION,
     PROPOSAL_OPTIONS,
+    QUIET_OPTION,
     apply,
-    refuse_overwriting,
 )
-from deconvnet_cli.commands.shared.photo_targets import require_suffix
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.targets import require_suffix
 from deconvnet_cli.segmentation.loading import proposal_settings
+from deconvnet_cli.storage.files import refuse_overwriting
 
 
 @click.command("proposals", cls=GroupedCommand, common=("output", "proposals"))
@@ -30,9 +31,14 @@ from deconvnet_cli.segmentation.loading import proposal_settings
     metavar="FILE",
     help="Draw the boxes on the photo and write it to this PNG.",
 )
-@apply(PAGE_OPTION, MAX_PIXELS_OPTION, *PROPOSAL_OPTIONS)
+@apply(PAGE_OPTION, MAX_PIXELS_OPTION, *PROPOSAL_OPTIONS, QUIET_OPTION)
 def command(
-    image: Path, output: Path | None, page: int | None, max_pixels: int, **options: Any
+    image: Path,
+    output: Path | None,
+    page: int | None,
+    max_pixels: int,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Print the boxes of IMAGE as JSON: [x0, y0, x1, y1] in pixels, half open, and their scores.
     There are at most 50, as in the paper, unless --proposals gives another number; a net uses the
@@ -67,3 +73,5 @@ def command(
     refuse_overwriting(image, output)
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in proposals.boxes.tolist()]
     write_whole(output, png_bytes(draw_proposals(photo, boxes), photo=True))
+    if not quiet:
+        console.say(f"{image} -> {output}: {len(boxes)} boxes")

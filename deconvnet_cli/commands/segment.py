@@ -29,14 +29,13 @@ from deconvnet_cli.commands.shared.output_options import (
 )
 from deconvnet_cli.commands.shared.photo_targets import (
     files_of,
-    folder_of,
-    into_folder,
     plan_targets,
     scores_beside,
 )
 from deconvnet_cli.data.video_files import is_clip
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.outputs.files import CVAT, MASKS, NONE, Outputs
+from deconvnet_cli.outputs.targets import folder_of, into_folder
 from deconvnet_cli.segmentation.loading import load_system
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def command(
     """
     from deconvnet_cli.reporting import console
 
-    outputs = outputs_of(output_values, None if into_folder(output) else output)
+    outputs = outputs_of(output_values, output)
     clips = [Path(image) for image in images if image not in ("", "-") and is_clip(Path(image))]
     if clips:
         if len(clips) < len(images):
@@ -126,11 +125,11 @@ def command(
         system, settings = load_system(options)
 
         from deconvnet_cli.outputs.shared_files import write_class_files, write_cvat_list
-        from deconvnet_cli.runtime.devices import keep_freed_memory
+        from deconvnet_cli.runtime.devices import bound_memory
         from deconvnet_cli.segmentation.system import describe
         from deconvnet_cli.storage.files import make_folder
 
-        keep_freed_memory()
+        bound_memory()
     outputs.check(system.classes)
     if output is not None and into_folder(output):
         make_folder(Path(output))

@@ -144,8 +144,8 @@ def _download(address: str, folder: Path, sha256: str | None, gigabytes: float) 
 
 
 def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -> None:
-    from deconvnet_cli.commands.shared.options import refuse_overwriting
     from deconvnet_cli.reporting import console
+    from deconvnet_cli.storage.files import refuse_overwriting
     from deconvnet_cli.weights.importing import import_weights
 
     refuse_overwriting(source, target, "the file to import")
@@ -187,9 +187,9 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
     """
     from dataclasses import replace
 
-    from deconvnet_cli.commands.shared.options import refuse_overwriting
     from deconvnet_cli.data.classes import first_difference
     from deconvnet_cli.reporting import console
+    from deconvnet_cli.storage.files import refuse_overwriting
     from deconvnet_cli.weights.average import average
     from deconvnet_cli.weights.files import load, store
     from deconvnet_cli.weights.shipped import weights_sha256
@@ -223,8 +223,8 @@ def compress(weights: str, output: Path) -> None:
     """
     from dataclasses import replace
 
-    from deconvnet_cli.commands.shared.options import refuse_overwriting
     from deconvnet_cli.reporting import console
+    from deconvnet_cli.storage.files import refuse_overwriting
     from deconvnet_cli.weights.files import load, store
 
     loaded = load(weights)

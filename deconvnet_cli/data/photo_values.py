@@ -32,6 +32,8 @@ def photo_of(source: Photo, page: int | None = None) -> Image.Image:
     if isinstance(source, bytes | bytearray | memoryview):
         return read_photo(bytes(source), "bytes", page=page)
     if isinstance(source, str | os.PathLike):
+        if Path(source).is_dir():
+            raise ImageError(f"{source}: a folder; give its photos to segment_many")
         return read_photo(Path(source), page=page)
     values = (Image.Image, np.ndarray, torch.Tensor)
     if page is not None and isinstance(source, values):
@@ -48,6 +50,23 @@ def photo_of(source: Photo, page: int | None = None) -> Image.Image:
     if hasattr(source, "read"):
         return photo_of_file(source, page)
     raise ImageError(f"{type(source).__name__}: not a photo; give {KINDS}")
+
+
+def is_one_photo(value: object) -> bool:
+    """Return whether a value is a single photo: of ``KINDS``, and not an array of several.
+
+    Arrays and tensors of two or three dimensions count as one, since their rows would pass for
+    grey photos.
+    """
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return value.ndim in (2, 3)
+    kinds = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)
+    return isinstance(value, kinds) or hasattr(value, "read")
+
+
+def path_of(source: Photo) -> Path | None:
+    """Return the path of the file that a photo is given by; None if it is none."""
+    return Path(source).absolute() if isinstance(source, str | os.PathLike) else None
 
 
 def name_of(source: Photo) -> str:

@@ -177,17 +177,40 @@ def draw_boxes(
         draw.rectangle((x0, y0, *lower), outline=colours[number], width=width)
     taken: list[tuple[int, int, int]] = []
     for number in broad:
-        left, top = corners[number]
         text = str(number + 1)
         wide = tag // 2 + tag // 2 * len(text)
-        # The number moves along the upper edge until it covers no other number.
-        while any(abs(top - y) < tag and left < x + w and x < left + wide for x, y, w in taken):
-            left += 1
+        left, top = free_place(corners[number], (wide, tag), frame.size, taken)
         taken.append((left, top, wide))
         draw.rectangle((left, top, left + wide - 1, top + tag - 1), fill=colours[number])
         ink = INK if np.dot(colours[number], LUMA) > 110 else PAPER
         draw.text((left + tag // 4, top + unit), text, fill=ink, font_size=tag - 5 * unit)
     return image
+
+
+def free_place(
+    corner: tuple[int, int],
+    size: tuple[int, int],
+    picture: tuple[int, int],
+    taken: Sequence[tuple[int, int, int]],
+) -> tuple[int, int]:
+    """Return the left and top of a number that lies in the picture and covers no other number.
+
+    It moves right along the edge of its box (whose upper left is ``corner``), then left, and then
+    to the rows below and above. If the picture is full of numbers, it covers one. ``taken`` has the
+    left, top and width of the others.
+    """
+    wide, high = size
+    last_left, last_top = max(0, picture[0] - wide), max(0, picture[1] - high)
+    left, top = min(corner[0], last_left), min(corner[1], last_top)
+    rows = (*range(top, last_top + 1, high), *range(top, -1, -high), 0, last_top)
+    columns = (*range(left, last_left + 1), *range(left, -1, -1))
+    places = ((x, y) for y in rows for x in columns)
+
+    def free(place: tuple[int, int]) -> bool:
+        x0, y0 = place
+        return not any(abs(y0 - y) < high and x0 < x + w and x < x0 + wide for x, y, w in taken)
+
+    return next(filter(free, places), (left, top))
 
 
 def draw_deciders(

@@ -11,6 +11,7 @@ from deconvnet_cli.explain import figures
 from deconvnet_cli.explain.drawing import Scale, animation, ramp, sheet
 from deconvnet_cli.explain.explanation import Explanation
 from deconvnet_cli.explain.parts import LABELS, Part, parts_of
+from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.reporting.html import cards, document, folded, picture, section
 from deconvnet_cli.segmentation.labels import class_shares
 
@@ -36,7 +37,7 @@ def rendered(
         if part.name:
             columns = len(part.pictures) if part.strip else part.columns
             files[f"{part.name}.png"] = sheet(part.pictures, columns)
-    shares = class_shares(explanation.result.labels, explanation.classes)
+    shares = class_shares(Outputs().shown(explanation.result.labels), explanation.classes)
     lead = ", ".join(f"{escape(each)} {100 * part:.1f} %" for each, part in shares.items())
     body = "".join(
         (folded if part.folded else section)(part.heading, part.text + grid(part) + part.after)

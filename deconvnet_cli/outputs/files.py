@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
 from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.storage.remote import RemotePath
 
@@ -34,7 +37,6 @@ POLYGON_SUFFIXES = {
 POLYGONS = tuple(POLYGON_SUFFIXES)
 EXACT = ("geojson", "coco")  # along pixel edges by default
 PALETTES = ("safe", "voc")
-MIN_AREA = 0.001  # the command line's, as a share of the photo
 TOLERANCE = 1.0  # pixels
 
 
@@ -78,7 +80,7 @@ class Outputs:
     background: str | None = None
     crop: bool = False
     simplify: float | None = None
-    min_area: float = 0.0
+    min_area: float = MIN_AREA
     clean_labels: bool = False
 
     def __post_init__(self) -> None:
@@ -98,6 +100,10 @@ class Outputs:
             raise UsageError("--background and --crop change the cut-out; add --cutout")
         if self.simplify is not None and self.polygons in (None, "coco"):
             raise UsageError("--simplify is for outlines; add --polygons, but not coco")
+        if not is_area(self.min_area):
+            raise UsageError(f"--min-area {self.min_area}: must be {AREA}")
+        if self.simplify is not None and not is_distance(self.simplify):
+            raise UsageError(f"--simplify {self.simplify}: must be a number of pixels from 0 on")
         if self.format == CVAT and self.suffixes:
             raise UsageError(
                 "--format cvat makes a folder of masks alone; leave out files beside them"
@@ -169,6 +175,11 @@ class Outputs:
         return {
             name: value for name, value in found.items() if value is not None and value is not False
         }
+
+
+def is_distance(value: object) -> bool:
+    """Return whether a value is a finite number from 0 on."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf
 
 
 def label_file(labels: NDArray[np.uint8], file_format: str, classes: Sequence[str]) -> bytes:

@@ -140,4 +140,5 @@ def binary_mask(
     Raises:
         UsageError: A name is unknown.
     """
-    return np.where(mask_of(labels, chosen_labels(names, classes)), 255, 0).astype(np.uint8)
+    inside = mask_of(labels, chosen_labels(names, classes, "--mask"))
+    return np.where(inside, 255, 0).astype(np.uint8)

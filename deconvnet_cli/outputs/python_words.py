@@ -9,15 +9,22 @@ from dataclasses import fields
 
 from deconvnet_cli.choices import ENSEMBLES, MERGES, PRECISIONS, SYSTEMS
 from deconvnet_cli.errors import DeconvnetError
-from deconvnet_cli.outputs.files import Outputs
+from deconvnet_cli.outputs.files import ALL_FORMATS, POLYGONS, Outputs
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
 OPTIONS = (*fields(SegmentOptions), *fields(Outputs))
 ARGUMENTS = frozenset(option.name for option in OPTIONS) | {"net", "rule", "page"}
 SWITCHES = frozenset(option.name for option in OPTIONS if isinstance(option.default, bool))
-VALUES = "|".join((*SYSTEMS, *ENSEMBLES, *MERGES, *PRECISIONS, "cpu", "cuda", "mps", "auto"))
+KNOWN = (*SYSTEMS, *ENSEMBLES, *MERGES, *PRECISIONS, *ALL_FORMATS, *POLYGONS)
+# The longest first, as one may begin with another: coco-polygons.
+VALUES = "|".join(sorted((*KNOWN, "cpu", "cuda", "mps", "auto"), key=len, reverse=True))
 # An option, and the value after it: a known one, or any that a colon ends.
 OPTION = re.compile(rf"(\badd )?(?<!\S)--([a-z][a-z-]*)(?: ((?:{VALUES})\b(?!:)|\S+(?=: )))?")
+# At the start of a message, the value before the colon may have spaces.
+FIRST = re.compile(r"()^--([a-z][a-z-]*) ([^;:]+)(?=: )")
+# What the command line says of -o, where Python has a path.
+OUTPUT = re.compile(r" with -o\b|(?<= )-o (?=DIR/)")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 @contextmanager
@@ -39,7 +46,7 @@ def translated(message: str) -> str:
         if name not in ARGUMENTS:
             return found[0]
         if value:
-            return f"{add}{name}={value!r}"
+            return f"{add}{name}={value if NUMBER.fullmatch(value) else repr(value)}"
         return f"{add}{name}=True" if add and name in SWITCHES else f"{add}{name}"
 
-    return OPTION.sub(argument, message)
+    return OPTION.sub(argument, FIRST.sub(argument, OUTPUT.sub("", message)))

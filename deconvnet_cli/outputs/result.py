@@ -15,18 +15,24 @@ from PIL import Image
 
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.outputs import overlay as drawing
+from deconvnet_cli.outputs.areas import MIN_AREA
 from deconvnet_cli.outputs.class_filter import chosen_labels, mask_of
 from deconvnet_cli.outputs.coco import coco
-from deconvnet_cli.outputs.files import FORMATS, Outputs, write_outputs
+from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.outputs.palettes import colours_of
 from deconvnet_cli.outputs.polygons import geojson
 from deconvnet_cli.outputs.python_words import in_python_words
+from deconvnet_cli.outputs.saving import save_files
 from deconvnet_cli.segmentation.labels import class_shares
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationResult:
     """The result of a :class:`Segmenter` for one photo.
+
+    ``labels`` and :meth:`mask` have every pixel as the net says. All else leaves out specks, as
+    the command line does: parts below ``min_area``, a share of the photo if below 1, otherwise a
+    number of pixels, take the class around them; 0 keeps all.
 
     Attributes:
         photo: The photo, mode RGB, W x H, upright.
@@ -40,6 +46,7 @@ class SegmentationResult:
         timings: The milliseconds of each stage that was run: proposals, net, fcn, crf, labels.
         classes: The names of the labels, in order.
         name: The name of the photo's file; "" if it is not known.
+        path: The photo's file, if it was given by its path.
     """
 
     photo: Image.Image = field(repr=False)
@@ -49,6 +56,7 @@ class SegmentationResult:
     timings: dict[str, float]
     classes: tuple[str, ...] = field(repr=False)
     name: str = ""
+    path: Path | None = field(default=None, repr=False)
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -60,9 +68,13 @@ class SegmentationResult:
         )
         return self.probabilities
 
-    def shares(self) -> dict[str, float]:
+    @in_python_words()
+    def shares(self, *, min_area: float = MIN_AREA) -> dict[str, float]:
         """Return the share of the pixels, 0 to 1, of each class found, the largest first."""
-        return class_shares(self.labels, self.classes)
+        return class_shares(self._shown(min_area), self.classes)
+
+    def _shown(self, min_area: float) -> NDArray[np.uint8]:
+        return Outputs(min_area=min_area).shown(self.labels)
 
     @in_python_words()
     def mask(self, *only: str) -> NDArray[np.bool_]:
@@ -79,7 +91,11 @@ class SegmentationResult:
 
     @in_python_words()
     def overlay(
-        self, only: Iterable[str] | None = None, palette: str = Outputs.palette
+        self,
+        only: Iterable[str] | None = None,
+        palette: str = Outputs.palette,
+        *,
+        min_area: float = MIN_AREA,
     ) -> Image.Image:
         """Return the photo with its classes in colours and a legend.
 
@@ -87,18 +103,25 @@ class SegmentationResult:
             only: The names of the classes that are shown; None shows all but the background.
             palette: "safe", bright colours that colour-blind people can tell apart, or "voc", the
                 colours of label PNGs of VOC's classes.
+            min_area: The least area of a part that is shown.
 
         Raises:
-            UsageError: A class or the palette does not exist.
+            UsageError: A class or the palette does not exist, or ``min_area`` is no area.
         """
-        checked = Outputs(overlay=True, palette=palette)
+        checked = Outputs(overlay=True, palette=palette, min_area=min_area)
         colours = colours_of(checked.palette, self.classes)
         return drawing.overlay(
-            self.photo, self.labels, colours=colours, classes=self.classes, only=only
+            self.photo,
+            checked.shown(self.labels),
+            colours=colours,
+            classes=self.classes,
+            only=only,
         )
 
     @in_python_words()
-    def cutout(self, only: Iterable[str] | None = None) -> Image.Image:
+    def cutout(
+        self, only: Iterable[str] | None = None, *, min_area: float = MIN_AREA
+    ) -> Image.Image:
         """Return the photo where one of the classes is, mode RGBA, with alpha 0 elsewhere.
 
         Edges are soft, see :func:`deconvnet_cli.outputs.matting.soft_alpha`.
@@ -108,27 +131,34 @@ class SegmentationResult:
         """
         return drawing.cutout(
             self.photo,
-            self.labels,
+            self._shown(min_area),
             classes=self.classes,
             only=only,
             probabilities=self.probabilities,
         )
 
     @in_python_words()
-    def geojson(self, only: Iterable[str] | None = None) -> dict[str, Any]:
+    def geojson(
+        self, only: Iterable[str] | None = None, *, min_area: float = MIN_AREA
+    ) -> dict[str, Any]:
         """Return polygons in pixels with their probabilities; see ``outputs.polygons.geojson``."""
-        return self._annotations(geojson, only)
+        return self._annotations(geojson, only, min_area)
 
     @in_python_words()
-    def coco(self, only: Iterable[str] | None = None) -> dict[str, Any]:
+    def coco(
+        self, only: Iterable[str] | None = None, *, min_area: float = MIN_AREA
+    ) -> dict[str, Any]:
         """Return COCO annotations with their probabilities; see ``outputs.coco.coco``."""
-        return self._annotations(coco, only)
+        return self._annotations(coco, only, min_area)
 
     def _annotations(
-        self, encode: Callable[..., dict[str, Any]], only: Iterable[str] | None
+        self,
+        encode: Callable[..., dict[str, Any]],
+        only: Iterable[str] | None,
+        min_area: float,
     ) -> dict[str, Any]:
         return encode(
-            self.labels,
+            self._shown(min_area),
             classes=self.classes,
             only=only,
             probabilities=self.probabilities,
@@ -141,26 +171,26 @@ class SegmentationResult:
 
         Args:
             path: The file for the labels: ``.npy`` for an array, else a palette PNG in the
-                colours of the classes.
+                colours of the classes. A folder, ``"DIR/"``, gets a file of the photo's name.
             outputs: Attributes of :class:`deconvnet_cli.outputs.files.Outputs`: overlay, cutout,
-                polygons, only, palette, format.
+                polygons, only, palette, format, mask, background, crop, simplify, min_area,
+                clean_labels.
 
         Returns:
             The files that were written, the labels first.
 
         Raises:
-            UsageError: The outputs do not fit together.
+            UsageError: The outputs do not fit together or to the path, or a class does not exist;
+                nothing is written.
             OutputError: A file cannot be written.
         """
-        target = Path(path)
-        suffix = target.suffix.lower().removeprefix(".")
-        wanted = Outputs(**{"format": suffix if suffix in FORMATS else FORMATS[0], **outputs})
-        return write_outputs(
+        return save_files(
+            os.fspath(path),
+            outputs,
             self.photo,
             self.labels,
-            target,
-            wanted,
             self.classes,
-            probabilities=lambda: self.probabilities,
+            probabilities=self.probabilities,
             name=self.name,
+            source=self.path,
         )

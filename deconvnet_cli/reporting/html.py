@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -121,12 +122,17 @@ def rows(settings: Mapping[str, Any], depth: int = 0) -> str:
             continue
         inside = isinstance(setting, Mapping)
         head = f'<th scope="{"rowgroup" if inside else "row"}" style="--depth:{depth}"'
-        head += f"{' colspan=2' if inside else ''}>{escape(str(name))}</th>"
+        head += f"{' colspan=2' if inside else ''}>{whole_options(str(name))}</th>"
         if inside:
             lines.append(f"<tr>{head}</tr>\n{rows(setting, depth + 1)}")
         else:
-            lines.append(f"<tr>{head}<td>{escape(plain(setting))}</td></tr>\n")
+            lines.append(f"<tr>{head}<td>{whole_options(plain(setting))}</td></tr>\n")
     return "".join(lines)
+
+
+def whole_options(text: str) -> str:
+    """Return plain text as HTML in which no line breaks within an option such as ``--crf``."""
+    return re.sub(r"(?<!\S)--[a-z][a-z-]*", r'<span class="option">\g<0></span>', escape(text))
 
 
 def plain(setting: Any) -> str:

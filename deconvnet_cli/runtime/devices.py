@@ -95,10 +95,18 @@ def one_core_a_photo() -> None:
     """
     from deconvnet_cli.runtime.opencv import cv2
 
-    bound_kernel_caches()
-    keep_freed_memory()
+    bound_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+def bound_memory() -> None:
+    """Keep few kernels and reuse freed memory, for photos of many sizes; call it before a net runs.
+
+    Memory is then fast and does not grow with each photo.
+    """
+    bound_kernel_caches()
+    keep_freed_memory()
 
 
 def bound_kernel_caches() -> None:

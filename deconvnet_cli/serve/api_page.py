@@ -8,20 +8,28 @@ from typing import Any
 
 from fastapi import Response
 
+from deconvnet_cli.serve.responses import SegmentQuery
 from deconvnet_cli.serve.uploads import FORM
 
 # What /openapi.json says of a photo and its answers.
 FILE = {"schema": {"type": "string", "format": "binary"}}
 FORM_OF_FILE = {
-    "schema": {"type": "object", "properties": {"file": FILE["schema"]}, "required": ["file"]}
+    "schema": {
+        "type": "object",
+        "properties": {"file": FILE["schema"], **SegmentQuery.model_json_schema()["properties"]},
+        "required": ["file"],
+    }
 }
 ERRORS = {
     400: "Not an image, or a damaged one.",
     401: "The token is missing or wrong.",
+    403: "The host name is another, or the page is of another origin.",
+    408: "The photo did not arrive in time.",
     413: "Too many bytes or pixels.",
     415: "A body that cannot be a photo, or a compressed one.",
     422: "A wrong form or option.",
     429: "The queue is full, or too many requests came from this address; see Retry-After.",
+    500: "An error in the server; its log says why.",
     504: "Not done in time.",
 }
 SEGMENT: dict[str, Any] = {

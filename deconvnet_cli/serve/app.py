@@ -13,13 +13,14 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from PIL import Image
 from starlette.exceptions import HTTPException
 
 from deconvnet_cli import __version__
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.errors import ImageError
+from deconvnet_cli.outputs.areas import MIN_AREA
 from deconvnet_cli.outputs.palettes import bright_colours
 from deconvnet_cli.reporting.html import stylesheet
 from deconvnet_cli.segmentation.segment import segment
@@ -35,6 +36,7 @@ from deconvnet_cli.serve.responses import (
     choose_output,
     chosen_classes,
     in_one_line,
+    refuse_ignored,
     render,
     with_fields,
 )
@@ -142,13 +144,13 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
         """Return whether the server is alive."""
         return {"alive": True}
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses={503: {"description": "Not yet."}})
     async def ready() -> JSONResponse:
         """Return whether the server has segmented a first photo; 503 until then."""
         works = warm.done() and not warm.cancelled() and warm.exception() is None
         return JSONResponse({"ready": works}, 200 if works else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Return metrics for Prometheus."""
         # As a header, because Starlette may add a second charset to a media type.
@@ -202,11 +204,18 @@ def answer_photo(
         data, fields = read_upload(body, kind)
         options = with_fields(query, fields)
         output = choose_output(options, accept)
-        only = chosen_classes(options, output, system.classes)
+        refuse_ignored(options, output)
+        only = chosen_classes(options, system.classes)
         photo = photo_from_file(data, serving.max_pixels)
         result = segment(photo, system, for_request(settings, options, serving))
         content, media_type = render(
-            output, photo, result, system.classes, only=only, embed=options.embed
+            output,
+            photo,
+            result,
+            system.classes,
+            only=only,
+            embed=options.embed,
+            min_area=MIN_AREA if options.min_area is None else options.min_area,
         )
     except (Refusal, ImageError):
         raise

@@ -6,25 +6,41 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
 from deconvnet_cli.outputs.class_filter import chosen_labels, names_in
 from deconvnet_cli.outputs.coco import coco
 from deconvnet_cli.outputs.overlay import cutout, overlay
 from deconvnet_cli.outputs.palettes import bright_colours
 from deconvnet_cli.outputs.polygons import geojson
+from deconvnet_cli.outputs.specks import without_specks
 from deconvnet_cli.segmentation.segment import Segmentation
 from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.serve.errors import Refusal
 
 Output = Literal["labels", "overlay", "cutout", "geojson", "coco", "json"]
-FILTERED = ("overlay", "cutout", "geojson", "coco")  # outputs that show only some classes
+# The outputs that each option changes; others refuse it, as they would not heed it.
+HEEDED_BY: dict[str, tuple[Output, ...]] = {
+    "only": ("overlay", "cutout", "geojson", "coco"),
+    "embed": ("json",),
+    "min_area": ("overlay", "cutout", "geojson", "coco", "json"),
+}
+
+
+def checked_area(value: float) -> float:
+    """Return a least area if it is one; pydantic answers with the error otherwise."""
+    if not is_area(value):
+        raise PydanticCustomError("area", f"Input should be {AREA}")
+    return value
 
 
 class SegmentQuery(BaseModel):
@@ -34,7 +50,8 @@ class SegmentQuery(BaseModel):
         output: Label PNG, overlay PNG or JSON; None leaves the choice to the header Accept.
         crf: Whether to refine with the dense CRF; None means the server's default.
         only: The classes of the other outputs than labels and JSON, separated by commas.
-        embed: Whether JSON also contains the label PNG, in base64.
+        embed: Whether JSON also contains the label PNG, in base64, and the one without specks.
+        min_area: The least area of a part in all outputs but the labels; None means ``MIN_AREA``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,7 +59,15 @@ class SegmentQuery(BaseModel):
     output: Output | None = Field(None, description="The answer; without it, Accept decides.")
     crf: bool | None = Field(None, description="With or without the dense CRF.")
     only: str | None = Field(None, description="Classes to show, such as cat,dog; all by default.")
-    embed: bool = Field(False, description="With JSON: include the label PNG in base64.")
+    embed: bool = Field(
+        False, description="With JSON: include the label PNG in base64, also without specks."
+    )
+    min_area: Annotated[float | None, AfterValidator(checked_area)] = Field(
+        None,
+        ge=0,
+        description="Parts below this take the class around them in all outputs but labels: a "
+        f"share of the photo below 1, or pixels; {MIN_AREA} by default.",
+    )
 
 
 def with_fields(query: SegmentQuery, fields: Iterable[tuple[str, str]]) -> SegmentQuery:
@@ -69,23 +94,26 @@ def in_one_line(mistakes: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join(f"{str(each['loc'][-1])[:80]}: {each['msg']}" for each in mistakes)
 
 
-def chosen_classes(
-    query: SegmentQuery, output: Output, classes: tuple[str, ...]
-) -> tuple[str, ...] | None:
+def chosen_classes(query: SegmentQuery, classes: tuple[str, ...]) -> tuple[str, ...] | None:
     """Return the classes that an output shows; None for all but the background.
 
     Raises:
-        Refusal: 422 if a class is unknown, or the output has all classes.
+        Refusal: 422 if a class is unknown.
     """
     if query.only is None:
         return None
-    if output not in FILTERED:
-        raise Refusal(422, f"only: goes with output {', '.join(FILTERED)}")
     try:
         labels = chosen_labels(names_in(query.only), classes)
     except UsageError as error:
         raise Refusal(422, str(error).removeprefix("--")) from None
     return tuple(classes[label] for label in labels)
+
+
+def refuse_ignored(query: SegmentQuery, output: Output) -> None:
+    """Raise Refusal, 422, if an option is given that this output does not heed."""
+    for name, outputs in HEEDED_BY.items():
+        if getattr(query, name) not in (None, False) and output not in outputs:
+            raise Refusal(422, f"{name}: goes with output {', '.join(outputs)}")
 
 
 def choose_output(query: SegmentQuery, accept: str) -> Output:
@@ -117,25 +145,28 @@ def render(
     *,
     only: tuple[str, ...] | None = None,
     embed: bool = False,
+    min_area: float = MIN_AREA,
 ) -> tuple[bytes, str]:
     """Return the body of an answer and its media type. Call it in a worker thread."""
     if output == "labels":
         return label_png(result.labels, classes), "image/png"
+    seen = replace(result, labels=without_specks(result.labels, min_area))
     if output == "overlay":
         colours = bright_colours(classes)
-        shown = overlay(photo, result.labels, colours=colours, classes=classes, only=only)
+        shown = overlay(photo, seen.labels, colours=colours, classes=classes, only=only)
         return png_bytes(shown, photo=True), "image/png"
     if output == "cutout":
         found = result.probabilities()
-        cut = cutout(photo, result.labels, classes=classes, only=only, probabilities=found)
+        cut = cutout(photo, seen.labels, classes=classes, only=only, probabilities=found)
         return png_bytes(cut, photo=True), "image/png"
     if output in ("geojson", "coco"):
         encode = geojson if output == "geojson" else coco
         found = result.probabilities()
-        shapes = encode(result.labels, classes=classes, only=only, probabilities=found)
+        shapes = encode(seen.labels, classes=classes, only=only, probabilities=found)
         return json.dumps(shapes).encode(), "application/json"
     height, width = result.labels.shape
-    values = {"size": {"width": width, "height": height}, **summarise(result, classes)}
+    values = {"size": {"width": width, "height": height}, **summarise(seen, classes)}
     if embed:
-        values["labels_png"] = base64.b64encode(label_png(result.labels, classes)).decode()
+        for name, labels in (("labels_png", result.labels), ("shown_png", seen.labels)):
+            values[name] = base64.b64encode(label_png(labels, classes)).decode()
     return json.dumps(values).encode(), "application/json"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from deconvnet_cli.errors import BusyError, DiskFullError, OutputError
+from deconvnet_cli.errors import BusyError, DiskFullError, OutputError, UsageError
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.remote import RemotePath
 
@@ -60,6 +60,12 @@ def read_stream(stream: IO[bytes], most: int) -> bytes:
         if len(content) > most:
             raise OSError(errno.EFBIG, f"over {most / 1e6:.0f} MB")
     return bytes(content)
+
+
+def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself") -> None:
+    """Raise UsageError if the output would replace the input, which the message calls ``what``."""
+    if source.exists() and target.exists() and source.samefile(target):
+        raise UsageError(f"{target}: is {what}; give another output with -o")
 
 
 def make_folder(folder: Path) -> None:

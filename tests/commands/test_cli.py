@@ -256,7 +256,11 @@ def test_proposals_as_json_and_drawn(deconvnet, data, tmp_path):
     assert line["boxes"][0] == [0, 0, 451, 300]
     assert len(line["boxes"]) == len(line["scores"]) == 4
     out = tmp_path / "boxes.png"
-    assert deconvnet("proposals", data / "chelsea.jpg", "-o", out).exit_code == 0
+    told = deconvnet("proposals", data / "chelsea.jpg", "-o", out)
+    assert told.exit_code == 0 and told.stdout == ""
+    assert told.stderr.startswith(f"{data / 'chelsea.jpg'} -> {out}: ")
+    quiet = deconvnet("proposals", data / "chelsea.jpg", "-o", out, "--quiet")
+    assert quiet.exit_code == 0 and quiet.stderr == ""
     assert size_of(out) == (451, 300)
 
 

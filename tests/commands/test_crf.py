@@ -90,7 +90,11 @@ def test_settings_are_those_given(deconvnet, kept, tmp_path):
 def test_trees_are_kept_and_files_may_be_named(deconvnet, stored, tmp_path):
     deep = store(tmp_path / "photos" / "b.png", tmp_path / "scores" / "deep" / "er" / "b.c.npz")
     out = tmp_path / "out"
-    assert deconvnet("crf", stored.parent, "-o", out, "--quiet").exit_code == 0
+    told = deconvnet("crf", stored.parent, "-o", out)
+    assert told.exit_code == 0 and told.stdout == ""
+    written = sorted(map(str, out.rglob("*.png")))
+    assert told.stderr == f"{' to '.join(written)}: {len(written)} refined\n"
+    assert deconvnet("crf", stored.parent, "-o", out, "--quiet").stderr == ""
     made = sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
     assert made == ["a.png", "deep/er/b.c.png"]
     single = tmp_path / "single"

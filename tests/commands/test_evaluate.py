@@ -468,7 +468,10 @@ def test_the_page_has_all_rows_and_the_best_and_worst_images(evaluate, kept, tmp
     assert text.count("data:image/jpeg;base64,") == 16 == text.count("data:image/png;base64,")
     assert str(kept) in text
     single = tmp_path / "single.html"
-    assert evaluate("--predictions", kept, "--report", single).exit_code == 0
+    counts = tmp_path / "counts.json"
+    told = evaluate("--predictions", kept, "--report", single, "-o", counts, "--json")
+    assert told.exit_code == 0
+    assert f"{counts}: the counts" in told.stderr and f"{single}: the report" in told.stderr
     assert "predictions" in single.read_text() and "not measured" not in single.read_text()
 
 

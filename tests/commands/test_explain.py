@@ -49,6 +49,21 @@ def test_labels_are_those_of_segment(deconvnet, cat, both, tmp_path, crf, net):
     assert 1 <= line["box"]["number"] <= 4
 
 
+def test_classes_are_those_that_segment_names(deconvnet, cat, lively_weights, tmp_path):
+    """Classes of specks alone are in the labels, and neither in the summary nor on the page."""
+    options = ("--weights", lively_weights, "--proposals", 3, "--precision", "fp32")
+    target = tmp_path / "segment.png"
+    theirs = deconvnet("segment", cat, "-o", target, "--json", "--quiet", *options)
+    classes = json.loads(theirs.stdout)["classes"]
+    line = explained_files(deconvnet, cat, tmp_path / "out", *options)
+    assert line["classes"] == classes
+    with Image.open(target) as labels:
+        assert 1 < len(classes) < len(np.unique(np.array(labels)))
+    page = (tmp_path / "out" / "index.html").read_text()
+    shares = (f"{name} {100 * share:.1f} %" for name, share in classes.items())
+    assert f"{', '.join(shares)}." in page
+
+
 def test_a_large_photo_is_labelled_in_its_own_size(deconvnet, tiny_weights, data, tmp_path):
     source, target = tmp_path / "large.png", tmp_path / "segment.png"
     with Image.open(data / "chelsea.jpg") as photo:

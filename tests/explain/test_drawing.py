@@ -17,11 +17,12 @@ from deconvnet_cli.explain.drawing import (
     Scale,
     box_colours,
     draw_proposals,
+    free_place,
     heat,
     ramp,
     sheet,
 )
-from deconvnet_cli.reporting.html import source
+from deconvnet_cli.reporting.html import rows, source, stylesheet
 
 
 def test_many_boxes_have_colours_of_their_own():
@@ -68,6 +69,15 @@ def test_a_sheet_holds_all_its_pictures():
         assert counts[colour] == 40 * 30
 
 
+def test_no_line_breaks_within_an_option():
+    """In settings: ``<`` stays plain text, and words with hyphens may break."""
+    found = rows({"the same with --crf": "<a-b> --crf-backend"})
+    whole = '<span class="option">{}</span>'.format
+    assert f">the same with {whole('--crf')}</th>" in found
+    assert f"<td>&lt;a-b&gt; {whole('--crf-backend')}</td>" in found
+    assert ".option { white-space: nowrap; }" in stylesheet("page.css")
+
+
 def test_noise_can_be_embedded():
     noise = np.random.default_rng(0).integers(0, 255, (300, 480, 3), np.uint8)
     (found,) = images(f'src="{source(Image.fromarray(noise))}"')
@@ -90,6 +100,31 @@ def test_the_first_ten_proposals_have_colours_and_numbers():
     faint = (drawn == FAINT).all(-1)
     x0, y0, _, y1 = boxes[13]
     assert faint[y0 + 1 : y1, x0].all() and not faint[:100, :100].any()
+
+
+def test_all_numbers_are_in_a_small_photo():
+    """Those of boxes at its edges move where there is room, and cover no other."""
+    photo = Image.new("RGB", (120, 160), (90, 90, 90))
+    for x, y in ((112, 2), (112, 150), (2, 150)):
+        drawn = np.asarray(draw_proposals(photo, [(x, y, x + 6, y + 6)] * 10))
+        for number, colour in box_colours(range(10)).items():
+            assert (drawn == colour).all(-1).sum() > 150, number
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_numbers_cover_no_other_while_there_is_room(seed):
+    random = np.random.default_rng(seed)
+    covered = np.zeros((160, 120), int)
+    taken: list[tuple[int, int, int]] = []
+    for wide in (20,) * 9 + (30,):
+        corner = (int(random.integers(0, 120)), int(random.integers(0, 160)))
+        left, top = free_place(corner, (wide, 20), (120, 160), taken)
+        taken.append((left, top, wide))
+        assert left >= 0 and top >= 0
+        covered[top : top + 20, left : left + wide] += 1
+    assert covered.max() == 1 and covered.sum() == 20 * (9 * 20 + 30)
+    full = [(x, y, 20) for x in range(0, 120, 20) for y in range(0, 160, 20)]
+    assert free_place((118, 159), (20, 20), (120, 160), full) == (100, 140)
 
 
 def test_lines_of_proposals_grow_with_the_photo():

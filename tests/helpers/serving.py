@@ -18,6 +18,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.outputs.specks import without_specks
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.segmentation.segment import Segmentation, segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -56,6 +57,12 @@ def ready_nets(path: Path, *, background: int = 0) -> System:
 def expected(system: System, data: bytes, settings: SegmentSettings = SETTINGS) -> Segmentation:
     """What ``deconvnet segment`` makes of a photo."""
     return segment(read_photo(data), system, settings)
+
+
+def shown(system: System, data: bytes, min_area: float = 0.001) -> Segmentation:
+    """What it shows of a photo beside the labels: no specks."""
+    result = expected(system, data)
+    return replace(result, labels=without_specks(result.labels, min_area))
 
 
 @contextmanager

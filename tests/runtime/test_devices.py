@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from deconvnet_cli.runtime import devices
 
@@ -44,6 +45,19 @@ def test_few_compiled_kernels_are_kept(given, compiled):
     assert all("cache_miss" in each[0] for each in convolutions[:3])
     again = [any("cache_miss" in line for line in each) for each in convolutions[-2:]]
     assert again == compiled
+
+
+@pytest.mark.parametrize("command", ["segment", "explain"])
+def test_commands_keep_few_kernels(deconvnet, tiny_weights, tmp_path, monkeypatch, command):
+    """Else each new size of a photo would add to the memory."""
+    for name in devices.KERNEL_CACHES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.jpg")
+    options = ("--weights", tiny_weights, "--proposals", 1, "-o", f"{tmp_path}/out/")
+    assert deconvnet(command, tmp_path / "a.jpg", *options).exit_code == 0
+    kept = {name: os.environ.get(name) for name in devices.KERNEL_CACHES}
+    assert kept == {name: str(number) for name, number in devices.KERNEL_CACHES.items()}
 
 
 def test_freed_memory_goes_back_once_in_some_photos(monkeypatch):

@@ -26,6 +26,7 @@ from helpers.serving import (
     expected,
     raw,
     servers,
+    shown,
 )
 from PIL import Image
 
@@ -73,7 +74,7 @@ def test_a_large_form_stays_in_memory(server, system, monkeypatch):
 
 
 def test_json(server, system):
-    right = expected(system, FIRST)
+    right = shown(system, FIRST)
     response = server.post("/segment?output=json", content=FIRST)
     assert response.headers["content-type"] == "application/json"
     found = response.json()
@@ -82,18 +83,21 @@ def test_json(server, system):
     assert found["classes"] == class_shares(right.labels, system.classes)
     sure = {system.classes[label]: mean for label, mean in right.confidence.items()}
     assert list(found["confidence"]) == list(found["classes"])
-    assert found["confidence"] == pytest.approx(sure, abs=1e-4)
+    for name, mean in found["confidence"].items():
+        assert mean == pytest.approx(sure[name], abs=1e-4)
     assert found["proposals"] == right.proposals
     assert found["ms"].keys() == {"proposals", "net", "labels"} == right.ms.keys()
     timing = ", ".join(f"{stage};dur={ms}" for stage, ms in found["ms"].items())
     assert response.headers["server-timing"] == timing
     embedded = server.post("/segment?output=json&embed=true", content=FIRST).json()
-    assert base64.b64decode(embedded["labels_png"]) == label_png(right.labels)
+    every = expected(system, FIRST).labels
+    assert base64.b64decode(embedded["labels_png"]) == label_png(every) != label_png(right.labels)
+    assert base64.b64decode(embedded["shown_png"]) == label_png(right.labels)
 
 
 def test_overlay(server, system):
     response = server.post("/segment?output=overlay", content=FIRST)
-    photo, labels = np.asarray(read_photo(FIRST)), expected(system, FIRST).labels
+    photo, labels = np.asarray(read_photo(FIRST)), shown(system, FIRST).labels
     height, width = labels.shape
     found = np.asarray(Image.open(io.BytesIO(response.content)))[:height, :width]  # then a legend
     there = labels != 0
@@ -103,7 +107,7 @@ def test_overlay(server, system):
 
 def test_cutouts_and_polygons(server, system):
     """They are those of the modules that write them beside label PNGs, of the classes asked for."""
-    right, photo = expected(system, FIRST), read_photo(FIRST)
+    right, photo = shown(system, FIRST), read_photo(FIRST)
     name = next(name for name in class_shares(right.labels, system.classes) if name != "background")
     given = {"classes": system.classes, "only": [name], "probabilities": right.probabilities()}
     address = f"/segment?only={name}&output="
@@ -118,6 +122,37 @@ def test_cutouts_and_polygons(server, system):
         ("only=cat", "only: goes with output overlay"),
     ):
         assert words in error_of(server.post(f"/segment?{query}", content=FIRST), 422)
+
+
+@pytest.mark.parametrize("area", [0, 0.01, 40])
+def test_the_least_area_of_a_part(server, system, area):
+    """It is an option of the address or the form; labels keep every speck."""
+    found = server.post(f"/segment?output=json&min_area={area}", content=FIRST).json()
+    right = shown(system, FIRST, area)
+    assert found["classes"] == class_shares(right.labels, system.classes)
+    photo = {"file": ("a.png", FIRST, "image/png")}
+    form = server.post("/segment", files=photo, data={"output": "geojson", "min_area": str(area)})
+    parts = [feature["properties"]["area"] for feature in form.json()["features"]]
+    given = {"classes": system.classes, "probabilities": right.probabilities()}
+    rest = json.loads(json.dumps(geojson(right.labels, **given)))
+    assert form.json() == rest and min(parts) >= (area if area >= 1 else area * 60 * 40)
+
+
+@pytest.mark.parametrize(
+    "query, words",
+    [
+        ("output=json&min_area=-1", "min_area: "),
+        ("output=json&min_area=1.5", "min_area: Input should be a share of the photo below 1 or"),
+        ("output=json&min_area=nan", "min_area: "),
+        ("output=json&min_area=some", "min_area: "),
+        ("min_area=0.1", "min_area: goes with output overlay, cutout, geojson, coco, json"),
+        ("output=json&only=cat", "only: goes with output overlay"),
+        ("embed=true", "embed: goes with output json"),
+        ("output=overlay&embed=true", "embed: goes with output json"),
+    ],
+)
+def test_an_option_that_would_not_be_heeded_is_refused(server, query, words):
+    assert words in error_of(server.post(f"/segment?{query}", content=FIRST), 422)
 
 
 @pytest.mark.parametrize(
@@ -196,9 +231,16 @@ def test_requests_as_openapi_and_as_a_page(server):
     assert document["openapi"].startswith("3.")
     about = document["paths"]["/segment"]["post"]
     names = {each["name"]: each["schema"] for each in about["parameters"]}
-    assert names.keys() == {"output", "crf", "only", "embed"}
+    assert names.keys() == {"output", "crf", "only", "embed", "min_area"}
+    form = about["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert form.keys() == {"file", *names}
     assert {"image/*", "multipart/form-data"} <= about["requestBody"]["content"].keys()
-    assert {"200", "413", "415", "422", "429"} <= about["responses"].keys()
+    told = {"200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "504"}
+    assert about["responses"].keys() == told
+    metrics, ready = (
+        document["paths"][path]["get"]["responses"] for path in ("/metrics", "/readyz")
+    )
+    assert metrics["200"]["content"].keys() == {"text/plain"} and "503" in ready
     page = server.get("/docs").text
     for path, methods in document["paths"].items():
         for method in methods:

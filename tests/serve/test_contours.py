@@ -9,7 +9,7 @@ import pytest
 from helpers import needs_serve  # noqa: F401
 from helpers.chromium import Browser
 from helpers.photos import pieces
-from helpers.serving import FIRST, expected, until
+from helpers.serving import FIRST, shown, until
 from PIL import Image
 
 from deconvnet_cli.outputs.overlay import FILL, painted
@@ -78,7 +78,7 @@ def test_contours_follow_the_view_and_the_box(browser, address, system):
     browser.drop(FIRST)
     browser.wait("done")
     assert browser.shown("contours")
-    labels = expected(system, FIRST).labels
+    labels = shown(system, FIRST).labels
     alpha = pixels(browser, "contours")[..., 3]
     assert (alpha[labels == 0] == 0).all() and alpha.max() == 255
     for view in ("labels", "photo"):

@@ -10,7 +10,7 @@ import pytest
 from helpers import needs_serve  # noqa: F401
 from helpers.chromium import Browser
 from helpers.photos import pieces
-from helpers.serving import FIRST, SECOND, encoded, expected, servers, until
+from helpers.serving import FIRST, SECOND, encoded, expected, servers, shown, until
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
@@ -43,7 +43,7 @@ def test_a_photo_is_dropped_and_its_labels_are_seen(browser, address, system):
     assert not browser.shown("result")
     browser.drop(FIRST)
     browser.wait("done")
-    right = expected(system, FIRST)
+    right = shown(system, FIRST)
     colours = SHOWN[right.labels]
     over = canvas(browser)  # without background
     seen = right.labels != 0
@@ -117,7 +117,7 @@ def test_several_photos_one_after_another(browser, address, system):
     for index, data in ((0, FIRST), (2, SECOND), (0, FIRST)):
         browser.run(f"document.querySelectorAll('#photos button')[{index}].click()")
         browser.wait("done")
-        colours = SHOWN[expected(system, data).labels]
+        colours = SHOWN[shown(system, data).labels]
         choose(browser, "labels")
         assert (canvas(browser)[..., :3] == colours).all()
         assert browser.run("document.querySelector('[aria-current]').innerText") == f"{index}.png"
@@ -131,7 +131,7 @@ def test_classes_are_hidden_and_lit(browser, address, system):
     browser.open(address)
     browser.drop(FIRST)
     browser.wait("done")
-    labels = expected(system, FIRST).labels
+    labels = shown(system, FIRST).labels
     name = next(name for name in class_shares(labels, system.classes) if name != "background")
     there = labels == system.classes.index(name)
     others = ~there & (labels != 0)
@@ -155,14 +155,14 @@ def test_what_is_downloaded(browser, address, system, tmp_path):
     browser.drop(FIRST, "a.b.png")
     browser.wait("done")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-    right = expected(system, FIRST)
+    right = shown(system, FIRST)
     browser.run("document.getElementById('outlined').click()")  # contours: test_contours.py
     for name in ("labels", "overlay", "json"):
         browser.run(f"document.getElementById('save-{name}').click()")
     names = ("a.b-labels.png", "a.b-overlay.png", "a.b.json")
     until(lambda: {path.name for path in tmp_path.iterdir()} == set(names))
     until(lambda: all((tmp_path / name).stat().st_size for name in names))
-    assert (tmp_path / names[0]).read_bytes() == label_png(right.labels)
+    assert (tmp_path / names[0]).read_bytes() == label_png(expected(system, FIRST).labels)
     found = json.loads((tmp_path / names[2]).read_text())
     assert found["classes"] == class_shares(right.labels, system.classes)
     assert found.keys() == {"size", "classes", "confidence", "proposals", "ms"}
@@ -247,7 +247,7 @@ def test_a_photo_that_the_browser_cannot_show(browser, address, system):
     browser.open(address)
     browser.drop(data, "photo.tif", "image/tiff")
     browser.wait("done")
-    assert (canvas(browser)[..., :3] == SHOWN[expected(system, data).labels]).all()
+    assert (canvas(browser)[..., :3] == SHOWN[shown(system, data).labels]).all()
     assert not browser.shown("photo") and "cannot show" in browser.text("caption")
     assert browser.run("document.getElementById('save-overlay').disabled")
 
@@ -276,7 +276,7 @@ def test_it_fits_and_has_its_colours(browser, address, system, tmp_path, width, 
     assert browser.run(inside)
     picture = browser.screenshot(tmp_path / "page.png")
     assert picture.getpixel((1, 1)) == ((21, 23, 27) if dark else (255, 255, 255))
-    shares = class_shares(expected(system, FIRST).labels, system.classes)
+    shares = class_shares(shown(system, FIRST).labels, system.classes)
     found = {colour for _, colour in picture.getcolors(1 << 24) or []}
     for name in shares:
         assert tuple(SHOWN[system.classes.index(name)].tolist()) in found

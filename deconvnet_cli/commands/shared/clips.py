@@ -11,9 +11,9 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deconvnet_cli.commands.shared.options import refuse_overwriting
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
+from deconvnet_cli.storage.files import refuse_overwriting
 
 if TYPE_CHECKING:
     from deconvnet_cli.data.video import Frame
@@ -149,11 +149,11 @@ def segment_clips(
         SystemExit: A clip failed.
     """
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.devices import keep_freed_memory
+    from deconvnet_cli.runtime.devices import bound_memory
     from deconvnet_cli.runtime.interrupts import stop_signals
     from deconvnet_cli.storage.files import make_folder
 
-    keep_freed_memory()
+    bound_memory()
     make_folder(jobs[0].folder)
     failed = False
     with stop_signals() as stopped:

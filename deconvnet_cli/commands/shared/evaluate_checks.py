@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from deconvnet_cli.commands.shared.options import refuse_given, refuse_overwriting
+from deconvnet_cli.commands.shared.options import refuse_given
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.storage.files import refuse_overwriting
 
 # Names of parameters: those that --merge and --compare use, those that turn the maps of nets into
 # labels, and those with which nets are run.

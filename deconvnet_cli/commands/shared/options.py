@@ -278,9 +278,3 @@ def refuse_given(context: click.Context, names: Collection[str], why: str) -> No
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is ParameterSource.COMMANDLINE:
             raise UsageError(f"{why}; leave out {parameter.opts[-1]}")
-
-
-def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself") -> None:
-    """Raise UsageError if the output would replace the input, which the message calls ``what``."""
-    if source.exists() and target.exists() and source.samefile(target):
-        raise UsageError(f"{target}: is {what}; give another output with -o")

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import FILES, option
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
 from deconvnet_cli.outputs.class_filter import names_in
 from deconvnet_cli.outputs.files import (
     ALL_FORMATS,
-    FORMATS,
-    MIN_AREA,
     PALETTES,
     POLYGONS,
     Outputs,
 )
+from deconvnet_cli.outputs.targets import format_of
 
 
 class Area(click.ParamType[float]):
@@ -34,8 +31,8 @@ class Area(click.ParamType[float]):
             number = float(value)
         except ValueError:
             number = -1.0
-        if not (0 <= number < 1 or (number.is_integer() and 1 <= number < math.inf)):
-            self.fail(f"{value!r} is neither a share below 1 nor a whole number of pixels")
+        if not is_area(number):
+            self.fail(f"{value!r} is not {AREA}")
         return number
 
 
@@ -142,20 +139,14 @@ def outputs_of(options: dict[str, Any], output: str | None = None) -> Outputs:
 
     Args:
         options: The values of ``OUTPUT_OPTIONS``, by name.
-        output: The file that -o names; its suffix is the format unless --format is given.
+        output: The file or folder that -o names; a file's suffix is the format unless --format is
+            given.
 
     Raises:
         UsageError: The options do not fit together.
     """
-    suffix = Path(output or "").suffix.lower().removeprefix(".")
-    by_name = suffix if suffix in FORMATS else FORMATS[0]
     given = {field.name: options[field.name] for field in fields(Outputs)}
     for name in ("only", "mask"):
         if given[name] is not None:
             given[name] = names_in(given[name])
-    outputs = Outputs(**{**given, "format": given["format"] or by_name})
-    if suffix in FORMATS and outputs.format in FORMATS and suffix != outputs.format:
-        raise UsageError(
-            f"{output}: its name says {suffix}, but --format {outputs.format} is given"
-        )
-    return outputs
+    return Outputs(**{**given, "format": format_of(output, given["format"])})

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deconvnet_cli.commands.shared.options import refuse_overwriting
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.files import CVAT, MASKS, NONE, Outputs
+from deconvnet_cli.outputs.files import CVAT, Outputs
+from deconvnet_cli.outputs.targets import (
+    into_folder,
+    labels_target,
+    refuse_file_of_cvat,
+    refuse_nothing,
+)
+from deconvnet_cli.storage.files import refuse_overwriting
 
 
 def plan_targets(
@@ -22,18 +28,16 @@ def plan_targets(
         UsageError: Options do not fit together, or an output would replace another one or a photo.
     """
     several = len(images) > 1
-    file_format = outputs.label_suffix.removeprefix(".")
-    targets = [target_of(image, output, file_format, several=several) for image in images]
+    if outputs.format == CVAT:
+        refuse_file_of_cvat(output)
+    targets = [target_of(image, output, outputs, several=several) for image in images]
     if output == "-" and as_json:
         raise UsageError("--json and -o - both want standard output; use one of them")
     if output == "-" and (outputs.suffixes or save_scores):
         raise UsageError("-o - writes only labels; give -o FILE to write files beside them")
     if save_scores and "-" in images:
         raise UsageError("--save-scores stores where the photo is; give a file, not -")
-    if outputs.format == NONE and (output == "-" or not (outputs.suffixes or save_scores)):
-        raise UsageError("--format none writes files beside the labels alone; add --cutout or such")
-    if outputs.format == CVAT:
-        targets = [cvat_target(target, output) for target in targets]
+    refuse_nothing(outputs, further=save_scores)
     check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
     if output != "-" and not into_folder(output):
         for target in targets:
@@ -47,22 +51,6 @@ def plan_targets(
 def files_of(target: Path, outputs: Outputs, save_scores: bool) -> list[Path]:
     """Return all files written for a photo whose labels go to ``target``, the labels first."""
     return [*outputs.files(target), *([scores_beside(target)] if save_scores else [])]
-
-
-def folder_of(target: Path, outputs: Outputs) -> Path:
-    """Return the folder of the files that the labels at ``target`` share with others."""
-    return target.parent.parent if outputs.format == CVAT else target.parent
-
-
-def cvat_target(target: Path | None, output: str | None) -> Path:
-    """Return the path of a mask in CVAT's folders.
-
-    Raises:
-        UsageError: -o names no folder.
-    """
-    if target is None or not into_folder(output):
-        raise UsageError("--format cvat writes several files; give a folder: -o DIR/")
-    return target.parent / MASKS / target.name
 
 
 def scores_beside(target: Path) -> Path:
@@ -84,7 +72,7 @@ def check_targets(images: tuple[str, ...], files: list[list[Path]]) -> None:
             raise UsageError(f"{path}: is a folder; give the name of a file")
 
 
-def target_of(image: str, output: str | None, file_format: str, *, several: bool) -> Path | None:
+def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool) -> Path | None:
     """Return the file for the labels of an image; None is standard output.
 
     Raises:
@@ -101,31 +89,10 @@ def target_of(image: str, output: str | None, file_format: str, *, several: bool
     if output is None:
         if image == "-":
             raise UsageError("standard input needs -o FILE, or -o - for standard output")
-        return beside(Path(image), file_format)
-    if into_folder(output):
-        return Path(output) / f"{stem}.{file_format}"
-    if several:
+        return beside(Path(image), outputs.label_suffix.removeprefix("."))
+    if several and not into_folder(output):
         raise UsageError(f"{output}: several images need a folder; write -o {output}/")
-    require_suffix(Path(output), file_format, "the labels are", ", or a folder: -o DIR/")
-    return Path(output)
-
-
-def require_suffix(path: Path, file_format: str, what: str, remedy: str = "") -> None:
-    """Raise UsageError if a name says another format than that in which ``what`` are written.
-
-    A name may have no suffix, as a pipe. Any dot in a name begins one: the files beside the labels
-    are named without it.
-    """
-    if path.suffix.lower() not in ("", f".{file_format}"):
-        raise UsageError(
-            f"{path}: {what} written as {file_format.upper()}; "
-            f"give a name that ends in .{file_format}{remedy}"
-        )
-
-
-def into_folder(output: str | None) -> bool:
-    """Return whether -o names a folder: it ends with a slash, or the folder exists."""
-    return output is not None and (output.endswith("/") or Path(output).is_dir())
+    return labels_target(output, stem, outputs)
 
 
 def beside(photo: Path, file_format: str) -> Path:

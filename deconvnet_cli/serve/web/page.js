@@ -17,7 +17,7 @@ const at = (id) => document.getElementById(id);
 const seconds = (ms) => `${(ms / 1000).toFixed(ms < 995 ? 2 : 1)} s`;
 let about = null; // the classes and limits of the server
 let token = ""; // kept in this page only
-let items = []; // the photos: file, state, and then JSON and label PNG, or the problem
+let items = []; // the photos: file, state, and then JSON and label PNGs, or the problem
 let current = null; // the photo that is shown
 let pinned = false; // whether the user chose it, so that work on others does not replace it
 let drawing = 0; // counts what is shown, so that only the last is drawn to its end
@@ -99,17 +99,22 @@ async function label(item, signal) {
       headers: { "Content-Type": "application/octet-stream" },
       signal,
     });
-    const { labels_png: encoded, ...json } = found;
-    const bytes = Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0));
-    const png = new Blob([bytes], { type: "image/png" });
+    const { labels_png: labels, shown_png: drawn, ...json } = found;
+    const [png, shown] = [labels, drawn].map(pngOf);
     if (signal.aborted) return;
-    Object.assign(item, { state: "done", json, png, elapsed: performance.now() - start });
+    Object.assign(item, { state: "done", json, png, shown, elapsed: performance.now() - start });
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Problem)) console.error(error);
     const problem = error instanceof Problem ? error : new Problem(`This went wrong: ${error}`);
     Object.assign(item, { state: "failed", problem });
   }
+}
+
+/** Return the PNG that a text has in base64. */
+function pngOf(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return new Blob([bytes], { type: "image/png" });
 }
 
 /** Show a photo as far as it has come. */
@@ -126,7 +131,7 @@ async function display(item) {
   state("working");
   const seen = await preview(item.file, () => mine === drawing);
   if (mine !== drawing || item.state !== "done") return;
-  const bitmap = await createImageBitmap(item.png, { colorSpaceConversion: "none" });
+  const bitmap = await createImageBitmap(item.shown, { colorSpaceConversion: "none" });
   if (mine !== drawing) return;
   result = { ...item, bitmap, seen };
   show(item.elapsed);

@@ -1,0 +1,94 @@
+"""Save a result from Python as ``deconvnet segment`` writes it, with the same checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs, write_outputs
+from deconvnet_cli.outputs.shared_files import write_class_files, write_cvat_list
+from deconvnet_cli.outputs.targets import (
+    folder_of,
+    format_of,
+    into_folder,
+    labels_target,
+    refuse_nothing,
+)
+from deconvnet_cli.storage.files import make_folder, refuse_overwriting
+
+
+def save_files(
+    output: str,
+    choice: Mapping[str, Any],
+    photo: Image.Image,
+    labels: NDArray[np.uint8],
+    classes: Sequence[str],
+    *,
+    probabilities: NDArray[np.float32],
+    name: str,
+    source: Path | None,
+) -> list[Path]:
+    """Write the labels of a photo, and the files beside them and of their folder.
+
+    Args:
+        output: The file for the labels, or a folder.
+        choice: Attributes of ``Outputs``.
+        photo: The photo, mode RGB.
+        labels: The labels, uint8 H x W.
+        classes: The names of the labels, in order.
+        probabilities: The probabilities, float32 C x h x w.
+        name: The name of the photo; "" if it is not known.
+        source: The photo's file, if it is known.
+
+    Returns:
+        The files of the photo, the labels first, and then those of the folder.
+
+    Raises:
+        UsageError: The choice does not fit together or to the output; nothing is written.
+        OutputError: A file cannot be written.
+    """
+    outputs = Outputs(**{**choice, "format": format_of(output, choice.get("format"))})
+    outputs.check(classes)
+    refuse_nothing(outputs)
+    target = labels_target(output, stem_for(output, name), outputs)
+    for path in outputs.files(target):
+        if source is not None:
+            refuse_overwriting(source, path)
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; give the name of a file")
+    if into_folder(output):
+        make_folder(target.parent)
+    shared = write_class_files(folder_of(target, outputs), outputs, classes)
+    written = write_outputs(
+        photo,
+        labels,
+        target,
+        outputs,
+        classes,
+        probabilities=lambda: probabilities,
+        name=name,
+        source=source,
+    )
+    if outputs.format == CVAT:
+        folder = folder_of(target, outputs)
+        # Each call adds a mask, so the list has those of earlier calls too.
+        masks = sorted(path.stem for path in (folder / MASKS).glob("*.png"))
+        shared.append(write_cvat_list(folder, masks))
+    return [*written, *shared]
+
+
+def stem_for(output: str, name: str) -> str:
+    """Return the stem of the files in a folder.
+
+    Raises:
+        UsageError: The output is a folder, and the photo has no name.
+    """
+    if into_folder(output) and not name:
+        raise UsageError(f"{output}: is a folder, and the photo has no name; give a file")
+    return Path(name).stem
