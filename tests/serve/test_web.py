@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pytest
@@ -61,7 +62,11 @@ def test_a_photo_is_dropped_and_its_labels_are_seen(browser, address, system):
         " r.cells[2].innerText, getComputedStyle(r.querySelector('.swatch')).backgroundColor])"
     )
     shares = class_shares(right.labels, system.classes)
-    assert [row[:2] for row in rows] == [[k, f"{100 * v:.1f} %"] for k, v in shares.items()]
+    # JavaScript rounds halves up.
+    tenths = {
+        k: Decimal(100 * v).quantize(Decimal("0.1"), ROUND_HALF_UP) for k, v in shares.items()
+    }
+    assert [row[:2] for row in rows] == [[name, f"{share} %"] for name, share in tenths.items()]
     for name, _, colour in rows:
         assert colour == "rgb({}, {}, {})".format(*SHOWN[system.classes.index(name)])
     for words in ("60 × 40 pixels", f"{right.proposals} boxes", "net "):  # noqa: RUF001
