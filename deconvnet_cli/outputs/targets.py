@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from mimetypes import MimeTypes
 from pathlib import Path
 
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, FORMATS, MASKS, NONE, Outputs
+
+
+KNOWN_SUFFIXES = (
+    frozenset(MimeTypes(filenames=()).types_map[True])
+    | SUFFIXES
+    | HEIF_SUFFIXES
+    | {".geojson", ".jxl", ".npy", ".npz", ".exr", ".psd", ".yaml", ".toml", ".safetensors"}
+)
 
 
 def into_folder(output: str | None) -> bool:
@@ -46,10 +56,10 @@ def labels_target(output: str, stem: str, outputs: Outputs) -> Path:
 def require_suffix(path: Path, file_format: str, what: str, remedy: str = "") -> None:
     """Raise UsageError if a name says another format than that in which ``what`` are written.
 
-    A name may have no suffix, as a pipe. Any dot in a name begins one: the files beside the labels
-    are named without it.
+    Other suffixes than those of known formats are taken, as of ``tmp.Xa1b``.
     """
-    if path.suffix.lower() not in ("", f".{file_format}"):
+    suffix = path.suffix.lower()
+    if suffix in KNOWN_SUFFIXES and suffix != f".{file_format}":
         raise UsageError(
             f"{path}: {what} written as {file_format.upper()}; "
             f"give a name that ends in .{file_format}{remedy}"

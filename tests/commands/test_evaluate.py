@@ -568,7 +568,7 @@ def test_odd_lists(deconvnet, voc, kept, tmp_path):
     listed.write_text(" \n\n")
     one_error_line(evaluate(), 1, "val.txt", "empty")
     listed.write_text("p0 gone\n")
-    one_error_line(evaluate(), 1, "gone.jpg: missing, but named in")
+    one_error_line(evaluate(), 1, "p0 gone.jpg and ", "p0 gone.png: missing, but named in")
     one_error_line(evaluate("--split", "train"), 1, "train.txt: no such list", "val")
 
 

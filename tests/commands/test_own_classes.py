@@ -112,7 +112,7 @@ def test_label_png_overlay_and_polygons_have_names_and_colours(weights, photo, t
     result = segmenter(weights).segment(photo)
     assert result.classes == CLASSES and np.array_equal(result.labels, labels)
     with Image.open(tmp_path / "labels.overlay.png") as overlay:
-        assert np.array_equal(np.array(overlay), np.array(result.overlay()))
+        assert np.array_equal(np.array(overlay), np.array(result.overlay(min_area=0)))
     wrong = run_cli("segment", photo, "-o", out, "--weights", weights, "--cutout", "--only", "cat")
     one_error_line(wrong, 2, "'cat'", "disc, square, triangle")
 

@@ -13,6 +13,7 @@ from helpers.command_line import one_error_line
 from deconvnet_cli.cli import cli
 from deconvnet_cli.commands.shared.photo_targets import target_of
 from deconvnet_cli.outputs.class_filter import chosen_labels
+from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.runtime.streams import output_to
 
 
@@ -70,7 +71,7 @@ def test_help_that_cannot_be_written(tmp_path, call):
     assert line.startswith("deconvnet: standard output: ")
 
 
-FALSE = (".jpg", ".JPG", ".heic", ".json", ".eps", ".html", ".ico", ".jxl", ".photo", ".2", ".png~")
+FALSE = (".jpg", ".JPG", ".heic", ".json", ".eps", ".html", ".ico", ".jxl", ".webp", ".pdf")
 
 
 @pytest.mark.parametrize("suffix", FALSE)
@@ -94,6 +95,7 @@ def test_names_that_labels_may_have(tmp_path):
     (tmp_path / "my.labels").mkdir()
     for output, file_format, wanted in (
         ("a", "png", "a"),
+        ("tmp.Xa1b", "png", "tmp.Xa1b"),
         (".a", "png", ".a"),
         ("a.b.PNG", "png", "a.b.PNG"),
         ("a.npy", "npy", "a.npy"),
@@ -102,7 +104,9 @@ def test_names_that_labels_may_have(tmp_path):
         ("new.folder/", "npy", "new.folder/photo.npy"),
         (f"{tmp_path}/my.labels", "png", f"{tmp_path}/my.labels/photo.png"),
     ):
-        assert target_of("photo.jpg", output, file_format, several=False) == Path(wanted)
+        assert target_of("photo.jpg", output, Outputs(format=file_format), several=False) == Path(
+            wanted
+        )
 
 
 def test_classes_in_any_case():
