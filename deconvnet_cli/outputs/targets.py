@@ -9,7 +9,6 @@ from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, FORMATS, MASKS, NONE, Outputs
 
-
 KNOWN_SUFFIXES = (
     frozenset(MimeTypes(filenames=()).types_map[True])
     | SUFFIXES

@@ -111,7 +111,14 @@ def quick_weights(tmp_path_factory) -> Path:
         card = replace(card, proposals=min(card.proposals, 3))
         if net_spec(name).whole_photos:
             card = replace(
-                card, input=replace(card.input, size=64, whole=128, further=(), coarse=(96,))
+                card,
+                input=replace(
+                    card.input,
+                    size=64,
+                    whole=128,
+                    further=(),
+                    coarse=(96,) if card.input.coarse else (),
+                ),
             )
         else:  # it takes no smaller crops, so it is narrow
             net = build_net(name, narrow := {"width": 1 / 32, "fc": 16}).eval()
