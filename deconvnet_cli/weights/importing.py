@@ -25,25 +25,27 @@ from deconvnet_cli.weights.files import fit, read_tensors, store
 from deconvnet_cli.weights.shipped import weights_sha256
 
 CAFFE_NETS = {"deconvnet": "deconvnet-vgg16", "vgg-trunk": "deconvnet-vgg16", "fcn8s": "fcn8s"}
+ALIKE = 0.9  # share of common names from which on tensors are taken for a net's
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The result of an import: the weights file, and a table of its layers."""
+    """The result of an import: the weights file, and a table of its layers, or of its tensors."""
 
     path: Path
     rows: list[LayerRow]
+    unit: str
 
     @property
     def summary(self) -> str:
-        """How many layers of the file are used, and how many have a remark, in one line."""
+        """How many layers or tensors of the file are used, and how many have a remark."""
         in_file = [row for row in self.rows if row.source]
         used = sum(bool(row.targets) for row in in_file)
         remarks: dict[str, list[LayerRow]] = {}
         for row in self.rows:
             if row.note:
                 remarks.setdefault(row.note, []).append(row)
-        parts = [f"{used} of {len(in_file)} layers in the file are used"]
+        parts = [f"{used} of {len(in_file)} {self.unit} in the file are used"]
         for remark, rows in remarks.items():
             first = rows[0].source or rows[0].targets[0]
             parts.append(f"{len(rows)} {remark} ({first}{', ...' if len(rows) > 1 else ''})")
@@ -98,7 +100,7 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
         card_for(net_name, settings, provenance=provenance, licence=licence),
         half=False,
     )
-    return Imported(target, rows)
+    return Imported(target, rows, "layers" if source.suffix == ".caffemodel" else "tensors")
 
 
 def _from_caffe(
@@ -137,14 +139,16 @@ def _from_caffe(
 
 
 def net_of(tensors: dict[str, torch.Tensor]) -> str | None:
-    """Return the net that has parameters of these names, or None."""
+    """Return the net that has nearly all parameters of these names and few others, or None."""
+    given = {key for key in tensors if not key.endswith("num_batches_tracked")}
+    alike: dict[str, float] = {}
     with torch.device("meta"):
         for name in NET_NAMES:
             expected = build_net(name).state_dict().keys()
-            counters = {key for key in expected if key.endswith("num_batches_tracked")}
-            if expected - counters == tensors.keys() - counters:
-                return name
-    return None
+            expected = {key for key in expected if not key.endswith("num_batches_tracked")}
+            alike[name] = len(expected & given) / len(expected | given)
+    best = max(alike, key=lambda name: alike[name])
+    return best if alike[best] >= ALIKE else None
 
 
 def wrong_net(source: Path, fitting: str | None, net_name: str) -> WeightsError | None:

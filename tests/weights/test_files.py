@@ -108,7 +108,7 @@ def test_import_of_a_pth(deconvnet, tmp_path):
     assert net_settings(loaded.net) == net_settings(net)
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(loaded.net(x), net.eval()(x))
-    assert f"deconvnet-mobilenet: {len(state)} of {len(state)} layers" in result.stdout
+    assert f"deconvnet-mobilenet: {len(state)} of {len(state)} tensors" in result.stdout
     assert len(result.stdout.splitlines()) == 2
     # Without the counters of batches, which other programs leave out.
     torch.save({name: value for name, value in state.items() if "num_b" not in name}, source)
@@ -117,6 +117,13 @@ def test_import_of_a_pth(deconvnet, tmp_path):
         assert wrong.exit_code == 1
         assert f"weights of deconvnet-mobilenet, not of {other}" in wrong.stderr
         assert "import them with --net deconvnet-mobilenet" in wrong.stderr
+    # One tensor short: another net is still named, and the right one says what is missing.
+    short = {name: value for name, value in state.items() if name != "module.score.bias"}
+    torch.save(short | {"module.epoch": torch.zeros(1)}, source)
+    wrong = deconvnet("weights", "import", source, "--net", "fcn8s-mobilenet")
+    assert "import them with --net deconvnet-mobilenet" in wrong.stderr
+    right = deconvnet("weights", "import", source, "--net", "deconvnet-mobilenet")
+    assert right.exit_code == 1 and "score.bias" in right.stderr
 
 
 def test_a_pickle_with_code_is_refused_unrun(deconvnet, tmp_path):
