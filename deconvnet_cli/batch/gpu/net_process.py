@@ -30,6 +30,7 @@ from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.segmentation.together import infer_together
 
 GROUP = 4  # most photos whose crops share batches
+BACKLOG = 128  # processes that may connect at the same time
 Asked = SimpleQueue[tuple[Request, Future[Answer]]]
 
 
@@ -45,7 +46,7 @@ def start_nets(spec: BatchSpec) -> Callable[[None], tuple[SystemInfo, Any]]:
     one_core_a_photo()
     system, settings = spec.load()
     info = system_info(spec, system, settings)
-    listener = Listener()
+    listener = Listener(backlog=BACKLOG)
     asked: Asked = SimpleQueue()
     threading.Thread(target=accept, args=(listener, asked), daemon=True).start()
     threading.Thread(target=segment_all, args=(asked, system, settings), daemon=True).start()
