@@ -144,8 +144,8 @@ def test_stopped_by_signals_and_robbed_of_a_worker(photos, options, undisturbed,
     begun(out, process)
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
     assert process.wait(PATIENCE) == 0, log.read_text()  # its photo was tried once more
-    assert len(lines(out)) == PHOTOS
-    consistent(out, undisturbed, log)
+    assert len(lines(out)) == PHOTOS == len(outputs(out))
+    consistent(out, undisturbed, log, killed=True)  # as above, if it was writing just then
 
 
 def consistent(
