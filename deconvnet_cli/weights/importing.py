@@ -144,8 +144,8 @@ def net_of(tensors: dict[str, torch.Tensor]) -> str | None:
     alike: dict[str, float] = {}
     with torch.device("meta"):
         for name in NET_NAMES:
-            expected = build_net(name).state_dict().keys()
-            expected = {key for key in expected if not key.endswith("num_batches_tracked")}
+            names = build_net(name).state_dict()
+            expected = {key for key in names if not key.endswith("num_batches_tracked")}
             alike[name] = len(expected & given) / len(expected | given)
     best = max(alike, key=lambda name: alike[name])
     return best if alike[best] >= ALIKE else None
