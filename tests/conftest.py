@@ -20,6 +20,7 @@ from helpers.command_line import run_cli
 from helpers.html import CHROMIUM_FLAGS
 from helpers.paths import DATA
 from helpers.photos import pieces, shown
+from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.nets.fcn8s import FCN8s, initialise
@@ -61,6 +62,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def data() -> Path:
     return DATA
+
+
+@pytest.fixture(scope="session")
+def cat(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo of a cat, 90 x 60, which no test may change."""
+    path = tmp_path_factory.mktemp("photo") / "cat.png"
+    with Image.open(data / "chelsea.jpg") as photo:
+        photo.resize((90, 60)).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from importlib import resources
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,14 +30,6 @@ from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.settings import CrfSettings
 
 PAGE = DOCS / "python.md"
-
-
-@pytest.fixture(scope="module")
-def cat(data, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("photo") / "cat.png"
-    with Image.open(data / "chelsea.jpg") as photo:
-        photo.resize((90, 60)).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")

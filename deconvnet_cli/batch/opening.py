@@ -40,16 +40,20 @@ def open_photo(job: Job, source: Source, spec: BatchSpec, info: SystemInfo) -> O
     Raises:
         ImageError: The file is not a photo.
     """
-    photo = decoded_photo(job, source, spec)
+    return OpenedPhoto(job, source, *prepared(decoded_photo(job, source, spec), info))
+
+
+def prepared(
+    photo: Image.Image, info: SystemInfo
+) -> tuple[Image.Image, NDArray[np.int32] | None, dict[str, float]]:
+    """Return what the nets are given of a photo, as ``OpenedPhoto`` holds it.
+
+    These are the working copy, its boxes or None, and the milliseconds by stage.
+    """
     working = working_copy(photo, info.settings.max_side)
-    watch = Stopwatch()
-    with watch.timed("proposals"):
-        boxes = boxes_for(working, info)
-    return OpenedPhoto(job, source, working, boxes, watch.ms)
-
-
-def boxes_for(working: Image.Image, info: SystemInfo) -> NDArray[np.int32] | None:
-    """Return the boxes that the net is shown of a working copy, int32 N x 4; None for no boxes."""
-    if info.boxes is None:
-        return None
-    return propose(np.asarray(working), replace(info.settings.boxes, count=info.boxes)).boxes
+    boxes, watch = None, Stopwatch()
+    if info.boxes is not None:
+        box_settings = replace(info.settings.boxes, count=info.boxes)
+        with watch.timed("proposals"):
+            boxes = propose(np.asarray(working), box_settings).boxes
+    return working, boxes, watch.ms

@@ -124,6 +124,11 @@ class Outputs:
         return wanted + ([POLYGON_SUFFIXES[self.polygons]] if self.polygons else [])
 
     @property
+    def needs_probabilities(self) -> bool:
+        """Whether files are made from the probabilities too."""
+        return self.cutout or self.polygons is not None
+
+    @property
     def tolerance(self) -> float:
         """How far outlines may be from the pixel edges, in pixels."""
         if self.simplify is not None:
@@ -238,7 +243,7 @@ def write_outputs(
     if shown is None and (outputs.suffixes or outputs.clean_labels):
         shown = outputs.shown(labels)
     found: NDArray[np.float32] | None = None
-    if probabilities is not None and (outputs.cutout or outputs.polygons):
+    if probabilities is not None and outputs.needs_probabilities:
         found = probabilities()
     for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):
         assert shown is not None

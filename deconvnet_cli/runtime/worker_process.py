@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -127,11 +127,15 @@ class Worker(Generic[Item, Result]):
         if self.task is not None:
             kill(self.process)
 
-    def end(self) -> None:
-        """Wait a little for the dismissed worker to end by itself, then kill it."""
-        self.dismiss()
-        self.process.join(PATIENCE)
-        kill(self.process)
+
+def end_all(workers: Iterable[Worker[Any, Any]]) -> None:
+    """End workers: idle ones by themselves, busy ones at once, and after a while by force."""
+    team = list(workers)
+    for worker in team:
+        worker.dismiss()
+    for worker in team:
+        worker.process.join(PATIENCE)
+        kill(worker.process)
 
 
 def how_it_ended(code: int | None) -> str:

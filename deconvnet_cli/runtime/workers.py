@@ -12,14 +12,13 @@ from deconvnet_cli.errors import CrashError, DeconvnetError
 from deconvnet_cli.runtime.worker_process import (
     BROKEN,
     DIED,
-    PATIENCE,
     READY,
     Item,
     Result,
     Task,
     Work,
     Worker,
-    kill,
+    end_all,
 )
 
 TRIES = 2  # workers that an item may kill before it counts as failed
@@ -106,11 +105,7 @@ class _Team(Generic[Item, Result]):
 
     def end(self) -> None:
         """End all workers; the items of busy ones are lost."""
-        for worker in self.workers:
-            worker.dismiss()
-        for worker in self.workers:
-            worker.process.join(PATIENCE)
-            kill(worker.process)
+        end_all(self.workers)
 
     def _lose(self, worker: Worker[Item, Result], how: str) -> None:
         self.workers.remove(worker)

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from deconvnet_cli.segmentation.merge import classes_that_matter
+from deconvnet_cli.segmentation.merge import classes_that_matter, merge_into, scaled
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,9 @@ def whole_map(views: Tensor, height: int, width: int, *, raw: bool) -> Tensor:
     if not raw:  # classes with hardly a share anywhere are left out, as in crops
         classes = sorted({label for view in views for label in classes_that_matter(view)})
         views = (views if len(classes) == count else views[:, classes]).softmax(1)
-    # The mean comes first, because scaling is linear.
-    values = views.mean(0, keepdim=True)
-    if values.shape[2:] != (height, width):
-        values = F.interpolate(
-            values, size=(height, width), mode="bilinear", align_corners=False, antialias=True
-        )
+    values = scaled(views.mean(0), height, width)  # the mean comes first, as scaling is linear
     if len(classes) == count:
-        return values[0]
+        return values
     merged = values.new_zeros(count, height, width)
-    for label, plane in zip(classes, values[0], strict=True):  # faster than an index
-        merged[label] = plane
+    merge_into(merged, classes, values, torch.add)
     return merged

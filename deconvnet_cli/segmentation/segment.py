@@ -147,9 +147,14 @@ def infer(
     if system.fcn is not None:
         on_step("FCN-8s", 0, 0)
         with watch.timed("fcn"):
-            views = whole_photo_logits(work, system.fcn)
-            fcn = whole_map(views, work.height, work.width, raw=raw)
+            fcn = fcn_map(work, system.fcn, raw=raw)
     return Inferred(work, ScoreMaps(deconvnet, fcn, raw), len(found), watch.ms, found)
+
+
+def fcn_map(photo: Image.Image, weights: Weights, *, raw: bool) -> Tensor:
+    """Return FCN-8s' map of a photo in its size, see :func:`whole_map`."""
+    views = whole_photo_logits(photo, weights)
+    return whole_map(views, photo.height, photo.width, raw=raw)
 
 
 def merge_crops(

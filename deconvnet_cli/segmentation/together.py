@@ -15,19 +15,27 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.inference import (
     Cutter,
     cutter,
     logits_of,
-    whole_photo_logits,
     whole_photo_views,
 )
 from deconvnet_cli.segmentation.merge import Canvas
-from deconvnet_cli.segmentation.score_maps import ScoreMaps, whole_map
-from deconvnet_cli.segmentation.segment import Inferred, infer, merge_rule, no_boxes, worth_a_crop
+from deconvnet_cli.segmentation.score_maps import ScoreMaps
+from deconvnet_cli.segmentation.segment import (
+    Inferred,
+    fcn_map,
+    infer,
+    merge_rule,
+    no_boxes,
+    worth_a_crop,
+)
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.weights.files import Weights
@@ -38,13 +46,12 @@ class Begun:
     """A photo whose whole view is merged, and whose boxes are still to be segmented.
 
     Attributes:
-        photo: The working copy of the photo.
         canvas: What has been merged so far.
         cut_out: Cuts a box out of the photo, on the net's device.
-        boxes: The boxes that are left, with those that are merged in ``used``.
+        boxes: The boxes that are still to be segmented.
+        used: Those that are merged.
     """
 
-    photo: Image.Image
     canvas: Canvas
     cut_out: Cutter
     boxes: list[Box]
@@ -66,51 +73,50 @@ def infer_together(
         system: The nets, on the device to compute on.
         settings: How the photos are segmented; ``batch_size`` crops go into each batch.
     """
-    if settings.until_settled and merge_rule(system, settings) != "context":
+    rule = merge_rule(system, settings)
+    if settings.until_settled and rule != "context":
         # Such a photo looks at its labels between two batches of its own.
         pairs = zip(photos, boxes, strict=True)
         return [infer(photo, system, settings, boxes=found) for photo, found in pairs]
-    watch = Stopwatch()
-    raw = merge_rule(system, settings) == "max"
-    merged: list[Begun] = []
-    with watch.timed("net"):
-        if system.deconvnet is not None:
-            for photo, found in zip(photos, boxes, strict=True):
-                found = no_boxes() if found is None else found
-                merged.append(begin(photo, found, system, system.deconvnet, settings))
-            merge_rest(merged, system.deconvnet, settings.batch_size)
-    maps = [begun.canvas.merged_map() for begun in merged]
-    results = []
-    for number, photo in enumerate(photos):
-        fcn = None
-        if system.fcn is not None:
-            with watch.timed("fcn"):
-                views = whole_photo_logits(photo, system.fcn)
-                fcn = whole_map(views, photo.height, photo.width, raw=raw)
-        used = merged[number].used if merged else []
-        results.append(
-            Inferred(
-                photo,
-                ScoreMaps(maps[number] if maps else None, fcn, raw),
-                len(used),
-                {name: ms / len(photos) for name, ms in watch.ms.items()},
-                np.array(used, np.int32).reshape(-1, 4),
-            )
+    watch, raw = Stopwatch(), rule == "max"
+    used: list[list[Box]] = [[] for _ in photos]
+    maps: list[Tensor] | list[None] = [None] * len(photos)
+    fcn_maps: list[Tensor] | list[None] = [None] * len(photos)
+    if (weights := system.deconvnet) is not None:
+        with watch.timed("net"):
+            begun = [
+                begin(photo, no_boxes() if found is None else found, weights, rule, settings)
+                for photo, found in zip(photos, boxes, strict=True)
+            ]
+            merge_rest(begun, weights, settings.batch_size)
+            maps, used = [one.canvas.merged_map() for one in begun], [one.used for one in begun]
+    if (fcn := system.fcn) is not None:
+        with watch.timed("fcn"):
+            fcn_maps = [fcn_map(photo, fcn, raw=raw) for photo in photos]
+    ms = {name: total / len(photos) for name, total in watch.ms.items()}
+    return [
+        Inferred(
+            photo,
+            ScoreMaps(merged, of_fcn, raw),
+            len(seen),
+            dict(ms),
+            np.array(seen, np.int32).reshape(-1, 4),
         )
-    return results
+        for photo, merged, of_fcn, seen in zip(photos, maps, fcn_maps, used, strict=True)
+    ]
 
 
 def begin(
     photo: Image.Image,
     boxes: NDArray[np.int32],
-    system: System,
     weights: Weights,
+    rule: str,
     settings: SegmentSettings,
 ) -> Begun:
     """Merge the views of the whole photo, and choose the boxes that are segmented after it."""
     size = (len(weights.card.classes), photo.height, photo.width)
-    canvas = Canvas(*size, merge_rule(system, settings), system.merge_device)
-    begun = Begun(photo, canvas, cutter(photo, weights.device), [])
+    canvas = Canvas(*size, rule, merge_device(weights.device))
+    begun = Begun(canvas, cutter(photo, weights.device), [])
     whole = (0, 0, *photo.size)
     if weights.card.input.whole and len(boxes) and tuple(boxes[0].tolist()) == whole:
         for logits in whole_photo_views(photo, weights, begun.cut_out):

@@ -15,7 +15,7 @@ from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import build_net
 from deconvnet_cli.storage.files import write_whole
-from deconvnet_cli.weights.card import METADATA_KEY, Card, check_card, plain_values
+from deconvnet_cli.weights.card import METADATA_KEY, SIDES, Card, check_card, plain_values
 from deconvnet_cli.weights.eight_bit import compressed, expanded
 from deconvnet_cli.weights.shipped import locate
 
@@ -57,7 +57,7 @@ def read_card(path: Path) -> Card:
     try:
         values = json.loads(text)
         check_card(values)
-        for name in ("mean", "further", "coarse"):
+        for name in ("mean", *SIDES):
             if name in values["input"]:
                 values["input"][name] = tuple(values["input"][name])
         values["input"] = InputConvention(**values["input"])

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from deconvnet_cli import SegmentationResult, Segmenter
 from deconvnet_cli.errors import UsageError
@@ -31,14 +30,6 @@ SAME = {
     "yolo/": ({"polygons": "yolo"}, ("--polygons", "yolo")),
     "cvat/": ({"format": "cvat"}, ("--format", "cvat")),
 }
-
-
-@pytest.fixture(scope="module")
-def cat(data, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("photo") / "cat.png"
-    with Image.open(data / "chelsea.jpg") as photo:
-        photo.resize((90, 60)).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")

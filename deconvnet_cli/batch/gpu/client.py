@@ -11,14 +11,12 @@ import numpy as np
 
 from deconvnet_cli.batch.gpu.messages import Answer, NetsEndedError, Request
 from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.opening import boxes_for
+from deconvnet_cli.batch.opening import prepared
 from deconvnet_cli.batch.photo import decoded_photo, result_or_failed_entry, write_result
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
 from deconvnet_cli.runtime.devices import one_core_a_photo
-from deconvnet_cli.runtime.stopwatch import Stopwatch
-from deconvnet_cli.segmentation.segment import working_copy
 
 
 def start_client(
@@ -37,20 +35,17 @@ def start_client(
         nets = Client(addresses[os.getpid() % len(addresses)])
     except (OSError, EOFError) as error:
         raise nets_ended() from error
-    maps = spec.save_scores or bool(spec.outputs.cutout or spec.outputs.polygons)
+    maps = spec.save_scores or spec.outputs.needs_probabilities
 
     def label_job(job: Job) -> Entry:
         source = read_source(job.photo)
 
         def label() -> Entry:
-            watch = Stopwatch()
             photo = decoded_photo(job, source, spec)
-            work = working_copy(photo, info.settings.max_side)
-            with watch.timed("proposals"):
-                boxes = boxes_for(work, info)
-            request = Request(np.asarray(work), boxes, photo.width, photo.height, maps)
+            working, boxes, ms = prepared(photo, info)
+            request = Request(np.asarray(working), boxes, photo.width, photo.height, maps)
             answer = ask(nets, request)
-            answer.result.ms.update(watch.ms)
+            answer.result.ms.update(ms)
             return write_result(job, source, photo, answer.result, answer.inferred, spec, info)
 
         return result_or_failed_entry(label, job, source, spec.folder, info.fingerprint)

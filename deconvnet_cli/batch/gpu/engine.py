@@ -19,7 +19,7 @@ from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.run import Engine
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
 from deconvnet_cli.errors import CrashError, DeconvnetError
-from deconvnet_cli.runtime.worker_process import BROKEN, DIED, READY, Task, Worker
+from deconvnet_cli.runtime.worker_process import BROKEN, DIED, READY, Task, Worker, end_all
 from deconvnet_cli.runtime.workers import side_by_side
 
 NETS = 2  # processes that own a GPU: while one waits for an answer, the other computes
@@ -54,8 +54,7 @@ def gpu_engine(spec: BatchSpec, workers: int, nets: int) -> Iterator[tuple[Syste
 
         yield info, engine
     finally:
-        for worker in team:
-            worker.end()
+        end_all(team)
 
 
 def told_by(worker: Worker[None, tuple[SystemInfo, object]]) -> tuple[SystemInfo, object]:
