@@ -26,6 +26,7 @@ from deconvnet_cli.evaluation.crf_search import (
     settings_with,
     sweep,
 )
+from deconvnet_cli.outputs.targets import KNOWN_SUFFIXES, into_folder, require_suffix
 from deconvnet_cli.segmentation.loading import crf_settings
 from deconvnet_cli.storage.files import refuse_overwriting
 
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the label PNGs.",
+    help="Folder for the label PNGs, or the file if the scores are those of one photo.",
 )
 @option(
     "--grid",
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 @apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION)
 def command(
     sources: tuple[Path, ...],
-    output: Path | None,
+    output: str | None,
     pairs: tuple[str, ...],
     grid: tuple[str, ...],
     voc_root: Path | None,
@@ -75,9 +75,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Refine the scores in SOURCES, folders or files that `batch --save-scores` wrote, and write
-    label PNGs to OUTPUT under the same names and paths. With --grid, print the mean IoU of each
-    combination of settings instead, and of no CRF. The settings are gaussian_sd, gaussian_weight,
-    bilateral_sd, bilateral_colour_sd, bilateral_weight and iterations.
+    label PNGs to the folder OUTPUT under the same names and paths. With --grid, print the mean IoU
+    of each combination of settings instead, and of no CRF. The settings are gaussian_sd,
+    gaussian_weight, bilateral_sd, bilateral_colour_sd, bilateral_weight and iterations.
     """
     if bool(grid) == bool(output):
         raise UsageError("give either -o DIR, to write labels, or --grid, to compare settings")
@@ -85,7 +85,7 @@ def command(
         raise UsageError("--grid needs the masks: --voc-root DIR")
     if output and voc_root is not None:
         raise UsageError("--voc-root is only for --grid; leave it out")
-    if output and manifests_in(output):
+    if output and manifests_in(Path(output)):
         raise UsageError(
             f"{output}: has the labels of a batch, which would be replaced; give another folder"
         )
@@ -96,6 +96,7 @@ def command(
 
     base = settings_with(pairs, crf_settings(crf_backend))
     files = stored_files(sources)
+    targets = label_files(output, files) if output else {}
 
     one_core_a_photo()
     workers = at_a_time(workers)
@@ -121,9 +122,8 @@ def command(
     written: list[Path] = []
 
     def refined(path: Path) -> Path:
-        target: Path = output / files[path].with_suffix(".png")  # type: ignore[operator]
-        write_labels(target, read(path), base)
-        return target
+        write_labels(targets[path], read(path), base)
+        return targets[path]
 
     with console.progress(quiet) as progress:
         task = progress.add_task("crf", total=len(files))
@@ -139,9 +139,8 @@ def command(
             written.append(target)
             if as_json:
                 console.json_line({"scores": str(path), "output": str(target)})
-    if written and not quiet:
-        named = dict.fromkeys((written[0], written[-1]))
-        console.say(f"{' to '.join(map(str, named))}: {len(written)} refined")
+    if not quiet:
+        console.several_files(written, "refined")
     if failed:
         raise SystemExit(1)
 
@@ -155,6 +154,29 @@ def write_labels(target: Path, found: Refinable, crf: CrfSettings) -> None:
     result = found.labels(crf)
     make_folder(target.parent)
     write_whole(target, label_png(result, found.stored.classes))
+
+
+def label_files(output: str, files: dict[Path, Path]) -> dict[Path, Path]:
+    """Return the label PNG of each file of stored scores.
+
+    Args:
+        output: The folder for them, or a name that ends in ``.png`` if there is one file.
+        files: The files of stored scores, each with the path of its labels in a folder.
+
+    Raises:
+        UsageError: The output is a file, and there are several, or it is no PNG.
+    """
+    path = Path(output)
+    if into_folder(output) or path.suffix.lower() not in KNOWN_SUFFIXES:
+        if path.is_file():
+            raise UsageError(f"{output}: is a file; give a folder, or a name that ends in .png")
+        return {source: path / name.with_suffix(".png") for source, name in files.items()}
+    require_suffix(path, "png", "the labels are", ", or a folder: -o DIR/")
+    if len(files) > 1:
+        raise UsageError(
+            f"{output}: {len(files)} files of scores need a folder; write -o {output}/"
+        )
+    return dict.fromkeys(files, path)
 
 
 def stored_files(sources: tuple[Path, ...]) -> dict[Path, Path]:

@@ -74,3 +74,7 @@ def command(
         for name in progress.track(names, description="soft labels"):
             photo = read_photo(sources[name])
             write_soft(soft_path(out, name), soft_labels(net, convention, photo))
+    if not quiet:
+        console.several_files([soft_path(out, name) for name in names], "written")
+        if there := len(sources) - len(names):
+            console.say(f"{out}: {there} there already")

@@ -20,7 +20,7 @@ from deconvnet_cli.outputs.targets import (
     labels_target,
     refuse_nothing,
 )
-from deconvnet_cli.storage.files import make_folder, refuse_overwriting
+from deconvnet_cli.storage.files import check_output_file, make_folder
 
 
 def save_files(
@@ -58,10 +58,7 @@ def save_files(
     refuse_nothing(outputs)
     target = labels_target(output, stem_for(output, name), outputs)
     for path in outputs.files(target):
-        if source is not None:
-            refuse_overwriting(source, path)
-        if path.is_dir():
-            raise UsageError(f"{path}: is a folder; give the name of a file")
+        check_output_file(path, [] if source is None else [source])
     if into_folder(output):
         make_folder(target.parent)
     shared = write_class_files(folder_of(target, outputs), outputs, classes)

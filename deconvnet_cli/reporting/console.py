@@ -123,6 +123,13 @@ def say(text: str) -> None:
     console.print(Text(printable(text)), soft_wrap=True)
 
 
+def several_files(paths: Sequence[Path], done: str) -> None:
+    """Print the first and the last of some files, and how many were ``done``; nothing for none."""
+    if paths:
+        ends = dict.fromkeys((str(paths[0]), str(paths[-1])))
+        say(f"{' to '.join(ends)}: {len(paths)} {done}")
+
+
 def failure(error: Exception) -> None:
     """Print one line about an error that does not end the command."""
     say(f"deconvnet: {error}")

@@ -68,6 +68,14 @@ def refuse_overwriting(source: Path, target: Path, what: str = "the photo itself
         raise UsageError(f"{target}: is {what}; give another output with -o")
 
 
+def check_output_file(target: Path, photos: Iterable[Path]) -> None:
+    """Raise UsageError if an output is a folder, or would replace one of these photos."""
+    for photo in photos:
+        refuse_overwriting(photo, target)
+    if target.is_dir():
+        raise UsageError(f"{target}: is a folder; give the name of a file")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents if they are missing; do nothing for a remote folder.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from deconvnet_cli.weights.eight_bit import compressed, expanded
 from deconvnet_cli.weights.shipped import locate
 
 STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,7 @@ def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
             not finite or, for variances, negative.
     """
     expected = net.state_dict()
-    # These counters of training batches have no effect on inference.
-    counters = {key for key in expected if key.endswith("num_batches_tracked")}
+    counters = expected.keys() - without_counters(expected).keys()
     for key in counters:
         tensors = tensors | {key: torch.tensor(0)}
     missing = sorted(expected.keys() - tensors.keys())
@@ -138,6 +139,11 @@ def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
     # This follows the shape checks: a wrong shape may have far more values than the file bytes.
     singles = {key: t if key in counters else t.float() for key, t in tensors.items()}
     net.load_state_dict(singles, assign=True)
+
+
+def without_counters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors without BatchNorm's counters of batches, which only training needs."""
+    return {key: value for key, value in tensors.items() if not key.endswith(COUNTER)}
 
 
 def check_values(key: str, tensor: torch.Tensor, path: Path) -> None:
@@ -167,8 +173,7 @@ def store(
     """
     tensors = {
         key: value.half() if half and fits_half(value) else value
-        for key, value in net.state_dict().items()
-        if not key.endswith("num_batches_tracked")
+        for key, value in without_counters(net.state_dict()).items()
     }
     if eight_bit:
         tensors |= compressed(net)

@@ -21,7 +21,7 @@ from deconvnet_cli.weights.caffe_layers import LayerRow, detect_kind
 from deconvnet_cli.weights.caffe_reader import read_caffemodel
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.eight_bit import expanded
-from deconvnet_cli.weights.files import fit, read_tensors, store
+from deconvnet_cli.weights.files import fit, read_tensors, store, without_counters
 from deconvnet_cli.weights.shipped import weights_sha256
 
 CAFFE_NETS = {"deconvnet": "deconvnet-vgg16", "vgg-trunk": "deconvnet-vgg16", "fcn8s": "fcn8s"}
@@ -140,12 +140,12 @@ def _from_caffe(
 
 def net_of(tensors: dict[str, torch.Tensor]) -> str | None:
     """Return the net that has nearly all parameters of these names and few others, or None."""
-    given = {key for key in tensors if not key.endswith("num_batches_tracked")}
+    given = set(without_counters(tensors))
     alike: dict[str, float] = {}
     with torch.device("meta"):
         for name in NET_NAMES:
             names = build_net(name).state_dict()
-            expected = {key for key in names if not key.endswith("num_batches_tracked")}
+            expected = set(without_counters(names))
             alike[name] = len(expected & given) / len(expected | given)
     best = max(alike, key=lambda name: alike[name])
     return best if alike[best] >= ALIKE else None

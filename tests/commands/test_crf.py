@@ -102,6 +102,31 @@ def test_trees_are_kept_and_files_may_be_named(deconvnet, stored, tmp_path):
     assert [path.name for path in single.iterdir()] == ["b.c.png"]
 
 
+def test_one_photo_may_be_written_to_a_file(deconvnet, stored, tmp_path):
+    assert deconvnet("crf", stored, "-o", tmp_path / "out", "--quiet").exit_code == 0
+    target = tmp_path / "refined.png"
+    told = deconvnet("crf", stored, "-o", target)
+    assert told.exit_code == 0 and told.stderr == f"{target}: 1 refined\n"
+    assert target.read_bytes() == (tmp_path / "out" / "a.png").read_bytes()
+
+
+def test_a_file_takes_one_photo_and_its_name_says_png(deconvnet, stored, tmp_path):
+    store(tmp_path / "photos" / "b.png", stored.parent / "b.npz")
+    several = deconvnet("crf", stored.parent, "-o", tmp_path / "x.png")
+    one_error_line(several, 2, "x.png", "2 files of scores need a folder", "x.png/")
+    one_error_line(deconvnet("crf", stored, "-o", tmp_path / "x.jpg"), 2, "x.jpg", ".png")
+    (tmp_path / "x.json").touch()
+    one_error_line(deconvnet("crf", stored, "-o", tmp_path / "x.json"), 2, "x.json", ".png")
+    (tmp_path / "plain").touch()
+    one_error_line(deconvnet("crf", stored, "-o", tmp_path / "plain"), 2, "plain: is a file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "photos",
+        "plain",
+        "scores",
+        "x.json",
+    ]
+
+
 def test_a_file_that_fails_does_not_stop_the_others(deconvnet, stored, tmp_path):
     folder = stored.parent
     (folder / "aa.npz").write_text("damaged")

@@ -83,3 +83,25 @@ def test_photos_or_lists_and_not_some_of_both(deconvnet, tmp_path: Path, sources
     result = deconvnet("soft-labels", *sources, "--weights", weights, "-o", tmp_path / "out")
     assert result.exit_code == 2 and "give either photos, or --voc-root" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_it_says_what_was_written_and_what_was_there(deconvnet, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        soft_labels, "load_teacher", lambda path: DeconvNetMobile(strided=True).eval()
+    )
+    weights = tmp_path / "w"
+    weights.touch()
+    out = tmp_path / "out"
+    photos = [tmp_path / f"{name}.png" for name in "ab"]
+    for photo in photos:
+        Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(photo)
+    first = deconvnet("soft-labels", photos[0], "--weights", weights, "-o", out)
+    assert first.exit_code == 0 and first.stderr == f"{out / 'a.npz'}: 1 written\n"
+    both = deconvnet("soft-labels", *photos, "--weights", weights, "-o", out)
+    assert both.stderr.splitlines() == [
+        f"{out / 'b.npz'}: 1 written",
+        f"{out}: 1 there already",
+    ]
+    assert (
+        deconvnet("soft-labels", *photos, "--weights", weights, "-o", out, "--quiet").stderr == ""
+    )

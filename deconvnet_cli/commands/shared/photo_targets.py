@@ -12,7 +12,7 @@ from deconvnet_cli.outputs.targets import (
     refuse_file_of_cvat,
     refuse_nothing,
 )
-from deconvnet_cli.storage.files import refuse_overwriting
+from deconvnet_cli.storage.files import check_output_file
 
 
 def plan_targets(
@@ -63,13 +63,10 @@ def check_targets(images: tuple[str, ...], files: list[list[Path]]) -> None:
     paths = [path for files_of_image in files for path in files_of_image]
     if len(set(paths)) < len(paths):
         raise UsageError("two images would be written to the same file; use `deconvnet batch`")
+    # All photos count: the labels of a.jpg must not replace a.png, which may come next.
+    photos = [Path(image) for image in images if image != "-"]
     for path in paths:
-        # All photos count: the labels of a.jpg must not replace a.png, which may come next.
-        for image in images:
-            if image != "-":
-                refuse_overwriting(Path(image), path)
-        if path.is_dir():
-            raise UsageError(f"{path}: is a folder; give the name of a file")
+        check_output_file(path, photos)
 
 
 def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool) -> Path | None:
