@@ -76,8 +76,8 @@ class Segmenter:
             candidates: The number of boxes that EdgeBoxes is asked for.
             edges: "gradient" or "structured:FILE".
             batch_size: The number of crops in a forward pass.
-            rule: The merge rule: "max", "max-probability", "mean-probability" or "context"; None
-                takes the weights' rule.
+            rule: The merge rule: "max", "max-probability", "mean-probability", "context" or
+                "context-max"; None takes the weights' rule.
             crf: Whether the dense CRF refines the labels.
             crf_backend: "torch" or "pydensecrf".
 

@@ -20,10 +20,9 @@ from deconvnet_cli.nets.layers import HasCoarseLogits, HasCoarseViews
 from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.segmentation.inference import crop_logits
 from deconvnet_cli.segmentation.labels import labels_of
-from deconvnet_cli.segmentation.merge import Canvas
+from deconvnet_cli.segmentation.merge import CONTEXT, Canvas
+from deconvnet_cli.segmentation.segment import maximum_of
 from deconvnet_cli.weights.files import Weights
-
-PAPER_RULE, WHOLE_RULE = "max", "context"  # merge rules of the paper and of the default net
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +84,8 @@ def compare(
         merge_rule: The merge rule that gave them.
         batch_size: The number of crops in a forward pass.
     """
-    other_rule = WHOLE_RULE if merge_rule == PAPER_RULE else PAPER_RULE
+    maximum = maximum_of(weights)
+    other_rule = CONTEXT if merge_rule == maximum else maximum
     classes = len(weights.card.classes)
     size = (classes, photo.height, photo.width)
     device = merge_device(weights.device)

@@ -168,8 +168,9 @@ def about_rules(explanation: Explanation) -> str:
     differ = percent(comparison.labels != comparison.other_labels)
     return (
         "<p>The boxes overlap, and a merge rule makes one map of them. The paper takes the "
-        "greatest logit of any box (<code>--rule max</code>); <code>context</code> gives the whole "
-        "photo the greatest weight. These are the labels with the merge rule "
+        "greatest logit of any box (<code>--rule max</code>). <code>context</code> takes the mean "
+        "of the boxes and <code>context-max</code> the greatest of them, each together with what "
+        "the whole photo says. These are the labels with the merge rule "
         f"<code>{escape(explanation.merge_rule)}</code>, used here, and with "
         f"<code>{comparison.other_rule}</code>: {differ} of the pixels differ.</p>\n"
     )

@@ -96,13 +96,14 @@ def crf_settings(backend: str) -> CrfSettings:
 def leaves_out_boxes(options: SegmentOptions, system: System, settings: SegmentSettings) -> bool:
     """Return whether boxes that would hardly change the labels are left out.
 
-    Unless a number of boxes is asked for, they are with the merge rule "context", because they
-    cost time there and do not make the labels better.
+    Unless a number of boxes is asked for, they are with the merge rules that keep the whole
+    photo's map, because they cost time there and do not make the labels better.
     """
+    from deconvnet_cli.segmentation.merge import WHOLE_RULES
     from deconvnet_cli.segmentation.segment import merge_rule
 
     if options.proposals is None:
-        return merge_rule(system, settings) == "context"
+        return merge_rule(system, settings) in WHOLE_RULES
     return options.proposals == "auto"
 
 

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import ImageError
-from deconvnet_cli.runtime.opencv import require_ximgproc
+from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
 from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
-from deconvnet_cli.segmentation.settings import ProposalSettings
+from deconvnet_cli.segmentation.settings import REFERENCE_SIDE, SEARCH_SIDE, ProposalSettings
 
-# EdgeBoxes finds only boxes of at least 1000 square pixels; smaller photos contain none.
-LEAST_AREA = 1000.0
-LEAST_SIDE = 32
+# The square pixels of the smallest boxes that are searched for, which are EdgeBoxes' own 1000 in a
+# photo of 500 pixels; smaller photos contain none.
+LEAST_AREA = 1000.0 * (SEARCH_SIDE / REFERENCE_SIDE) ** 2
+LEAST_SIDE = 25
 # EdgeBoxes has a table of this many half perimeters and reads beyond its end without a check.
 GREATEST_HALF_PERIMETER = 9_999
 # EdgeBoxes does not score the whole image. The value is finite so that JSON can hold it.
@@ -53,22 +54,25 @@ def edge_boxes(
             would leave out are found only in part (see :func:`first_area`).
 
     Returns:
-        N x 4 boxes and N scores. N is 0 for a flat photo or one with a side under 32 pixels.
+        N x 4 boxes and N scores. N is 0 for a flat photo, or if a side of the photo that is
+        searched is under ``LEAST_SIDE`` pixels.
 
     Raises:
         DependencyError: OpenCV lacks ``ximgproc``.
-        ImageError: Width and height add up to more than EdgeBoxes can take (19,998 pixels).
+        ImageError: Width and height of a photo that is not scaled down, as its edges are
+            structured, add up to more than EdgeBoxes can take (19,998 pixels).
         WeightsError: The structured-edge model cannot be used.
     """
-    height, width = image.shape[:2]
+    model = settings.structured_model
+    searched = image if model else at_most(image, settings.search_side)
+    height, width = searched.shape[:2]
     if (height + width) // 2 > GREATEST_HALF_PERIMETER:
         raise ImageError(f"{width}x{height} pixels are too many for EdgeBoxes; shrink the photo")
     nothing = np.zeros((0, 4), dtype=np.int32), np.zeros(0, dtype=np.float32)
     ximgproc = require_ximgproc()
     if min(height, width) < LEAST_SIDE:
         return nothing
-    model = settings.structured_model
-    edges, orientation = structured_edges(image, model) if model else gradient_edges(image)
+    edges, orientation = structured_edges(searched, model) if model else gradient_edges(searched)
     if not edges.any():
         return nothing
     # The object is not reused: it keeps state of the last photo that would change the boxes.
@@ -84,8 +88,21 @@ def edge_boxes(
     # The columns are x, y, w, h, with x and y counted from 1.
     x, y, w, h = np.asarray(found, dtype=np.int32).reshape(-1, 4).T
     boxes = np.stack((x - 1, y - 1, x - 1 + w, y - 1 + h), axis=1)
+    scale = np.array((image.shape[1] / width, image.shape[0] / height) * 2)
+    boxes = np.rint(boxes * scale).astype(np.int32)
     # The scores have shape N x 1 in OpenCV 4, and N in OpenCV 5.
     return boxes, np.asarray(scores, dtype=np.float32).reshape(-1)
+
+
+def at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return the photo, H x W x 3, scaled down if its longer side exceeds ``side`` pixels."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    smaller: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return smaller
 
 
 def first_area(settings: ProposalSettings, longer_side: int) -> float:

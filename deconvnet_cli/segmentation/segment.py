@@ -17,7 +17,7 @@ from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
 from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence, winning_labels
-from deconvnet_cli.segmentation.merge import Canvas, Part
+from deconvnet_cli.segmentation.merge import CONTEXT_MAX, Canvas, Part
 from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
 from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
@@ -168,11 +168,12 @@ def merge_crops(
 ) -> NDArray[np.int32]:
     """Run the net on the crops of a photo, merge them, and return the boxes used, int32 N x 4.
 
-    With ``until_settled`` and the merge rule "context", boxes in which the whole photo has settled
-    the labels are skipped (:func:`worth_a_crop`). With another rule, the last boxes are left out
-    once ``CHECK_EVERY`` more have changed the labels of a share of the pixels below ``SETTLED``.
+    With ``until_settled`` and a merge rule that keeps the whole photo's map, boxes in which the
+    whole photo has settled the labels are skipped (:func:`worth_a_crop`). With another rule, the
+    last boxes are left out once ``CHECK_EVERY`` more have changed the labels of a share of the
+    pixels below ``SETTLED``.
     """
-    skips = settings.until_settled and canvas.merge_rule == "context"
+    skips = settings.until_settled and canvas.whole is not None
     stops = settings.until_settled and not skips
     used: list[Box] = []
     before: Tensor | None = None
@@ -230,7 +231,17 @@ def box_settings(weights: Weights, settings: SegmentSettings) -> ProposalSetting
 def merge_rule(system: System, settings: SegmentSettings) -> str:
     """Return the merge rule; with "max" all maps are logits."""
     weights = system.deconvnet or system.fcn
-    return settings.merge or (weights.card.merge if weights else "max")
+    rule = settings.merge or (weights.card.merge if weights else "max")
+    return maximum_of(system.deconvnet) if rule == "max" and system.deconvnet else rule
+
+
+def maximum_of(weights: Weights) -> str:
+    """Return the merge rule that "max" is for a net.
+
+    It is "context-max" for a net that is also shown the whole photo in its own shape: a crop alone
+    sees too little to overrule what the whole photo says.
+    """
+    return CONTEXT_MAX if weights.card.input.whole else "max"
 
 
 def label_photo(

@@ -26,7 +26,7 @@ from deconvnet_cli.segmentation.inference import (
     logits_of,
     whole_photo_views,
 )
-from deconvnet_cli.segmentation.merge import Canvas
+from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
 from deconvnet_cli.segmentation.segment import (
     Inferred,
@@ -74,7 +74,7 @@ def infer_together(
         settings: How the photos are segmented; ``batch_size`` crops go into each batch.
     """
     rule = merge_rule(system, settings)
-    if settings.until_settled and rule != "context":
+    if settings.until_settled and rule not in WHOLE_RULES:
         # Such a photo looks at its labels between two batches of its own.
         pairs = zip(photos, boxes, strict=True)
         return [infer(photo, system, settings, boxes=found) for photo, found in pairs]

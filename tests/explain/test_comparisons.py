@@ -16,6 +16,7 @@ from deconvnet_cli.explain.comparisons import BothLogits
 from deconvnet_cli.explain.explanation import Explanation, explain
 from deconvnet_cli.explain.page import rendered
 from deconvnet_cli.segmentation.inference import crop_logits
+from deconvnet_cli.segmentation.merge import CONTEXT_MAX
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, describe
@@ -40,7 +41,7 @@ def found(photo: Image.Image, mobile: System) -> Explanation:
 
 
 def test_the_other_merge_rule_is_that_of_the_option(photo, mobile, found):
-    assert (found.merge_rule, found.comparison.other_rule) == ("context", "max")
+    assert (found.merge_rule, found.comparison.other_rule) == ("context", CONTEXT_MAX)
     other = segment(photo, mobile, replace(SETTINGS, merge="max"))
     assert np.array_equal(found.comparison.other_labels, other.labels)
     assert np.array_equal(found.comparison.labels, found.before)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from deconvnet_cli.choices import MERGES
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DeviceError, UsageError
 from deconvnet_cli.explain import explanation as explaining
@@ -28,7 +29,6 @@ from deconvnet_cli.weights.files import load
 BOXES = 6
 # One crop at a time: among others a crop has other last digits, and equals could change places.
 SETTINGS = SegmentSettings(BOXES, boxes=ProposalSettings(min_side=60.0), batch_size=1)
-RULES = ("max", "max-probability", "mean-probability", "context")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def told(photo: Image.Image, system: System, rule: str, boxes: list[Any]) -> lis
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", MERGES)
 def test_deciding_boxes_are_those_that_say_the_most(lively_weights, photo, rule):
     system = nets_of(lively_weights)
     found = explain(photo, system, replace(SETTINGS, merge=rule))

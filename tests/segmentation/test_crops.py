@@ -10,8 +10,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from deconvnet_cli.choices import MERGES
 from deconvnet_cli.segmentation.crops import cut, cut_mask, cut_on_device
-from deconvnet_cli.segmentation.merge import CROPS_SHARE, FLOOR, Canvas, classes_that_matter
+from deconvnet_cli.segmentation.merge import (
+    CONTEXT_MAX,
+    FLOOR,
+    MAX_SHARE,
+    MEAN_SHARE,
+    Canvas,
+    classes_that_matter,
+)
 
 SIZE = 6
 
@@ -64,7 +72,7 @@ def test_context_weighs_the_whole_photo_against_the_mean_of_the_crops():
     at[0] = (at[0] + mirrored.softmax(0)) / 2
 
     def expected(column: int, crops: torch.Tensor) -> torch.Tensor:
-        return (1 - CROPS_SHARE) * at[0][:, :, column] + CROPS_SHARE * crops
+        return (1 - MEAN_SHARE) * at[0][:, :, column] + MEAN_SHARE * crops
 
     merged = canvas.merged_map()
     # Column 0 is seen by the left crop's column 2; column 1 by its column 3 and the other's 0.
@@ -75,6 +83,30 @@ def test_context_weighs_the_whole_photo_against_the_mean_of_the_crops():
     alone = Canvas(2, 4, 4, "context")
     alone.add(whole, (0, 0, 4, 4))
     torch.testing.assert_close(alone.merged_map(), whole.softmax(0))
+
+
+def test_the_maximum_in_context_is_the_loop_written_by_hand():
+    """Each crop's probabilities are first mixed with the whole photo's, which counts itself too."""
+    torch.manual_seed(2)
+    canvas = Canvas(3, 6, 7, CONTEXT_MAX)
+    whole, mirrored = torch.randn(2, 3, 6, 7).unbind()
+    canvas.add(whole, (0, 0, 7, 6))
+    canvas.add(mirrored, (0, 0, 7, 6))
+    alone = ((whole.softmax(0) + mirrored.softmax(0)) / 2).double().numpy()
+    np.testing.assert_allclose(canvas.merged_map().numpy(), alone, atol=1e-6)
+    layers = []
+    for x0, y0 in ((0, 0), (-2, 1), (3, 2), (1, -3)):
+        logits = 3 * torch.randn(3, SIZE, SIZE)
+        box = (x0, y0, x0 + SIZE, y0 + SIZE)
+        canvas.add(logits, box)
+        layers.append(placed(logits.softmax(0).double().numpy(), box, 6, 7))
+    expected = np.zeros_like(alone)
+    for label, y, x in np.ndindex(expected.shape):
+        said = [layer[label, y, x] for layer in layers if not np.isnan(layer[label, y, x])]
+        own = alone[label, y, x]
+        mixed = [MAX_SHARE * value + (1 - MAX_SHARE) * own for value in said]
+        expected[label, y, x] = max([own, *mixed])
+    np.testing.assert_allclose(canvas.merged_map().numpy(), expected, atol=1e-6)
 
 
 def test_scores_go_back_to_the_size_of_their_box():
@@ -104,7 +136,7 @@ def blob(classes: tuple[int, ...]) -> torch.Tensor:
     return F.interpolate(rough[None], size=(16, 16), mode="bilinear")[0]
 
 
-@pytest.mark.parametrize("rule", ["max-probability", "mean-probability", "context"])
+@pytest.mark.parametrize("rule", ["max-probability", "mean-probability", "context", CONTEXT_MAX])
 def test_classes_left_out_of_a_crop_hardly_change_the_map(rule):
     """Against all classes of all crops, merged by plain torch in one go; boxes on whole pixels."""
     torch.manual_seed(3)
@@ -124,9 +156,12 @@ def test_classes_left_out_of_a_crop_hardly_change_the_map(rule):
         expected = torch.stack(layers).nan_to_num(0).amax(0)
     elif rule == "mean-probability":
         expected = torch.stack(layers).nanmean(0)
+    elif rule == CONTEXT_MAX:
+        crops = torch.stack(layers[1:]).nan_to_num(0).amax(0)
+        expected = layers[0] + MAX_SHARE * (crops - layers[0]).clamp_min(0)
     else:
         crops = torch.stack(layers[1:]).nanmean(0)
-        mixed = CROPS_SHARE * crops + (1 - CROPS_SHARE) * layers[0]
+        mixed = MEAN_SHARE * crops + (1 - MEAN_SHARE) * layers[0]
         expected = torch.where(crops.isnan(), layers[0], mixed)
     found = canvas.merged_map()
     assert (found - expected).abs().max() < 9 * FLOOR
@@ -147,7 +182,7 @@ def test_a_class_matters_if_it_comes_near_the_best_somewhere():
     assert canvas.merged_map().abs().sum() == 0
 
 
-@pytest.mark.parametrize("rule", ["max", "max-probability", "mean-probability", "context"])
+@pytest.mark.parametrize("rule", MERGES)
 def test_every_third_row_and_column_of_the_map(rule):
     torch.manual_seed(0)
     canvas = Canvas(3, 20, 30, rule)

@@ -14,6 +14,7 @@ from deconvnet_cli.segmentation import proposals
 from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
 from deconvnet_cli.segmentation.proposals import (
     LEAST_AREA,
+    at_most,
     edge_boxes,
     enlarged,
     first_area,
@@ -73,6 +74,17 @@ def test_real_boxes_stay_inside_the_photo(data):
     assert boxes[:, 2].max() <= image.shape[1] and boxes[:, 3].max() <= image.shape[0]
 
 
+def test_a_large_photo_is_searched_in_a_smaller_size():
+    small = rectangle(100, 60, 220, 180)
+    large = np.kron(small, np.ones((4, 4, 1), np.uint8))  # 1280 x 960
+    settings = ProposalSettings(search_side=320)
+    assert np.array_equal(at_most(large, 320), small)
+    expected, scores = edge_boxes(small, settings)
+    found, other_scores = edge_boxes(large, settings)
+    assert np.array_equal(found, 4 * expected) and np.array_equal(other_scores, scores)
+    assert at_most(small, 320) is small and at_most(small, 400) is small
+
+
 @pytest.mark.parametrize("shape", [(200, 300), (1, 1), (3, 2), (1, 500), (17, 17)])
 def test_without_edges_the_whole_photo_is_the_one_box(shape):
     found = propose(np.full((*shape, 3), 90, np.uint8), ProposalSettings())
@@ -121,7 +133,7 @@ def test_the_search_starts_at_the_first_size_that_can_be_kept():
     """By hand: 112 / 1.2 pixels of side, from which moving both sides by 7 / 33 is taken off."""
     plain = ProposalSettings()
     least = 112 / 1.2 / (1 + 2 * 0.35 / 1.65)
-    areas = [1000 / 0.65**size for size in range(12)]
+    areas = [LEAST_AREA / 0.65**size for size in range(12)]
     assert first_area(plain, 500) == pytest.approx(min(a for a in areas if a >= least**2))
     assert first_area(plain, 1000) == pytest.approx(min(a for a in areas if a >= 4 * least**2))
     assert first_area(replace(plain, min_side=0.0), 500) == LEAST_AREA

@@ -13,7 +13,7 @@ from PIL import Image
 from deconvnet_cli.choices import DEFAULT
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label
-from deconvnet_cli.segmentation.merge import Canvas
+from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import (
     CHANGEABLE,
@@ -115,10 +115,11 @@ def test_auto_stops_once_labels_are_settled_and_not_before(data, small):
     assert changed[::4, ::4].mean() < SETTLED
 
 
-def test_no_crop_can_overturn_what_is_settled():
+@pytest.mark.parametrize("rule", WHOLE_RULES)
+def test_no_crop_can_overturn_what_is_settled(rule):
     """Crops as contrary as can be, against the labels of the whole photo alone."""
     torch.manual_seed(0)
-    canvas = Canvas(3, 24, 32, "context")
+    canvas = Canvas(3, 24, 32, rule)
     assert canvas.can_change().all()  # nothing is known yet
     whole = 2 * F.interpolate(torch.randn(1, 3, 6, 8), size=(24, 32), mode="bilinear")[0]
     canvas.add(whole, (0, 0, 32, 24))
@@ -126,7 +127,7 @@ def test_no_crop_can_overturn_what_is_settled():
     assert 0.1 < open_pixels.float().mean() < 0.9
     changed = torch.zeros_like(open_pixels)
     for label in range(3):
-        contrary = Canvas(3, 24, 32, "context")
+        contrary = Canvas(3, 24, 32, rule)
         contrary.add(whole, (0, 0, 32, 24))
         sure = torch.full((3, 25, 33), -50.0)
         sure[label] = 50

@@ -5,7 +5,7 @@
 Small photos (or those of ``--folder``) are labelled in one run, with what follows ``--`` as its
 options. Each time so many photos are done, one JSON line says how much memory all processes of the
 run have, MB: their proportional share (PSS) of what several hold, and for each worker what is its
-own (USS). Linux only. Not a test of pytest's.
+own (USS) and the most that it ever held (peak RSS). Linux only. Not a test of pytest's.
 """
 
 from __future__ import annotations
@@ -36,6 +36,16 @@ def own(pid: int) -> int:
     return round((kinds.get("Private_Clean", 0) + kinds.get("Private_Dirty", 0)) / 1e3)
 
 
+def peak(pid: int) -> int:
+    """MB that a process has held at most, those that it shares included; 0 if it has ended."""
+    try:
+        text = (Path("/proc") / str(pid) / "status").read_text()
+    except OSError:
+        return 0
+    rows = dict(line.split(":", 1) for line in text.splitlines())
+    return round(int(rows["VmHWM"].split()[0]) / 1e3)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=2000)
@@ -62,6 +72,7 @@ def main() -> int:
                 "seconds": round(time.monotonic() - began, 1),
                 "pss_mb": round(sum(memory(pid).get("Pss", 0) for pid in pids) / 1e3),
                 "workers_own_mb": [own(pid) for pid in workers_of(run.pid)],
+                "workers_peak_mb": [peak(pid) for pid in workers_of(run.pid)],
             }
             print(json.dumps(found), flush=True)
         print((Path(place) / "log").read_text(), end="", file=sys.stderr)

@@ -21,6 +21,7 @@ from deconvnet_cli.nets.inputs import MOBILENET_INPUT
 from deconvnet_cli.nets.registry import NETS
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.segmentation.edges import gradient_edges
+from deconvnet_cli.segmentation.proposals import LEAST_AREA
 from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import alone
@@ -98,7 +99,9 @@ def test_shown_boxes_are_those_of_a_prediction(size: tuple[int, int]):
 def test_all_boxes_are_those_of_edge_boxes():
     """Small objects need small boxes, though a prediction leaves these out."""
     photo = pieces((200, 150))[1]
-    finder = cv2.ximgproc.createEdgeBoxes(maxBoxes=2000, alpha=0.65, beta=0.6)
+    finder = cv2.ximgproc.createEdgeBoxes(
+        maxBoxes=2000, alpha=0.65, beta=0.6, minBoxArea=LEAST_AREA
+    )
     boxes, _ = finder.getBoundingBoxes(*gradient_edges(np.asarray(photo)))
     x, y, w, h = boxes.T
     found = find_boxes(photo, None)

@@ -104,7 +104,7 @@ PROPOSAL_OPTIONS = (
         group=BOXES,
         help="Number of boxes to segment, the whole photo included. By default the weights decide "
         "(50 in the paper). auto: leave out boxes that would hardly change the labels; the default "
-        "with the merge rule context.",
+        "with --rule context and context-max.",
     ),
     option(
         "--candidates",
@@ -157,7 +157,10 @@ SEGMENT_OPTIONS = (
         "merge_rule",
         type=click.Choice(MERGES),
         group=NET,
-        help="How to merge overlapping crops. By default the weights decide.",
+        help="How to merge overlapping crops: by the greatest logit (max, the paper's rule), the "
+        "greatest or mean probability, or, together with what the whole photo says, the mean "
+        "(context) or greatest one (context-max; max is the same for a net that is also shown the "
+        "whole photo in its own shape). By default the weights decide.",
     ),
     *PROPOSAL_OPTIONS,
     option(
