@@ -96,7 +96,7 @@ def test_the_page_gives_the_figures_and_the_pictures(found, mobile):
     comparison = found.comparison
     rules = 100 * (comparison.labels != comparison.other_labels).mean()
     decoder = 100 * (comparison.labels != comparison.coarse_labels).mean()
-    assert f"<code>max</code>: {rules:.1f} % of the pixels differ" in text
+    assert f"<code>context-max</code>: {rules:.1f} % of the pixels differ" in text
     assert f"Without the decoder, {decoder:.1f} % of all pixels" in text
     assert "as the strides of MobileNetV2 do" in text
     assert "null" not in text and ">None<" not in text
