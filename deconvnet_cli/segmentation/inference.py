@@ -119,25 +119,48 @@ def coarse_logits(crop: Tensor, weights: Weights, height: int, width: int) -> Te
     return logits[0].to(merge_device(weights.device))
 
 
+def whole_and_crops(
+    photo: Image.Image, boxes: NDArray[np.int32], weights: Weights
+) -> tuple[Box | None, NDArray[np.int32]]:
+    """Return the whole photo, if it is the first box and seen in its own shape, and the others.
+
+    Args:
+        photo: The photo.
+        boxes: The boxes, int32 N x 4.
+        weights: The net that is shown them, as crops of one size but for the whole photo.
+    """
+    whole = (0, 0, *photo.size)
+    if weights.card.input.whole and len(boxes) and tuple(boxes[0].tolist()) == whole:
+        return whole, boxes[1:]
+    return None, boxes
+
+
 def crop_logits(
     photo: Image.Image,
     boxes: NDArray[np.int32],
     weights: Weights,
     batch_size: int,
+    cut_out: Cutter | None = None,
 ) -> Iterator[tuple[Box, Tensor]]:
     """Yield each box with the logits of its crop, float32 C x h x w, in order.
 
     Crops are square. The one exception is the whole photo, if the weights take it in its own
     shape: it is then yielded once for each view (see :func:`whole_photo_views`).
+
+    Args:
+        photo: The photo, mode RGB.
+        boxes: The boxes, int32 N x 4.
+        weights: The net to run.
+        batch_size: The number of crops in a forward pass.
+        cut_out: The photo's :func:`cutter`, if the caller has one.
     """
-    convention = weights.card.input
-    rest: list[Box] = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes]
-    whole = (0, 0, *photo.size)
-    cut_out = cutter(photo, weights.device)
-    if convention.whole and rest and rest[0] == whole:
+    side = weights.card.input.size
+    cut_out = cut_out or cutter(photo, weights.device)
+    whole, others = whole_and_crops(photo, boxes, weights)
+    if whole is not None:
         yield from ((whole, view) for view in whole_photo_views(photo, weights, cut_out))
-        rest = rest[1:]
+    rest: list[Box] = [(x0, y0, x1, y1) for x0, y0, x1, y1 in others.tolist()]
     for start in range(0, len(rest), batch_size):
         batch = rest[start : start + batch_size]
-        crops = torch.stack([cut_out(box, convention.size, convention.size) for box in batch])
+        crops = torch.stack([cut_out(box, side, side) for box in batch])
         yield from zip(batch, logits_of(crops, weights), strict=True)

@@ -15,7 +15,7 @@ from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
-from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
+from deconvnet_cli.segmentation.inference import crop_logits, cutter, whole_photo_logits
 from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence, winning_labels
 from deconvnet_cli.segmentation.merge import CONTEXT_MAX, Canvas, Part
 from deconvnet_cli.segmentation.proposals import propose
@@ -182,14 +182,15 @@ def merge_crops(
     def crops() -> Iterator[tuple[Box, Tensor]]:
         nonlocal total
         size = CHECK_EVERY if stops else settings.batch_size
+        cut_out = cutter(photo, weights.device)
         if not skips:
-            yield from crop_logits(photo, boxes, weights, size)
+            yield from crop_logits(photo, boxes, weights, size, cut_out)
             return
-        yield from crop_logits(photo, boxes[:1], weights, size)
+        yield from crop_logits(photo, boxes[:1], weights, size, cut_out)
         rest = boxes[1:]  # chosen once the caller has merged the first
         rest = rest[worth_a_crop(canvas, rest)]
         total = 1 + len(rest)
-        yield from crop_logits(photo, rest, weights, size)
+        yield from crop_logits(photo, rest, weights, size, cut_out)
 
     on_step("crops", 0, total)
     for box, logits in crops():

@@ -24,6 +24,7 @@ from deconvnet_cli.segmentation.inference import (
     Cutter,
     cutter,
     logits_of,
+    whole_and_crops,
     whole_photo_views,
 )
 from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas
@@ -117,12 +118,11 @@ def begin(
     size = (len(weights.card.classes), photo.height, photo.width)
     canvas = Canvas(*size, rule, merge_device(weights.device))
     begun = Begun(canvas, cutter(photo, weights.device), [])
-    whole = (0, 0, *photo.size)
-    if weights.card.input.whole and len(boxes) and tuple(boxes[0].tolist()) == whole:
+    whole, boxes = whole_and_crops(photo, boxes, weights)
+    if whole is not None:
         for logits in whole_photo_views(photo, weights, begun.cut_out):
             canvas.add(logits, whole)
         begun.used.append(whole)
-        boxes = boxes[1:]
         if settings.until_settled:
             boxes = boxes[worth_a_crop(canvas, boxes)]
     begun.boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes.tolist()]
