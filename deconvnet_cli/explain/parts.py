@@ -24,7 +24,7 @@ from deconvnet_cli.explain.drawing import Picture, box_colours
 from deconvnet_cli.explain.explanation import Explanation
 from deconvnet_cli.reporting.html import data_address, items, label_swatch, swatch
 from deconvnet_cli.segmentation.labels import class_shares
-from deconvnet_cli.segmentation.merge import CROPS_SHARE
+from deconvnet_cli.segmentation.merge import MAX_SHARE, MEAN_SHARE
 
 LABELS = "labels.png"
 MOST_LISTED = 12  # boxes in the ranking
@@ -35,11 +35,11 @@ DECIDES = {
     "probability.",
     "mean-probability": "The map is the mean over all crops that cover a pixel, so no box decides "
     "alone. The picture shows the box whose crop gave the pixel's label the largest probability.",
-    "context": f"The map is {1 - CROPS_SHARE:.1f} of the probability in the whole photo plus "
-    f"{CROPS_SHARE:.1f} of the mean over the crops that cover a pixel, so no box decides alone. "
+    "context": f"The map is {1 - MEAN_SHARE:.1f} of the probability in the whole photo plus "
+    f"{MEAN_SHARE:.1f} of the mean over the crops that cover a pixel, so no box decides alone. "
     "The picture shows the box whose crop gave the pixel's label the largest probability.",
     "context-max": "The map is the probability in the whole photo, raised by "
-    f"{CROPS_SHARE:.1f} of what the greatest of all crops has above it. The picture shows the box "
+    f"{MAX_SHARE:.1f} of what the greatest of all crops has above it. The picture shows the box "
     "whose crop gave the pixel's label the largest probability.",
 }
 

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
 from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
-from deconvnet_cli.segmentation.settings import REFERENCE_SIDE, SEARCH_SIDE, ProposalSettings
+from deconvnet_cli.segmentation.settings import ProposalSettings
 
-# The square pixels of the smallest boxes that are searched for, which are EdgeBoxes' own 1000 in a
-# photo of 500 pixels; smaller photos contain none.
-LEAST_AREA = 1000.0 * (SEARCH_SIDE / REFERENCE_SIDE) ** 2
-LEAST_SIDE = 25
+# EdgeBoxes finds only boxes of at least 1000 square pixels; smaller photos contain none.
+LEAST_AREA = 1000.0
+LEAST_SIDE = 32
 # EdgeBoxes has a table of this many half perimeters and reads beyond its end without a check.
 GREATEST_HALF_PERIMETER = 9_999
 # EdgeBoxes does not score the whole image. The value is finite so that JSON can hold it.

@@ -14,8 +14,6 @@ from deconvnet_cli.choices import BACKENDS, DEFAULT, FCN_DEFAULT, PRECISIONS
 
 # The longer side of VOC's photos. Lengths in pixels refer to it, and scale with the photo.
 REFERENCE_SIDE = 500.0
-# Photos of VOC (500 pixels) have as many of their objects found in this size, in half the time.
-SEARCH_SIDE = 390
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class ProposalSettings:
     alpha: float = 0.65
     beta: float = 0.6
     structured_model: Path | None = None
-    search_side: int = SEARCH_SIDE
+    search_side: int = int(REFERENCE_SIDE)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from deconvnet_cli.choices import MERGES
 from deconvnet_cli.segmentation.crops import cut, cut_mask, cut_on_device
 from deconvnet_cli.segmentation.merge import (
     CONTEXT_MAX,
-    CROPS_SHARE,
     FLOOR,
+    MAX_SHARE,
+    MEAN_SHARE,
     Canvas,
     classes_that_matter,
 )
@@ -71,7 +72,7 @@ def test_context_weighs_the_whole_photo_against_the_mean_of_the_crops():
     at[0] = (at[0] + mirrored.softmax(0)) / 2
 
     def expected(column: int, crops: torch.Tensor) -> torch.Tensor:
-        return (1 - CROPS_SHARE) * at[0][:, :, column] + CROPS_SHARE * crops
+        return (1 - MEAN_SHARE) * at[0][:, :, column] + MEAN_SHARE * crops
 
     merged = canvas.merged_map()
     # Column 0 is seen by the left crop's column 2; column 1 by its column 3 and the other's 0.
@@ -103,7 +104,7 @@ def test_the_maximum_in_context_is_the_loop_written_by_hand():
     for label, y, x in np.ndindex(expected.shape):
         said = [layer[label, y, x] for layer in layers if not np.isnan(layer[label, y, x])]
         own = alone[label, y, x]
-        mixed = [CROPS_SHARE * value + (1 - CROPS_SHARE) * own for value in said]
+        mixed = [MAX_SHARE * value + (1 - MAX_SHARE) * own for value in said]
         expected[label, y, x] = max([own, *mixed])
     np.testing.assert_allclose(canvas.merged_map().numpy(), expected, atol=1e-6)
 
@@ -157,10 +158,10 @@ def test_classes_left_out_of_a_crop_hardly_change_the_map(rule):
         expected = torch.stack(layers).nanmean(0)
     elif rule == CONTEXT_MAX:
         crops = torch.stack(layers[1:]).nan_to_num(0).amax(0)
-        expected = layers[0] + CROPS_SHARE * (crops - layers[0]).clamp_min(0)
+        expected = layers[0] + MAX_SHARE * (crops - layers[0]).clamp_min(0)
     else:
         crops = torch.stack(layers[1:]).nanmean(0)
-        mixed = CROPS_SHARE * crops + (1 - CROPS_SHARE) * layers[0]
+        mixed = MEAN_SHARE * crops + (1 - MEAN_SHARE) * layers[0]
         expected = torch.where(crops.isnan(), layers[0], mixed)
     found = canvas.merged_map()
     assert (found - expected).abs().max() < 9 * FLOOR

@@ -98,7 +98,7 @@ def test_shares_by_hand():
 def test_auto_stops_once_labels_are_settled_and_not_before(data, small):
     """On a flat photo nothing ever changes; on a cat the first boxes do."""
     boxes = ProposalSettings(min_side=0.0)
-    many = SegmentSettings(41, boxes=boxes, until_settled=True, merge="mean-probability")
+    many = SegmentSettings(24, boxes=boxes, until_settled=True, merge="mean-probability")
     flat = Image.new("RGB", (96, 96), (90, 120, 60))
     flat.paste((200, 30, 30), (10, 10, 40, 40))
     flat.paste((30, 30, 200), (50, 50, 90, 90))
