@@ -14,8 +14,8 @@ PAPER_NET = {
     "max": (0.422, 0.428, 0.427, 0.422, 0.392),
 }
 DEFAULT_NET = {
-    "context": (0.742, 0.757, 0.755, 0.756, 0.750),
-    "max": (0.739, 0.704, 0.704, 0.688, 0.682),
+    "context": (0.733, 0.747, 0.752, 0.755, 0.753),
+    "context-max": (0.733, 0.745, 0.753, 0.756, 0.751),
 }
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 300, 56, 130, 40, 48
 INK, GRID = (40, 40, 40), (220, 220, 220)
@@ -46,12 +46,18 @@ def panel(title: str, lines: Mapping[str, Sequence[float]]) -> Image.Image:
         x, y = position(number, lowest)
         draw.text((x, y + 6), str(count), fill=INK, font=font, anchor="ma")
     draw.text(((WIDTH + LEFT - RIGHT) / 2, HEIGHT - 20), "boxes", fill=INK, font=font, anchor="ma")
-    for (rule, line), colour in zip(lines.items(), COLOURS, strict=False):
+    # The name of a lower line stands below that of the line above it, though both end alike.
+    below = -HEIGHT
+    falling = sorted(lines.items(), key=lambda item: -item[1][-1])
+    colours = dict(zip(lines, COLOURS, strict=False))
+    for rule, line in falling:
+        colour = colours[rule]
         points = [position(number, value) for number, value in enumerate(line)]
         draw.line(points, fill=colour, width=2)
         for x, y in points:
             draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
-        draw.text((WIDTH - RIGHT + 8, points[-1][1] - 8), rule, fill=colour, font=font)
+        below = max(round(points[-1][1]) - 8, below + 16)
+        draw.text((WIDTH - RIGHT + 8, below), rule, fill=colour, font=font)
     return image
 
 
