@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
@@ -21,6 +23,9 @@ WHOLE_RULES = (CONTEXT, CONTEXT_MAX)  # these keep the map of the whole photo ap
 # Most crops show two or three classes, and scaling the others would take most of the time.
 FLOOR = 0.01
 SEEN_ROWS = 4  # one row in so many is looked at for this
+# A box is skipped if crops can change the labels of a smaller share of its pixels.
+CHANGEABLE = 0.1
+LOOKED_AT = 2  # every so many rows and columns are looked at for this
 
 
 class Part(NamedTuple):
@@ -145,6 +150,20 @@ class Canvas:
             return whole.add_((merged - whole).clamp_min_(0), alpha=MAX_SHARE)
         share = torch.where(covered > 0, MEAN_SHARE, 0.0)
         return (whole * ((1 - share) / max(1, self.wholes))).addcmul_(merged, share * weight)
+
+
+def worth_a_crop(canvas: Canvas, boxes: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return which boxes, N x 4, have at least a share ``CHANGEABLE`` of undecided pixels."""
+    open_pixels = canvas.can_change(LOOKED_AT).cpu().numpy()
+    height, width = open_pixels.shape
+    boxes = np.floor_divide(boxes, LOOKED_AT)
+    left, top = boxes[:, 0].clip(0, width), boxes[:, 1].clip(0, height)
+    right, bottom = boxes[:, 2].clip(0, width), boxes[:, 3].clip(0, height)
+    shares = [
+        open_pixels[y0:y1, x0:x1].mean() if y1 > y0 and x1 > x0 else 0.0
+        for x0, y0, x1, y1 in zip(left, top, right, bottom, strict=True)
+    ]
+    return np.array(shares, float) >= CHANGEABLE
 
 
 def merge_into(

@@ -17,7 +17,7 @@ from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.inference import crop_logits, cutter, whole_photo_logits
 from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence, winning_labels
-from deconvnet_cli.segmentation.merge import CONTEXT_MAX, Canvas, Part
+from deconvnet_cli.segmentation.merge import CONTEXT_MAX, Canvas, Part, worth_a_crop
 from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
 from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
@@ -26,9 +26,6 @@ from deconvnet_cli.weights.files import Weights
 
 CHECK_EVERY = 4  # boxes between two checks whether more boxes still change the labels
 SETTLED = 0.002  # the labels are settled if a smaller share of them changed between two checks
-# A box is skipped if crops can change the labels of a smaller share of its pixels.
-CHANGEABLE = 0.1
-LOOKED_AT = 2  # every so many rows and columns are looked at for this
 # Called after each crop with the number of its box (from 0), the box, the part that
 # ``Canvas.add`` returned, and the canvas, which the observer must not change.
 Observer = Callable[[int, Box, Part, Canvas], None]
@@ -208,20 +205,6 @@ def merge_crops(
             break
         before = labels
     return np.array(used, np.int32).reshape(-1, 4)
-
-
-def worth_a_crop(canvas: Canvas, boxes: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return which boxes, N x 4, have at least a share ``CHANGEABLE`` of undecided pixels."""
-    open_pixels = canvas.can_change(LOOKED_AT).cpu().numpy()
-    height, width = open_pixels.shape
-    boxes = np.floor_divide(boxes, LOOKED_AT)
-    left, top = boxes[:, 0].clip(0, width), boxes[:, 1].clip(0, height)
-    right, bottom = boxes[:, 2].clip(0, width), boxes[:, 3].clip(0, height)
-    shares = [
-        open_pixels[y0:y1, x0:x1].mean() if y1 > y0 and x1 > x0 else 0.0
-        for x0, y0, x1, y1 in zip(left, top, right, bottom, strict=True)
-    ]
-    return np.array(shares, float) >= CHANGEABLE
 
 
 def box_settings(weights: Weights, settings: SegmentSettings) -> ProposalSettings:

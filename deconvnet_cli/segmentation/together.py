@@ -27,7 +27,7 @@ from deconvnet_cli.segmentation.inference import (
     whole_and_crops,
     whole_photo_views,
 )
-from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas
+from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas, worth_a_crop
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
 from deconvnet_cli.segmentation.segment import (
     Inferred,
@@ -35,7 +35,6 @@ from deconvnet_cli.segmentation.segment import (
     infer,
     merge_rule,
     no_boxes,
-    worth_a_crop,
 )
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System

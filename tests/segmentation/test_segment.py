@@ -13,10 +13,9 @@ from PIL import Image
 from deconvnet_cli.choices import DEFAULT
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label
-from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas
+from deconvnet_cli.segmentation.merge import CHANGEABLE, WHOLE_RULES, Canvas, worth_a_crop
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import (
-    CHANGEABLE,
     CHECK_EVERY,
     SETTLED,
     Inferred,
@@ -25,7 +24,6 @@ from deconvnet_cli.segmentation.segment import (
     refined,
     segment,
     working_copy,
-    worth_a_crop,
 )
 from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, alone
