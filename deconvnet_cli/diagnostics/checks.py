@@ -28,6 +28,13 @@ MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+# The four that PyPI has: each is the same folder ``cv2`` with other parts.
+OPENCV_WHEELS = (
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+    "opencv-python",
+    "opencv-python-headless",
+)
 # At 1024 pixels, the largest working size, the first photo takes 1.6 GB (1.9 GB with both nets and
 # the CRF), and each further photo at the same time 1.1 GB (measured).
 ENOUGH_MEMORY = 2e9
@@ -111,7 +118,7 @@ def packages() -> Iterator[Finding]:
 
 def opencv_wheels() -> Iterator[Finding]:
     """Check for several OpenCV wheels: they share one folder, and one may hide ``ximgproc``."""
-    wheels = sorted(set(metadata.packages_distributions().get("cv2", [])))
+    wheels = [name for name in OPENCV_WHEELS if installed(name)]
     if len(wheels) > 1:
         text = f"{len(wheels)} wheels share one folder ({', '.join(wheels)})"
         remedy = f"pip uninstall {' '.join(wheels)}, then pip install opencv-contrib-python"

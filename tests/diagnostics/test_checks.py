@@ -56,8 +56,8 @@ def test_a_problem_is_exit_code_1_and_one_line(deconvnet, monkeypatch):
 
 
 def test_two_opencv_wheels(monkeypatch):
-    names = ["opencv-python", "opencv-contrib-python", "opencv-python"]
-    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"cv2": names})
+    there = {"opencv-python": "4.11", "opencv-contrib-python": "4.11"}
+    monkeypatch.setattr(checks, "installed", there.get)
     found = only(checks.opencv_wheels)
     assert found.state == "PROBLEM"
     assert found.remedy.startswith("pip uninstall opencv-contrib-python opencv-python, then")

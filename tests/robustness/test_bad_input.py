@@ -333,9 +333,13 @@ def test_doctor_names_what_is_missing(deconvnet, monkeypatch):
     assert "pip install --force-reinstall opencv-contrib-python" in line
 
 
-def test_doctor_names_a_second_opencv_wheel(deconvnet, monkeypatch):
-    wheels = {"cv2": ["opencv-contrib-python", "opencv-python-headless"]}
-    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: wheels)
+def test_doctor_names_a_second_opencv_wheel(deconvnet, monkeypatch, tmp_path):
+    info = tmp_path / "opencv_python_headless-4.11.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: opencv-python-headless\nVersion: 4.11\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
     result = deconvnet("doctor")
     assert result.exit_code == 1
     assert "opencv-python-headless" in result.output and "uninstall" in result.output
