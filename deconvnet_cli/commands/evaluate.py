@@ -35,7 +35,7 @@ from deconvnet_cli.errors import DatasetError, UsageError
 if TYPE_CHECKING:
     from deconvnet_cli.commands.shared.evaluate_sources import Predict
     from deconvnet_cli.data.voc import VocTree
-    from deconvnet_cli.evaluation.scoreboard import Scoreboard
+    from deconvnet_cli.evaluation.scoreboard import Paired, Scoreboard
     from deconvnet_cli.evaluation.tally import Tally
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
@@ -147,7 +147,7 @@ def command(
     from deconvnet_cli.evaluation.scoreboard import comparisons, write_tallies
 
     if compare:
-        evaluation_tables.comparison(*compared(files), quiet=quiet, as_json=as_json)
+        evaluation_tables.comparison(compared(files), quiet=quiet, as_json=as_json)
         return
     about: dict[str, Any] = {}
     if merge:
@@ -253,9 +253,9 @@ def merged_files(files: tuple[Path, ...]) -> tuple[dict[str, Tally], tuple[str, 
     return merged({path: counts.rows for path, counts in parts.items()}), classes
 
 
-def compared(files: tuple[Path, ...]) -> tuple[str, str, float, Any]:
-    """Return the names of the two runs, the difference in mean IoU, and its bootstrap."""
-    from deconvnet_cli.evaluation.scoreboard import difference, read_tallies, same_classes
+def compared(files: tuple[Path, ...]) -> Paired:
+    """Return the comparison of two runs, whose counts are in these files."""
+    from deconvnet_cli.evaluation.scoreboard import paired, read_tallies, same_classes
 
     if len(files) != 2:
         raise UsageError("--compare needs two files that `evaluate -o FILE` wrote")
@@ -263,5 +263,4 @@ def compared(files: tuple[Path, ...]) -> tuple[str, str, float, Any]:
     same_classes(parts)
     # The last row of a table is its most complete method.
     (first, one), (second, other) = (list(parts[path].rows.items())[-1] for path in files)
-    names = f"{files[0].name} ({first})", f"{files[1].name} ({second})"
-    return (*names, *difference(one, other))
+    return paired(f"{files[0].name} ({first})", one, f"{files[1].name} ({second})", other)

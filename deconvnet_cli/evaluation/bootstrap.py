@@ -1,4 +1,4 @@
-"""Estimate how the mean IoU varies with the choice of images, by a Poisson bootstrap.
+"""Estimate how a mean IoU varies with the choice of images, by a Poisson bootstrap.
 
 An ordinary bootstrap draws N of the N images with replacement, many times. The counts of the
 images in a replicate are then multinomial, and all images must be at hand to draw from. Here each
@@ -15,7 +15,7 @@ frequencies", Computer Methods and Programs in Biomedicine 83 (2006); Chamandy e
 "Estimating Uncertainty for Massive Data Streams", Google technical report (2012).
 
 The sums are int64, replicates x 3 x C: right pixels, true pixels and predicted pixels of each
-class. An IoU needs no more.
+class. An IoU needs no more; for Boundary IoU, they are those of the boundary regions.
 """
 
 from __future__ import annotations
@@ -68,17 +68,17 @@ def contribution(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
 
 
-def add_image(sums: NDArray[np.int64], name: str, confusion: NDArray[np.int64], seed: int) -> None:
+def add_image(
+    sums: NDArray[np.int64], weights: NDArray[np.int64], pixels: NDArray[np.int64]
+) -> None:
     """Add one image to the sums, in place.
 
     Args:
         sums: The sums, replicates x 3 x C.
-        name: The name of the image in its list.
-        confusion: The confusion matrix of this image, C x C.
-        seed: The seed, the same for all images of the sums.
+        weights: How often the image counts in each replicate, see :func:`image_weights`.
+        pixels: The right, true and predicted pixels of this image by class, 3 x C.
     """
-    weights = image_weights(name, len(sums), seed)
-    sums += weights[:, np.newaxis, np.newaxis] * contribution(confusion)
+    sums += weights[:, np.newaxis, np.newaxis] * pixels
 
 
 def packed(sums: NDArray[np.int64]) -> dict[str, object]:

@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.evaluation.intervals import ious
 from deconvnet_cli.evaluation.metrics import check_sizes
 from deconvnet_cli.runtime.opencv import cv2
 
@@ -23,7 +24,7 @@ def boundary_areas(
     ignore: int = 255,
     ratio: float = 0.02,
 ) -> NDArray[np.int64]:
-    """Return the intersection and union of the two boundary regions of each class, in pixels.
+    """Return the areas of the two boundary regions of each class and of their intersection.
 
     The boundary region of a class is the part of its mask at most ``d`` pixels (in rows and in
     columns) from a pixel outside the mask. Everything beyond the image is outside, so a mask cut by
@@ -38,7 +39,8 @@ def boundary_areas(
         ratio: The width of the region as a share of the image diagonal, above 0.
 
     Returns:
-        The areas, 2 x classes: intersection, union. The areas of several images add up.
+        The areas in pixels, 3 x classes: those of the intersection, of the region in the truth
+        and of the region in the prediction. The areas of several images add up.
 
     Raises:
         DatasetError: The sizes differ.
@@ -49,14 +51,14 @@ def boundary_areas(
     prediction = np.where(truth == ignore, np.uint8(ignore), prediction)
     distance = max(1, round(ratio * math.hypot(*truth.shape)))
     in_truth, in_prediction = _pixels(truth), _pixels(prediction)
-    areas = np.zeros((2, classes), np.int64)
+    areas = np.zeros((3, classes), np.int64)
     for label in range(classes):
         if label == ignore or not in_truth[label] + in_prediction[label]:
             continue
         first, size = _boundary(truth, label, distance)
         second, other_size = _boundary(prediction, label, distance)
         shared = cv2.countNonZero(cv2.bitwise_and(first, second))
-        areas[:, label] = shared, size + other_size - shared
+        areas[:, label] = shared, size, other_size
     return areas
 
 
@@ -64,9 +66,10 @@ def boundary_ious(areas: NDArray[np.int64]) -> tuple[float | None, ...]:
     """Return the Boundary IoU of each class, 0 to 1; None if neither map has the class.
 
     Args:
-        areas: The areas from :func:`boundary_areas`, 2 x classes, summed over all images.
+        areas: The areas from :func:`boundary_areas`, 3 x classes, summed over all images.
     """
-    return tuple(float(shared / union) if union else None for shared, union in areas.T)
+    iou, present = ious(areas)
+    return tuple(float(value) if there else None for value, there in zip(iou, present, strict=True))
 
 
 def _boundary(

@@ -46,15 +46,17 @@ EDGE = 1e-3  # means on the logit scale are kept this far from 0 and 1
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two runs over the same images in mean IoU.
+    """The difference of two runs a and b over the same images in mean IoU.
 
     Attributes:
+        difference: The mean IoU of a minus that of b, -1 to 1.
         low: The lower end of the 95 % interval of the difference a - b, -1 to 1.
         high: The upper end of that interval.
         above: The share of the resamples in which a is above b to first order, 0 to 1; a tie is
             not above.
     """
 
+    difference: float
     low: float
     high: float
     above: float
@@ -152,7 +154,7 @@ def compare(sums_a: Counts, whole_a: Counts, sums_b: Counts, whole_b: Counts) ->
     error = math.sqrt(float((seen**2).mean()) + hidden / fewer**2)
     centres = (difference, *unbiased(sums_a, whole_a) - unbiased(sums_b, whole_b))
     low, high = max(min(centres) - Z * error, -1.0), min(max(centres) + Z * error, 1.0)
-    return Comparison(low, high, above=float((difference + seen > 0).mean()))
+    return Comparison(difference, low, high, above=float((difference + seen > 0).mean()))
 
 
 def estimate(whole: Counts) -> float:

@@ -152,23 +152,47 @@ def count(
     return board
 
 
-def comparisons(tallies: Mapping[str, Tally]) -> list[tuple[str, str, float, Comparison]]:
-    """Return names, difference and comparison of those ``QUESTIONS`` whose rows are present."""
-    answers = []
-    for first, second in QUESTIONS:
-        if first in tallies and second in tallies:
-            answers.append((first, second, *difference(tallies[first], tallies[second])))
-    return answers
+@dataclass(frozen=True)
+class Paired:
+    """Two rows over the same images, compared.
+
+    Attributes:
+        first, second: Their names.
+        iou: The comparison of their mean IoU.
+        boundary_iou: That of their mean Boundary IoU; None if the counts of one lack its bootstrap,
+            as files of earlier versions do.
+    """
+
+    first: str
+    second: str
+    iou: Comparison
+    boundary_iou: Comparison | None
 
 
-def difference(first: Tally, second: Tally) -> tuple[float, Comparison]:
-    """Return the mean IoU of the first minus that of the second, and its paired comparison.
+def comparisons(tallies: Mapping[str, Tally]) -> list[Paired]:
+    """Return the comparisons of those ``QUESTIONS`` whose rows are present."""
+    return [
+        paired(first, tallies[first], second, tallies[second])
+        for first, second in QUESTIONS
+        if first in tallies and second in tallies
+    ]
+
+
+def paired(first: str, one: Tally, second: str, other: Tally) -> Paired:
+    """Compare two rows; see :class:`Paired`.
+
+    Args:
+        first, second: The names of the rows.
+        one, other: Their counts.
 
     Raises:
         DatasetError: The tallies did not count the same images.
     """
-    found = first.result().metrics.mean_iou - second.result().metrics.mean_iou
-    return found, compare(first.sums, first.whole, second.sums, second.whole)
+    boundary = None
+    if one.boundary_sums is not None and other.boundary_sums is not None:
+        boundary = compare(one.boundary_sums, one.boundary, other.boundary_sums, other.boundary)
+    iou = compare(one.sums, one.whole, other.sums, other.whole)
+    return Paired(first, second, iou, boundary)
 
 
 class Counts(NamedTuple):

@@ -18,6 +18,7 @@ from deconvnet_cli.evaluation.bootstrap import (
     add_image,
     contribution,
     empty_sums,
+    image_weights,
 )
 from deconvnet_cli.evaluation.boundary import boundary_areas, boundary_ious
 from deconvnet_cli.evaluation.intervals import interval
@@ -35,6 +36,8 @@ class Result:
         mean_boundary_iou: The mean of ``boundary_iou`` over the classes that have one.
         interval: The 95 % interval of the mean IoU over images, both ends 0 to 1; it contains the
             mean IoU.
+        boundary_interval: That of the mean Boundary IoU; None if the counts lack it, as files of
+            earlier versions do.
         confusion: The confusion matrix, int64 C x C, rows the truth, columns the prediction.
         photos: The number of images whose truth has each class; None if the counts lack it, as
             files of earlier versions do.
@@ -45,6 +48,7 @@ class Result:
     boundary_iou: tuple[float | None, ...]
     mean_boundary_iou: float
     interval: tuple[float, float]
+    boundary_interval: tuple[float, float] | None
     confusion: NDArray[np.int64]
     photos: tuple[int, ...] | None = None
 
@@ -62,9 +66,11 @@ class Tally:
         seed: The seed of the bootstrap. Runs that are to be compared need the same seed.
         images: The number of images.
         confusion: The confusion matrix, int64 C x C, rows the truth, columns the prediction.
-        boundary: The intersection and union of the boundary regions in pixels, int64 2 x C.
+        boundary: The areas of the boundary regions, int64 3 x C, see
+            :func:`deconvnet_cli.evaluation.boundary.boundary_areas`.
         sums: The sums of the bootstrap, int64 replicates x 3 x C, see
             :mod:`deconvnet_cli.evaluation.bootstrap`.
+        boundary_sums: Those of the boundary regions; None if a part lacks them.
         photos: The number of images whose truth has each class, int64 C; None if a part lacks it.
 
     Raises:
@@ -78,6 +84,7 @@ class Tally:
     confusion: NDArray[np.int64] = field(init=False, repr=False)
     boundary: NDArray[np.int64] = field(init=False, repr=False)
     sums: NDArray[np.int64] = field(init=False, repr=False)
+    boundary_sums: NDArray[np.int64] | None = field(init=False, repr=False)
     photos: NDArray[np.int64] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,8 +95,9 @@ class Tally:
             if not 1 <= value <= top:
                 raise DatasetError(f"{value} {name}; a tally has 1 to {top}")
         self.confusion = np.zeros((self.classes, self.classes), np.int64)
-        self.boundary = np.zeros((2, self.classes), np.int64)
+        self.boundary = np.zeros((3, self.classes), np.int64)
         self.sums = empty_sums(self.replicates, self.classes)
+        self.boundary_sums = empty_sums(self.replicates, self.classes)
         self.photos = np.zeros(self.classes, np.int64)
 
     def add(
@@ -111,9 +119,13 @@ class Tally:
             DatasetError: Sizes differ or a label is out of range. Nothing is counted then.
         """
         counts = confusion(truth, prediction, self.classes)
-        self.boundary += boundary_areas(truth, prediction, self.classes)
+        boundary = boundary_areas(truth, prediction, self.classes)
+        self.boundary += boundary
         self.confusion += counts
-        add_image(self.sums, name, counts, self.seed)
+        weights = image_weights(name, self.replicates, self.seed)
+        add_image(self.sums, weights, contribution(counts))
+        if self.boundary_sums is not None:
+            add_image(self.boundary_sums, weights, boundary)
         if self.photos is not None:
             self.photos += counts.any(axis=1)
         self.images += 1
@@ -142,7 +154,9 @@ class Tally:
         total.confusion = self.confusion + other.confusion
         total.boundary = self.boundary + other.boundary
         total.sums = self.sums + other.sums
-        total.photos = None
+        total.boundary_sums = total.photos = None
+        if self.boundary_sums is not None and other.boundary_sums is not None:
+            total.boundary_sums = self.boundary_sums + other.boundary_sums
         if self.photos is not None and other.photos is not None:
             total.photos = self.photos + other.photos
         return total
@@ -163,6 +177,9 @@ class Tally:
             # The list is never empty, as every class with a pixel has a boundary.
             mean_boundary_iou=sum(present) / len(present),
             interval=interval(self.sums, self.whole),
+            boundary_interval=(
+                None if self.boundary_sums is None else interval(self.boundary_sums, self.boundary)
+            ),
             confusion=self.confusion.copy(),
             photos=None if self.photos is None else tuple(self.photos.tolist()),
         )
@@ -187,6 +204,9 @@ def summary(result: Result, classes: Sequence[str]) -> dict[str, object]:
         "frequency_weighted_iou": metrics.frequency_weighted_iou,
         "boundary_iou": dict(zip(classes, result.boundary_iou, strict=True)),
         "mean_boundary_iou": result.mean_boundary_iou,
+        "boundary_interval": (
+            None if result.boundary_interval is None else list(result.boundary_interval)
+        ),
         "photos": None if result.photos is None else dict(zip(classes, result.photos, strict=True)),
     }
 
@@ -196,9 +216,12 @@ def csv_rows(lines: Sequence[Mapping[str, Any]]) -> str:
     table = []
     for line in lines:
         values = {name: value for name, value in line.items() if not isinstance(value, dict | list)}
-        low, high = line["interval"]
+        ends = {}
+        for name in ("interval", "boundary_interval"):
+            values.pop(name, None)
+            ends[f"{name}_low"], ends[f"{name}_high"] = line[name] or (None, None)
         by_class = {f"iou_{name}": value for name, value in line["iou"].items()}
-        table.append({**values, "interval_low": low, "interval_high": high, **by_class})
+        table.append({**values, **ends, **by_class})
     text = io.StringIO()
     writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
     writer.writeheader()

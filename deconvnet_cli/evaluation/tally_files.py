@@ -27,6 +27,9 @@ def tally_to_json(tally: Tally) -> dict[str, object]:
         "confusion": tally.confusion.tolist(),
         "boundary": tally.boundary.tolist(),
         "bootstrap": packed(tally.sums),
+        "boundary_bootstrap": (
+            None if tally.boundary_sums is None else packed(tally.boundary_sums)
+        ),
         "photos": None if tally.photos is None else tally.photos.tolist(),
     }
 
@@ -58,18 +61,35 @@ def _parsed(content: object) -> Tally:
     if tally.images < 0:
         raise ValueError("images is below 0")
     tally.confusion = _counts(content, "confusion", tally.confusion.shape)
-    tally.boundary = _counts(content, "boundary", tally.boundary.shape)
-    if (tally.boundary[0] > tally.boundary[1]).any():
-        raise ValueError("in boundary an intersection is larger than its union")
-    if tally.confusion.any() and not tally.boundary[1].any():
+    tally.boundary = _boundary(content, tally.classes)
+    if tally.confusion.any() and not tally.boundary.any():
         raise ValueError("it has pixels and no boundary")
-    tally.sums = unpacked(content.get("bootstrap"), tally.replicates, tally.classes)
-    # Files of earlier versions lack it.
-    lacking = content.get("photos") is None
-    tally.photos = None if lacking else _counts(content, "photos", (tally.classes,))
+    size = tally.replicates, tally.classes
+    tally.sums = unpacked(content.get("bootstrap"), *size)
+    # Files of earlier versions lack these.
+    sums, photos = content.get("boundary_bootstrap"), content.get("photos")
+    tally.boundary_sums = None if sums is None else unpacked(sums, *size)
+    tally.photos = None if photos is None else _counts(content, "photos", (tally.classes,))
     if tally.photos is not None and tally.photos.max() > tally.images:
         raise ValueError("a class is in more photos than there are")
     return tally
+
+
+def _boundary(content: dict[str, object], classes: int) -> NDArray[np.int64]:
+    """Return the areas of the boundary regions; raise ValueError if they are impossible."""
+    if content.get("boundary_bootstrap") is None and len(_rows(content.get("boundary"))) == 2:
+        # Earlier versions wrote intersection and union, from which the IoU is the same.
+        shared, union = _counts(content, "boundary", (2, classes))
+        areas = np.stack([shared, union, shared])
+    else:
+        areas = _counts(content, "boundary", (3, classes))
+    if (areas[0] > areas[1:]).any():
+        raise ValueError("in boundary an intersection is larger than what it is part of")
+    return areas
+
+
+def _rows(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _whole(content: dict[str, object], name: str) -> int:

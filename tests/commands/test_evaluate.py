@@ -260,6 +260,7 @@ def test_what_is_absent_is_said_in_every_way(monkeypatch):
         boundary_iou=(0.5, *none),
         mean_boundary_iou=0.5,
         interval=(1.0, 1.0),
+        boundary_interval=None,
         photos=None,
     )
     printed: list[bytes] = []
@@ -428,11 +429,13 @@ def test_compare(evaluate, deconvnet, voc, kept, tmp_path):
     assert (itself["difference"], itself["interval"], itself["better"]) == (0, [0, 0], 0)
     better, worse = compare("truth", "ours"), compare("ours", "truth")
     assert better["first"] == "truth.json (predictions)"
-    assert better["difference"] == files["truth mean"] - files["ours mean"] > 0
-    assert better["better"] == 1 and worse["better"] == 0
-    assert worse["difference"] == -better["difference"]
+    assert better["difference"] == pytest.approx(files["truth mean"] - files["ours mean"])
+    for first, second in ((better, worse), (better["boundary_iou"], worse["boundary_iou"])):
+        assert first["difference"] > 0 and (first["better"], second["better"]) == (1, 0)
+        assert second["difference"] == -first["difference"]
     said = deconvnet("evaluate", "--compare", files["ours"], files["ours"])
     assert "+0.0000 mean IoU" in said.stdout and said.stderr == ""
+    assert "+0.0000 Boundary IoU" in said.stdout
 
 
 def test_runs_over_other_images_are_not_compared_nor_added(evaluate, deconvnet, kept, tmp_path):

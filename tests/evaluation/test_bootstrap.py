@@ -42,7 +42,7 @@ def matrices(images: int, seed: int, spoil: float = 1.0) -> Counts:
 def poisson(counts: Counts, replicates: int = 1000, seed: int = 0) -> Counts:
     sums = empty_sums(replicates, CLASSES)
     for number, matrix in enumerate(counts):
-        add_image(sums, f"image{number}", matrix, seed)
+        add_image(sums, image_weights(f"image{number}", replicates, seed), contribution(matrix))
     return sums
 
 

@@ -8,7 +8,7 @@ from helpers.synthetic_photos import CLASSES, Counts, confusions
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.bootstrap import add_image, contribution, empty_sums
+from deconvnet_cli.evaluation.bootstrap import add_image, contribution, empty_sums, image_weights
 from deconvnet_cli.evaluation.intervals import (
     Comparison,
     compare,
@@ -27,7 +27,7 @@ def counted(matrices: Counts, replicates: int = 1000, seed: int = 0) -> Sums:
     """The sums of the bootstrap over images, and their plain sums."""
     sums = empty_sums(replicates, matrices.shape[1])
     for number, matrix in enumerate(matrices):
-        add_image(sums, f"image{number}", matrix, seed)
+        add_image(sums, image_weights(f"image{number}", replicates, seed), contribution(matrix))
     return sums, contribution(matrices.sum(axis=0))
 
 
@@ -129,7 +129,7 @@ def compared(a: Sums, b: Sums) -> Comparison:
 
 def test_a_run_does_not_differ_from_itself() -> None:
     run = counted(photos(1, 4))
-    assert compared(run, run) == Comparison(0.0, 0.0, 0.0)
+    assert compared(run, run) == Comparison(0.0, 0.0, 0.0, 0.0)
 
 
 def test_pairing_sees_what_single_intervals_hide() -> None:

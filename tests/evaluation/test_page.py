@@ -27,7 +27,7 @@ RED = (205, 20, 35)
 def result(counts: np.ndarray, interval: tuple[float, float] = (0.5, 0.75)) -> Result:
     scores = metrics.metrics_of(counts)
     boundary = tuple(None if value is None else value / 2 for value in scores.iou)
-    return Result(7, scores, boundary, scores.mean_iou / 2, interval, counts)
+    return Result(7, scores, boundary, scores.mean_iou / 2, interval, None, counts)
 
 
 def counts(right: int) -> np.ndarray:

@@ -13,17 +13,19 @@ import pytest
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.evaluation.intervals import Comparison
 from deconvnet_cli.evaluation.metrics import confusion, image_iou
 from deconvnet_cli.evaluation.scoreboard import (
     EXTREMES,
     QUESTIONS,
     TABLE,
     Labels,
+    Paired,
     Scoreboard,
     comparisons,
     count,
-    difference,
     merged,
+    paired,
     read_tallies,
     write_tallies,
 )
@@ -126,21 +128,24 @@ def test_a_list_is_counted_from_its_tree(tmp_path: Path) -> None:
 def test_comparisons_answer_what_can_be_asked() -> None:
     counted = board_of(NAMES).tallies
     tallies = {"DeconvNet": counted["first"], "EDeconvNet": counted["second"]}
-    ((first, second, found, by),) = comparisons(tallies)
-    assert (first, second) == ("EDeconvNet", "DeconvNet")
-    ious = {row: counted[row].result().metrics.mean_iou for row in counted}
-    assert found == ious["second"] - ious["first"] > 0
-    assert by.low <= found <= by.high and by.above > 0.9
+    (answer,) = comparisons(tallies)
+    assert (answer.first, answer.second) == ("EDeconvNet", "DeconvNet")
+    results = {row: counted[row].result() for row in counted}
+    ious = {row: result.metrics.mean_iou for row, result in results.items()}
+    boundary = {row: result.mean_boundary_iou for row, result in results.items()}
+    for by, means in ((answer.iou, ious), (answer.boundary_iou, boundary)):
+        assert by.difference == pytest.approx(means["second"] - means["first"])
+        assert 0 < by.low <= by.difference <= by.high and by.above > 0.9
     assert {name for pair in QUESTIONS for name in pair} <= {row.name for row in TABLE}
     assert comparisons({"predictions": counted["first"]}) == []
 
 
 def test_difference_of_a_run_with_itself_and_with_other_images() -> None:
     tally = board_of(NAMES).tallies["first"]
-    found, by = difference(tally, tally)
-    assert (found, by.low, by.high, by.above) == (0, 0, 0, 0)
+    itself = paired("a", tally, "b", tally)
+    assert itself == Paired("a", "b", Comparison(0, 0, 0, 0), Comparison(0, 0, 0, 0))
     with pytest.raises(DatasetError, match="not evaluated on the same images"):
-        difference(tally, board_of(NAMES[:6]).tallies["first"])
+        paired("a", tally, "b", board_of(NAMES[:6]).tallies["first"])
 
 
 def test_files_bring_back_the_rows_in_their_order(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.boundary import boundary_areas
 from deconvnet_cli.evaluation.metrics import confusion, image_iou, metrics_of
+from deconvnet_cli.evaluation.scoreboard import paired
 from deconvnet_cli.evaluation.tally import Tally, summary
 from deconvnet_cli.evaluation.tally_files import tally_from_json, tally_to_json
 
@@ -47,6 +48,7 @@ def same(a: Tally, b: Tally) -> bool:
         and np.array_equal(a.confusion, b.confusion)
         and np.array_equal(a.boundary, b.boundary)
         and np.array_equal(a.sums, b.sums)
+        and np.array_equal(a.boundary_sums, b.boundary_sums)
         and np.array_equal(a.photos, b.photos)
     )
 
@@ -73,11 +75,15 @@ def test_result_is_that_of_its_parts() -> None:
     assert result.images == 5
     assert result.metrics == metrics_of(counts)
     assert (result.confusion == counts).all()
-    there = areas[1] > 0
-    assert result.mean_boundary_iou == pytest.approx((areas[0][there] / areas[1][there]).mean())
+    shared, true, predicted = areas
+    there = true + predicted > 0
+    ious = shared[there] / (true + predicted - shared)[there]
+    assert result.mean_boundary_iou == pytest.approx(ious.mean())
     assert [value is not None for value in result.boundary_iou] == there.tolist()
     low, high = result.interval
     assert 0 <= low < result.metrics.mean_iou < high <= 1
+    low, high = result.boundary_interval
+    assert 0 <= low < result.mean_boundary_iou < high <= 1
     having = [sum((truth == label).any() for truth, _ in pairs) for label in range(21)]
     assert result.photos == tuple(having)
 
@@ -121,10 +127,12 @@ def test_summary_is_json_of_the_result() -> None:
         "frequency_weighted_iou",
         "boundary_iou",
         "mean_boundary_iou",
+        "boundary_interval",
         "photos",
     ]
     assert line["images"] == 3 and line["averaged"] == result.metrics.averaged
     assert line["interval"] == list(result.interval)
+    assert line["boundary_interval"] == list(result.boundary_interval)
     assert tuple(line["iou"].values()) == result.metrics.iou
     assert tuple(line["photos"].values()) == result.photos
     assert tuple(line["boundary_iou"].values()) == result.boundary_iou
@@ -138,15 +146,22 @@ def test_json_brings_back_the_same_tally() -> None:
 
 
 def test_counts_of_earlier_versions_are_read() -> None:
-    old = tally_to_json(tally([0, 1]))
-    del old["photos"]
+    old, now = tally_to_json(tally([0, 1])), tally([0, 1]).result()
+    del old["photos"], old["boundary_bootstrap"]
+    shared, true, predicted = np.array(old["boundary"])
+    old["boundary"] = [shared.tolist(), (true + predicted - shared).tolist()]
     read = tally_from_json(json.loads(json.dumps(old)), "old.json")
     assert read.photos is None and read.result().photos is None
+    assert read.boundary_sums is None and read.result().boundary_interval is None
+    assert read.result().boundary_iou == now.boundary_iou
+    assert paired("old", read, "now", tally([0, 1])).boundary_iou is None
     assert read.result().interval == tally([0, 1]).result().interval
     assert summary(read.result(), CLASSES)["photos"] is None
     # Added to newer ones, the number of photos stays unknown.
     both = tally([2]) + read
     assert both.photos is None and (read + tally([2])).photos is None
+    assert both.boundary_sums is None and (read + tally([2])).boundary_sums is None
+    assert both.result().boundary_iou == tally([0, 1, 2]).result().boundary_iou
     assert both.result().interval == tally([0, 1, 2]).result().interval
     again = both.add("image3", *pair(3))
     assert again.any() and both.images == 4
@@ -183,7 +198,12 @@ BAD: dict[str, object] = {
     "confusion beyond int64": content(confusion=[[2**70] * 21] * 21),
     "confusion that overflows": content(confusion=[[2**62] * 21] * 21),
     "boundary missing": content(boundary=None),
-    "boundary upside down": content(boundary=[[1] * 21, [0] * 21]),
+    "boundary upside down": content(boundary=[[1] * 21, [0] * 21, [2] * 21]),
+    "boundary of before, upside down": content(
+        boundary=[[1] * 21, [0] * 21], boundary_bootstrap=None
+    ),
+    "boundary of before beside a bootstrap": content(boundary=[[0] * 21, [1] * 21]),
+    "boundary's bootstrap of another kind": content(boundary_bootstrap=[1]),
     "photos of other classes": content(photos=[1] * 20),
     "more photos than images": content(photos=[2] * 21),
     "bootstrap missing": content(bootstrap=None),

@@ -9,12 +9,13 @@ from deconvnet_cli.reporting import console
 
 if TYPE_CHECKING:
     from deconvnet_cli.evaluation.intervals import Comparison
+    from deconvnet_cli.evaluation.scoreboard import Paired
     from deconvnet_cli.evaluation.tally import Result
 
 
 def results(
     rows: Mapping[str, Result],
-    answers: Sequence[tuple[str, str, float, Comparison]],
+    answers: Sequence[Paired],
     *,
     classes: Sequence[str],
     quiet: bool,
@@ -25,7 +26,7 @@ def results(
 
     Args:
         rows: The result of each row, by its name.
-        answers: The comparisons of rows, as arguments of :func:`comparison_text`.
+        answers: The comparisons of rows.
         classes: The names of the labels, in order.
         quiet: Whether to leave out the tables.
         as_json: Whether to write JSON on standard output; tables then go to standard error.
@@ -45,12 +46,12 @@ def results(
         class_table(rows, classes, to_stderr)
         row_table(rows, reported, to_stderr)
         for answer in answers:
-            console.result(comparison_text(*answer), to_stderr=to_stderr)
+            console.result(comparison_text(answer), to_stderr=to_stderr)
     if as_json and len(lines) == 1:
         console.json_line(lines[0])
     elif as_json:
         console.json_line(
-            {"rows": lines, "comparisons": [comparison_line(*answer) for answer in answers]}
+            {"rows": lines, "comparisons": [comparison_line(answer) for answer in answers]}
         )
     if as_csv:
         console.standard_output(csv_rows(lines).encode())
@@ -115,42 +116,44 @@ def row_table(
         console.result(note, to_stderr=to_stderr)
 
 
-def comparison_line(
-    first: str, second: str, difference: float, bootstrap: Comparison
-) -> dict[str, Any]:
-    """Return a comparison of two runs as plain values."""
+def comparison_line(answer: Paired) -> dict[str, Any]:
+    """Return a comparison of two rows as plain values."""
+
+    def values(found: Comparison) -> dict[str, Any]:
+        return {
+            "difference": found.difference,
+            "interval": [found.low, found.high],
+            "better": found.above,
+        }
+
+    boundary = answer.boundary_iou
     return {
-        "first": first,
-        "second": second,
-        "difference": difference,
-        "interval": [bootstrap.low, bootstrap.high],
-        "better": bootstrap.above,
+        "first": answer.first,
+        "second": answer.second,
+        **values(answer.iou),
+        "boundary_iou": None if boundary is None else values(boundary),
     }
 
 
-def comparison_text(first: str, second: str, difference: float, bootstrap: Comparison) -> str:
-    """Return a comparison of two runs as a sentence."""
-    return (
-        f"{first} - {second}: {difference:+.4f} mean IoU, 95 % interval {bootstrap.low:+.4f} to "
-        f"{bootstrap.high:+.4f}; better in {bootstrap.above:.0%} of the paired resamples"
-    )
+def comparison_text(answer: Paired) -> str:
+    """Return a comparison of two rows as sentences, a line each."""
+    lines = []
+    for found, what in ((answer.iou, "mean IoU"), (answer.boundary_iou, "Boundary IoU")):
+        if found is not None:
+            lines.append(
+                f"{answer.first} - {answer.second}: {found.difference:+.4f} {what}, 95 % interval "
+                f"{found.low:+.4f} to {found.high:+.4f}; better in {found.above:.0%} of the paired "
+                "resamples"
+            )
+    return "\n".join(lines)
 
 
-def comparison(
-    first: str,
-    second: str,
-    difference: float,
-    bootstrap: Comparison,
-    *,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Print one comparison as a sentence, as JSON, or as both."""
+def comparison(answer: Paired, *, quiet: bool, as_json: bool) -> None:
+    """Print one comparison as sentences, as JSON, or as both."""
     if not quiet:
-        text = comparison_text(first, second, difference, bootstrap)
-        console.result(text, to_stderr=as_json)
+        console.result(comparison_text(answer), to_stderr=as_json)
     if as_json:
-        console.json_line(comparison_line(first, second, difference, bootstrap))
+        console.json_line(comparison_line(answer))
 
 
 def sweep(ious: Mapping[str, float], *, quiet: bool, as_json: bool) -> None:

@@ -7,7 +7,7 @@ Each row can be had from ``deconvnet evaluate`` as well, with ``--proposals``, `
 and ``--net``. This script shows each crop to the net once for all rows, and so takes a quarter of
 the time. It prints a table: mean IoU, that of the classes with four photos or more, mean Boundary
 IoU, and how likely each row is better than the one it is compared with, in paired resamples of the
-photos.
+photos. With an FCN-8s, a second table compares the nets in the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from PIL import Image
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import VocTree, open_tree
-from deconvnet_cli.evaluation.intervals import compare
+from deconvnet_cli.evaluation.scoreboard import paired
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.runtime.devices import CPU, keep_freed_memory
 from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
@@ -130,7 +130,7 @@ def print_table(rows: dict[str, Tally]) -> None:
             tally, against = rows[row], " | "
             if before is not None:
                 other = rows[before]
-                found = compare(tally.sums, tally.whole, other.sums, other.whole)
+                found = paired(row, tally, before, other).iou
                 against = f"{found.low:+.3f} to {found.high:+.3f} | {found.above:.0%}"
             result = tally.result()
             iou = np.array([value or 0.0 for value in result.metrics.iou])
@@ -140,6 +140,28 @@ def print_table(rows: dict[str, Tally]) -> None:
                 f"| {row} | {result.metrics.mean_iou:.3f} | {frequent:.3f} | "
                 f"{result.mean_boundary_iou:.3f} | {against} |"
             )
+
+
+def print_pairs(rows: dict[str, Tally], name: str, rules: Sequence[str]) -> None:
+    """Compare DeconvNet with all its boxes, FCN-8s and both together, with each rule."""
+    columns = ("row", "against", "mean IoU", "interval", "better")
+    print(f"\n| {' | '.join((*columns, 'Boundary IoU', 'interval', 'better'))} |")
+    print("|" + " --- |" * 8)
+    for rule in rules:
+        for crf in ("", ", CRF"):
+            deconvnet, fcn = f"{name}, {rule}, {COUNTS[-1]}{crf}", f"FCN-8s, alone{crf}"
+            both = f"EDeconvNet, {rule}{crf}"
+            for row, other in ((deconvnet, fcn), (both, fcn), (both, deconvnet)):
+                answer = paired(row, rows[row], other, rows[other])
+                cells = [row, other]
+                for found in (answer.iou, answer.boundary_iou):
+                    if found is not None:
+                        cells += [
+                            f"{found.difference:+.3f}",
+                            f"{found.low:+.3f} to {found.high:+.3f}",
+                        ]
+                        cells += [f"{found.above:.0%}"]
+                print(f"| {' | '.join(cells)} |")
 
 
 def main() -> None:
@@ -161,7 +183,10 @@ def main() -> None:
         rules = options.rule or RULES
         work = [(tree, part, nets, options.fcn, rules, options.precision) for part in parts]
         found = pool.starmap(tallies, work)
-    print_table({row: reduce(add, (part[row] for part in found)) for row in found[0]})
+    rows = {row: reduce(add, (part[row] for part in found)) for row in found[0]}
+    print_table(rows)
+    if options.fcn:
+        print_pairs(rows, list(nets)[-1], rules)
 
 
 if __name__ == "__main__":

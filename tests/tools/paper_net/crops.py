@@ -68,14 +68,14 @@ def pool(x: Tensor) -> tuple[Tensor, Tensor]:
     return best.permute(0, 3, 1, 2), place
 
 
-def samples_of_stage(tree: Path, stage: int, count: int, proposals: Path) -> Samples:
+def samples_of_stage(tree: Path, stage: int, count: int, proposals: Path, seed: int = 3) -> Samples:
     """Return the crops of a stage, half of them drawn evenly over the classes."""
     changes = {
         "lists": ("trainaug", "coco", "caltech"),
         "crops": count,
         "balanced": 0.5,
         "colour": 0.2,
-        "seed": 3,
+        "seed": seed,
         "boxes": "shown" if stage == 2 else "overlapping",
         "whole": 0.15,
         "accumulate": 1,

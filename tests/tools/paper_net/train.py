@@ -12,6 +12,7 @@ the crop, a quarter of its area. So each crop costs a third of what ``deconvnet 
 
 The two stages are the paper's (section 5.1): crops that centre an object, with its class alone
 labelled, then proposals with all classes; the latter are the boxes that a prediction shows.
+``--further`` goes on with as many fresh crops of stage 2.
 """
 
 from __future__ import annotations
@@ -160,6 +161,9 @@ def main() -> None:
     parser.add_argument("tree", type=Path)
     parser.add_argument("trunk", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--further", type=int, default=0, help="fresh crops of stage 2 after it (22000)"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="of the crops, for a trial")
     options = parser.parse_args()
     keep_freed_memory()
@@ -181,6 +185,14 @@ def main() -> None:
     train_decoder(learner, second, 2, steps[2], 7e-4, 1.0, seed=1)
     train_decoder(learner, second, 5, steps[3], 1e-3, 0.05, seed=1)
     write(learner, trunk, samples, options.out / "stage2.safetensors")
+    if options.further:
+        count = max(2 * BATCH, int(options.further * options.share))
+        samples = samples_of_stage(options.tree, 2, count, options.out / "proposals", seed=7)
+        third = encode(samples, trunk, count, options.out / "crops3")
+        train_bottleneck(learner, [third], 3, 5e-4)
+        train_decoder(learner, third, 2, max(2, 450 * count // 22_000), 6e-4, 1.0, seed=2)
+        train_decoder(learner, third, 5, max(2, 1200 * count // 22_000), 1e-3, 0.15, seed=3)
+        write(learner, trunk, samples, options.out / "further.safetensors")
 
 
 def write(learner: Learner, trunk: dict[str, Tensor], samples: Samples, path: Path) -> None:
