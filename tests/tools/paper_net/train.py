@@ -192,6 +192,7 @@ def main() -> None:
         train_bottleneck(learner, [third], 3, 5e-4)
         train_decoder(learner, third, 2, max(2, 450 * count // 22_000), 6e-4, 1.0, seed=2)
         train_decoder(learner, third, 5, max(2, 1200 * count // 22_000), 1e-3, 0.15, seed=3)
+        train_decoder(learner, third, 5, max(2, 900 * count // 22_000), 8e-4, 0.3, seed=4)
         write(learner, trunk, samples, options.out / "further.safetensors")
 
 
