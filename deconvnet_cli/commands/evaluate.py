@@ -35,7 +35,8 @@ from deconvnet_cli.errors import DatasetError, UsageError
 if TYPE_CHECKING:
     from deconvnet_cli.commands.shared.evaluate_sources import Predict
     from deconvnet_cli.data.voc import VocTree
-    from deconvnet_cli.evaluation.scoreboard import Paired, Scoreboard
+    from deconvnet_cli.evaluation.paired import Paired
+    from deconvnet_cli.evaluation.scoreboard import Scoreboard
     from deconvnet_cli.evaluation.tally import Tally
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
@@ -144,7 +145,8 @@ def command(
 
     from deconvnet_cli.commands.shared import evaluation_tables
     from deconvnet_cli.data.voc import CLASSES
-    from deconvnet_cli.evaluation.scoreboard import comparisons, write_tallies
+    from deconvnet_cli.evaluation.paired import comparisons
+    from deconvnet_cli.evaluation.scoreboard import write_tallies
 
     if compare:
         evaluation_tables.comparison(compared(files), quiet=quiet, as_json=as_json)
@@ -255,7 +257,8 @@ def merged_files(files: tuple[Path, ...]) -> tuple[dict[str, Tally], tuple[str, 
 
 def compared(files: tuple[Path, ...]) -> Paired:
     """Return the comparison of two runs, whose counts are in these files."""
-    from deconvnet_cli.evaluation.scoreboard import paired, read_tallies, same_classes
+    from deconvnet_cli.evaluation.paired import paired
+    from deconvnet_cli.evaluation.scoreboard import read_tallies, same_classes
 
     if len(files) != 2:
         raise UsageError("--compare needs two files that `evaluate -o FILE` wrote")

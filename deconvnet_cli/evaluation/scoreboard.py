@@ -1,4 +1,4 @@
-"""Count, compare, write and read the rows of results over one list of images."""
+"""Count, write and read the rows of results over one list of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from deconvnet_cli.data.classes import first_difference
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.intervals import Comparison, compare
 from deconvnet_cli.evaluation.metrics import image_iou
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.evaluation.tally_files import tally_from_json, tally_to_json
@@ -25,8 +24,8 @@ from deconvnet_cli.storage.files import read_whole, write_whole
 
 Labels = NDArray[np.uint8]
 FORMAT = "deconvnet scoreboard 1"
-MAX_BYTES = 1 << 26  # of a file of counts; five rows take about a megabyte
-MAX_ROWS = 20  # each unpacks to 5 MB, a thousand times its size
+MAX_BYTES = 1 << 26  # of a file of counts; five rows take about two megabytes
+MAX_ROWS = 20  # each unpacks to 10 MB, a thousand times its size
 EXTREMES = 4  # best and worst images that a report shows
 
 
@@ -56,13 +55,6 @@ TABLE = (
     TableRow("EDeconvNet + CRF", "edeconvnet", True, 72.5),
 )
 REPORTED = {row.name: row.reported for row in TABLE}
-# The pairs of rows that are compared: is the first better than the second?
-QUESTIONS = (
-    ("EDeconvNet", "FCN-8s"),
-    ("EDeconvNet", "DeconvNet"),
-    ("DeconvNet + CRF", "DeconvNet"),
-    ("EDeconvNet + CRF", "EDeconvNet"),
-)
 
 
 @dataclass(frozen=True, order=True)
@@ -150,49 +142,6 @@ def count(
         truth, rows = result()
         board.add(name, truth, rows)
     return board
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Two rows over the same images, compared.
-
-    Attributes:
-        first, second: Their names.
-        iou: The comparison of their mean IoU.
-        boundary_iou: That of their mean Boundary IoU; None if the counts of one lack its bootstrap,
-            as files of earlier versions do.
-    """
-
-    first: str
-    second: str
-    iou: Comparison
-    boundary_iou: Comparison | None
-
-
-def comparisons(tallies: Mapping[str, Tally]) -> list[Paired]:
-    """Return the comparisons of those ``QUESTIONS`` whose rows are present."""
-    return [
-        paired(first, tallies[first], second, tallies[second])
-        for first, second in QUESTIONS
-        if first in tallies and second in tallies
-    ]
-
-
-def paired(first: str, one: Tally, second: str, other: Tally) -> Paired:
-    """Compare two rows; see :class:`Paired`.
-
-    Args:
-        first, second: The names of the rows.
-        one, other: Their counts.
-
-    Raises:
-        DatasetError: The tallies did not count the same images.
-    """
-    boundary = None
-    if one.boundary_sums is not None and other.boundary_sums is not None:
-        boundary = compare(one.boundary_sums, one.boundary, other.boundary_sums, other.boundary)
-    iou = compare(one.sums, one.whole, other.sums, other.whole)
-    return Paired(first, second, iou, boundary)
 
 
 class Counts(NamedTuple):

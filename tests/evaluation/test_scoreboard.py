@@ -15,17 +15,14 @@ from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.intervals import Comparison
 from deconvnet_cli.evaluation.metrics import confusion, image_iou
+from deconvnet_cli.evaluation.paired import QUESTIONS, Paired, comparisons, paired
 from deconvnet_cli.evaluation.scoreboard import (
     EXTREMES,
-    QUESTIONS,
     TABLE,
     Labels,
-    Paired,
     Scoreboard,
-    comparisons,
     count,
     merged,
-    paired,
     read_tallies,
     write_tallies,
 )

@@ -18,7 +18,7 @@ from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.boundary import boundary_areas
 from deconvnet_cli.evaluation.metrics import confusion, image_iou, metrics_of
-from deconvnet_cli.evaluation.scoreboard import paired
+from deconvnet_cli.evaluation.paired import paired
 from deconvnet_cli.evaluation.tally import Tally, summary
 from deconvnet_cli.evaluation.tally_files import tally_from_json, tally_to_json
 

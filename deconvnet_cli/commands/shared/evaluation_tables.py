@@ -9,7 +9,7 @@ from deconvnet_cli.reporting import console
 
 if TYPE_CHECKING:
     from deconvnet_cli.evaluation.intervals import Comparison
-    from deconvnet_cli.evaluation.scoreboard import Paired
+    from deconvnet_cli.evaluation.paired import Paired
     from deconvnet_cli.evaluation.tally import Result
 
 

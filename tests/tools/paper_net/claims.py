@@ -27,7 +27,7 @@ from PIL import Image
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import VocTree, open_tree
-from deconvnet_cli.evaluation.scoreboard import paired
+from deconvnet_cli.evaluation.paired import paired
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.runtime.devices import CPU, keep_freed_memory
 from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
