@@ -77,7 +77,9 @@ def _parsed(content: object) -> Tally:
 
 def _boundary(content: dict[str, object], classes: int) -> NDArray[np.int64]:
     """Return the areas of the boundary regions; raise ValueError if they are impossible."""
-    if content.get("boundary_bootstrap") is None and len(_rows(content.get("boundary"))) == 2:
+    given = content.get("boundary")
+    of_before = content.get("boundary_bootstrap") is None
+    if of_before and isinstance(given, list) and len(given) == 2:
         # Earlier versions wrote intersection and union, from which the IoU is the same.
         shared, union = _counts(content, "boundary", (2, classes))
         areas = np.stack([shared, union, shared])
@@ -86,10 +88,6 @@ def _boundary(content: dict[str, object], classes: int) -> NDArray[np.int64]:
     if (areas[0] > areas[1:]).any():
         raise ValueError("in boundary an intersection is larger than what it is part of")
     return areas
-
-
-def _rows(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
 
 
 def _whole(content: dict[str, object], name: str) -> int:

@@ -27,6 +27,7 @@ from PIL import Image
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import VocTree, open_tree
+from deconvnet_cli.evaluation.intervals import Comparison
 from deconvnet_cli.evaluation.paired import paired
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.runtime.devices import CPU, keep_freed_memory
@@ -131,7 +132,7 @@ def print_table(rows: dict[str, Tally]) -> None:
             if before is not None:
                 other = rows[before]
                 found = paired(row, tally, before, other).iou
-                against = f"{found.low:+.3f} to {found.high:+.3f} | {found.above:.0%}"
+                against = interval_cells(found)
             result = tally.result()
             iou = np.array([value or 0.0 for value in result.metrics.iou])
             often = np.array(result.photos) >= LEAST_PHOTOS
@@ -140,6 +141,11 @@ def print_table(rows: dict[str, Tally]) -> None:
                 f"| {row} | {result.metrics.mean_iou:.3f} | {frequent:.3f} | "
                 f"{result.mean_boundary_iou:.3f} | {against} |"
             )
+
+
+def interval_cells(found: Comparison) -> str:
+    """Return the cells of a comparison's interval, and of how often the first row is better."""
+    return f"{found.low:+.3f} to {found.high:+.3f} | {found.above:.0%}"
 
 
 def print_pairs(rows: dict[str, Tally], name: str, rules: Sequence[str]) -> None:
@@ -153,15 +159,11 @@ def print_pairs(rows: dict[str, Tally], name: str, rules: Sequence[str]) -> None
             both = f"EDeconvNet, {rule}{crf}"
             for row, other in ((deconvnet, fcn), (both, fcn), (both, deconvnet)):
                 answer = paired(row, rows[row], other, rows[other])
-                cells = [row, other]
-                for found in (answer.iou, answer.boundary_iou):
-                    if found is not None:
-                        cells += [
-                            f"{found.difference:+.3f}",
-                            f"{found.low:+.3f} to {found.high:+.3f}",
-                        ]
-                        cells += [f"{found.above:.0%}"]
-                print(f"| {' | '.join(cells)} |")
+                cells = [
+                    f"{found.difference:+.3f} | {interval_cells(found)}"
+                    for found in (answer.iou, answer.boundary_iou)
+                ]
+                print(f"| {row} | {other} | {' | '.join(cells)} |")
 
 
 def main() -> None:

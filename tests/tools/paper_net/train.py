@@ -190,9 +190,10 @@ def main() -> None:
         samples = samples_of_stage(options.tree, 2, count, options.out / "proposals", seed=7)
         third = encode(samples, trunk, count, options.out / "crops3")
         train_bottleneck(learner, [third], 3, 5e-4)
-        train_decoder(learner, third, 2, max(2, 450 * count // 22_000), 6e-4, 1.0, seed=2)
-        train_decoder(learner, third, 5, max(2, 1200 * count // 22_000), 1e-3, 0.15, seed=3)
-        train_decoder(learner, third, 5, max(2, 900 * count // 22_000), 8e-4, 0.3, seed=4)
+        steps = [max(2, number * count // 22_000) for number in (450, 1200, 900)]
+        train_decoder(learner, third, 2, steps[0], 6e-4, 1.0, seed=2)
+        train_decoder(learner, third, 5, steps[1], 1e-3, 0.15, seed=3)
+        train_decoder(learner, third, 5, steps[2], 8e-4, 0.3, seed=4)
         write(learner, trunk, samples, options.out / "further.safetensors")
 
 
