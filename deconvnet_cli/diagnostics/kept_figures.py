@@ -104,7 +104,9 @@ def by_key(figures: Figures) -> dict[Key, float]:
         else:
             for iou, shares in line["recall"].items():
                 found.update({(iou, count): float(share) for count, share in shares.items()})
-            found["ms",] = float(line["ms"]["proposals"])
+            found["ms", "2000"] = float(line["ms"]["proposals"])
+            if "first 50" in line["ms"]:  # version 0.1.0 searched for all boxes at once
+                found["ms", "50"] = float(line["ms"]["first 50"])
     return found
 
 

@@ -48,12 +48,12 @@ def gradient_edges(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
     lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)
     # The channels are combined by their squares (Di Zenzo 1986), so that a rising and a falling
     # channel add up instead of cancelling each other.
-    xx, yy, xy = (np.zeros(image.shape[:2], np.float32) for _ in range(3))
-    for channel in cv2.split(lab):
-        across, down = cv2.Sobel(channel, cv2.CV_32F, 1, 0), cv2.Sobel(channel, cv2.CV_32F, 0, 1)
-        xx += across * across
-        yy += down * down
-        xy += across * down
+    across, down = cv2.Sobel(lab, cv2.CV_32F, 1, 0), cv2.Sobel(lab, cv2.CV_32F, 0, 1)
+    over_channels = np.ones((1, 3), np.float32)
+    xx, yy, xy = (
+        cv2.transform(product, over_channels)
+        for product in (across * across, down * down, across * down)
+    )
     angle = np.arctan2(2 * xy, xx - yy) / 2
     orientation = np.where(angle < 0, angle + np.float32(np.pi), angle)
     strength = np.sqrt(xx + yy)

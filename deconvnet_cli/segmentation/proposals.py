@@ -23,6 +23,8 @@ LEAST_AREA = 1000.0
 LEAST_SIDE = 32
 # EdgeBoxes has a table of this many half perimeters and reads beyond its end without a check.
 GREATEST_HALF_PERIMETER = 9_999
+# EdgeBoxes' own least score of a box, before its sides are moved.
+LEAST_SCORE = 0.01
 # EdgeBoxes does not score the whole image. The value is finite so that JSON can hold it.
 WHOLE_IMAGE_SCORE = 1.0
 
@@ -43,7 +45,9 @@ class Proposals:
 
 
 def edge_boxes(
-    image: NDArray[np.uint8], settings: ProposalSettings = ProposalSettings()
+    image: NDArray[np.uint8],
+    settings: ProposalSettings = ProposalSettings(),
+    least_score: float = LEAST_SCORE,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return the boxes that EdgeBoxes finds in the photo, by falling score, not enlarged.
 
@@ -51,6 +55,7 @@ def edge_boxes(
         image: The photo, H x W x 3, RGB.
         settings: The settings of the search. The count is not applied; boxes that ``min_side``
             would leave out are found only in part (see :func:`first_area`).
+        least_score: The score above which a box of the coarse grid is moved to fit, and kept.
 
     Returns:
         N x 4 boxes and N scores. N is 0 for a flat photo, or if a side of the photo that is
@@ -79,6 +84,7 @@ def edge_boxes(
         maxBoxes=settings.candidates,
         alpha=settings.alpha,
         beta=settings.beta,
+        minScore=least_score,
         minBoxArea=first_area(settings, max(height, width)),
     )
     found, scores = finder.getBoundingBoxes(edges, orientation)
@@ -132,7 +138,8 @@ def propose(image: NDArray[np.uint8], settings: ProposalSettings = ProposalSetti
 
     The whole image always comes first. The boxes of EdgeBoxes follow in order of score, enlarged.
     A box that is too small, or equal to an earlier one, is skipped and does not count. The same
-    photo always gets the same boxes.
+    photo always gets the same boxes. A small count is searched for quickly at first
+    (``ProposalSettings.quick_score``), so its boxes differ in part from the first of a large one.
 
     Args:
         image: The photo, H x W x 3, RGB.
@@ -149,12 +156,18 @@ def propose(image: NDArray[np.uint8], settings: ProposalSettings = ProposalSetti
     first = np.array([WHOLE_IMAGE_SCORE], dtype=np.float32)
     if settings.count <= 1:
         return Proposals(whole, first)
-    boxes, scores = edge_boxes(image, settings)
-    boxes = enlarged(boxes, settings.enlarge)
-    least = settings.min_side * max(height, width) / settings.reference_side
-    large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= least
-    boxes = np.concatenate((whole, boxes[large]))
-    scores = np.concatenate((first, scores[large]))
-    _, firsts = np.unique(boxes, axis=0, return_index=True)
-    kept = np.sort(firsts)[: settings.count]
+    least_scores = [LEAST_SCORE]
+    if settings.count <= settings.quick_count and settings.structured_model is None:
+        least_scores.insert(0, settings.quick_score)
+    for least_score in least_scores:
+        boxes, scores = edge_boxes(image, settings, least_score)
+        boxes = enlarged(boxes, settings.enlarge)
+        least = settings.min_side * max(height, width) / settings.reference_side
+        large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= least
+        boxes = np.concatenate((whole, boxes[large]))
+        scores = np.concatenate((first, scores[large]))
+        _, firsts = np.unique(boxes, axis=0, return_index=True)
+        kept = np.sort(firsts)[: settings.count]
+        if len(kept) == settings.count:
+            break
     return Proposals(boxes[kept], scores[kept])

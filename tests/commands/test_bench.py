@@ -51,24 +51,29 @@ def test_recall_counts_objects_by_their_best_box(voc, monkeypatch):
     far = [0, 0, 2, 2]
     found = iter(
         (
-            [true],
-            [*[far] * 10, true],  # the eleventh box
-            [half],
-            [far],
+            (50, [true]),
+            (2000, [far, true]),
+            (50, [*[far] * 10, true]),  # the eleventh box
+            (2000, [*[far] * 10, true]),
+            (50, [half]),
+            (2000, [half]),
+            (50, [far]),
+            (2000, [*[far] * 200, true]),  # the 201st box
         )
     )
 
     def propose(photo, settings):
-        assert settings.count == 2000 and settings.enlarge == 1 and settings.min_side == 0
-        boxes = np.array(next(found), np.int32)
-        return Proposals(boxes, np.ones(len(boxes), np.float32))
+        assert settings.enlarge == 1 and settings.min_side == 0
+        count, boxes = next(found)
+        assert settings.count == count
+        return Proposals(np.array(boxes, np.int32), np.ones(len(boxes), np.float32))
 
     monkeypatch.setattr(module, "propose", propose)
     result = recall(tree, ["p0", "p1", "p2", "p3"], ProposalSettings())
     assert (result.photos, result.objects) == (4, 4)
     assert result.shares == {
-        (0.5, 10): 0.5, (0.5, 50): 0.75, (0.5, 200): 0.75, (0.5, 2000): 0.75,
-        (0.7, 10): 0.25, (0.7, 50): 0.5, (0.7, 200): 0.5, (0.7, 2000): 0.5,
+        (0.5, 10): 0.5, (0.5, 50): 0.75, (0.5, 200): 0.75, (0.5, 2000): 1.0,
+        (0.7, 10): 0.25, (0.7, 50): 0.5, (0.7, 200): 0.5, (0.7, 2000): 0.75,
     }  # fmt: skip
 
 

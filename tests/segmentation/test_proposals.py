@@ -108,7 +108,7 @@ def test_enlargement_by_hand():
 
 def with_boxes(monkeypatch, boxes) -> None:
     found = np.array(boxes, np.int32), np.linspace(1, 0.1, len(boxes), dtype=np.float32)
-    monkeypatch.setattr(proposals, "edge_boxes", lambda image, settings: found)
+    monkeypatch.setattr(proposals, "edge_boxes", lambda image, settings, least: found)
 
 
 def test_small_boxes_are_skipped_and_do_not_count(monkeypatch):
@@ -149,6 +149,22 @@ def test_boxes_left_out_of_the_search_are_not_missed(data, name):
     wanted = everything[sides >= 112 * max(image.shape) / 500][:21]
     found = propose(image, plain).boxes
     assert len({*map(tuple, found)} & {*map(tuple, wanted)}) >= 20
+
+
+@pytest.mark.parametrize(("count", "searches"), [(3, [0.05]), (4, [0.05, 0.01]), (51, [0.01])])
+def test_few_boxes_are_searched_for_quickly_at_first(monkeypatch, count, searches):
+    """Two boxes of a quick search and the whole photo are enough for three, not for four."""
+    asked = []
+
+    def found(image, settings, least):
+        asked.append(least)
+        boxes = [[9, 9, 200 + x, 200] for x in range(2 if least == 0.05 else 3)]
+        return np.array(boxes, np.int32), np.ones(len(boxes), np.float32)
+
+    monkeypatch.setattr(proposals, "edge_boxes", found)
+    boxes = propose(np.zeros((400, 500, 3), np.uint8), ProposalSettings(count=count)).boxes
+    assert asked == searches
+    assert len(boxes) == (3 if count == 3 else 4)
 
 
 def test_duplicates_are_dropped(monkeypatch):

@@ -1,4 +1,4 @@
-"""The net without its trunk: bottleneck, decoder, and the losses of all their logits."""
+"""The net after pool4: the trunk's last block, bottleneck, decoder; the losses of all logits."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.nets.deconvnet_vgg16 import (
     DECODER,
+    ENCODER,
     FULLY_CONNECTED,
     SCORE,
     DeconvNet,
     DeconvNetSettings,
     Layer,
 )
-from tests.tools.paper_net.crops import SIDE, Crops
+from tests.tools.paper_net.crops import FROZEN, SIDE, Crops, pool
 
+FROZEN_LAYERS = tuple(layer for block in ENCODER[:FROZEN] for layer in block)
 FC = 512  # channels of fc6 and fc7; the paper has 4096
 CLASSES = 21
+SOFT = 0.5  # the share of the soft labels in the losses of cells
+SOFT_PIXELS = 0.25  # and in the loss of pixels
 SIDES = (7, 14, 28, 56)  # of the maps after fc6_deconv, deconv5, deconv4, deconv3
 WINDOW = 28  # side of the window in the map after deconv3
 RIM = 10  # pixels at the window's inner edges that do not count, as they lack their surroundings
@@ -64,15 +69,20 @@ def cell_labels(labels: Tensor, side: int) -> Tensor:
     return counts.scatter_add_(1, pixels, ones)[:, :CLASSES] / cell**2
 
 
-def cell_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross entropy of N x classes x side x side logits against those shares."""
-    target = cell_labels(labels, logits.shape[-1])
+def cell_targets(labels: Tensor, soft: Tensor, side: int) -> Tensor:
+    """Return the mean of those shares and the soft labels of the cells, N*side*side x classes."""
+    means = F.avg_pool2d(soft, soft.shape[-1] // side).permute(0, 2, 3, 1).flatten(0, 2)
+    return cell_labels(labels, side).lerp(means, SOFT)
+
+
+def soft_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the cross entropy of N x classes x h x w logits against N*h*w x classes targets."""
     rows = logits.permute(0, 2, 3, 1).flatten(0, 2).float()
     return -(target * rows.log_softmax(1)).sum() / target.sum().clamp_min(1)
 
 
 class Learner(nn.Module):
-    """The net without its trunk, and the logits after each of its coarser stages."""
+    """The net from conv5 on, and the logits after each of the coarser stages of its decoder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +99,18 @@ class Learner(nn.Module):
             nn.init.normal_(module.weight, 0, (2 / fan_in) ** 0.5)
             nn.init.zeros_(module.bias)
         nn.init.normal_(self.net.get_parameter(f"{SCORE}.weight"), 0, 0.05)
+
+    @torch.no_grad()
+    def take(self, net: DeconvNet) -> None:
+        """Take what a net has after pool4; the BatchNorm of conv5 is folded away again."""
+        frozen = {part for layer in FROZEN_LAYERS for part in (layer.name, layer.norm)}
+        tensors = net.state_dict().items()
+        later = {name: value for name, value in tensors if name.partition(".")[0] not in frozen}
+        self.net.load_state_dict(later, strict=False)
+        net.eval()
+        for layer in ENCODER[FROZEN]:
+            folded = fuse_conv_bn_eval(*(net.get_submodule(n) for n in (layer.name, layer.norm)))
+            self.net.get_submodule(layer.name).load_state_dict(folded.state_dict())
 
     def block(self, layers: tuple[Layer, ...], x: Tensor, dropout: float = 0) -> Tensor:
         for layer in layers:
@@ -108,21 +130,30 @@ class Learner(nn.Module):
             x = F.dropout(x, dropout if layer.name in ("fc6", "fc7") else 0, self.training)
         return x
 
-    def bottleneck(self, pool5: Tensor) -> Tensor:
+    def conv5(self, pool4: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the map after pool5 and its switches, as ``crops.pool`` does."""
+        x = pool4.contiguous(memory_format=torch.channels_last)
+        for layer in ENCODER[FROZEN]:  # VGG-16 has no BatchNorm; it is put in at the end
+            x = F.relu(self.net.get_submodule(layer.name)(x))
+        return pool(x)
+
+    def bottleneck(self, pool4: Tensor) -> Tensor:
         """Return the logits of 7 x 7 cells; a fifth of the inputs and half of fc6, fc7 are off."""
-        x = F.dropout(pool5, 0.2, self.training)
+        x = F.dropout(self.conv5(pool4)[0], 0.2, self.training)
         return self.coarse[0](self.block(FULLY_CONNECTED, x, 0.5))
 
-    def decoder(self, pool5: Tensor, places: list[Tensor], window: Window) -> Iterator[Tensor]:
+    def decoder(self, pool4: Tensor, places: list[Tensor], window: Window) -> Iterator[Tensor]:
         """Yield the logits after fc6_deconv, deconv5, deconv4, deconv3, and the last ones.
 
         From deconv2 on there is only the window that begins at these rows and columns of the map
         after deconv3, if one is given.
         """
         with torch.no_grad():
-            x = self.block(FULLY_CONNECTED[:2], pool5)
+            x, fifth = self.conv5(pool4)
+            x = self.block(FULLY_CONNECTED[:2], x)
         x = self.block(FULLY_CONNECTED[2:], x)
         yield self.coarse[0](x)
+        places = [fifth, *places]
         for stage, (layers, place) in enumerate(zip(DECODER, places, strict=False), start=1):
             if window is not None and stage >= 4:
                 scale = 2 ** (stage - 4)
@@ -138,15 +169,21 @@ class Learner(nn.Module):
 
     def losses(self, crops: Crops, numbers: np.ndarray, depth: int, window: Window) -> list[Tensor]:
         """Return the loss of each of the logits of a batch."""
-        labels, places = crops.label_maps(numbers), crops.places(numbers, depth)
-        *coarse, last = self.decoder(crops.maps(numbers), places, window)
-        losses = [cell_loss(logits, labels) for logits in coarse]
+        labels, soft = crops.label_maps(numbers), crops.soft_labels(numbers)
+        *coarse, last = self.decoder(crops.maps(numbers), crops.places(numbers, depth - 1), window)
+        coarse = coarse if depth == len(DECODER) else [*coarse, last]
+        losses = [soft_loss(x, cell_targets(labels, soft, x.shape[-1])) for x in coarse]
         if depth < len(DECODER):
-            return [*losses, cell_loss(last, labels)]
+            return losses
         if window is not None:
             labels = windowed(labels, window)
-        rows = last.permute(0, 2, 3, 1).flatten(0, 2).float()
-        return [*losses, F.cross_entropy(rows, labels.flatten(), ignore_index=IGNORE)]
+            rows, columns = (slice(at, at + WINDOW) for at in window)
+            soft = soft[:, :, rows, columns]
+        logs = last.float().log_softmax(1)
+        hard = F.nll_loss(logs, labels, ignore_index=IGNORE)
+        cells = F.avg_pool2d(logs, last.shape[-1] // soft.shape[-1])
+        taught = -(soft * cells).sum() / soft.sum().clamp_min(1)
+        return [*losses, hard.lerp(taught, SOFT_PIXELS)]
 
 
 def windowed(labels: Tensor, window: tuple[int, int]) -> Tensor:

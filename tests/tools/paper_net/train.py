@@ -1,31 +1,35 @@
-"""Train ``deconvnet-vgg16`` on a CPU within two hours, from a VGG-16 trunk that stays as it is.
+"""Train ``deconvnet-vgg16`` on a CPU within a few hours, from a published VGG-16 trunk.
 
-    python -m tests.tools.paper_net.train VOC2012 vgg16-trunk.safetensors OUT
+    python -m tests.tools.paper_net.train VOC2012 vgg16-trunk.safetensors OUT --further 22000
 
-Three things make this possible. The frozen trunk sees each crop once: its last map, switches and
-labels are kept in files (half a megabyte a crop), and 18 crops a second pass through it on one
-core. The bottleneck (fc6, fc7, fc6_deconv) is trained first and alone, on labels of 7 x 7 cells,
-since it has half of all weights and costs next to nothing there. The decoder then grows from
-coarse to fine: at first up to 28 x 28, then whole, with 1x1 logits after each stage that have a
-loss of their own and are left out at the end. In the last two stages a step sees one window of
-the crop, a quarter of its area. So each crop costs a third of what ``deconvnet train`` spends.
+Three things make this possible. The trunk is frozen up to pool4 and sees each crop once: its last
+map, switches and labels are kept in files (0.7 megabytes a crop), and ten crops a second pass
+through it on one core. The bottleneck (fc6, fc7, fc6_deconv) is trained first and alone, on the
+shares of the classes in 7 x 7 cells, since it has half of all weights and costs little there. The
+decoder then grows from coarse to fine: at first up to 28 x 28, then whole, with 1x1 logits after
+each stage that have a loss of their own and are left out at the end. When it is whole, a step sees
+one window of the crop, a quarter of its area. So each crop costs a third of what ``deconvnet
+train`` spends.
 
 The two stages are the paper's (section 5.1): crops that centre an object, with its class alone
-labelled, then proposals with all classes; the latter are the boxes that a prediction shows.
-``--further`` goes on with as many fresh crops of stage 2.
+labelled, then proposals with all classes; the latter are the boxes that a prediction shows. In
+stage 2, soft labels of a shipped net are a second target. ``--further`` goes on with as many fresh
+crops of stage 2, and trains conv5 along with the bottleneck; ``--start NAME`` begins there, from
+shipped weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deconvnet_cli.nets.deconvnet_vgg16 import DECODER, FULLY_CONNECTED, SCORE
+from deconvnet_cli.nets.deconvnet_vgg16 import DECODER, ENCODER, FULLY_CONNECTED, SCORE
 from deconvnet_cli.nets.inputs import VGG_INPUT
 from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.runtime.devices import keep_freed_memory
@@ -33,9 +37,9 @@ from deconvnet_cli.training.batchnorm import insert_batchnorm
 from deconvnet_cli.training.feeding import Samples
 from deconvnet_cli.training.start import load_trunk, read_trunk
 from deconvnet_cli.weights.card import card_for
-from deconvnet_cli.weights.files import store
-from tests.tools.paper_net.crops import Crops, encode, samples_of_stage
-from tests.tools.paper_net.learner import CLASSES, WINDOW, Learner, cell_labels
+from deconvnet_cli.weights.files import load, store
+from tests.tools.paper_net.crops import FROZEN, Crops, encode, samples_of_stage
+from tests.tools.paper_net.learner import CLASSES, SIDES, WINDOW, Learner, cell_targets, soft_loss
 
 BATCH = 16
 AUXILIARY = 0.3  # the weight of the losses of the coarser logits
@@ -68,37 +72,70 @@ def step(optimiser: torch.optim.AdamW, loss: Tensor, factor: float) -> None:
     optimiser.step()
 
 
-def train_bottleneck(learner: Learner, sets: list[Crops], epochs: int, lr: float) -> None:
-    """Train fc6, fc7 and fc6_deconv on the labels of 7 x 7 cells, with mixed pairs of crops."""
+def train_coarse(learner: Learner, crops: Crops, steps: int) -> None:
+    """Train the coarse logits alone: stored weights do not have them."""
+    rng = np.random.default_rng(5)
+    learner.eval()
+    for parameter in learner.net.parameters():
+        parameter.requires_grad_(False)
+    optimiser = optimiser_of([(list(learner.coarse.parameters()), 5e-3)], 0.01)
+    for number in range(steps):
+        rows = np.sort(rng.choice(len(crops.labels), BATCH, replace=False))
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = learner.losses(crops, rows, len(SIDES) - 1, None)
+        step(optimiser, sum(losses), rate(number, steps, 10))
+    for parameter in learner.net.parameters():
+        parameter.requires_grad_(True)
+
+
+def train_bottleneck(
+    learner: Learner, sets: list[Crops], epochs: int, lr: float, trunk: float = 0
+) -> None:
+    """Train fc6, fc7 and fc6_deconv on the targets of 7 x 7 cells, with mixed pairs of crops.
+
+    conv5 learns at ``trunk * lr``, or not at all.
+    """
     rng = np.random.default_rng(0)
-    pool5 = np.concatenate([crops.pool5 for crops in sets])
-    data = Crops(pool5, np.empty(0), np.concatenate([crops.labels for crops in sets]))
-    targets = torch.cat(
-        [
-            cell_labels(data.label_maps(np.arange(at, min(at + 256, len(pool5)))), 7).half()
-            for at in range(0, len(pool5), 256)
-        ]
-    ).view(len(pool5), 49, CLASSES)
-    layers = [layer for layer in FULLY_CONNECTED for layer in (layer.name, layer.norm)]
-    parameters = [p for name in layers for p in learner.net.get_submodule(name).parameters()]
-    optimiser = optimiser_of([([*parameters, *learner.coarse[0].parameters()], lr)], 0.1)
+    targets = [
+        cell_targets(crops.label_maps(rows), crops.soft_labels(rows), 7).half()
+        for crops in sets
+        for rows in np.array_split(np.arange(len(crops.labels)), 1 + len(crops.labels) // 256)
+    ]
+    target = torch.cat(targets).view(-1, 49, CLASSES)
+    layers = [name for layer in FULLY_CONNECTED for name in (layer.name, layer.norm)]
+    heads = [*parameters_of(learner, layers), *learner.coarse[0].parameters()]
+    last_block = parameters_of(learner, [layer.name for layer in ENCODER[FROZEN]])
+    for parameter in last_block:
+        parameter.requires_grad_(trunk > 0)
+    groups = [(heads, lr)] + [(last_block, lr * trunk)] * (trunk > 0)
+    optimiser = optimiser_of(groups, 0.1)
     learner.train()
-    batch = min(128, len(pool5))
-    steps, number = epochs * (len(pool5) // batch), 0
+    batch = min(128, len(target))
+    steps, number = epochs * (len(target) // batch), 0
     for epoch in range(epochs):
-        for numbers in rng.permutation(len(pool5))[: len(pool5) // batch * batch].reshape(
-            -1, batch
-        ):
+        for rows in rng.permutation(len(target))[: len(target) // batch * batch].reshape(-1, batch):
             share, other = rng.beta(0.4, 0.4), rng.permutation(batch)
-            x, y = data.maps(numbers), targets[numbers].float()
+            x, y = maps_of(sets, rows), target[rows].float()
             x, y = x.lerp(x[other], 1 - share), y.lerp(y[other], 1 - share)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = learner.bottleneck(x)
-            rows = logits.permute(0, 2, 3, 1).flatten(1, 2).float()
-            loss = -(y * rows.log_softmax(2)).sum() / y.sum()
+            loss = soft_loss(logits, y.flatten(0, 1))
             step(optimiser, loss, rate(number, steps, 50))
             number += 1
         print(f"bottleneck, epoch {epoch + 1} of {epochs}: loss {loss:.3f}", flush=True)
+
+
+def maps_of(sets: list[Crops], rows: np.ndarray) -> Tensor:
+    """Return the maps after pool4 of crops, which are numbered through all sets."""
+    lengths = [len(crops.labels) for crops in sets]
+    owners, starts = np.digitize(rows, np.cumsum(lengths)), np.cumsum([0, *lengths])
+    maps = [crops.maps(rows[owners == n] - starts[n]) for n, crops in enumerate(sets)]
+    return torch.cat(maps)[np.argsort(np.argsort(owners, kind="stable"))]
+
+
+def parameters_of(learner: Learner, names: Iterable[str]) -> list[nn.Parameter]:
+    """Return the parameters of some layers of the net."""
+    return [p for name in names for p in learner.net.get_submodule(name).parameters()]
 
 
 def train_decoder(
@@ -112,11 +149,7 @@ def train_decoder(
         name for block in DECODER[2:depth] for layer in block for name in (layer.name, layer.norm)
     }
     late |= {SCORE} if depth == len(DECODER) else set()
-
-    def parameters(names: set[str]) -> list[nn.Parameter]:
-        return [p for name in names for p in learner.net.get_submodule(name).parameters()]
-
-    groups = [(parameters(early), lr * coarse), (parameters(late), lr)]
+    groups = [(parameters_of(learner, early), lr * coarse), (parameters_of(learner, late), lr)]
     groups.append((list(learner.coarse.parameters()), lr))
     optimiser = optimiser_of(groups, 0.01)
     trained = [p for group, _ in groups for p in group]
@@ -156,56 +189,73 @@ def train_decoder(
                 learner.losses(crops, numbers, depth, None)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("tree", type=Path)
-    parser.add_argument("trunk", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument(
-        "--further", type=int, default=0, help="fresh crops of stage 2 after it (22000)"
-    )
-    parser.add_argument("--share", type=float, default=1.0, help="of the crops, for a trial")
-    options = parser.parse_args()
-    keep_freed_memory()
-    torch.manual_seed(0)
-    trunk = read_trunk(options.trunk)
-    learner = Learner()
+def two_stages(learner: Learner, trunk: dict[str, Tensor], options: argparse.Namespace) -> None:
+    """Train the two stages of the paper from fresh weights; the trunk stays as it is."""
     counts = [max(2 * BATCH, int(count * options.share)) for count in (9000, 12_000)]
     sets = []
     for stage, count in enumerate(counts, start=1):
-        samples = samples_of_stage(options.tree, stage, count, options.out / "proposals")
+        samples = samples_of_stage(options.tree, stage, count, options.out)
         sets.append(encode(samples, trunk, count, options.out / f"crops{stage}"))
     first, second = sets
     steps = [max(2, int(count * options.share)) for count in (500, 400, 650, 500)]
     train_bottleneck(learner, [first], 5, 1e-3)
     train_decoder(learner, first, 2, steps[0], 1e-3, 1.0, seed=0)
     train_decoder(learner, first, 5, steps[1], 1e-3, 0.05, seed=0)
-    write(learner, trunk, samples, options.out / "stage1.safetensors")
+    write(learner, samples, options.out / "stage1.safetensors")
     train_bottleneck(learner, [first, second], 4, 7e-4)
     train_decoder(learner, second, 2, steps[2], 7e-4, 1.0, seed=1)
     train_decoder(learner, second, 5, steps[3], 1e-3, 0.05, seed=1)
-    write(learner, trunk, samples, options.out / "stage2.safetensors")
-    if options.further:
-        count = max(2 * BATCH, int(options.further * options.share))
-        samples = samples_of_stage(options.tree, 2, count, options.out / "proposals", seed=7)
-        third = encode(samples, trunk, count, options.out / "crops3")
-        train_bottleneck(learner, [third], 3, 5e-4)
-        steps = [max(2, number * count // 22_000) for number in (450, 1200, 900)]
-        train_decoder(learner, third, 2, steps[0], 6e-4, 1.0, seed=2)
-        train_decoder(learner, third, 5, steps[1], 1e-3, 0.15, seed=3)
-        train_decoder(learner, third, 5, steps[2], 8e-4, 0.3, seed=4)
-        write(learner, trunk, samples, options.out / "further.safetensors")
+    write(learner, samples, options.out / "stage2.safetensors")
 
 
-def write(learner: Learner, trunk: dict[str, Tensor], samples: Samples, path: Path) -> None:
+def go_on(learner: Learner, trunk: dict[str, Tensor], options: argparse.Namespace) -> None:
+    """Go on with fresh crops of stage 2; conv5 learns too."""
+    count = max(2 * BATCH, int(options.further * options.share))
+    samples = samples_of_stage(options.tree, 2, count, options.out, options.seed)
+    crops = encode(samples, trunk, count, options.out / f"crops-{options.seed}")
+    if options.start:
+        train_coarse(learner, crops, max(2, int(120 * options.share)))
+    train_bottleneck(learner, [crops], 3, 5e-4, trunk=0.1)
+    steps = [max(2, number * count // 22_000) for number in (450, 1200)]
+    train_decoder(learner, crops, 2, steps[0], 6e-4, 1.0, seed=2)
+    train_decoder(learner, crops, 5, steps[1], 1e-3, 0.15, seed=3)
+    write(learner, samples, options.out / "further.safetensors")
+
+
+def write(learner: Learner, samples: Samples, path: Path) -> None:
     """Write the weights; BatchNorm is put into the trunk, which computes what it did."""
-    load_trunk(learner.net, trunk)
     crops = torch.stack([samples[number][0] for number in range(32)])
     insert_batchnorm(learner.net, VGG_INPUT.prepare(crops).split(8))
     made_by = f"trained by {Path(__file__).name}"
     card = card_for("deconvnet-vgg16", net_settings(learner.net), provenance=made_by)
     store(path, learner.net, card)
     print(path, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("tree", type=Path)
+    parser.add_argument("trunk", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--start", help="weights that have gone through the two stages")
+    parser.add_argument(
+        "--further", type=int, default=0, help="fresh crops of stage 2 after it (22000)"
+    )
+    parser.add_argument("--seed", type=int, default=7, help="of the fresh crops")
+    parser.add_argument("--share", type=float, default=1.0, help="of the crops, for a trial")
+    options = parser.parse_args()
+    keep_freed_memory()
+    torch.manual_seed(0)
+    trunk = read_trunk(options.trunk)
+    learner = Learner()
+    with torch.no_grad():
+        load_trunk(learner.net, trunk)
+    if options.start:
+        learner.take(load(options.start).net)
+    else:
+        two_stages(learner, trunk, options)
+    if options.further:
+        go_on(learner, trunk, options)
 
 
 if __name__ == "__main__":
