@@ -92,8 +92,8 @@ def test_shown_boxes_are_those_of_a_prediction(size: tuple[int, int]):
     assert 1 < len(found) <= count
     np.testing.assert_array_equal(found, np.floor(inferred.boxes * scale + 0.5))
     assert found[0].tolist() == [0, 0, *size]
-    # Those of a net that is shown more boxes begin alike.
-    np.testing.assert_array_equal(find_boxes(photo, 50)[: len(found)], found)
+    # A net that is shown fewer boxes is shown the first of them: both searches are quick ones.
+    np.testing.assert_array_equal(find_boxes(photo, 10), found[:10])
 
 
 def test_all_boxes_are_those_of_edge_boxes():

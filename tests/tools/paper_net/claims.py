@@ -4,7 +4,8 @@
         --weights stage2=deconvnet-vgg16 --fcn fcn8s.safetensors --processes 2
 
 Each row can be had from ``deconvnet evaluate`` as well, with ``--proposals``, ``--rule``, ``--crf``
-and ``--net``. This script shows each crop to the net once for all rows, and so takes a quarter of
+and ``--net``, but for a few photos whose first 20 boxes are others where 50 are searched for. This
+script shows each crop to the net once for all rows, and so takes a quarter of
 the time. It prints a table: mean IoU, that of the classes with four photos or more, mean Boundary
 IoU, and how likely each row is better than the one it is compared with, in paired resamples of the
 photos. With an FCN-8s, a second table compares the nets in the same way.
