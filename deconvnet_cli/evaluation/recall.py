@@ -16,8 +16,8 @@ from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.settings import ProposalSettings
 
-COUNTS = (10, 50, 200, 2000)
 SEARCHES = {50: (10, 50), 2000: (200, 2000)}  # boxes searched for -> the counts they are used for
+COUNTS = tuple(count for counts in SEARCHES.values() for count in counts)
 IOUS = (0.5, 0.7)
 
 
