@@ -10,6 +10,7 @@ from deconvnet_cli.evaluation.tally import Tally
 
 # The pairs of rows that are compared: is the first better than the second?
 QUESTIONS = (
+    ("DeconvNet", "FCN-8s"),
     ("EDeconvNet", "FCN-8s"),
     ("EDeconvNet", "DeconvNet"),
     ("DeconvNet + CRF", "DeconvNet"),

@@ -194,7 +194,7 @@ def test_the_table_as_json_and_csv(evaluate, kept, monkeypatch):
             value = fields["iou"][name]
             assert row[f"iou_{name}"] == ("" if value is None else str(value))
     ious = {fields["row"]: fields["mean_iou"] for fields in line["rows"]}
-    assert len(line["comparisons"]) == 4
+    assert len(line["comparisons"]) == 5
     for found in line["comparisons"]:
         assert found["difference"] == ious[found["first"]] - ious[found["second"]]
         assert found["interval"][0] <= found["interval"][1]
@@ -235,7 +235,10 @@ def test_tables_for_people_fit_80_columns(evaluate, kept, monkeypatch):
         expected = ["absent" if value is None else f"{value:.3f}" for value in values]
         (photos,) = {line["photos"][name] for line in fields.values()}
         assert row.split() == [name, str(photos), *expected]
-    assert sum("% of the paired resamples" in line for line in lines) == 4
+    asked = [line for line in lines if line.endswith("% of the paired resamples")]
+    # A line each for mean IoU and Boundary IoU: a line break inside one would be escaped.
+    assert len(asked) == 10 and not any("\\n" in line for line in lines)
+    assert sum(line.startswith("DeconvNet - FCN-8s: ") for line in asked) == 2
     assert any("not ours" in line for line in lines)
 
 
@@ -411,7 +414,7 @@ def test_halves_of_a_table_add_up_to_the_whole(evaluate, deconvnet, kept, tmp_pa
         evaluate("--split", split, *options, "-o", tmp_path / split)
     merged = deconvnet("evaluate", "--merge", tmp_path / "first", tmp_path / "second", *QUIET_JSON)
     assert merged.stdout == evaluate(*options).stdout
-    assert len(json.loads(merged.stdout)["comparisons"]) == 4
+    assert len(json.loads(merged.stdout)["comparisons"]) == 5
 
 
 def test_compare(evaluate, deconvnet, voc, kept, tmp_path):

@@ -46,7 +46,7 @@ def results(
         class_table(rows, classes, to_stderr)
         row_table(rows, reported, to_stderr)
         for answer in answers:
-            console.result(comparison_text(answer), to_stderr=to_stderr)
+            sentences(answer, to_stderr)
     if as_json and len(lines) == 1:
         console.json_line(lines[0])
     elif as_json:
@@ -135,23 +135,22 @@ def comparison_line(answer: Paired) -> dict[str, Any]:
     }
 
 
-def comparison_text(answer: Paired) -> str:
-    """Return a comparison of two rows as sentences, a line each."""
-    lines = []
+def sentences(answer: Paired, to_stderr: bool) -> None:
+    """Print a comparison of two rows, a line for each kind of IoU."""
     for found, what in ((answer.iou, "mean IoU"), (answer.boundary_iou, "Boundary IoU")):
         if found is not None:
-            lines.append(
+            console.result(
                 f"{answer.first} - {answer.second}: {found.difference:+.4f} {what}, 95 % interval "
                 f"{found.low:+.4f} to {found.high:+.4f}; better in {found.above:.0%} of the paired "
-                "resamples"
+                "resamples",
+                to_stderr=to_stderr,
             )
-    return "\n".join(lines)
 
 
 def comparison(answer: Paired, *, quiet: bool, as_json: bool) -> None:
     """Print one comparison as sentences, as JSON, or as both."""
     if not quiet:
-        console.result(comparison_text(answer), to_stderr=as_json)
+        sentences(answer, as_json)
     if as_json:
         console.json_line(comparison_line(answer))
 
