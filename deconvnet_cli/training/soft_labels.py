@@ -55,7 +55,6 @@ def soft_labels(
         convention: The net's input convention; its ``size`` is not used.
         photo: The photo, mode RGB.
     """
-    grid = (-(-photo.height // CELL), -(-photo.width // CELL))
     total: Tensor | None = None
     for side in SIZES:
         scale = side / max(photo.size)
@@ -65,13 +64,29 @@ def soft_labels(
         views = convention.prepare(torch.stack((pixels, pixels.flip(2))))
         logits = net.head(net.encode(views.contiguous(memory_format=torch.channels_last))[0])[1]
         logits = net.enlarge(logits, (height, width))
-        logits = torch.stack((logits[0], logits[1].flip(2)))
-        on_grid = F.interpolate(logits, size=grid, mode="bilinear", antialias=True)
-        probabilities = on_grid.softmax(1).mean(0)
+        probabilities = on_grid(logits, photo)
         total = probabilities if total is None else total + probabilities
     if total is None:
         raise ValueError("SIZES is empty")
-    return (total * (255 / len(SIZES))).round().to(torch.uint8).numpy()
+    return in_bytes(total / len(SIZES))
+
+
+def on_grid(logits: Tensor, photo: Image.Image) -> Tensor:
+    """Return the probabilities at the points of a photo's soft labels, C x h x w.
+
+    Args:
+        logits: 2 x C x H x W, of the photo and of its mirror image.
+        photo: The photo.
+    """
+    grid = (-(-photo.height // CELL), -(-photo.width // CELL))
+    views = torch.stack((logits[0], logits[1].flip(2)))
+    return F.interpolate(views, size=grid, mode="bilinear", antialias=True).softmax(1).mean(0)
+
+
+def in_bytes(probabilities: Tensor) -> NDArray[np.uint8]:
+    """Return probabilities as they are stored: 255 for 1."""
+    stored: NDArray[np.uint8] = (probabilities * 255).round().to(torch.uint8).numpy()
+    return stored
 
 
 def soft_path(folder: Path, name: str) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.objects import list_names
@@ -13,7 +12,7 @@ from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.runtime.devices import CPU
 from deconvnet_cli.segmentation.inference import logits_of, to_device
 from deconvnet_cli.segmentation.system import ready
-from deconvnet_cli.training.soft_labels import CELL, soft_path, write_soft
+from deconvnet_cli.training.soft_labels import in_bytes, on_grid, soft_path, write_soft
 from deconvnet_cli.weights.files import load
 
 TEACHER = "fcn8s-mobilenet"  # a point or two below the default net, at a tenth of its time
@@ -33,9 +32,5 @@ def write_soft_labels(tree: VocTree, lists: tuple[str, ...], folder: Path) -> No
             continue
         photo = read_photo(tree.image(name))
         pixels = to_device(photo, CPU).permute(2, 0, 1)
-        logits, mirrored = logits_of(torch.stack((pixels, pixels.flip(2))), teacher)
-        views = torch.stack((logits, mirrored.flip(2)))
-        grid = (-(-photo.height // CELL), -(-photo.width // CELL))
-        views = F.interpolate(views, size=grid, mode="bilinear", antialias=True)
-        probabilities = views.softmax(1).mean(0)
-        write_soft(path, (probabilities * 255).round().to(torch.uint8).numpy())
+        logits = logits_of(torch.stack((pixels, pixels.flip(2))), teacher)
+        write_soft(path, in_bytes(on_grid(logits, photo)))
