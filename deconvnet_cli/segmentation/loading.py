@@ -93,18 +93,25 @@ def crf_settings(backend: str) -> CrfSettings:
     return settings
 
 
-def leaves_out_boxes(options: SegmentOptions, system: System, settings: SegmentSettings) -> bool:
+def leaves_out_boxes(
+    proposals: int | str | None, system: System, settings: SegmentSettings
+) -> bool:
     """Return whether boxes that would hardly change the labels are left out.
 
     Unless a number of boxes is asked for, they are with the merge rules that keep the whole
     photo's map, because they cost time there and do not make the labels better.
+
+    Args:
+        proposals: A number of boxes, "auto", or None for what the weights say.
+        system: The nets.
+        settings: How photos are segmented.
     """
     from deconvnet_cli.segmentation.merge import WHOLE_RULES
     from deconvnet_cli.segmentation.segment import merge_rule
 
-    if options.proposals is None:
+    if proposals is None:
         return merge_rule(system, settings) in WHOLE_RULES
-    return options.proposals == "auto"
+    return proposals == "auto"
 
 
 def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, SegmentSettings]:
@@ -139,7 +146,9 @@ def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, S
     system = choose_system(
         options.system_name, options.weights, options.fcn_weights, options.ensemble, options.share
     )
-    settings = replace(settings, until_settled=leaves_out_boxes(options, system, settings))
+    settings = replace(
+        settings, until_settled=leaves_out_boxes(options.proposals, system, settings)
+    )
     if plain:
         return system.plain(device), settings
     return system.ready(device, choose_precision(options.precision, device)), settings

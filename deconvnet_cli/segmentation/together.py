@@ -22,10 +22,10 @@ from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.inference import (
     Cutter,
+    crop_logits,
     cutter,
     logits_of,
     whole_and_crops,
-    whole_photo_views,
 )
 from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas, worth_a_crop
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
@@ -113,17 +113,21 @@ def begin(
     rule: str,
     settings: SegmentSettings,
 ) -> Begun:
-    """Merge the views of the whole photo, and choose the boxes that are segmented after it."""
+    """Merge the whole photo where it comes alone, and choose the boxes that are segmented after it.
+
+    It does if the net sees it in its own shape, or if it decides which boxes are skipped.
+    """
     size = (len(weights.card.classes), photo.height, photo.width)
     canvas = Canvas(*size, rule, merge_device(weights.device))
     begun = Begun(canvas, cutter(photo, weights.device), [])
-    whole, boxes = whole_and_crops(photo, boxes, weights)
-    if whole is not None:
-        for logits in whole_photo_views(photo, weights, begun.cut_out):
-            canvas.add(logits, whole)
-        begun.used.append(whole)
-        if settings.until_settled:
-            boxes = boxes[worth_a_crop(canvas, boxes)]
+    skips = settings.until_settled and canvas.whole is not None
+    if skips or whole_and_crops(photo, boxes, weights)[0] is not None:
+        for box, logits in crop_logits(photo, boxes[:1], weights, 1, begun.cut_out):
+            canvas.add(logits, box)
+            begun.used = [box]
+        boxes = boxes[1:]
+    if skips:
+        boxes = boxes[worth_a_crop(canvas, boxes)]
     begun.boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes.tolist()]
     return begun
 

@@ -94,7 +94,7 @@ def test_shares_by_hand():
 
 @pytest.mark.slow
 def test_auto_stops_once_labels_are_settled_and_not_before(data, small):
-    """On a flat photo nothing ever changes; on a cat the first boxes do."""
+    """On a flat photo nothing changes for long; on a cat the first boxes do."""
     boxes = ProposalSettings(min_side=0.0)
     many = SegmentSettings(24, boxes=boxes, until_settled=True, merge="mean-probability")
     flat = Image.new("RGB", (96, 96), (90, 120, 60))
@@ -102,7 +102,7 @@ def test_auto_stops_once_labels_are_settled_and_not_before(data, small):
     flat.paste((30, 30, 200), (50, 50, 90, 90))
     stopped = infer(flat, small, many)
     everything = infer(flat, small, replace(many, until_settled=False))
-    assert stopped.proposals <= everything.proposals
+    assert CHECK_EVERY < stopped.proposals < everything.proposals
     photo = read_photo(data / "chelsea.jpg").resize((150, 100))
     stopped = segment(photo, small, many)
     assert stopped.proposals % CHECK_EVERY == 1  # the whole photo, then so many at a time

@@ -73,6 +73,21 @@ def test_each_photo_gets_what_it_gets_alone(photos, system, settings) -> None:
         assert found.maps.raw == expected.maps.raw
 
 
+@pytest.mark.parametrize("rule", ["context", "context-max"])
+def test_boxes_are_skipped_where_the_whole_photo_is_a_crop_too(photos, system, rule) -> None:
+    card = system.deconvnet.card
+    square = replace(card, input=replace(card.input, size=96, whole=0, further=(), coarse=()))
+    plain = alone(replace(system.deconvnet, card=square))
+    settings = SegmentSettings(9, merge=rule, until_settled=True)
+    boxes = boxes_of(photos, plain, settings)
+    together = infer_together(photos, boxes, plain, settings)
+    for photo, found, shown in zip(photos, together, boxes, strict=True):
+        expected = infer(photo, plain, settings, boxes=shown)
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+        torch.testing.assert_close(found.maps.deconvnet, expected.maps.deconvnet, **FLOAT)
+    assert sum(found.proposals for found in together) < sum(map(len, boxes))  # some were skipped
+
+
 def test_labels_do_not_depend_on_the_photos_beside_it(photos, system) -> None:
     settings = SegmentSettings(6, batch_size=4)
     boxes = boxes_of(photos, system, settings)
