@@ -31,9 +31,7 @@ processes, each on a GPU if there is one."""
 @option(
     "--net",
     type=click.Choice(NET_NAMES),
-    default=DEFAULT,
-    show_default=True,
-    help="Net to train.",
+    help=f"Net to train.  [default: {DEFAULT}]",
 )
 @option(
     "--stage",
@@ -187,12 +185,7 @@ def command(
     RUN/curves.png are written.
     """
     from deconvnet_cli.data.voc import open_tree
-    from deconvnet_cli.training.setup import (
-        build_datasets,
-        collect_settings,
-        input_convention,
-        with_classes,
-    )
+    from deconvnet_cli.training.setup import build_datasets, collect_settings, with_classes
 
     settings = collect_settings(net, stage, file, pairs, named)
     settings, tree = with_classes(settings, open_tree(voc_root, rgb=rgb))
@@ -207,8 +200,10 @@ def command(
     from deconvnet_cli.training.origin import check_origin, origin_of, write_origin
     from deconvnet_cli.training.run_folder import check_settings, prepare_run
     from deconvnet_cli.training.start import net_at_start
+    from deconvnet_cli.training.weights_of_run import WEIGHTS, card_at_start, store_weights
 
     check_settings(run, settings)  # before hours of preparation
+    first = card_at_start(settings, start)
     origin = origin_of(tree, settings, init, start)
     check_origin(run, origin)
     keep_freed_memory()
@@ -234,10 +229,9 @@ def command(
             if rank() == 0:
                 console.say(f"{run}: stopped before the first step; the same command goes on")
             raise SystemExit(1) from None
-        convention = input_convention(settings)
 
         def first_batches() -> list[torch.Tensor]:
-            batches = prepared_batches(calibration, convention, settings, FIRST_BATCHES)
+            batches = prepared_batches(calibration, first.input, settings, FIRST_BATCHES)
             return [batch.cpu() for batch in batches]
 
         begun = (run / "checkpoint.pt").is_file()
@@ -245,9 +239,7 @@ def command(
         if rank() == 0:
             prepare_run(run, settings)
             write_origin(run, origin)
-        kept = build_hooks(
-            run, tree, settings, convention, calibration, chosen, tensorboard=tensorboard
-        )
+        kept = build_hooks(run, tree, settings, first, calibration, chosen, tensorboard=tensorboard)
         bar = TrainBar(progress, settings.steps)
 
         def on_log(line: dict[str, Any]) -> None:
@@ -258,7 +250,7 @@ def command(
             kept, on_step=bar.on_step, on_log=on_log, stop=lambda: bool(stop)
         )
         nets = train(
-            model, samples, convention, run, settings,
+            model, samples, first.input, run, settings,
             device=chosen, workers=workers, compile_net=compile_net, hooks=hooks,
         )  # fmt: skip
         if nets.progress is None:
@@ -271,9 +263,8 @@ def command(
     from deconvnet_cli.storage.files import write_whole
     from deconvnet_cli.training.curves import curves_png
     from deconvnet_cli.training.run_folder import read_log
-    from deconvnet_cli.training.weights_of_run import WEIGHTS, store_weights
 
-    kind = store_weights(run, nets, settings, convention)
+    kind = store_weights(run, nets, settings, first)
     write_whole(run / "curves.png", curves_png(read_log(run)))
     if settings.val_list and not quiet:
         best = nets.progress

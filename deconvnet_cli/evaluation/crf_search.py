@@ -215,7 +215,7 @@ def parsed(text: str) -> Iterator[tuple[str, Any]]:
         except ValueError:
             kind = "whole number" if kinds[name] is int else "number"
             raise UsageError(f"{text}: {value or 'nothing'} is not a {kind}") from None
-        low = 0 if name.endswith("weight") else LEAST
+        low = 0 if name.endswith("weight") else 1 if kinds[name] is int else LEAST
         if not low <= number <= MOST:
             raise UsageError(f"{text}: {name} must be {low} to {MOST}")
         yield name, number

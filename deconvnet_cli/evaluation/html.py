@@ -229,7 +229,9 @@ def _small(example: Example, classes: Sequence[str]) -> list[Image.Image]:
 
 def _legend(example: Example, classes: Sequence[str]) -> str:
     """Return the list of classes that occur, noting those in the truth or prediction only."""
-    true, predicted = set(np.unique(example.truth)), set(np.unique(example.prediction))
+    # What is predicted where the truth is void does not count, and may be no class at all.
+    counted = example.prediction[example.truth != IGNORE]
+    true, predicted = set(np.unique(example.truth)), set(np.unique(counted))
     shown = []
     for label in sorted(map(int, true | predicted)):
         where = "" if label in true else " (prediction only)"

@@ -58,7 +58,7 @@ class MobileNetSettings:
         classes: The number of logits for each pixel.
         head: The channels of the head on the smallest map.
         bridge: The channels of the deconvolutions on the smallest map; the last number is that of
-            its pool.
+            the pool to undo: 64, and with 5 pools 160, whatever is given.
         decode5, decode4, decode3, decode2, decode1: The channels of the deconvolutions after each
             unpooling. The last number of each is that of the next pool to undo (32, 24, 32;
             ``decode1`` is free). ``decode5`` is used with 5 pools only.

@@ -25,6 +25,7 @@ from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.start import is_pretrained
 from deconvnet_cli.training.validation import validate
 from deconvnet_cli.training.weights_of_run import BEST, run_card
+from deconvnet_cli.weights.card import Card
 from deconvnet_cli.weights.files import store
 
 EVENTS = "tensorboard"  # the folder of TensorBoard's files in a run
@@ -43,7 +44,7 @@ def build_hooks(
     run: Path,
     tree: VocTree,
     settings: TrainSettings,
-    convention: InputConvention,
+    first: Card,
     calibration: Samples,
     device: torch.device,
     *,
@@ -55,7 +56,7 @@ def build_hooks(
         run: The folder of the run.
         tree: The VOC tree.
         settings: The settings of the run.
-        convention: The net's input convention.
+        first: The card that those of the run's weights are made from.
         calibration: Samples for pictures and BatchNorm statistics, not those that are trained on.
         device: The device that trains.
         tensorboard: Whether the log is also written for TensorBoard.
@@ -73,12 +74,12 @@ def build_hooks(
             write_event(line)
 
     def on_best(net: nn.Module, step: int, score: float) -> None:
-        store(run / BEST, net, run_card(net, settings, convention, step, score))
+        store(run / BEST, net, run_card(net, settings, first, step, score))
 
     def show(net: nn.Module, step: int) -> None:
         crops, labels = batch_of(calibration, range(min(SHOWN, settings.batch)))[:2]
-        classes = run_card(net, settings, convention).classes
-        picture = samples_png(net, crops.to(device), labels, convention, classes)
+        classes = run_card(net, settings, first).classes
+        picture = samples_png(net, crops.to(device), labels, first.input, classes)
         write_whole(run / "samples.png", picture)
 
     def finish(net: nn.Module) -> None:
@@ -87,21 +88,19 @@ def build_hooks(
             return fixed and is_pretrained(net, name, settings)
 
         if settings.statistics:
-            batches = prepared_batches(calibration, convention, settings, settings.statistics)
+            batches = prepared_batches(calibration, first.input, settings, settings.statistics)
             recompute_statistics(net, (batch.to(device) for batch in batches), kept)
 
     return Hooks(
         on_log=on_log,
-        validate=_validator(tree, settings, convention) if settings.val_list else None,
+        validate=_validator(tree, settings, first) if settings.val_list else None,
         on_best=on_best,
         show=show,
         finish=finish,
     )
 
 
-def _validator(
-    tree: VocTree, settings: TrainSettings, convention: InputConvention
-) -> Callable[[nn.Module], float]:
+def _validator(tree: VocTree, settings: TrainSettings, first: Card) -> Callable[[nn.Module], float]:
     """Return a function that validates a net on photos spread evenly over ``val_list``."""
     names = tree.names(settings.val_list)
     step = max(1, len(names) // settings.val_images)
@@ -109,7 +108,7 @@ def _validator(
     require_masks(tree, chosen)  # wrong labels end the run before it begins
 
     def score(net: nn.Module) -> float:
-        card = run_card(net, settings, convention)
+        card = run_card(net, settings, first)
         return validate(net, card, tree, chosen, settings.val_boxes)
 
     return score

@@ -69,12 +69,15 @@ class Clock:
     """The time since the last line of the log.
 
     Attributes:
-        since: When that line was written, seconds of the monotonic clock.
+        since: When that line was written or the last validation ended, seconds of the monotonic
+            clock.
         waited: Seconds spent waiting for data since then.
+        steps: How many steps were taken since then.
     """
 
     since: float = field(default_factory=time.monotonic)
     waited: float = 0.0
+    steps: int = 0
 
 
 def train(
@@ -153,7 +156,7 @@ def train(
         if settings.clip:
             nn.utils.clip_grad_norm_(trained, settings.clip)
         optimiser.step()
-        progress.step += 1
+        progress.step, clock.steps = progress.step + 1, clock.steps + 1
         if nets.average is not None:
             update_average(nets.average, net, decay_at(progress.step, settings.ema))
         total_loss += summed(loss) / world_size()
@@ -255,7 +258,7 @@ def log_line(
 ) -> dict[str, Any]:
     """Return a line of the log: mean loss, learning rate, crops a second, share of time waited."""
     seconds = max(time.monotonic() - clock.since, 1e-9)
-    crops = settings.log_every * settings.batch * settings.accumulate
+    crops = clock.steps * settings.batch * settings.accumulate
     return {
         "step": step,
         "loss": round(loss / settings.log_every, 4),

@@ -12,7 +12,8 @@ from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.errors import UsageError, printable
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.hashing import bytes_sha256, file_sha256_or_none
-from deconvnet_cli.training.settings import TrainSettings, read_settings
+from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.settings_toml import read_settings
 from deconvnet_cli.weights.shipped import locate, registry
 
 FILE = "begun_from.toml"

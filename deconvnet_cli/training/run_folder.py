@@ -12,7 +12,8 @@ from torch import nn
 
 from deconvnet_cli.errors import OutputError, UsageError, WeightsError
 from deconvnet_cli.storage.files import make_folder, write_whole
-from deconvnet_cli.training.settings import TrainSettings, as_toml, read_settings
+from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.settings_toml import as_toml, read_settings
 
 
 @dataclass

@@ -1,31 +1,31 @@
-"""The settings that define a training run: a frozen dataclass, stored as TOML."""
+"""The settings that define a training run, their defaults and their ranges."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, UsageError
-from deconvnet_cli.nets.registry import net_spec
-from deconvnet_cli.storage.files import read_whole
+from deconvnet_cli.nets.registry import input_stride, net_spec
 
-if sys.version_info >= (3, 11):
-    from tomllib import TOMLDecodeError, loads
-else:
-    from tomli import TOMLDecodeError, loads
-
-MAX_BYTES = 1 << 20  # the largest settings file that is read
 STAGES = (0, 1, 2)
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step")
 BOXES = ("overlapping", "shown")
+# The numbers that have to be above 0, and those that may also be 0.
+ABOVE_0 = (
+    "crops", "batch", "accumulate", "size", "lr", "log_every", "save_every", "val_every",
+    "val_images",
+)  # fmt: skip
+AT_LEAST_0 = (
+    "pretrained_lr", "weight_decay", "lr_step", "warmup", "clip", "coarse_weight",
+    "teacher_weight", "statistics", "val_boxes", "patience",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,37 +186,48 @@ def check(settings: TrainSettings, source: str) -> None:
     for name, value in asdict(settings).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{source}: {name} must be a finite number")
-    if not 0 <= settings.whole <= 1:
-        raise UsageError(f"{source}: whole must be 0 to 1")
+    for name in ("whole", "colour", "balanced"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise UsageError(f"{source}: {name} must be 0 to 1")
+    for name in ("ema", "momentum"):
+        if not 0 <= getattr(settings, name) < 1:
+            raise UsageError(f"{source}: {name} must be at least 0 and below 1")
+    for name in AT_LEAST_0:
+        if getattr(settings, name) < 0:
+            raise UsageError(f"{source}: {name} must be at least 0")
     if settings.stage == 2 and settings.boxes == "shown" and not net_spec(settings.net).takes_boxes:
         raise UsageError(f'{source}: {settings.net} is shown no boxes; set boxes = "overlapping"')
     if not 0 <= settings.seed < 1 << 63:
         raise UsageError(f"{source}: seed must be 0 to 2**63 - 1")
     check_classes(settings.classes, source)
-    try:
-        if not isinstance(json.loads(settings.net_settings), dict):
-            raise ValueError("it has no names and values")
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{source}: net_settings is not a JSON object ({error})") from error
-    above_0 = ("crops", "batch", "accumulate", "size", "lr", "log_every", "save_every")
-    for name in (*above_0, "val_every", "val_images"):
+    for name in ABOVE_0:
         if getattr(settings, name) <= 0:
             raise UsageError(f"{source}: {name} must be above 0")
+    check_size(settings, source)
     if settings.schedule == "step" and settings.lr_step <= 0:
         raise UsageError(f'{source}: schedule = "step" needs lr_step above 0')
     if settings.resize and settings.resize < settings.size:
         raise UsageError(f"{source}: resize must be 0 or at least size")
     if settings.steps < 1:
         raise UsageError(f"{source}: crops must be at least batch times accumulate")
-    if not 0 <= settings.ema < 1:
-        raise UsageError(f"{source}: ema must be at least 0 and below 1")
-    for name in ("val_boxes", "patience"):
-        if getattr(settings, name) < 0:
-            raise UsageError(f"{source}: {name} must be at least 0")
     if settings.patience and not settings.val_list:
         raise UsageError(f"{source}: patience needs val_list (--val-list)")
     if not settings.lists:
         raise UsageError(f"{source}: lists is empty; name at least one image list")
+
+
+def check_size(settings: TrainSettings, source: str) -> None:
+    """Raise UsageError unless the net can be shown crops of this size."""
+    try:
+        given = json.loads(settings.net_settings)
+        if not isinstance(given, dict):
+            raise ValueError("it has no names and values")
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{source}: net_settings is not a JSON object ({error})") from error
+    stride, least = input_stride(settings.net, given), net_spec(settings.net).least_size
+    if settings.size % stride or settings.size < least:
+        allowed = f"a multiple of {stride}" + (f", at least {least}" if least > stride else "")
+        raise UsageError(f"{source}: {settings.net} is shown crops whose size is {allowed}")
 
 
 def check_classes(classes: tuple[str, ...], source: str) -> None:
@@ -226,40 +237,3 @@ def check_classes(classes: tuple[str, ...], source: str) -> None:
             raise UsageError(f"{source}: classes must begin with {BACKGROUND}")
     except DatasetError as error:
         raise UsageError(str(error)) from error
-
-
-def parse_settings(text: str, source: str) -> dict[str, Any]:
-    """Parse TOML and return its values, for :func:`changed`.
-
-    Raises:
-        UsageError: The text is not TOML.
-    """
-    try:
-        values: dict[str, Any] = loads(text)
-        return values
-    except (TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{source}: not readable as TOML ({error})") from error
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read a TOML file and return its values.
-
-    Raises:
-        UsageError: The file cannot be read or is not TOML.
-    """
-    try:
-        return parse_settings(read_whole(path, MAX_BYTES).decode("utf-8"), str(path))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: cannot be read ({error})") from error
-
-
-def as_toml(settings: TrainSettings) -> str:
-    """Return the settings as TOML, one line each."""
-    # JSON's strings, numbers and lists are valid TOML as well, if they hold no escaped surrogates.
-    lines = (
-        f"{name} = {json.dumps(value, ensure_ascii=False)}"
-        for name, value in asdict(settings).items()
-    )
-    return "\n".join(lines) + "\n"

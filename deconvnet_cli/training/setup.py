@@ -15,8 +15,7 @@ from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names, photos_of_classes
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError, UsageError
-from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.nets.registry import default_input, net_spec
+from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.runtime.devices import CPU
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.training.distributed import first_process_first
@@ -24,13 +23,8 @@ from deconvnet_cli.training.feeding import Samples, choose_cache, open_photos, s
 from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.proposal_files import list_boxes
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
-from deconvnet_cli.training.settings import (
-    TrainSettings,
-    changed,
-    default_settings,
-    parse_settings,
-    read_settings,
-)
+from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
+from deconvnet_cli.training.settings_toml import parse_settings, read_settings
 from deconvnet_cli.training.soft_labels import missing, missing_error, read_soft, soft_path
 from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
 
@@ -228,8 +222,3 @@ def require_soft_labels(teacher: Path, names: list[str]) -> None:
     first = soft_path(teacher, min(names))
     if (number := len(read_soft(first))) != len(CLASSES):
         raise DatasetError(f"{first}: soft labels of {number} classes; VOC has {len(CLASSES)}")
-
-
-def input_convention(settings: TrainSettings) -> InputConvention:
-    """Return the net's input convention at the size of the run's crops."""
-    return replace(default_input(settings.net), size=settings.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
+from deconvnet_cli.segmentation.loading import leaves_out_boxes
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import alone
@@ -29,8 +31,10 @@ def validate(
         names: The names of the photos.
         boxes: The number of boxes a photo, the whole photo included; 0 takes the card's.
     """
-    system = alone(Weights(net, card, tree.root))
+    system = alone(Weights(net, card, tree.root))  # the net has no file yet, so any path will do
     settings = SegmentSettings(proposals=boxes or None)
+    skips = leaves_out_boxes(boxes or None, system, settings)
+    settings = replace(settings, until_settled=skips)
     total = sum(
         confusion(
             tree_mask(tree, name),

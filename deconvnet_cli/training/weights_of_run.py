@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import nn
 
-from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.training.run_folder import TrainedNets
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.weights.card import Card, card_for
-from deconvnet_cli.weights.files import store
+from deconvnet_cli.weights.files import read_card, store
+from deconvnet_cli.weights.shipped import locate
 
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
+
+
+def card_at_start(settings: TrainSettings, start: str | None) -> Card:
+    """Return the card that those of a run's weights are made from.
+
+    Its input convention, merge rule and number of boxes are those of the weights that the run
+    starts from, or else the usual ones of the net; the size is that of the run's crops.
+
+    Args:
+        settings: The settings of the run.
+        start: The name or file of the weights that the run starts from, if there are any.
+
+    Raises:
+        WeightsError: The weights are not found, or their card is wrong.
+        ChecksumError: Shipped weights differ from the published file.
+    """
+    usual = card_for(settings.net, {})
+    given = read_card(locate(start)) if start is not None else usual
+    if given.net != settings.net:
+        given = usual  # ``net_at_start`` refuses such weights
+    shown = replace(given.input, size=settings.size)
+    return replace(usual, input=shown, merge=given.merge, proposals=given.proposals)
 
 
 def run_card(
     net: nn.Module,
     settings: TrainSettings,
-    convention: InputConvention,
+    first: Card,
     step: int | None = None,
     score: float | None = None,
 ) -> Card:
@@ -30,25 +52,22 @@ def run_card(
     Args:
         net: The net.
         settings: The settings of the run.
-        convention: The net's input convention.
+        first: The card from :func:`card_at_start`.
         step: The step of the weights; None for the last.
         score: Their mean IoU in the validation, if there was one.
     """
     of_step = "" if step is None else f", the weights of step {step}"
-    return card_for(
-        settings.net,
-        net_settings(net),
-        input=convention,
+    return replace(
+        first,
+        settings=net_settings(net),
         classes=settings.class_names,
-        provenance=f"trained by deconvnet train: {dataclasses.asdict(settings)}{of_step}",
+        provenance=f"trained by deconvnet train: {asdict(settings)}{of_step}",
         licence="that of the training data and of the start",
         scores={} if score is None else {f"{settings.val_list}-during-training": score},
     )
 
 
-def store_weights(
-    run: Path, nets: TrainedNets, settings: TrainSettings, convention: InputConvention
-) -> str:
+def store_weights(run: Path, nets: TrainedNets, settings: TrainSettings, first: Card) -> str:
     """Write the weights of a complete run, and return which of them are the ones to use.
 
     ``weights.safetensors`` holds the best validated weights; without validation the average, and
@@ -63,7 +82,7 @@ def store_weights(
         chosen = "average"
     for kind, net in kinds.items():
         path = run / (WEIGHTS if kind == chosen else f"{kind}.safetensors")
-        store(path, net, run_card(net, settings, convention))
+        store(path, net, run_card(net, settings, first))
     if chosen == "best" and (run / BEST).is_file():  # not there if this was done before
         os.replace(run / BEST, run / WEIGHTS)
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import CLASSES as VOC
 from deconvnet_cli.evaluation.scoreboard import read_tallies
 from deconvnet_cli.nets.registry import build_net, net_settings
-from deconvnet_cli.training.settings import read_settings
+from deconvnet_cli.training.settings_toml import read_settings
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, read_card, store
 
@@ -241,6 +242,19 @@ def test_a_run_goes_on_and_starts_from_its_own_classes(run: Path, tree: Path, tm
     more = train(tree, tmp_path / "more", "--from", run / "weights.safetensors", "--crops", 2)
     assert more.exit_code == 0 and "anew" not in more.stderr
     assert read_card(tmp_path / "more" / "weights.safetensors").classes == CLASSES
+
+
+def test_a_run_keeps_how_its_start_is_shown_photos(tree: Path, voc_net: Path, tmp_path: Path):
+    """The views of the whole photo, the merge rule and the boxes; but crops of its own size."""
+    given = load(str(voc_net))
+    shown = replace(given.card.input, whole=608, coarse=(928,))
+    card = replace(given.card, input=shown, merge="mean-probability", proposals=7)
+    store(tmp_path / "start.safetensors", given.net, card, half=False)
+    made = train(tree, tmp_path / "run", "--from", tmp_path / "start.safetensors", "--crops", 2)
+    assert made.exit_code == 0, made.output
+    found = read_card(tmp_path / "run" / "weights.safetensors")
+    assert found.input == replace(shown, size=64)
+    assert (found.merge, found.proposals) == ("mean-probability", 7)
 
 
 def test_wrong_masks_names_and_soft_labels_end_a_run_before_it_begins(tmp_path: Path, voc_net):

@@ -189,6 +189,13 @@ def near(pixel: object, colour: tuple[float, ...]) -> bool:
     return bool(np.abs(np.subtract(pixel, colour)).max() <= 6)  # type: ignore[call-overload]
 
 
+def test_legend_leaves_out_what_is_predicted_where_the_truth_is_void() -> None:
+    """Such a label does not count, and may be of no class at all."""
+    odd = example()
+    odd.prediction[odd.truth == 255] = 30
+    assert page("Evaluation", ROWS, [odd], [], {}).count('class="legend"') > 0
+
+
 def test_legend_names_what_occurs() -> None:
     text = page("Evaluation", ROWS, [example()], [], {})
     legend = re.findall(r'<ul class="legend">(.*?)</ul>', text)[-1]

@@ -30,7 +30,8 @@ from deconvnet_cli.segmentation.segment import Inferred, segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import alone
-from deconvnet_cli.training.settings import as_toml, changed, default_settings, read_settings
+from deconvnet_cli.training.settings import changed, default_settings
+from deconvnet_cli.training.settings_toml import as_toml, read_settings
 from deconvnet_cli.training.soft_labels import read_soft, write_soft
 from deconvnet_cli.weights import importing
 from deconvnet_cli.weights.card import card_for

@@ -32,7 +32,8 @@ from deconvnet_cli.segmentation.stored_scores import read_scores
 from deconvnet_cli.storage.npz import array_of, read_npz
 from deconvnet_cli.training.proposal_files import read_boxes
 from deconvnet_cli.training.run_folder import read_log
-from deconvnet_cli.training.settings import changed, default_settings, read_settings
+from deconvnet_cli.training.settings import changed, default_settings
+from deconvnet_cli.training.settings_toml import read_settings
 from deconvnet_cli.training.soft_labels import read_soft
 
 ODD_NAMES = [b"a\nb.jpg", b"bad\xff.jpg", b"\x1b[31mred.jpg", "\u202egpj.exe".encode(), b"a\rb.jpg"]

@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 from deconvnet_cli.data.voc import VocTree, palette
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.nets.registry import build_net, default_input, net_settings
+from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import segment
-from deconvnet_cli.segmentation.settings import SegmentSettings
-from deconvnet_cli.segmentation.system import alone
+from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.training.average import average_of, decay_at, update_average
 from deconvnet_cli.training.batchnorm import recompute_statistics
 from deconvnet_cli.training.loop import Hooks, train
@@ -28,7 +28,7 @@ from deconvnet_cli.training.samples_sheet import GAP, TILE, samples_png
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.validation import validate
 from deconvnet_cli.weights.card import card_for
-from deconvnet_cli.weights.files import load
+from deconvnet_cli.weights.files import load, store
 
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings(crops=40, batch=4, precision="fp32", lr=1e-2, warmup=2, val_every=2)
@@ -131,17 +131,26 @@ def test_nets_are_finished_before_the_last_validation(tmp_path):
     ]  # fmt: skip
 
 
-def test_validation_merges_as_a_prediction_does(voc, lively_weights):
-    weights = load(str(lively_weights))
+@pytest.mark.parametrize("rule", ["max", "context"])
+def test_validation_merges_as_a_prediction_does(voc, lively_weights, tmp_path, rule):
+    """The options of `segment` decide what a prediction is: with context, boxes are skipped."""
+    given = load(str(lively_weights))
+    card = replace(given.card, merge=rule, proposals=6)
+    store(tmp_path / "net.safetensors", given.net, card, half=False)
     tree, names = VocTree(voc), ["p0", "p2"]
-    for boxes in (1, 4):
+    for boxes in (0, 4):
+        options = SegmentOptions(
+            weights=str(tmp_path / "net.safetensors"), proposals=boxes or None, device="cpu",
+            precision="fp32",
+        )  # fmt: skip
+        system, settings = load_system(options, plain=True)
+        assert settings.until_settled == (rule == "context" and boxes == 0)
         total = np.zeros((21, 21), np.int64)
-        system = alone(weights)
         for name in names:
             photo = Image.open(tree.image(name)).convert("RGB")
-            labels = segment(photo, system, SegmentSettings(proposals=boxes)).labels
+            labels = segment(photo, system, settings).labels
             total += confusion(np.asarray(Image.open(tree.mask(name))), labels)
-        found = validate(weights.net, weights.card, tree, names, boxes)
+        found = validate(given.net, card, tree, names, boxes)
         assert found == pytest.approx(metrics_of(total).mean_iou)
 
 

@@ -16,6 +16,7 @@ from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.registry import build_net, default_input
+from deconvnet_cli.training import loop
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.losses import Objective
 from deconvnet_cli.training.optimiser import build_optimiser, learning_rate, parameter_groups
@@ -211,6 +212,25 @@ def test_nothing_but_rim_gives_no_loss_and_no_nan():
     assert loss.item() == 0
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+
+
+def test_crops_a_second_are_those_since_the_clock_began(monkeypatch: pytest.MonkeyPatch):
+    settings = replace(SETTINGS, batch=3, accumulate=2, log_every=4)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: 102.0)
+    # A validation or a fresh start lay between, so that one step of four was taken since.
+    line = loop.log_line(8, 2.0, 1.0, loop.Clock(since=100.0, waited=0.5, steps=1), settings)
+    assert (line["crops_per_s"], line["waited"], line["loss"]) == (3.0, 0.25, 0.5)
+
+
+def test_the_clock_counts_the_steps_since_a_validation(tmp_path: Path, dataset, monkeypatch):
+    settings = replace(SETTINGS, log_every=2, val_every=3, crops=8 * SETTINGS.batch)
+    seen = []
+    wrapped = loop.log_line
+    monkeypatch.setattr(
+        loop, "log_line", lambda *given: seen.append(given[3].steps) or wrapped(*given)
+    )
+    run_in(tmp_path, settings, dataset, hooks=Hooks(validate=lambda net: 0.5))
+    assert seen == [2, 1, 2, 2]  # validations after steps 3 and 6
 
 
 def test_a_line_of_the_log_is_json(tmp_path: Path, dataset: CropDataset):

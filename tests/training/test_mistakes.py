@@ -23,7 +23,8 @@ from deconvnet_cli.training.run_folder import (
     read_log,
     save_checkpoint,
 )
-from deconvnet_cli.training.settings import TrainSettings, as_toml, default_settings
+from deconvnet_cli.training.settings import TrainSettings, default_settings
+from deconvnet_cli.training.settings_toml import as_toml
 from deconvnet_cli.training.setup import collect_settings
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, store

@@ -6,16 +6,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from helpers.command_line import one_error_line, run_cli
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.training.settings import (
-    TrainSettings,
-    as_toml,
-    changed,
-    default_settings,
-    parse_settings,
-    read_settings,
-)
+from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
+from deconvnet_cli.training.settings_toml import as_toml, parse_settings, read_settings
 from deconvnet_cli.training.setup import collect_settings
 
 NOTHING = {"batch_size": None, "teacher": None, "lists": ()}
@@ -60,6 +55,23 @@ def test_stage_chooses_the_papers_schedule():
     assert collect_settings("deconvnet-vgg16", None, None, (), dict(NOTHING)).stage == 1
 
 
+def test_the_net_of_the_file_or_a_pair_counts(tmp_path: Path):
+    file = tmp_path / "s.toml"
+    file.write_text(as_toml(default_settings("deconvnet-vgg16", 2)))
+    assert collect_settings(None, None, file, (), NOTHING) == default_settings("deconvnet-vgg16", 2)
+    pair = ("net = 'fcn8s'",)
+    assert collect_settings(None, None, file, pair, NOTHING).net == "fcn8s"
+    assert collect_settings("fcn8s-mobilenet", None, file, pair, NOTHING).net == "fcn8s-mobilenet"
+
+
+def test_the_command_leaves_the_net_to_them(tmp_path: Path):
+    made = run_cli(
+        "train", "--voc-root", tmp_path, "--out", tmp_path / "run", "--set",
+        "net = 'deconvnet-vgg16'", "--size", 96,
+    )  # fmt: skip
+    one_error_line(made, 2, "deconvnet-vgg16", "a multiple of 32, at least 224")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -72,6 +84,13 @@ def test_stage_chooses_the_papers_schedule():
         ("resize = 100", "resize must be 0 or at least size"),
         ("crops = 3", "at least batch times accumulate"),
         ("lists = []", "name at least one image list"),
+        ("size = 100", "deconvnet-mobilenet is shown crops whose size is a multiple of 16$"),
+        ("net_settings = '{\"pools\": 5}'\nsize = 336", "a multiple of 32$"),
+        ("statistics = -1", "statistics must be at least 0"),
+        ("weight_decay = -1", "weight_decay must be at least 0"),
+        ("colour = -0.5", "colour must be 0 to 1"),
+        ("balanced = 2", "balanced must be 0 to 1"),
+        ("momentum = 1", "momentum must be at least 0 and below 1"),
     ],
 )
 def test_wrong_settings_are_named(text: str, message: str):

@@ -1,0 +1,57 @@
+"""The settings of a run as TOML: files, single values, and what a run keeps."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deconvnet_cli.errors import UsageError
+from deconvnet_cli.storage.files import read_whole
+from deconvnet_cli.training.settings import TrainSettings
+
+if sys.version_info >= (3, 11):
+    from tomllib import TOMLDecodeError, loads
+else:
+    from tomli import TOMLDecodeError, loads
+
+MAX_BYTES = 1 << 20  # the largest settings file that is read
+
+
+def parse_settings(text: str, source: str) -> dict[str, Any]:
+    """Parse TOML and return its values, for :func:`changed`.
+
+    Raises:
+        UsageError: The text is not TOML.
+    """
+    try:
+        values: dict[str, Any] = loads(text)
+        return values
+    except (TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{source}: not readable as TOML ({error})") from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a TOML file and return its values.
+
+    Raises:
+        UsageError: The file cannot be read or is not TOML.
+    """
+    try:
+        return parse_settings(read_whole(path, MAX_BYTES).decode("utf-8"), str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from error
+
+
+def as_toml(settings: TrainSettings) -> str:
+    """Return the settings as TOML, one line each."""
+    # JSON's strings, numbers and lists are valid TOML as well, if they hold no escaped surrogates.
+    lines = (
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in asdict(settings).items()
+    )
+    return "\n".join(lines) + "\n"
