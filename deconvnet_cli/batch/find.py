@@ -44,15 +44,20 @@ def photos_in(
     found = []
     below = _folders_below(str(folder), unreadable, left_out, output)
     for path in (Path(parent, name) for parent, names in below for name in names):
-        if path.suffix.lower() not in suffixes():
-            left_out[path.suffix.lower() or "without suffix"] += 1
-        elif path.name.startswith("."):
-            left_out[HIDDEN] += 1
+        if reason := no_photo(path):
+            left_out[reason] += 1
         elif path.is_file():
             found.append(path)
         else:
             left_out["that are no files"] += 1
     return sorted(found)
+
+
+def no_photo(path: Path) -> str:
+    """Return as what a file is left out by its name, or "" for a photo's name."""
+    if path.suffix.lower() not in suffixes():
+        return path.suffix.lower() or "without suffix"
+    return HIDDEN if path.name.startswith(".") else ""
 
 
 def _folders_below(
@@ -208,10 +213,8 @@ def find_remote(
     else:
         kept: list[tuple[Path, Path]] = []
         for photo in remote.files_below(path, unreadable):
-            if photo.suffix.lower() not in suffixes():
-                left_out[photo.suffix.lower() or "without suffix"] += 1
-            elif photo.name.startswith("."):
-                left_out[HIDDEN] += 1
+            if reason := no_photo(photo):
+                left_out[reason] += 1
             else:
                 kept.append((photo, Path(*photo.relative_to(path).parts)))
         if not kept:

@@ -84,11 +84,11 @@ def read_refinable(
     """
     from dataclasses import replace
 
-    from deconvnet_cli.evaluation.paper_table import maps_of, system_of
+    from deconvnet_cli.evaluation.paper_table import maps_of
     from deconvnet_cli.segmentation.stored_scores import read_scores, restore
 
     stored = read_scores(path)
-    chosen = system_name or system_of(stored.maps)
+    chosen = system_name or stored.maps.system
     inferred = replace(restore(stored, photo), maps=maps_of(stored.maps, chosen, path))
     return Refinable(inferred, stored.ensemble(rule, share), stored, chosen)
 

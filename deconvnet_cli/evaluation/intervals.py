@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.evaluation.metrics import NO_PIXEL
 
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -164,7 +165,7 @@ def estimate(whole: Counts) -> float:
         DatasetError: No pixel was counted.
     """
     if not whole[1].any():
-        raise DatasetError("no pixel to evaluate: the truth is empty or void (255) everywhere")
+        raise DatasetError(NO_PIXEL)
     return float(mean_ious(whole))
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DatasetError
 
+NO_PIXEL = "no pixel to evaluate: the truth is empty or void (255) everywhere"
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -90,7 +92,7 @@ def metrics_of(confusion: NDArray[np.int64]) -> Metrics:
     """
     total = int(confusion.sum())
     if total == 0:
-        raise DatasetError("no pixel to evaluate: the truth is empty or void (255) everywhere")
+        raise DatasetError(NO_PIXEL)
     right = np.diag(confusion)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - right
     iou = tuple(float(hit / area) if area else None for hit, area in zip(right, union, strict=True))

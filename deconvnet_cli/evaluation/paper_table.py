@@ -25,13 +25,6 @@ def row_of(system: str, *, crf: bool) -> TableRow:
     return TableRow("FCN-8s + CRF", system, crf, None)  # the paper has no such row
 
 
-def system_of(maps: ScoreMaps) -> str:
-    """Return the system that uses all of the maps."""
-    if maps.deconvnet is None:
-        return "fcn8s"
-    return "deconvnet" if maps.fcn is None else "edeconvnet"
-
-
 def maps_of(maps: ScoreMaps, system: str, source: Path | str) -> ScoreMaps:
     """Return the maps that a system uses.
 
@@ -48,10 +41,9 @@ def maps_of(maps: ScoreMaps, system: str, source: Path | str) -> ScoreMaps:
         fcn=None if system == "deconvnet" else maps.fcn,
         raw=maps.raw,
     )
-    if (found.deconvnet is None and found.fcn is None) or system_of(found) != system:
+    if (found.deconvnet is None and found.fcn is None) or found.system != system:
         raise DatasetError(
-            f"{source}: has scores of {system_of(maps)} alone; make them again with "
-            "--net edeconvnet"
+            f"{source}: has scores of {maps.system} alone; make them again with --net edeconvnet"
         )
     return found
 

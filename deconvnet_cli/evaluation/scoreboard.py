@@ -107,7 +107,9 @@ class Scoreboard:
             self._rank(Ranked(image_iou(counts), name, labels))
 
     def _tally(self, row: str) -> Tally:
-        return self.tallies.setdefault(row, Tally(len(self.classes)))
+        if row not in self.tallies:
+            self.tallies[row] = Tally(len(self.classes))
+        return self.tallies[row]
 
     def _rank(self, image: Ranked) -> None:
         self.best = heapq.nlargest(EXTREMES, [*self.best, image])

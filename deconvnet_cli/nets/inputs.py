@@ -52,7 +52,7 @@ class InputConvention:
         return across, down
 
     def prepare(self, crops: Tensor) -> Tensor:
-        """Return uint8 RGB crops N x 3 x S x S as the float32 input of the net."""
+        """Return RGB pixels N x 3 x H x W, 0 to 255, as the float32 input of the net."""
         if self.channels == "BGR":
             crops = crops.flip(1)
         mean = torch.tensor(self.mean, device=crops.device).view(1, 3, 1, 1)

@@ -130,7 +130,7 @@ class HasCoarseLogits(Protocol):
     """A net whose coarse logits have a loss of their own in training."""
 
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits and the coarse logits that are a part of them, both N x C x H x W."""
+        """Return the logits and the coarse logits, both N x C x H x W."""
 
 
 class HasCoarseViews(Protocol):

@@ -33,7 +33,7 @@ def logits_of(crops: Tensor, weights: Weights) -> Tensor:
 
 
 def inputs_of(crops: Tensor, weights: Weights) -> Tensor:
-    """Return crops N x 3 x S x S, RGB, 0 to 255, as the net takes them, on its device."""
+    """Return crops N x 3 x H x W, RGB, 0 to 255, as the net takes them, on its device."""
     parameter = next(weights.net.parameters())
     channels_last = parameter.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format

@@ -73,14 +73,18 @@ def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> 
     same_size = labels.shape == merged.shape[1:]
     won = torch.from_numpy(labels).to(merged.device) if same_size else winning_labels(merged)
     best = merged.amax(0)
-    if raw:
-        best = 1 / (merged - best).exp_().sum(0)
-    else:
-        total = merged.sum(0)
-        best = torch.where(total > 1e-30, best / total, 1 / len(merged))
+    best = 1 / (merged - best).exp_().sum(0) if raw else of_total(best, merged.sum(0), len(merged))
     counts = won.flatten().bincount()
     sums = won.flatten().bincount(best.flatten().double())
     return {label: float(sums[label] / counts[label]) for label in counts.nonzero()[:, 0].tolist()}
+
+
+def of_total(values: Tensor, total: Tensor, classes: int) -> Tensor:
+    """Return values divided by the sum over the classes, as probabilities.
+
+    A product of two maps may be zero for all classes: they are then equally likely.
+    """
+    return torch.where(total > 1e-30, values / total, 1 / classes)
 
 
 def class_shares(labels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, float]:

@@ -67,9 +67,8 @@ class Canvas:
         context: The mean probability over the crops that cover the pixel, weighted by
             ``MEAN_SHARE``, plus that of the whole photo, weighted by the rest. Pixels without a
             crop take the whole photo's probability alone.
-        context-max: The greatest probability of the whole photo and of each crop, after that of
-            the crop, weighted by ``MAX_SHARE``, is added to that of the whole photo, weighted by
-            the rest.
+        context-max: Where w is the probability in the whole photo and c that in a crop, the
+            greatest of w and, over all crops, of s c + (1 - s) w, where s is ``MAX_SHARE``.
 
     If the whole photo is added more than once, its mean counts in the last two rules.
     """

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deconvnet_cli.segmentation.labels import of_total
 from deconvnet_cli.segmentation.merge import classes_that_matter, merge_into, scaled
 
 
@@ -48,6 +49,13 @@ class ScoreMaps:
     fcn: Tensor | None
     raw: bool
 
+    @property
+    def system(self) -> str:
+        """The system that uses all of these maps, one of ``choices.SYSTEMS``."""
+        if self.deconvnet is None:
+            return "fcn8s"
+        return "deconvnet" if self.fcn is None else "edeconvnet"
+
     def cpu(self) -> ScoreMaps:
         """Return the maps on the CPU."""
         deconvnet = None if self.deconvnet is None else self.deconvnet.cpu()
@@ -69,9 +77,7 @@ class ScoreMaps:
         merged = self.merged(ensemble)
         if self.raw:
             return merged.softmax(0)
-        total = merged.sum(0)
-        # A product may be zero for all classes: they are then equally likely.
-        return torch.where(total > 1e-30, merged / total, 1 / len(merged))
+        return of_total(merged, merged.sum(0), len(merged))
 
 
 def whole_map(views: Tensor, height: int, width: int, *, raw: bool) -> Tensor:

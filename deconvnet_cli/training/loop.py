@@ -20,11 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deconvnet_cli.errors import DivergenceError
 from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.training.average import average_of, decay_at, update_average
 from deconvnet_cli.training.compiling import compiled
 from deconvnet_cli.training.distributed import any_of, rank, summed, synchronised, world_size
 from deconvnet_cli.training.feeding import Samples, batches_of
 from deconvnet_cli.training.losses import Objective
+from deconvnet_cli.training.moving_average import average_of, decay_at, update_average
 from deconvnet_cli.training.optimiser import begin_training, build_optimiser, learning_rate
 from deconvnet_cli.training.run_folder import (
     Progress,
@@ -180,7 +180,7 @@ def train(
             progress.loss, clock = 0.0, Clock()
             total_loss.zero_()
         if progress.step % settings.val_every == 0 and not at_end:
-            validate(nets, run, progress, hooks, device)
+            validate_and_log(nets, run, progress, hooks, device)
             begin_training(net, settings)
             clock = Clock()
         if rank() == 0 and saves:
@@ -189,7 +189,7 @@ def train(
             return nets
     for each in nets.each().values():
         hooks.finish(each)
-    validate(nets, run, progress, hooks, device)
+    validate_and_log(nets, run, progress, hooks, device)
     progress.finished, progress.planned = True, settings.steps
     if rank() == 0:
         save_checkpoint(run, nets, optimiser, progress)
@@ -210,7 +210,7 @@ def out_of_patience(progress: Progress, settings: TrainSettings) -> bool:
     return 0 < settings.patience <= progress.misses
 
 
-def validate(
+def validate_and_log(
     nets: TrainedNets, run: Path, progress: Progress, hooks: Hooks, device: torch.device
 ) -> None:
     """Validate the last weights and their average, write the log, and tell of the best net.

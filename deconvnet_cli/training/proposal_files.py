@@ -40,7 +40,8 @@ class PhotoBoxes:
 
     Attributes:
         stamp: The size of the photo's file in bytes, and its time of change in nanoseconds.
-        boxes: The boxes, int32 N x 4, [x0, y0, x1, y1), in pixels of the photo, best first.
+        boxes: The boxes, int32 N x 4, [x0, y0, x1, y1), in pixels of the photo, best first;
+            but with a count the whole photo comes before them.
     """
 
     stamp: tuple[int, int]

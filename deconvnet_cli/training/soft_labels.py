@@ -28,7 +28,6 @@ from deconvnet_cli.training.batchnorm import load_folded
 
 CELL = 8
 MAX_BYTES = 1 << 26  # of an unpacked file: enough for a photo of 200 million pixels
-STRIDE = 16  # pixels of the input to one logit of the teacher
 # The longer side of the photo in each pass: the size the teacher was trained at, and a larger one.
 SIZES = (512, 640)
 
@@ -52,13 +51,12 @@ def soft_labels(
 
     Args:
         net: A net from :func:`load_teacher`.
-        convention: The net's input convention; its ``size`` is not used.
+        convention: The net's input convention; its ``size`` and ``whole`` are not used.
         photo: The photo, mode RGB.
     """
     total: Tensor | None = None
     for side in SIZES:
-        scale = side / max(photo.size)
-        width, height = (max(1, round(length * scale / STRIDE)) * STRIDE for length in photo.size)
+        width, height = convention.whole_size(*photo.size, side)
         resized = photo.resize((width, height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
         views = convention.prepare(torch.stack((pixels, pixels.flip(2))))

@@ -79,7 +79,8 @@ def import_fcn8s(blobs: Blobs, settings: FCN8sSettings) -> tuple[dict[str, Tenso
     """Return the state of an ``FCN8s``, float32 on the CPU, and a table of its layers.
 
     Raises:
-        WeightsError: A layer is missing or has a wrong shape, or values are not finite.
+        WeightsError: A layer has a wrong shape, or values are not finite. Layers that the file
+            lacks are not in the state.
     """
     with torch.device("meta"):
         expected = FCN8s(settings).state_dict()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.paper_table import label_rows, maps_of, row_of, system_of
+from deconvnet_cli.evaluation.paper_table import label_rows, maps_of, row_of
 from deconvnet_cli.evaluation.scoreboard import TABLE
 from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet
 from deconvnet_cli.nets.fcn8s import FCN8s
@@ -111,12 +111,12 @@ def test_each_row_uses_its_maps_and_no_others(scored):
 @pytest.mark.parametrize("system", ["deconvnet", "fcn8s"])
 def test_a_row_whose_net_was_not_run(scored, system):
     alone = maps_of(scored.maps, system, "")
-    assert system_of(alone) == system
+    assert alone.system == system
     wanted = [row for row in TABLE if row.system != system]
     for row in wanted:
         with pytest.raises(DatasetError, match=f"^some/a.npz: has scores of {system} alone; .*"):
             maps_of(alone, row.system, "some/a.npz")
-    assert system_of(maps_of(scored.maps, "edeconvnet", "")) == "edeconvnet"
+    assert maps_of(scored.maps, "edeconvnet", "").system == "edeconvnet"
 
 
 def test_names_of_the_rows():

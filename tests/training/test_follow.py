@@ -20,9 +20,9 @@ from deconvnet_cli.nets.registry import build_net, default_input, net_settings
 from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentOptions
-from deconvnet_cli.training.average import average_of, decay_at, update_average
 from deconvnet_cli.training.batchnorm import recompute_statistics
 from deconvnet_cli.training.loop import Hooks, train
+from deconvnet_cli.training.moving_average import average_of, decay_at, update_average
 from deconvnet_cli.training.run_folder import TrainedNets, prepare_run, read_log
 from deconvnet_cli.training.samples_sheet import GAP, TILE, samples_png
 from deconvnet_cli.training.settings import TrainSettings

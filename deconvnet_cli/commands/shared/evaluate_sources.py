@@ -98,7 +98,7 @@ def from_store(
 ) -> tuple[Predict, dict[str, Any]]:
     """Return the function that labels a photo from its stored scores, and their description."""
     from deconvnet_cli.data.voc import require_classes
-    from deconvnet_cli.evaluation.paper_table import label_rows, row_of, system_of
+    from deconvnet_cli.evaluation.paper_table import label_rows, row_of
     from deconvnet_cli.evaluation.scoreboard import TABLE
     from deconvnet_cli.segmentation.stored_scores import read_scores, restore
 
@@ -114,7 +114,7 @@ def from_store(
         path = folder / f"{name}.npz"
         stored = read_scores(path)
         require_classes(tree, stored.classes, str(path))
-        system_name = options.system_name or system_of(stored.maps)
+        system_name = options.system_name or stored.maps.system
         rows = TABLE if table else (row_of(system_name, crf=options.crf),)
         ensemble = stored.ensemble(options.ensemble, options.share)
         scored = restore(stored, tree.image(name), max_pixels=max_pixels)

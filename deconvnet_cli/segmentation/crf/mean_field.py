@@ -100,7 +100,7 @@ class Appearance:
         return self.lattice.filter(values)
 
 
-def winning_labels(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
+def labels_that_win(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
     """Return the labels, sorted, that are most probable at some pixel of C x H x W, with ties."""
     best = probabilities.max(axis=0)
     return np.flatnonzero((probabilities == best).any(axis=(1, 2)))
@@ -159,7 +159,7 @@ def refine_each(
     check_shapes(image, probabilities)
     device = device or torch.device("cpu")
     height, width = image.shape[:2]
-    kept = winning_labels(probabilities)
+    kept = labels_that_win(probabilities)
     if len(kept) == 1:
         certain = np.zeros(probabilities.shape, np.float32)
         certain[kept] = 1

@@ -158,7 +158,7 @@ def test_shape_type_sum_and_input_left_alone(data: Path) -> None:
 
 def test_labels_that_win_nowhere_are_left_out(data: Path) -> None:
     image, probabilities = photo_and_guess(data)
-    assert mean_field.winning_labels(probabilities).tolist() == [0, 8, 12]
+    assert mean_field.labels_that_win(probabilities).tolist() == [0, 8, 12]
     refined = mean_field.refine(image, probabilities)
     assert np.flatnonzero(refined.any(axis=(1, 2))).tolist() == [0, 8, 12]
     few = mean_field.refine(image, probabilities[[0, 8, 12]])
