@@ -35,9 +35,9 @@ from deconvnet_cli.errors import DatasetError, UsageError
 if TYPE_CHECKING:
     from deconvnet_cli.commands.shared.evaluate_sources import Predict
     from deconvnet_cli.data.voc import VocTree
+    from deconvnet_cli.evaluation.counts import Counts
     from deconvnet_cli.evaluation.paired import Paired
     from deconvnet_cli.evaluation.scoreboard import Scoreboard
-    from deconvnet_cli.evaluation.tally import Tally
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
 COUNTS = "Counts of earlier runs"
@@ -92,7 +92,7 @@ COUNTS = "Counts of earlier runs"
     "--compare",
     is_flag=True,
     group=COUNTS,
-    help="Compare the run in the first FILE with the run in the second.",
+    help="Compare the run in the first FILE with the run in the second, row by row.",
 )
 @apply(segment_options, WORKERS_OPTION, SHARD_OPTION)
 @option(
@@ -145,16 +145,15 @@ def command(
 
     from deconvnet_cli.commands.shared import evaluation_tables
     from deconvnet_cli.data.voc import CLASSES
+    from deconvnet_cli.evaluation.counts import write_tallies
     from deconvnet_cli.evaluation.paired import comparisons
-    from deconvnet_cli.evaluation.scoreboard import write_tallies
 
     if compare:
-        evaluation_tables.comparison(compared(files), quiet=quiet, as_json=as_json)
+        evaluation_tables.compared(compared(files), quiet=quiet, as_json=as_json)
         return
     about: dict[str, Any] = {}
     if merge:
-        tallies, classes = merged_files(files)
-        about = {"merged": [str(path) for path in files]}
+        tallies, classes, about = merged_files(files, quiet)
     else:
         tree, names = listed(voc_root, split, limit, shard, rgb=rgb)
         classes = tree.classes
@@ -209,7 +208,16 @@ def listed(
     names = tree.names(split)
     if len(set(names)) < len(names):
         raise DatasetError(f"{split}: an image is named twice in this list; name it once")
-    return tree, shard_of(names[:limit], None if shard is None else parse_shard(shard))
+    names = names[:limit]
+    found = shard_of(names, None if shard is None else parse_shard(shard))
+    if not found:
+        raise UsageError(
+            f"--shard {shard}: no image of {split} is in it; the list has {len(names)}, so give "
+            f"at most {len(names)} shards"
+            if names
+            else f"{split}: names no image; choose another list"
+        )
+    return tree, found
 
 
 def check_masks(tree: VocTree, names: list[str], quiet: bool) -> None:
@@ -228,7 +236,8 @@ def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: 
     from deconvnet_cli.reporting import console
 
     with console.progress(quiet) as progress:
-        return count(tree, progress.track(names, description="evaluate"), predict, workers)
+        task = progress.add_task("evaluate", total=len(names))
+        return count(tree, names, predict, workers, lambda: progress.advance(task))
 
 
 def write_page(
@@ -242,9 +251,11 @@ def write_page(
     write_whole(path, page_of(tree, board, about, max_pixels).encode("utf-8", "backslashreplace"))
 
 
-def merged_files(files: tuple[Path, ...]) -> tuple[dict[str, Tally], tuple[str, ...]]:
-    """Return the counts of all files, added up, and the names of the classes."""
-    from deconvnet_cli.evaluation.scoreboard import merged, read_tallies, same_classes
+def merged_files(files: tuple[Path, ...], quiet: bool) -> Counts:
+    """Return the counts of all files, added up; say which shards of a list are missing."""
+    from deconvnet_cli.evaluation.counts import Counts, merged, read_tallies, same_classes
+    from deconvnet_cli.evaluation.shards import lists_of, missing_line, require_alike
+    from deconvnet_cli.reporting import console
 
     if not files:
         raise UsageError("--merge needs files that `evaluate -o FILE` wrote")
@@ -252,18 +263,37 @@ def merged_files(files: tuple[Path, ...]) -> tuple[dict[str, Tally], tuple[str, 
         raise UsageError("--merge: a file is named twice; its images would count twice")
     parts = {path: read_tallies(path) for path in files}
     classes = same_classes(parts)
-    return merged({path: counts.rows for path, counts in parts.items()}), classes
+    rows = merged({path: counts.rows for path, counts in parts.items()})
+    require_alike(parts)
+    lists = lists_of(parts)
+    for counted in lists:
+        if counted.missing and not quiet:
+            console.say(missing_line(counted))
+    about = {
+        **parts[files[0]].about,
+        "list": [counted.plain() for counted in lists],
+        "merged": [str(path) for path in files],
+    }
+    return Counts(rows, classes, about)
 
 
-def compared(files: tuple[Path, ...]) -> Paired:
-    """Return the comparison of two runs, whose counts are in these files."""
+def compared(files: tuple[Path, ...]) -> list[Paired]:
+    """Return the comparisons of two runs, whose counts are in these files.
+
+    Rows of the same name are compared; if there is none, the last rows, which in a table are the
+    most complete method.
+    """
+    from deconvnet_cli.evaluation.counts import read_tallies, same_classes
     from deconvnet_cli.evaluation.paired import paired
-    from deconvnet_cli.evaluation.scoreboard import read_tallies, same_classes
 
     if len(files) != 2:
         raise UsageError("--compare needs two files that `evaluate -o FILE` wrote")
     parts = {path: read_tallies(path) for path in files}
     same_classes(parts)
-    # The last row of a table is its most complete method.
-    (first, one), (second, other) = (list(parts[path].rows.items())[-1] for path in files)
-    return paired(f"{files[0].name} ({first})", one, f"{files[1].name} ({second})", other)
+    one, other = (parts[path].rows for path in files)
+    pairs = [(name, name) for name in one if name in other] or [(list(one)[-1], list(other)[-1])]
+    left, right = (path.name for path in files)
+    return [
+        paired(f"{left} ({first})", one[first], f"{right} ({second})", other[second])
+        for first, second in pairs
+    ]

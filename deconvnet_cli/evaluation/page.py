@@ -22,7 +22,9 @@ def page_of(
     """Return the page: all rows, and the best and worst images of the last row."""
     reported = REPORTED if tree.classes == CLASSES else {}
     rows = [Row(name, tally.result(), reported.get(name)) for name, tally in board.tallies.items()]
-    title = f"deconvnet on {rows[0].result.images} images of {tree.root.name}"
+    images = rows[0].result.images
+    counted = "1 image" if images == 1 else f"{images} images"
+    title = f"deconvnet on {counted} of {tree.root.name}"
     best, worst = (examples(tree, some, max_pixels) for some in (board.best, board.worst))
     return page(title, rows, best, worst, about, tree.classes)
 

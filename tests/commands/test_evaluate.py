@@ -240,6 +240,9 @@ def test_tables_for_people_fit_80_columns(evaluate, kept, monkeypatch):
     assert len(asked) == 10 and not any("\\n" in line for line in lines)
     assert sum(line.startswith("DeconvNet - FCN-8s: ") for line in asked) == 2
     assert any("not ours" in line for line in lines)
+    averaged = [sum(value is not None for value in row["iou"].values()) for row in fields.values()]
+    span = f"{min(averaged)} to {max(averaged)}" if len(set(averaged)) > 1 else str(averaged[0])
+    assert any(f"; means over {span} of 21 classes" in line for line in lines)
 
 
 def test_a_row_that_the_paper_does_not_have(evaluate, kept):
@@ -403,7 +406,11 @@ def test_halves_add_up_to_the_whole(evaluate, deconvnet, kept, tmp_path, how):
         assert merged.stdout == whole
         rows = [json.loads((tmp_path / name).read_text())["rows"] for name in ("total", "val")]
         assert rows[0] == rows[1]
-        assert json.loads(total.read_text())["about"] == {"merged": list(map(str, files))}
+        about = json.loads(total.read_text())["about"]
+        assert about["merged"] == list(map(str, files))
+        assert [(one["split"], one["shard"]) for one in about["list"]] == [
+            (name, "all") for name in order
+        ]
     again = deconvnet("evaluate", "--merge", tmp_path / "total", *how, "--quiet")
     assert again.stdout == whole
 
@@ -455,6 +462,64 @@ def test_runs_over_other_images_are_not_compared_nor_added(evaluate, deconvnet, 
     files[1].write_text(json.dumps(content))
     result = deconvnet("evaluate", "--merge", *files[:2])
     one_error_line(result, 1, "b: has the rows predictions, more")
+
+
+def test_shards_are_added_up_if_they_are_of_one_list_and_counted_alike(
+    evaluate, deconvnet, kept, tmp_path
+):
+    def counted(name: str, *more: object) -> Path:
+        assert evaluate("-o", tmp_path / name, "--quiet", *more).exit_code == 0
+        return tmp_path / name
+
+    def merge(*files: Path, out: str = "total"):
+        return deconvnet("evaluate", "--merge", *files, "--csv", "-o", tmp_path / out)
+
+    given = ("--predictions", kept)
+    one, two = (counted(f"{n}.json", *given, "--shard", f"{n}/3") for n in (1, 2))
+    three = counted("3.json", *given, "--shard", "3/3")
+    whole, half = counted("all.json", *given), counted("half.json", *given, "--shard", "2/2")
+    parts = merge(one, two, out="parts")
+    assert parts.exit_code == 0
+    assert "val: only a part of the list; shards that are missing: 3/3" in parts.stderr
+    # What was added up can be added to: the shards are remembered.
+    total = merge(tmp_path / "parts", three)
+    assert total.exit_code == 0 and "missing" not in total.stderr
+    assert total.stdout == merge(whole, out="again").stdout
+    about = json.loads((tmp_path / "total").read_text())["about"]
+    assert about["list"] == [{"split": "val", "images": 4, "shard": "all"}]
+    one_error_line(merge(one, half), 1, "half.json: has shard 2/2 of val", "1.json", "twice")
+    one_error_line(merge(one, whole), 1, "all.json: has shard all of val", "twice")
+    # Another net or setting.
+    content = json.loads(two.read_text())
+    for part, name in (("DeconvNet", "sha256"), ("settings", "proposals")):
+        for path, value in ((one, "aaa"), (two, "bbb")):
+            content = json.loads(path.read_text())
+            content["about"].setdefault(part, {})[name] = value
+            path.write_text(json.dumps(content))
+        one_error_line(merge(one, two), 1, "2.json: ", f"{part}.{name} is bbb, but aaa")
+        for path in (one, two):
+            content = json.loads(path.read_text())
+            del content["about"][part]
+            path.write_text(json.dumps(content))
+
+
+def test_a_shard_without_an_image_is_refused_before_any_work(evaluate, kept, tmp_path):
+    given = ("--predictions", kept, "--limit", 2, "-o", tmp_path / "counts.json")
+    one_error_line(evaluate(*given, "--shard", "3/3"), 2, "--shard 3/3", "at most 2 shards")
+    assert not (tmp_path / "counts.json").exists()
+
+
+def test_rows_of_the_same_name_are_compared(evaluate, deconvnet, kept, tmp_path):
+    table, alone = tmp_path / "table", tmp_path / "alone"
+    rows = {row["row"]: row for row in line_of(
+        evaluate("--scores", kept, "--table", "-o", table, *QUIET_JSON)
+    )["rows"]}  # fmt: skip
+    evaluate("--scores", kept, "--net", "deconvnet", "-o", alone, "--quiet")
+    found = line_of(deconvnet("evaluate", "--compare", table, alone, *QUIET_JSON))
+    assert (found["first"], found["second"]) == ("table (DeconvNet)", "alone (DeconvNet)")
+    assert found["difference"] == 0
+    every = line_of(deconvnet("evaluate", "--compare", table, table, *QUIET_JSON))["comparisons"]
+    assert [one["first"] for one in every] == [f"table ({name})" for name in rows]
 
 
 # The page.

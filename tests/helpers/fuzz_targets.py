@@ -20,9 +20,9 @@ from torch import nn
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png, read_mask
+from deconvnet_cli.evaluation.counts import merged, read_tallies, write_tallies
 from deconvnet_cli.evaluation.intervals import compare
 from deconvnet_cli.evaluation.predictions import read_prediction
-from deconvnet_cli.evaluation.scoreboard import merged, read_tallies, write_tallies
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.nets.registry import build_net, net_settings
 from deconvnet_cli.segmentation.score_maps import ScoreMaps

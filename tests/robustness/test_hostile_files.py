@@ -26,8 +26,7 @@ from deconvnet_cli.batch.find import photos_in
 from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.data.voc import open_tree
 from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError, UsageError, printable
-from deconvnet_cli.evaluation import scoreboard
-from deconvnet_cli.evaluation.scoreboard import read_tallies
+from deconvnet_cli.evaluation.counts import MAX_ROWS, read_tallies
 from deconvnet_cli.segmentation.stored_scores import read_scores
 from deconvnet_cli.storage.npz import array_of, read_npz
 from deconvnet_cli.training.proposal_files import read_boxes
@@ -174,8 +173,8 @@ def counts(tmp_path: Path) -> Callable[..., Path]:
 
 def test_more_rows_than_any_table_has(counts: Callable[..., Path]) -> None:
     """Each unpacks to megabytes: twenty thousand of them would be 100 GB."""
-    assert len(read_tallies(counts(scoreboard.MAX_ROWS)).rows) == scoreboard.MAX_ROWS
-    assert "21 rows" in refused(lambda: read_tallies(counts(scoreboard.MAX_ROWS + 1)))
+    assert len(read_tallies(counts(MAX_ROWS)).rows) == MAX_ROWS
+    assert "21 rows" in refused(lambda: read_tallies(counts(MAX_ROWS + 1)))
 
 
 def test_counts_that_unpack_to_more_than_they_are(counts: Callable[..., Path]) -> None:

@@ -104,9 +104,9 @@ def row_table(
         )
     columns += ["paper*"] if compared else []
     console.table(columns, lines, numbers=True, to_stderr=to_stderr)
-    last = list(rows.values())[-1]
+    images = next(iter(rows.values())).images
     notes = [
-        f"{last.images} images; means over {last.metrics.averaged} of {len(last.metrics.iou)} "
+        f"{'1 image' if images == 1 else f'{images} images'}; means over {averaged(rows)} "
         "classes (absent ones left out)",
         "pixel, mean: accuracy; fwIoU: frequency-weighted IoU; bIoU: Boundary IoU",
     ]
@@ -135,6 +135,16 @@ def comparison_line(answer: Paired) -> dict[str, Any]:
     }
 
 
+def averaged(rows: Mapping[str, Result]) -> str:
+    """Return over how many classes the means of the rows are, such as "5 to 6 of 21".
+
+    A class that is in no mask counts in those rows that predict it.
+    """
+    numbers = sorted({result.metrics.averaged for result in rows.values()})
+    total = len(next(iter(rows.values())).metrics.iou)
+    return f"{' to '.join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))} of {total}"
+
+
 def sentences(answer: Paired, to_stderr: bool) -> None:
     """Print a comparison of two rows, a line for each kind of IoU."""
     for found, what in ((answer.iou, "mean IoU"), (answer.boundary_iou, "Boundary IoU")):
@@ -147,12 +157,14 @@ def sentences(answer: Paired, to_stderr: bool) -> None:
             )
 
 
-def comparison(answer: Paired, *, quiet: bool, as_json: bool) -> None:
-    """Print one comparison as sentences, as JSON, or as both."""
+def compared(answers: Sequence[Paired], *, quiet: bool, as_json: bool) -> None:
+    """Print comparisons as sentences, as one JSON line, or as both."""
     if not quiet:
-        sentences(answer, as_json)
+        for answer in answers:
+            sentences(answer, as_json)
+    lines = [comparison_line(answer) for answer in answers]
     if as_json:
-        console.json_line(comparison_line(answer))
+        console.json_line(lines[0] if len(lines) == 1 else {"comparisons": lines})
 
 
 def sweep(ious: Mapping[str, float], *, quiet: bool, as_json: bool) -> None:

@@ -96,16 +96,7 @@ ENSEMBLE_OPTIONS = (
         help="Weight of FCN-8s in the mean. By default its weights decide (0.5 in the paper).",
     ),
 )
-PROPOSAL_OPTIONS = (
-    option(
-        "--proposals",
-        type=Proposals(),
-        metavar="N|auto",
-        group=BOXES,
-        help="Number of boxes to segment, the whole photo included. By default the weights decide "
-        "(50 in the paper). auto: leave out boxes that would hardly change the labels; the default "
-        "with --rule context and context-max.",
-    ),
+SEARCH_OPTIONS = (
     option(
         "--candidates",
         type=click.IntRange(1),
@@ -162,7 +153,16 @@ SEGMENT_OPTIONS = (
         "(context) or greatest one (context-max; max is the same for a net that is also shown the "
         "whole photo in its own shape). By default the weights decide.",
     ),
-    *PROPOSAL_OPTIONS,
+    option(
+        "--proposals",
+        type=Proposals(),
+        metavar="N|auto",
+        group=BOXES,
+        help="Number of boxes to segment, the whole photo included. By default the weights decide "
+        "(50 in the paper). auto: leave out boxes that would hardly change the labels; the default "
+        "with --rule context and context-max.",
+    ),
+    *SEARCH_OPTIONS,
     option(
         "--crf/--no-crf",
         default=SegmentOptions.crf,
