@@ -12,8 +12,8 @@ from deconvnet_cli.commands.shared.bench_files import KEEP_OPTIONS, check_kept, 
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
-    PROPOSAL_OPTIONS,
     QUIET_OPTION,
+    SEARCH_OPTIONS,
     apply,
     segment_options,
 )
@@ -186,7 +186,7 @@ def in_words(ms: Mapping[str, float]) -> str:
 @option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
 @option("--split", default="val", show_default=True, help="Name of the image list.")
 @option("--limit", type=click.IntRange(1), help="Use only the first N images.", metavar="N")
-@apply(*KEEP_OPTIONS, *PROPOSAL_OPTIONS[1:], QUIET_OPTION, JSON_OPTION)
+@apply(*KEEP_OPTIONS, *SEARCH_OPTIONS, QUIET_OPTION, JSON_OPTION)
 def proposals(
     voc_root: Path,
     split: str,
@@ -229,14 +229,16 @@ def proposals(
             cells = [count]
             for iou, shares in recalls.items():
                 cells += [f"{shares[count]:.3f}"]
-                cells += compared(shares[count], before.get((iou, count)))[: len(extra)]
+                cells += compared(shares[count], before.get((iou, count)), 3)[: len(extra)]
             rows.append(cells)
         titles = [title for iou in IOUS for title in (f"IoU {iou}", *extra)]
         console.table(("boxes", *titles), rows, to_stderr=as_json)
-        text = f"{found.objects} objects in {found.photos} photos"
+        photos = "1 photo" if found.photos == 1 else f"{found.photos} photos"
+        objects = "1 object" if found.objects == 1 else f"{found.objects} objects"
+        text = f"{objects} in {photos}"
         for searched, ms in found.ms.items():
             text += f", {ms:.0f} ms a photo for {searched} boxes"
-            was, ratio = compared(ms, before.get(("ms", str(searched))))
+            was, ratio = compared(ms, before.get(("ms", str(searched))), 0)
             text += f" ({was} before, ratio {ratio})" if was else ""
         console.result(text, to_stderr=as_json)
     if as_json:

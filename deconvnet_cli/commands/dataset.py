@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
+from deconvnet_cli.errors import UsageError
 
 
 @click.group("dataset")
@@ -53,7 +54,7 @@ def command() -> None:
     type=click.FloatRange(0, 1, max_open=True),
     default=0.2,
     show_default=True,
-    help="Share of the photos that go to val.txt, unless SOURCE has its own splits.",
+    help="Share of the photos that go to val.txt, below 1, unless SOURCE has its own splits.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of that split.")
 @click.option("--quiet", is_flag=True, help="Print no progress and no summary.")
@@ -97,7 +98,8 @@ def import_command(
     if not quiet:
         for note in export.notes:
             console.say(note)
-        console.say(f"{tree}: {len(names)} photos from {export.kind}, {len(failures)} left out")
+        made = "1 photo" if len(names) == 1 else f"{len(names)} photos"
+        console.say(f"{tree}: {made} from {export.kind}, {len(failures)} left out")
         console.say(f"classes: {', '.join(export.classes)}")
     if failures:
         raise SystemExit(1)
@@ -133,15 +135,17 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
 
     if sheet is not None:
         require_suffix(sheet, "png", "the sheet is")
+        if not sheet.parent.is_dir():
+            raise UsageError(f"{sheet.parent}: no such folder; make it, or give another --sheet")
     with console.progress(quiet) as progress:
         task = progress.add_task("check", total=None)
         survey = survey_tree(tree, lambda: progress.advance(task), rgb=rgb)
-    if sheet is not None:
-        picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey_names(tree))
-        write_whole(sheet, png_bytes(picture, photo=True))
     if as_json:
         console.json_line(survey_line(survey))
     else:
         survey_tables(survey)
+    if sheet is not None:
+        picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey_names(tree))
+        write_whole(sheet, png_bytes(picture, photo=True))
     if survey.problems:
         raise SystemExit(1)

@@ -12,17 +12,17 @@ from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     MAX_PIXELS_OPTION,
     PAGE_OPTION,
-    PROPOSAL_OPTIONS,
     QUIET_OPTION,
+    SEARCH_OPTIONS,
     apply,
 )
-from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.targets import require_suffix
 from deconvnet_cli.segmentation.loading import proposal_settings
+from deconvnet_cli.segmentation.settings import ProposalSettings
 from deconvnet_cli.storage.files import refuse_overwriting
 
 
-@click.command("proposals", cls=GroupedCommand, common=("output", "proposals"))
+@click.command("proposals", cls=GroupedCommand, common=("output", "count"))
 @click.argument("image", type=click.Path(path_type=Path))
 @option(
     "-o",
@@ -31,18 +31,27 @@ from deconvnet_cli.storage.files import refuse_overwriting
     metavar="FILE",
     help="Draw the boxes on the photo and write it to this PNG.",
 )
-@apply(PAGE_OPTION, MAX_PIXELS_OPTION, *PROPOSAL_OPTIONS, QUIET_OPTION)
+@option(
+    "--proposals",
+    "count",
+    type=click.IntRange(1),
+    default=ProposalSettings.count,
+    show_default=True,
+    help="Number of boxes, the whole photo included.",
+)
+@apply(PAGE_OPTION, MAX_PIXELS_OPTION, *SEARCH_OPTIONS, QUIET_OPTION)
 def command(
     image: Path,
     output: Path | None,
+    count: int,
     page: int | None,
     max_pixels: int,
     quiet: bool,
     **options: Any,
 ) -> None:
     """Print the boxes of IMAGE as JSON: [x0, y0, x1, y1] in pixels, half open, and their scores.
-    There are at most 50, as in the paper, unless --proposals gives another number; a net uses the
-    first of them, as many as its weights say. The first box is the whole photo, with score 1. With
+    There are at most 50, as in the paper, unless --proposals gives another number; a net uses as
+    many of them as its weights say. The first box is the whole photo, with score 1. With
     -o the boxes are drawn on the photo instead: the first ten in colours and with their numbers,
     the rest faint.
     """
@@ -54,14 +63,9 @@ def command(
     from deconvnet_cli.segmentation.proposals import propose
     from deconvnet_cli.storage.files import write_whole
 
-    count = options.pop("proposals")
-    if count == "auto":
-        raise UsageError("--proposals auto needs labels, which are not made here; give a number")
     if output is not None:
         require_suffix(output, "png", "the picture is")
-    settings = proposal_settings(**options)
-    if count is not None:
-        settings = replace(settings, count=count)
+    settings = replace(proposal_settings(**options), count=count)
     photo = read_photo(image, max_pixels=max_pixels, page=page)
     proposals = propose(np.asarray(photo), settings)
     if output is None:
@@ -74,4 +78,4 @@ def command(
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in proposals.boxes.tolist()]
     write_whole(output, png_bytes(draw_proposals(photo, boxes), photo=True))
     if not quiet:
-        console.say(f"{image} -> {output}: {len(boxes)} boxes")
+        console.say(f"{image} -> {output}: {'1 box' if len(boxes) == 1 else f'{len(boxes)} boxes'}")

@@ -199,13 +199,14 @@ def command(
     from deconvnet_cli.training.loop import train
     from deconvnet_cli.training.origin import check_origin, origin_of, write_origin
     from deconvnet_cli.training.run_folder import check_settings, prepare_run
-    from deconvnet_cli.training.start import net_at_start
+    from deconvnet_cli.training.start import check_start, net_at_start
     from deconvnet_cli.training.weights_of_run import WEIGHTS, card_at_start, store_weights
 
     check_settings(run, settings)  # before hours of preparation
-    first = card_at_start(settings, start)
+    check_start(settings, init, start)
     origin = origin_of(tree, settings, init, start)
     check_origin(run, origin)
+    first = card_at_start(settings, start)
     keep_freed_memory()
     chosen = local_device(choose_device(device))
     with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:

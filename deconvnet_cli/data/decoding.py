@@ -35,7 +35,7 @@ class Unsupported(Undecodable):
 
 
 class TooLarge(Undecodable):
-    """An image with too many pixels."""
+    """An image with too many pixels; the message names the remedy."""
 
 
 def identify(data: bytes, formats: Sequence[str], max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -65,7 +65,8 @@ def check_size(image: Image.Image, max_pixels: int) -> None:
         raise Undecodable(f"{width}x{height} pixels, so the image is empty; make it again")
     if width * height > max_pixels:
         raise TooLarge(
-            f"{width}x{height} pixels; at most {max_pixels / 1e6:g} million are read, scale it down"
+            f"{width}x{height} pixels are more than {max_pixels:,}; scale the photo down, or allow "
+            "more with --max-pixels"
         )
     if max(width, height) > MAX_SIDE:
         raise TooLarge(f"{width}x{height} pixels; a side has at most {MAX_SIDE}, cut it up")
@@ -143,7 +144,7 @@ def decoding() -> Iterator[None]:
         except Undecodable:
             raise
         except Image.DecompressionBombError as error:
-            raise TooLarge("more pixels than Pillow decodes in this format") from error
+            raise TooLarge("more pixels than Pillow decodes here; scale it down") from error
         except Exception as error:  # decoders raise many kinds for damaged files
             what = " ".join(str(error).split()) or type(error).__name__
             raise Undecodable(f"damaged or truncated image ({what})") from error

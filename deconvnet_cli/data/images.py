@@ -14,6 +14,7 @@ from PIL import Image
 from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.decoding import (
     MAX_BYTES,
+    TooLarge,
     Undecodable,
     UnknownFormat,
     Unsupported,
@@ -70,7 +71,7 @@ def read_photo(
             remark = image.info.get(NOTE)
     except UnknownFormat as error:
         raise ImageError(f"{label}: {error}; give a JPEG, PNG or other photo") from error
-    except Unsupported as error:
+    except (Unsupported, TooLarge) as error:
         raise ImageError(f"{label}: {error}") from error
     except Undecodable as error:
         raise ImageError(f"{label}: {error}; copy or download it again") from error

@@ -110,11 +110,16 @@ def by_key(figures: Figures) -> dict[Key, float]:
     return found
 
 
-def compared(now: float, before: float | None) -> tuple[str, str]:
-    """Return the cells of an earlier figure and of its ratio to that of now; blank without one."""
+def compared(now: float, before: float | None, digits: int = 2) -> tuple[str, str]:
+    """Return the cells of an earlier figure and of its ratio to that of now; blank without one.
+
+    Args:
+        now: The figure of now.
+        before: The earlier figure.
+        digits: How many decimals it is shown with, as many as that of now.
+    """
     if before is None:
         return "", ""
-    digits = 3 if before < 1 else 2
     return f"{before:.{digits}f}", f"{now / before:.2f}" if before else ""
 
 

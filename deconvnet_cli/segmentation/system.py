@@ -121,6 +121,8 @@ def choose_system(
     """
     if system_name != "edeconvnet" and (rule is not None or share is not None):
         raise UsageError("--ensemble and --share combine two nets; add --net edeconvnet")
+    if rule == "product" and share is not None:
+        raise UsageError("--share weighs a mean, and --ensemble product is none; leave one out")
     if system_name == "fcn8s":
         own = weights if weights != DEFAULT and fcn_weights == FCN_DEFAULT else fcn_weights
         return System(None, load_kind(own, fcn=True))

@@ -23,6 +23,17 @@ from deconvnet_cli.weights.files import Weights, check_values, load, read_tensor
 TORCHVISION = "torchvision"
 
 
+def check_start(settings: TrainSettings, init: str | None, weights: str | None) -> None:
+    """Raise UsageError if both ways to start are given, or a frozen encoder has no weights."""
+    if settings.frozen and init is None and weights is None:
+        raise UsageError(
+            "the encoder is frozen, so it needs weights: --from deconvnet-mobilenet (the shipped "
+            "ones), --init FILE, or --no-frozen to train it from scratch"
+        )
+    if init is not None and weights is not None:
+        raise UsageError("--init and --from are two ways to start; give one of them")
+
+
 def net_at_start(
     settings: TrainSettings,
     init: str | None,
@@ -47,20 +58,12 @@ def net_at_start(
         tell: Called with a line that says which layers start anew.
 
     Raises:
-        UsageError: Both ``init`` and ``weights`` are given, the weights are of another net, or a
-            frozen encoder has no weights.
+        UsageError: The weights are of another net.
         WeightsError: A file cannot be used.
         DependencyError: torchvision cannot download its weights.
     """
     torch.manual_seed(settings.seed)
-    if settings.frozen and init is None and weights is None:
-        raise UsageError(
-            "the encoder is frozen, so it needs weights: --from deconvnet-mobilenet (the shipped "
-            "ones), --init FILE, or --no-frozen to train it from scratch"
-        )
     if weights is not None:
-        if init is not None:
-            raise UsageError("--init and --from are two ways to start; give one of them")
         loaded = load(weights)
         if loaded.card.net != settings.net:
             raise UsageError(f"{weights}: weights of {loaded.card.net}, not of {settings.net}")

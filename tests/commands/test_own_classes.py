@@ -17,7 +17,7 @@ from deconvnet_cli.api import Segmenter
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import CLASSES as VOC
-from deconvnet_cli.evaluation.scoreboard import read_tallies
+from deconvnet_cli.evaluation.counts import read_tallies
 from deconvnet_cli.nets.registry import build_net, net_settings
 from deconvnet_cli.training.settings_toml import read_settings
 from deconvnet_cli.weights.card import card_for

@@ -28,7 +28,7 @@ CALLS: dict[str, tuple[str, str | None]] = {
     "crf --grid": ("crf KEPT --voc-root VOC --grid iterations=1", "no CRF"),
     "proposals": ("proposals PHOTO", '"boxes"'),
     "bench photos": ("bench photos PHOTO RUN --workers 1 --side 60 --count 1", "photos/s"),
-    "bench proposals": ("bench proposals --voc-root VOC --limit 1", "1 objects in 1 photos"),
+    "bench proposals": ("bench proposals --voc-root VOC --limit 1", "1 object in 1 photo"),
     "weights list": ("weights list", "deconvnet-mobilenet"),
     "weights show": ("weights show WEIGHTS", "deconvnet-vgg16"),
     "weights verify": ("weights verify WEIGHTS", "SHA-256"),

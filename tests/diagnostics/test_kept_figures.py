@@ -159,6 +159,7 @@ def test_proposals(deconvnet, voc, tmp_path):
 
 def test_cells():
     assert compared(3.0, 2.0) == ("2.00", "1.50")
-    assert compared(0.5, 0.25) == ("0.250", "2.00")
+    assert compared(0.5, 0.25, 3) == ("0.250", "2.00")
+    assert compared(66.0, 72.4, 0) == ("72", "0.91")
     assert compared(1.0, None) == ("", "")
-    assert compared(1.0, 0.0) == ("0.000", "")
+    assert compared(1.0, 0.0, 3) == ("0.000", "")

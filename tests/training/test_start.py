@@ -13,7 +13,12 @@ from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK
 from deconvnet_cli.nets.registry import build_net
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.training.start import from_torchvision, load_trunk, net_at_start
+from deconvnet_cli.training.start import (
+    check_start,
+    from_torchvision,
+    load_trunk,
+    net_at_start,
+)
 
 VGG = TrainSettings(net="deconvnet-vgg16", net_settings='{"width": 0.125, "fc": 8}')
 
@@ -88,4 +93,4 @@ def test_weights_of_another_net_are_no_start(tiny_weights: Path):
     with pytest.raises(UsageError, match="weights of deconvnet-vgg16"):
         net_at_start(TrainSettings(), None, str(tiny_weights), list)
     with pytest.raises(UsageError, match="give one of them"):
-        net_at_start(VGG, "x", str(tiny_weights), list)
+        check_start(VGG, "x", str(tiny_weights))
