@@ -14,6 +14,7 @@ from helpers.paths import ROOT
 from PIL import Image
 
 from deconvnet_cli import __version__
+from deconvnet_cli.weights.files import read_card
 
 DOCKERFILES = ("Dockerfile", "Dockerfile.cuda")
 INSTRUCTIONS = {"FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "ENTRYPOINT", "CMD"}
@@ -77,6 +78,18 @@ def test_versions_agree():
     assert citation and citation[1] == __version__
     newest = re.search(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest and newest[1] == __version__
+
+
+def test_scores_in_the_weights_are_those_of_the_documents():
+    text = "".join(path.read_text() for path in (ROOT / "weights").glob("*.md"))
+    text += (ROOT / "docs/nets.md").read_text()
+    for path in (ROOT / "weights").glob("*.safetensors"):
+        scores = read_card(path).scores
+        assert scores
+        for name, value in scores.items():
+            assert re.search(rf"\b{re.escape(str(value))}0*\b", text), (
+                f"{path.name}: {name} {value}"
+            )
 
 
 @pytest.mark.parametrize("name", ["README.md", "NOTICE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
