@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, apply
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.errors import ImageError, UsageError
 
 
 @click.command("soft-labels")
@@ -39,7 +39,8 @@ def command(
     quiet: bool,
 ) -> None:
     """Write the teacher's probabilities for each of PHOTOS, or for image lists of a VOC tree, to
-    OUT/NAME.npz. Photos whose file is in OUT already are left out.
+    OUT/NAME.npz. Photos whose file is in OUT already are left out. A photo that cannot be read is
+    reported, and the exit code is 1.
     """
     in_tree = bool(voc_root) + bool(lists)
     if in_tree != (0 if photos else 2):
@@ -70,11 +71,19 @@ def command(
     convention = default_input("deconvnet-mobilenet")
     make_folder(out)
     names = list(missing(out, list(sources)))
+    written = []
     with console.progress(quiet) as progress:
         for name in progress.track(names, description="soft labels"):
-            photo = read_photo(sources[name])
+            try:
+                photo = read_photo(sources[name])
+            except ImageError as error:
+                console.failure(error)
+                continue
             write_soft(soft_path(out, name), soft_labels(net, convention, photo))
+            written.append(soft_path(out, name))
     if not quiet:
-        console.several_files([soft_path(out, name) for name in names], "written")
+        console.several_files(written, "written")
         if there := len(sources) - len(names):
             console.say(f"{out}: {there} there already")
+    if len(written) < len(names):
+        raise SystemExit(1)

@@ -39,12 +39,22 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     files = {path.stem: path for path in paths}
     if len(files) < len(paths):
         raise DatasetError(f"{folder}: two files have the same name in different folders")
-    contents = {name: _load(path) for name, path in files.items()}
+    contents: dict[str, Any] = {}
+    faults: dict[str, DatasetError] = {}  # each is told when its photo's turn comes
+    for name, path in files.items():
+        try:
+            contents[name] = _load(path)
+        except DatasetError as error:
+            faults[name] = error
+    if faults and not contents:
+        raise next(iter(faults.values()))
     found = {str(shape["label"]) for content in contents.values() for shape in content["shapes"]}
     found -= {IGNORED, NOTHING}
     classes = with_background(wanted if wanted is not None else sorted(found), str(folder))
 
     def read(name: str) -> Example:
+        if name in faults:
+            raise faults[name]
         path, content = files[name], contents[name]
         size = int(content["imageWidth"]), int(content["imageHeight"])
         source = _photo(path, content, [photos] if photos else [path.parent, folder])

@@ -237,7 +237,13 @@ def test_coco_that_is_wrong_is_refused(tmp_path, change, words):
 def test_labelme_that_is_wrong_is_refused(tmp_path, text):
     folder = exports.labelme_export(tmp_path / "labelme")
     (folder / "one.json").write_text(text)
+    export = open_export(folder, "labelme")
     with pytest.raises(DatasetError, match=r"one\.json: not a LabelMe file"):
+        export.read("one")
+    assert export.read("two").mask.any()  # the others do not suffer
+    for path in folder.glob("*.json"):
+        path.write_text(text)
+    with pytest.raises(DatasetError, match=r"\.json: not a LabelMe file"):
         open_export(folder, "labelme")
 
 

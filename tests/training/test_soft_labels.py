@@ -105,3 +105,19 @@ def test_it_says_what_was_written_and_what_was_there(deconvnet, data, tmp_path, 
     assert (
         deconvnet("soft-labels", *photos, "--weights", weights, "-o", out, "--quiet").stderr == ""
     )
+
+
+def test_a_photo_that_cannot_be_read_is_told_and_the_others_are_done(
+    deconvnet, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        soft_labels, "load_teacher", lambda path: DeconvNetMobile(strided=True).eval()
+    )
+    (tmp_path / "w").touch()
+    Image.open(data / "chelsea.jpg").resize((60, 40)).save(tmp_path / "cat.png")
+    given = (tmp_path / "nope.png", tmp_path / "cat.png", "--weights", tmp_path / "w")
+    result = deconvnet("soft-labels", *given, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    first, second = result.stderr.splitlines()
+    assert "nope.png: no such file" in first and "cat.npz: 1 written" in second
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cat.npz"]
