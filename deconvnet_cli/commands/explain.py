@@ -107,7 +107,7 @@ def explained_line(explanation: Explanation) -> dict[str, Any]:
         "explained": explanation.classes[explained.label],
         "box": {
             "number": explained.number + 1,
-            "corners": list(explanation.boxes[explained.number]),
-            "pixels": explained.pixels,
+            "corners": list(explanation.corners),
+            "pixels": round(explained.pixels * explanation.magnification),
         },
     }

@@ -150,7 +150,9 @@ def choose_channels(stages: dict[DecoderStage, Tensor], logits: Tensor) -> tuple
     for stage, values in stages.items():
         target = F.adaptive_avg_pool2d(logits[None], (values.shape[1], values.shape[2]))[0]
         found = correlations(values.numpy(), target.numpy())
-        best = int(found.argmax())
+        # Constant channels have a correlation of 0, and show nothing.
+        alive = np.ptp(values.numpy().reshape(len(values), -1), axis=1) > 0
+        best = int(np.where(alive, found, -2).argmax())
         correlation = float(found[best])
         chosen.append(Activation(stage, best, len(values), correlation, values[best].numpy()))
     return tuple(chosen)

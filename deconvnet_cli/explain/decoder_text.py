@@ -98,13 +98,15 @@ def about_decoder(explanation: Explanation) -> str:
     """Return the text on the decoder and on the box that is shown."""
     explained = explanation.explained
     name = escape(explanation.classes[explained.label])
-    x0, y0, x1, y1 = explanation.boxes[explained.number]
+    x0, y0, x1, y1 = explanation.corners
+    share = explained.pixels / explanation.decided.size
     return (
         "<p>The net is shown one box of the photo at a time. Its encoder loses the shape, and the "
         "decoder gets it back: after each unpooling, <b>deconvolutions</b> fill the gaps, so the "
         "shape becomes finer from stage to stage, as in figure 4 of the paper. The pictures show "
-        f"box {explained.number + 1} of {len(explanation.boxes)} (columns {x0} to {x1}, rows {y0} "
-        f"to {y1}), which decided {explained.pixels} pixels of {name}.</p>\n"
+        f"box {explained.number + 1} of {len(explanation.boxes)} (columns {x0} to {x1 - 1}, rows "
+        f"{y0} to {y1 - 1}), which decided {100 * share:.1f} % of the "
+        f"pixels, as {name}.</p>\n"
     )
 
 
@@ -120,6 +122,11 @@ def about_channels(explanation: Explanation) -> str:
         "positive values. The box was run once more for these pictures; the values that it decided "
         f"are {equal} (greatest difference {explained.deviation:.3g}).</p>\n"
     )
+
+
+def alone(explanation: Explanation) -> str:
+    """Return words that say which net is compared, if the result is that of two."""
+    return ", by DeconvNet alone, without FCN-8s" if explanation.system == "edeconvnet" else ""
 
 
 def about_share(explanation: Explanation) -> str:
@@ -139,7 +146,7 @@ def about_share(explanation: Explanation) -> str:
         "<p>This net has a path that the paper's net lacks: its head makes coarse logits, and the "
         f"decoder's logits are added to them. Without the decoder, {percent(changed)} of all "
         f"pixels would have another label{at_outlines}. Here the whole photo was labelled both "
-        "ways, with the same boxes.</p>\n"
+        f"ways, with the same boxes{alone(explanation)}.</p>\n"
     )
 
 
@@ -172,5 +179,6 @@ def about_rules(explanation: Explanation) -> str:
         "of the boxes and <code>context-max</code> the greatest of them, each together with what "
         "the whole photo says. These are the labels with the merge rule "
         f"<code>{escape(explanation.merge_rule)}</code>, used here, and with "
-        f"<code>{comparison.other_rule}</code>: {differ} of the pixels differ.</p>\n"
+        f"<code>{comparison.other_rule}</code>: {differ} of the pixels differ"
+        f"{alone(explanation)}.</p>\n"
     )

@@ -23,6 +23,7 @@ from deconvnet_cli.explain.comparisons import Comparison, compare
 from deconvnet_cli.explain.merge_observer import MergeObserver
 from deconvnet_cli.explain.windows import Window, choose_window
 from deconvnet_cli.nets.registry import net_settings
+from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.labels import labels_of
@@ -114,6 +115,19 @@ class Explanation:
     comparison: Comparison
 
     @property
+    def magnification(self) -> float:
+        """How many pixels of the photo in its own size one pixel of the working size is."""
+        return self.result.labels.size / (self.photo.width * self.photo.height)
+
+    @property
+    def corners(self) -> Box:
+        """The box that is explained, [x0, y0, x1, y1), in pixels of the photo in its own size."""
+        height, width = self.result.labels.shape
+        across, down = width / self.photo.width, height / self.photo.height
+        x0, y0, x1, y1 = self.boxes[self.explained.number]
+        return round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)
+
+    @property
     def raw(self) -> bool:
         """Whether ``merged`` holds logits rather than probabilities."""
         return self.merge_rule == "max"
@@ -154,7 +168,9 @@ def explain(
             "FCN-8s alone has neither boxes nor unpooling to explain; "
             "use --net deconvnet or edeconvnet"
         )
-    chosen = None if class_name is None else class_number(class_name, system.classes)
+    chosen = (
+        None if class_name is None else chosen_labels((class_name,), system.classes, "--class")[0]
+    )
     observer = MergeObserver()
     inferred = infer(photo, system, settings, observer, on_step=on_step)
     observer.finish()
@@ -197,17 +213,6 @@ def explain(
         explained=explained,
         comparison=comparison,
     )
-
-
-def class_number(name: str, classes: tuple[str, ...]) -> int:
-    """Return the number of a class.
-
-    Raises:
-        UsageError: No class has this name.
-    """
-    if name not in classes:
-        raise UsageError(f"--class {name}: unknown; the classes are: {', '.join(classes)}")
-    return classes.index(name)
 
 
 def most_common(labels: NDArray[np.uint8]) -> int:

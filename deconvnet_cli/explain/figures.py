@@ -75,7 +75,7 @@ def deciders(explanation: Explanation) -> list[Picture]:
     return [
         Picture(
             drawn,
-            f"the boxes that decided any pixel; broad lines for the {len(broad)} that decided most",
+            "the boxes that decided any pixel; those with broad lines decided most",
             "The faded photo with boxes drawn in colours",
         ),
         Picture(

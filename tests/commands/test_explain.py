@@ -87,7 +87,7 @@ def test_what_cannot_be_explained(deconvnet, data, tiny_weights, tiny_fcn, tmp_p
         one_error_line(result, 2, "neither boxes nor unpooling", "--net deconvnet")
     wrong = ("--weights", tiny_weights, "--class", "unicorn")
     result = deconvnet("explain", source, "-o", tmp_path / "out", *wrong)
-    one_error_line(result, 2, "--class unicorn", "aeroplane")
+    one_error_line(result, 2, "--class: no class is called 'unicorn'", "aeroplane")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("x")
     one_error_line(deconvnet("explain", source, "-o", tmp_path / "file"), 2, "not a folder")

@@ -204,7 +204,7 @@ def test_which_class_is_explained(lively_weights, photo):
     assert found.present[0] == counts.argmax() and set(found.present) == set(np.flatnonzero(counts))
     absent = system.classes[int(counts.argmin())]
     assert explain(photo, system, SETTINGS, class_name=absent).explained.pixels == counts.min()
-    with pytest.raises(UsageError, match=r"--class hors: unknown; .*horse"):
+    with pytest.raises(UsageError, match=r"--class: no class is called 'hors'; did you mean horse"):
         explain(photo, system, SETTINGS, class_name="hors")
 
 
