@@ -101,6 +101,16 @@ def spelling(option: click.Option) -> str:
     return f"{names} {option.type.name.split()[0].upper()}"
 
 
+def limits(kind: click.IntRange | click.FloatRange) -> str:
+    """Return the least and greatest value of a number, as a sentence."""
+    least = f"above {kind.min}" if kind.min_open else f"{kind.min} at least"
+    if kind.max is None:
+        return f"{least}."
+    if not kind.min_open and not kind.max_open:
+        return f"{kind.min} to {kind.max}."
+    return f"{least}, {f'below {kind.max}' if kind.max_open else f'{kind.max} at most'}."
+
+
 def meaning(option: click.Option) -> str:
     """Return what an option does, its limits and its default, as sentences.
 
@@ -108,8 +118,7 @@ def meaning(option: click.Option) -> str:
     """
     parts = [" ".join((option.help or "").split())]
     if isinstance(option.type, click.IntRange | click.FloatRange):
-        least, most = option.type.min, option.type.max
-        parts.append(f"{least} at least." if most is None else f"{least} to {most}.")
+        parts.append(limits(option.type))
     if option.required:
         parts.append("Required.")
     if option.show_default:

@@ -47,7 +47,7 @@ def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
         write_whole(written[-1], json.dumps(merged(parts), separators=(",", ":")).encode() + b"\n")
     masks = [PurePosixPath(entry.output) for entry in done]
     masks = [path.relative_to(MASKS).with_suffix("") for path in masks if path.parts[0] == MASKS]
-    if masks and len(masks) == len(done):
+    if masks:
         written.append(write_cvat_list(folder, map(str, masks)))
     return written
 

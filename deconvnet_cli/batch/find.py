@@ -130,6 +130,8 @@ def find_photos(
             lines = read_list(Path(source[1:]))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{source[1:]}: the list cannot be read ({error})") from error
+        if any("\0" in line for line in lines):
+            raise UsageError(f"{source[1:]}: has zero bytes; write one path a line")
         return [(path, below_anchor(path)) for path in map(place, lines)]
     path = place(source)
     if isinstance(path, RemotePath):

@@ -89,7 +89,7 @@ def entry_of(line: bytes) -> Entry | None:
         entry = Entry(**{name: value for name, value in values.items() if name in FIELDS})
         usable = all(isinstance(text, str) for text in (entry.image, entry.output, entry.status))
         usable &= all(isinstance(part, dict) for part in (entry.extras, entry.weights))
-        usable &= isinstance(entry.time, int | float)
+        usable &= isinstance(entry.time, int | float) and entry.output != ""
         return entry if usable else None
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deconvnet_cli.batch.manifest import MANIFESTS, NAME, Entry, entries_in, read_entries
+from deconvnet_cli.batch.manifest import DONE, MANIFESTS, NAME, Entry, entries_in, read_entries
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.storage.hashing import bytes_sha256
@@ -65,6 +65,18 @@ def names(folders: Iterable[Path]) -> str:
     return ", ".join(map(str, folders))
 
 
+def require_alike(entries: Iterable[Entry], folder: Path) -> None:
+    """Raise DatasetError if photos that are done were segmented by other nets or settings."""
+    first: Entry | None = None
+    for entry in (entry for entry in entries if entry.status == DONE):
+        first = first or entry
+        if (entry.settings, entry.weights) != (first.settings, first.weights):
+            raise DatasetError(
+                f"{folder / entry.output}: made with other weights or settings than "
+                f"{folder / first.output}; run its shard again as the others were run"
+            )
+
+
 def fetch(folder: Path, output: Path, entries: dict[str, Entry]) -> None:
     """Copy the files in the manifests of ``folder`` to ``output``, and add their ``entries``.
 
@@ -76,8 +88,15 @@ def fetch(folder: Path, output: Path, entries: dict[str, Entry]) -> None:
         raise DatasetError(f"{folder}: no manifest there; give the output folders of shards")
     for entry in read_entries(folder).values():
         other = entries.get(entry.output)
-        if other is not None and other.time > entry.time:
-            continue
+        if other is not None:
+            if entry.image != other.image and entry.sha256 != other.sha256:
+                raise DatasetError(
+                    f"{folder / entry.output}: the labels of {entry.image}, and another folder "
+                    f"has those of another photo, {other.image}, under this name; merge the "
+                    "shards of one batch"
+                )
+            if other.time > entry.time:
+                continue
         for name, sha256 in entry.files().items():
             if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
                 raise DatasetError(f"{folder}: its manifest names {name!r}, which leads out of it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,9 +80,11 @@ def plan(
             job = Job(photo, output / relative.with_name(name))
             other = jobs.setdefault(job.target, job)
             if real(other.photo) != real(photo):
+                helps = not full_names and photo.name != other.photo.name
                 refuse(
                     f"{other.photo} and {photo} would both be written to {job.target}; "
-                    "give --names full, rename one, or give them separate -o folders"
+                    f"{'give --names full, ' if helps else ''}rename one, give their common "
+                    "folder, whose subfolders are kept, or give them separate -o folders"
                 )
             photos.add(real(photo))
     for job in list(jobs.values()):
@@ -90,6 +92,24 @@ def plan(
             refuse(f"{job.target}: is one of the photos; give another -o folder")
             del jobs[job.target]
     return list(jobs.values())
+
+
+def collisions(
+    jobs: Iterable[Job], extras: Callable[[Job], Iterable[Path]]
+) -> Iterator[tuple[Job, str]]:
+    """Yield each job of which a file would also be written by an earlier one, and what to say.
+
+    Args:
+        jobs: The jobs.
+        extras: Returns the files that are written beside the labels of a job.
+    """
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for path in (job.target, *extras(job)):
+            other = taken.setdefault(path, job.photo)
+            if other != job.photo:
+                yield job, f"{other} and {job.photo} would both be written to {path}; rename one"
+                break
 
 
 def _inside(path: Path, folder: Path) -> bool:

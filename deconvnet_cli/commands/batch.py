@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.batch.engines import LOCAL, open_engine
+from deconvnet_cli.commands.shared.batch_folders import label_target, output_of, refuse_source
 from deconvnet_cli.commands.shared.batch_manifests import merge_shards, verify_outputs
 from deconvnet_cli.commands.shared.batch_progress import do_all, keep_watching
 from deconvnet_cli.commands.shared.engine_options import ENGINE_OPTIONS, check_engine
@@ -33,7 +34,7 @@ from deconvnet_cli.commands.shared.output_options import (
     outputs_of,
 )
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.files import CVAT, MASKS, NONE, Outputs
+from deconvnet_cli.outputs.files import NONE
 from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.storage.remote import is_url
 
@@ -153,6 +154,7 @@ def command(
     output = output_of(sources, output)
     if not sources:
         raise UsageError("give photos: a folder, a glob, or @list.txt")
+    refuse_source(sources, output, outputs)
 
     from deconvnet_cli.runtime.worker_process import prepare_workers
 
@@ -218,22 +220,6 @@ def command(
         check_submitted(jobs, spec, quiet)
 
 
-def label_target(target: Path, output: Path, outputs: Outputs) -> Path:
-    """Return where the labels of a photo go, whose label PNG would be ``target``."""
-    target = target.with_suffix(outputs.label_suffix)
-    return output / MASKS / target.relative_to(output) if outputs.format == CVAT else target
-
-
-def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
-    """Return the output folder; by default it is beside the one folder that is the source."""
-    if output is not None:
-        return output
-    if len(sources) != 1 or not Path(sources[0]).is_dir():
-        raise UsageError("give the output folder: -o DIR")
-    folder = Path(sources[0]).resolve()
-    return folder.with_name(f"{folder.name}-labels")
-
-
 def jobs_of(
     find: Callable[..., list[Job]],
     sources: tuple[str, ...],
@@ -255,12 +241,10 @@ def jobs_of(
 
 def check_targets(jobs: list[Job], spec: BatchSpec) -> None:
     """Raise UsageError if two photos would write one file, as a.overlay.jpg and a.jpg may."""
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        for path in (job.target, *spec.extras(job)):
-            other = taken.setdefault(path, job.photo)
-            if other != job.photo:
-                raise UsageError(f"{other} and {job.photo} would both be written to {path}")
+    from deconvnet_cli.batch.plan import collisions
+
+    for _, message in collisions(jobs, spec.extras):
+        raise UsageError(message)
 
 
 def print_plan(todo: Todo, output: Path, left_out: str, quiet: bool, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from deconvnet_cli.commands.shared.options import (
     apply,
     segment_options,
 )
+from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.segmentation.loading import load_system
 
 if TYPE_CHECKING:
@@ -233,9 +234,7 @@ def proposals(
             rows.append(cells)
         titles = [title for iou in IOUS for title in (f"IoU {iou}", *extra)]
         console.table(("boxes", *titles), rows, to_stderr=as_json)
-        photos = "1 photo" if found.photos == 1 else f"{found.photos} photos"
-        objects = "1 object" if found.objects == 1 else f"{found.objects} objects"
-        text = f"{objects} in {photos}"
+        text = f"{counted(found.objects, 'object')} in {counted(found.photos, 'photo')}"
         for searched, ms in found.ms.items():
             text += f", {ms:.0f} ms a photo for {searched} boxes"
             was, ratio = compared(ms, before.get(("ms", str(searched))), 0)

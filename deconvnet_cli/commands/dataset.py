@@ -8,6 +8,7 @@ import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.reporting.numerals import counted
 
 
 @click.group("dataset")
@@ -98,7 +99,7 @@ def import_command(
     if not quiet:
         for note in export.notes:
             console.say(note)
-        made = "1 photo" if len(names) == 1 else f"{len(names)} photos"
+        made = counted(len(names), "photo")
         console.say(f"{tree}: {made} from {export.kind}, {len(failures)} left out")
         console.say(f"classes: {', '.join(export.classes)}")
     if failures:

@@ -78,4 +78,4 @@ def command(
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in proposals.boxes.tolist()]
     write_whole(output, png_bytes(draw_proposals(photo, boxes), photo=True))
     if not quiet:
-        console.say(f"{image} -> {output}: {'1 box' if len(boxes) == 1 else f'{len(boxes)} boxes'}")
+        console.say(f"{image} -> {output}: {len(boxes)} box{'es' * (len(boxes) != 1)}")

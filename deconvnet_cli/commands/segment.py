@@ -124,7 +124,7 @@ def command(
         on_step(LOADING, 0, 0)
         system, settings = load_system(options)
 
-        from deconvnet_cli.outputs.shared_files import write_class_files, write_cvat_list
+        from deconvnet_cli.outputs.shared_files import write_class_files, write_list_of_masks
         from deconvnet_cli.runtime.devices import bound_memory
         from deconvnet_cli.segmentation.system import describe
         from deconvnet_cli.storage.files import make_folder
@@ -147,7 +147,6 @@ def command(
         max_pixels=max_pixels,
         page=page,
     )
-    masks: list[str] = []
     failed = 0
     for number, (image, target) in enumerate(zip(images, targets, strict=True), 1):
         prefix = f"photo {number} of {len(images)}: " if len(images) > 1 else ""
@@ -157,13 +156,14 @@ def command(
         except DeconvnetError as error:
             failed += 1
             console.failure(error)
+            if as_json:
+                console.json_line({"image": image, "error": str(error)})
             continue
         line = console.image_line(image, target, seen, system.classes)
         if outputs.format == NONE:
             line["output"] = None
         files = []
         if target is not None:
-            masks.append(target.stem)
             files = files_of(target, outputs, save_scores)
         if further := [str(path) for path in files if path != target]:
             line["beside"] = further
@@ -173,7 +173,7 @@ def command(
             wanted = "none" if as_json else preview
             console.segmented(line, system.classes, photo, seen, wanted)
     if outputs.format == CVAT:
-        shared.append(write_cvat_list(Path(str(output)), masks))
+        shared.append(write_list_of_masks(Path(str(output))))
     for path in () if quiet else shared:
         console.say(f"also: {path}")
     if failed:

@@ -90,7 +90,7 @@ LIMITS = "Limits"
 )
 @option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 1e6, min_open=True),
     default=ServeSettings.timeout,
     show_default=True,
     group=LIMITS,

@@ -86,7 +86,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @click.option(
     "--max-size",
     "most",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(0, 1e6, min_open=True),
     default=4.0,
     show_default=True,
     metavar="GB",

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.images import as_shown, check_size, read_photo
 from deconvnet_cli.errors import ImageError
 
@@ -104,6 +105,8 @@ def photo_of_pil(image: Image.Image) -> Image.Image:
     except OSError as error:  # Pillow may read the file only now
         what = " ".join(str(error).split())
         raise ImageError(f"PIL image: damaged or truncated ({what}); load it again") from error
+    except (Undecodable, ValueError) as error:
+        raise ImageError(f"PIL image: {error}") from error
 
 
 def photo_of_array(array: NDArray[Any], kind: str = "array") -> Image.Image:

@@ -26,7 +26,8 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
     Args:
         path: The JSON file.
         photos: The folder of the photos; by default they are looked for beside the file.
-        wanted: The classes, in the order of their labels; None takes all, by their numbers.
+        wanted: The classes, in the order of their labels; None takes those that have annotations,
+            by their numbers.
 
     Raises:
         DatasetError: The file cannot be read or is not of COCO's form.
@@ -36,13 +37,20 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
     content = _load(path)
     try:
         images = {int(image["id"]): image for image in content["images"]}
+        if len(images) < len(content["images"]):
+            raise ValueError("two images have one id")
+        for image in images.values():
+            int(image["width"]), int(image["height"])
         by_id = {int(item["id"]): str(item["name"]) for item in content["categories"]}
         annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
         for item in content["annotations"]:
             annotations[int(item["image_id"])].append(item)
+            if int(item["category_id"]) not in by_id:
+                raise ValueError(f"no category has the id {item['category_id']}")
         names = {_stem(image["file_name"]): number for number, image in images.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(f"{path}: not COCO's instances ({error!r})") from error
+        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise DatasetError(f"{path}: not COCO's instances ({why}); export them again") from error
     if len(names) < len(images):
         raise DatasetError(f"{path}: two photos have the same file name but for the suffix")
     used = {int(item["category_id"]) for items in annotations.values() for item in items}
@@ -62,7 +70,15 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
         return Example(photo, content, mask, objects)
 
     left_out = sorted({by_id[number] for number in used} - set(classes))
-    notes = (f"left out as background: {', '.join(left_out)}",) if left_out else ()
+    empty = [by_id[number] for number in sorted(by_id) if number not in used]
+    notes = tuple(
+        f"{text}: {', '.join(named)}"
+        for text, named in (
+            ("left out as background", left_out),
+            ("left out, as they have no annotation (--classes keeps them)", empty),
+        )
+        if named and (wanted is None or named is left_out)
+    )
     return Export("COCO JSON", classes, tuple(sorted(names)), read, notes=notes)
 
 

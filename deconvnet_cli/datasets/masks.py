@@ -53,6 +53,8 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
         DatasetError: Something is missing or not of Roboflow's form.
     """
     tables = sorted(folder.rglob("_classes.csv"))
+    if not tables:
+        raise DatasetError(f"{folder}: no _classes.csv; export it as semantic segmentation masks")
     values = _pixel_values(tables[0])
     if any(_pixel_values(table) != values for table in tables[1:]):
         raise DatasetError(f"{folder}: its splits have different classes; export them together")
@@ -144,6 +146,8 @@ def _coloured(
         )
         for name, (red, green, blue) in table.items()
     }
+    if len(codes) < len(table):
+        raise DatasetError(f"{masks}: two classes have one colour in the table; give each its own")
     codes.setdefault(0, 0)
 
     def labels_of(path: Path) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from deconvnet_cli.data.mask_check import is_binary
 from deconvnet_cli.data.voc import IGNORE, LISTS, VocTree, tree_classes
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, listed_names, paired_names
 from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
 from deconvnet_cli.storage.hashing import bytes_sha256
@@ -98,8 +99,9 @@ def survey_tree(
                 f"{classes[label]}: in no mask; label it, or take it out of classes.txt"
             )
         elif count.photos < FEW:
+            photos = counted(count.photos, "photo")
             survey.remarks.append(
-                f"{classes[label]}: in {count.photos} photos only; a net needs more to learn it"
+                f"{classes[label]}: in {photos} only; a net needs more to learn it"
             )
     return survey
 

@@ -34,7 +34,7 @@ def findings(name: str, check: Check) -> list[Finding]:
     found: list[Finding] = []
     try:
         found.extend(check())
-    except (DeconvnetError, ImportError, OSError) as error:
+    except Exception as error:  # broken packages raise anything, and the other checks go on
         # The messages of our own errors end with the remedy.
         remedy = "" if isinstance(error, DeconvnetError) else "install deconvnet again"
         found.append(Finding(name, "PROBLEM", " ".join(str(error).split()), remedy))

@@ -79,7 +79,8 @@ def read_figures(path: Path, part: str) -> Figures:
     try:
         values = json.loads(read_whole(path, MAX_BYTES))
         found = Figures(**{one.name: values[one.name] for one in fields(Figures)})
-        if found.format != FORMAT or not isinstance(found.settings, dict):
+        described = (found.machine, found.versions, found.settings)
+        if found.format != FORMAT or not all(isinstance(part, dict) for part in described):
             raise ValueError("another format")
         if found.part == part:
             by_key(found)

@@ -11,6 +11,7 @@ from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.evaluation.html import Example, Row, page
 from deconvnet_cli.evaluation.scoreboard import REPORTED, Ranked, Scoreboard
+from deconvnet_cli.reporting.numerals import counted
 
 
 def page_of(
@@ -22,9 +23,7 @@ def page_of(
     """Return the page: all rows, and the best and worst images of the last row."""
     reported = REPORTED if tree.classes == CLASSES else {}
     rows = [Row(name, tally.result(), reported.get(name)) for name, tally in board.tallies.items()]
-    images = rows[0].result.images
-    counted = "1 image" if images == 1 else f"{images} images"
-    title = f"deconvnet on {counted} of {tree.root.name}"
+    title = f"deconvnet on {counted(rows[0].result.images, 'image')} of {tree.root.name}"
     best, worst = (examples(tree, some, max_pixels) for some in (board.best, board.worst))
     return page(title, rows, best, worst, about, tree.classes)
 

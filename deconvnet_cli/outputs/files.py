@@ -173,7 +173,7 @@ class Outputs:
         found = {name: values[name] for name in ("mask", "background", "crop", "simplify")}
         if self.polygons == "coco-polygons":
             found["polygons"] = self.polygons
-        if self.clean_labels or (self.suffixes and self.min_area != MIN_AREA):
+        if self.clean_labels or self.min_area != MIN_AREA:  # summaries depend on it too
             found["min_area"] = self.min_area
         found["clean_labels"] = self.clean_labels
         # 0 is a value, though it equals False.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs, write_outputs
-from deconvnet_cli.outputs.shared_files import write_class_files, write_cvat_list
+from deconvnet_cli.outputs.files import CVAT, Outputs, write_outputs
+from deconvnet_cli.outputs.shared_files import write_class_files, write_list_of_masks
 from deconvnet_cli.outputs.targets import (
     folder_of,
     format_of,
@@ -73,10 +73,7 @@ def save_files(
         source=source,
     )
     if outputs.format == CVAT:
-        folder = folder_of(target, outputs)
-        # Each call adds a mask, so the list has those of earlier calls too.
-        masks = sorted(path.stem for path in (folder / MASKS).glob("*.png"))
-        shared.append(write_cvat_list(folder, masks))
+        shared.append(write_list_of_masks(folder_of(target, outputs)))
     return [*written, *shared]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deconvnet_cli.errors import OutputError
-from deconvnet_cli.outputs.files import CVAT, Outputs
+from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
 from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.storage.remote import RemotePath
 
@@ -44,6 +44,15 @@ def _holds(path: Path, text: str) -> bool:
         return path.read_bytes() == text.encode()
     except OSError:
         return False
+
+
+def write_list_of_masks(folder: Path) -> Path:
+    """Write the names of all masks that are in a folder for CVAT, those of earlier calls too.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    return write_cvat_list(folder, sorted(path.stem for path in (folder / MASKS).glob("*.png")))
 
 
 def write_cvat_list(folder: Path, names: Iterable[str]) -> Path:

@@ -10,7 +10,7 @@ from deconvnet_cli.errors import DependencyError
 
 try:
     import cv2 as cv2
-except ImportError as error:
+except Exception as error:  # where two packages of OpenCV are mixed, also AttributeError and others
     raise DependencyError(
         f"OpenCV cannot be loaded ({error}): pip install --force-reinstall opencv-contrib-python; "
         "if libGL is missing, install it (Debian, Ubuntu: apt-get install libgl1)"

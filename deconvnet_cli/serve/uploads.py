@@ -145,10 +145,21 @@ def read_form(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:
         raise Refusal(422, f"{FORM} without a boundary")
     files: list[File] = []
     fields: list[Field] = []
-    limits = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "MAX_FIELDS": MOST_FIELDS}
+    limits = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}
+
+    def add_field(field: Field) -> None:
+        if len(fields) == MOST_FIELDS:
+            raise Refusal(422, f"more than {MOST_FIELDS} fields in the form; send fewer")
+        fields.append(field)
+
+    def add_file(file: File) -> None:
+        if len(files) == MOST_FIELDS:
+            raise Refusal(422, f"more than {MOST_FIELDS} files in the form; send one photo")
+        files.append(file)
+
     try:
         parser = python_multipart.FormParser(
-            FORM, fields.append, files.append, boundary=boundary, config=limits
+            FORM, add_field, add_file, boundary=boundary, config=limits
         )
         parser.write(plain_names(body, boundary))
         parser.finalize()

@@ -25,6 +25,7 @@ from urllib.request import (
 )
 
 from deconvnet_cli.errors import ChecksumError, DownloadError, OutputError, UsageError
+from deconvnet_cli.storage.files import locked
 from deconvnet_cli.storage.hashing import file_sha256
 
 WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -52,7 +53,10 @@ def name_in(address: str) -> str:
     Raises:
         UsageError: The address has no host, or does not end with the name of a file.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise UsageError(f"{address}: not an address ({error})") from error
     name = unquote(parts.path).rpartition("/")[2]
     if not parts.hostname or name in ("", ".", "..") or "\\" in name or not name.isprintable():
         raise UsageError(f"{address}: the address of a file is needed, as https://HOST/NAME")
@@ -92,8 +96,9 @@ def downloaded(
     path = part / name
     try:
         part.mkdir(parents=True, exist_ok=True)
-        fetch(address, path, most_bytes, on_progress)
-        actual = None if sha256 is None else file_sha256(path)
+        with locked(part):  # against the same command elsewhere
+            fetch(address, path, most_bytes, on_progress)
+            actual = None if sha256 is None else file_sha256(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     if sha256 is not None and actual != sha256.lower():

@@ -141,7 +141,6 @@ def test_labels_without_scores_are_not_done(deconvnet, tiny_weights, folder, tmp
 
 
 def test_scores_are_those_before_the_crf(deconvnet, lively_weights, data, tmp_path):
-    pytest.importorskip("pydensecrf")
     photos = tmp_path / "photos"
     photos.mkdir()
     with Image.open(data / "chelsea.jpg") as photo:

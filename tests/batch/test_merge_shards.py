@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.command_line import one_error_line
 from helpers.small_batch import lines, outputs
 
 from deconvnet_cli.batch.manifest import DONE, FAILED, NAME, Entry, encoded, manifest_name
@@ -194,3 +196,16 @@ def test_a_shard_that_is_still_running(merge, tmp_path):
             result = merge(*arguments)
             assert result.exit_code == 1 and "another run is writing there" in result.stderr
     assert merge(one, "-o", out).exit_code == 0
+
+
+def test_photos_of_one_name_and_other_settings_are_not_mixed(merge, tmp_path):
+    one, two, out = tmp_path / "one", tmp_path / "two", tmp_path / "out"
+    first = done(one, "a.png")
+    shard(one, 1, 2, replace(first, sha256="11"))
+    shard(two, 2, 2, replace(done(two, "a.png"), image="q/a.jpg", sha256="22"))
+    one_error_line(merge(one, two, "-o", out), 1, "labels of q/a.jpg", "another photo, p/a.png")
+    shard(two, 2, 2, replace(done(two, "b.png"), settings="others"))
+    result = merge(one, two, "-o", out)
+    one_error_line(result, 1, "b.png", "other weights or settings than", "a.png")
+    shard(two, 2, 2, replace(done(two, "b.png"), weights={"DeconvNet": "33"}))
+    one_error_line(merge(one, two, "-o", out), 1, "other weights or settings")

@@ -219,6 +219,18 @@ def test_several_photos_need_a_folder(deconvnet, tmp_path):
     one_error_line(deconvnet("segment", a, b, "-o", tmp_path / "x.png"), 2, "need a folder")
 
 
+def test_a_picture_that_is_no_label_png_is_not_replaced(deconvnet, tiny_weights, tmp_path):
+    """Unless -o names it: the default name may be that of another photo."""
+    options = ("--weights", tiny_weights, "--proposals", 1, "--quiet")
+    cat, other = photo(tmp_path / "cat.jpg"), photo(tmp_path / "cat.png")
+    before = other.read_bytes()
+    result = deconvnet("segment", cat, *options)
+    one_error_line(result, 2, "cat.png: is there already, and is no label PNG", "-o")
+    assert other.read_bytes() == before
+    assert deconvnet("segment", cat, "-o", other, *options).exit_code == 0
+    assert deconvnet("segment", cat, *options).exit_code == 0  # its own labels of before
+
+
 def test_a_good_photo_beside_a_bad_one_is_done(deconvnet, tiny_weights, tmp_path):
     good = photo(tmp_path / "good.jpg")
     out = f"{tmp_path}/out/"
@@ -268,3 +280,16 @@ def test_doctor_finds_all_that_is_needed(deconvnet):
     result = deconvnet("doctor")
     assert result.exit_code == 0, result.output
     assert "ximgproc" in result.output
+
+
+def test_a_batch_is_not_written_among_its_photos(deconvnet, tmp_path):
+    photo(tmp_path / "a.jpg")
+    result = deconvnet("batch", tmp_path, "-o", tmp_path, "--dry-run")
+    one_error_line(result, 2, "holds the photos", "another -o folder")
+    assert (
+        deconvnet("batch", tmp_path, "-o", tmp_path, "--format", "npy", "--dry-run").exit_code == 0
+    )
+    one_error_line(deconvnet("batch", "/", "--dry-run"), 2, "-o DIR")
+    (tmp_path / "list.txt").write_bytes(b"a.jpg\0b.jpg\0")
+    listed = deconvnet("batch", f"@{tmp_path / 'list.txt'}", "-o", tmp_path / "out", "--dry-run")
+    one_error_line(listed, 2, "list.txt: has zero bytes", "one path a line")

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from deconvnet_cli.data.images import png_bytes, read_photo
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.objects import upright_size
+from deconvnet_cli.data.photo_values import photo_of_pil
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, reads_heif, suffixes
 from deconvnet_cli.errors import ImageError
 
@@ -294,3 +295,11 @@ def test_heif_is_read(rgb):
     buffer = io.BytesIO()
     from_pillow(Image.fromarray(rgb)).save(buffer, quality=100)
     assert np.abs(read(buffer.getvalue()) - rgb).mean() < 8
+
+
+def test_a_pil_image_that_cannot_be_read_is_an_image_error():
+    """Negative floats have no scale, and La is a mode that Pillow does not convert."""
+    floats = Image.fromarray(np.linspace(-1, 1, 4096, dtype=np.float32).reshape(64, 64))
+    for image in (floats, Image.new("La", (40, 30))):
+        with pytest.raises(ImageError, match=r"^PIL image: "):
+            photo_of_pil(image)

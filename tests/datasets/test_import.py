@@ -266,3 +266,38 @@ def test_what_a_path_is(tmp_path):
     masks = exports.grey_export(tmp_path)
     with pytest.raises(UsageError, match="--photos"):
         open_export(masks)
+
+
+def test_coco_counts_each_image_once_and_knows_every_category(tmp_path):
+    path = exports.coco_export(tmp_path)
+    whole = json.loads(path.read_text())
+
+    def wrong(words: str, change) -> None:
+        content = json.loads(json.dumps(whole))
+        change(content)
+        path.write_text(json.dumps(content))
+        with pytest.raises(DatasetError, match=words):
+            open_export(path)
+
+    wrong("two images have one id", lambda c: c["images"][1].update(id=c["images"][0]["id"]))
+    wrong("no category has the id 77", lambda c: c["annotations"][0].update(category_id=77))
+    wrong("it lacks 'width'", lambda c: c["images"][0].pop("width"))
+    wrong("it lacks 'category_id'", lambda c: c["annotations"][0].pop("category_id"))
+    whole["categories"].append({"id": 99, "name": "unseen"})
+    path.write_text(json.dumps(whole))
+    export = open_export(path)
+    assert "unseen" not in export.classes
+    assert any("no annotation" in note and "unseen" in note for note in export.notes)
+
+
+def test_a_colour_names_one_class_and_roboflow_has_a_table(tmp_path):
+    source = exports.cvat_export(tmp_path / "cvat")
+    table = source / "labelmap.txt"
+    lines = table.read_text().splitlines()
+    first = next(line for line in lines if not line.startswith(("#", "background")))
+    table.write_text("\n".join([*lines, "twin:" + first.split(":", 1)[1]]) + "\n")
+    with pytest.raises(DatasetError, match="two classes have one colour"):
+        open_export(source)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match=r"no _classes\.csv"):
+        open_export(tmp_path / "empty", "roboflow")

@@ -92,6 +92,8 @@ def test_the_card_of_fcn8s_says_how_for_its_deconvnet_alone(
     # Options come first, each for itself.
     assert ensemble(tiny_weights, rule="mean") == Ensemble("mean", 0.3)
     assert ensemble(tiny_weights, share=0.0) == Ensemble("product", 0.0)
+    with pytest.raises(UsageError, match="--share weighs a mean"):
+        ensemble(tiny_weights, rule="product", share=0.5)
     assert ensemble(tiny_weights, rule="mean", share=1.0) == Ensemble("mean", 1.0)
     # No more than what it says.
     partly = {"with": str(tiny_weights), "share": 0.1}
@@ -129,11 +131,11 @@ def test_an_ensemble_from_a_file() -> None:
 def test_nets_are_described_by_their_files(tiny_weights: Path, tiny_fcn: Path) -> None:
     from deconvnet_cli.segmentation.settings import SegmentSettings
 
-    system = choose_system("edeconvnet", str(tiny_weights), str(tiny_fcn), "product", 0.25)
+    system = choose_system("edeconvnet", str(tiny_weights), str(tiny_fcn), "mean", 0.25)
     about = describe(system, SegmentSettings(proposals=4))
     assert list(about) == ["DeconvNet", "FCN-8s", "ensemble", "settings"]
     assert about["FCN-8s"]["sha256"] == weights_sha256(tiny_fcn)
     assert about["DeconvNet"]["net"] == "deconvnet-vgg16"
-    assert about["ensemble"] == {"rule": "product", "share": 0.25}
+    assert about["ensemble"] == {"rule": "mean", "share": 0.25}
     assert about["settings"]["proposals"] == 4
     assert "ensemble" not in describe(alone(load(str(tiny_fcn))), SegmentSettings())

@@ -73,6 +73,14 @@ def test_a_large_form_stays_in_memory(server, system, monkeypatch):
     assert form.content == label_png(expected(system, data).labels)
 
 
+def test_a_form_has_few_fields_and_files(server):
+    fields = {f"a{number}": "1" for number in range(9)}
+    many = server.post("/segment", files={"file": ("a.png", FIRST)}, data=fields)
+    assert "more than 8 fields" in error_of(many, 422)
+    files = [("file", (f"{number}.png", FIRST)) for number in range(9)]
+    assert "more than 8 files" in error_of(server.post("/segment", files=files), 422)
+
+
 def test_json(server, system):
     right = shown(system, FIRST)
     response = server.post("/segment?output=json", content=FIRST)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from deconvnet_cli.errors import DatasetError, UsageError
+from deconvnet_cli.reporting.numerals import counted
 
 
 def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
@@ -29,8 +30,8 @@ def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
     if not quiet:
         failed = sum(entry.status == FAILED for entry in entries.values())
         console.say(
-            f"{folder}: {len(entries) - failed} photos done, {failed} failed, "
-            f"{len(errors)} files missing or changed"
+            f"{folder}: {counted(len(entries) - failed, 'photo')} done, {failed} failed, "
+            f"{counted(len(errors), 'file')} missing or changed"
         )
     if errors:
         console.problems([f"{error}; start the batch again" for error in errors])
@@ -41,7 +42,7 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
     """Merge the manifests of all shards, and copy the files of other folders to the output."""
     from deconvnet_cli.batch.collection import copy_class_files, write_collection
     from deconvnet_cli.batch.manifest import FAILED, NAME, read_entries, write_entries
-    from deconvnet_cli.batch.merge_shards import check_shards, fetch
+    from deconvnet_cli.batch.merge_shards import check_shards, fetch, require_alike
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import locked, make_folder
 
@@ -64,15 +65,18 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
         entries = read_entries(output)
         for folder in others:
             fetch(folder, output, entries)
+        if shards:
+            require_alike(entries.values(), output)
         write_entries(output / NAME, entries.values())
         for path in output.glob("manifest.*-of-*.jsonl"):
             path.unlink()
         shared = copy_class_files(others, output) + write_collection(output, entries.values())
     failed = [entry.error or "" for entry in entries.values() if entry.status == FAILED]
     if not quiet:
+        done = len(entries) - len(failed)
         console.say(
-            f"{output / NAME}: {len(entries) - len(failed)} photos done, {len(failed)} failed, "
-            f"of {shards} shards"
+            f"{output / NAME}: {counted(done, 'photo')} done, "
+            f"{len(failed)} failed" + (f", of {counted(shards, 'shard')}" if shards else "")
         )
         for path in shared:
             console.say(f"also: {path}")

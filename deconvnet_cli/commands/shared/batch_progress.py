@@ -47,8 +47,11 @@ def do_all(
     warn_without_lock(run, quiet)
     todo = choose(jobs, prepare_folder(jobs, run.spec))
     failures += [f"{entry.error} (before; --retry-failed)" for entry in todo.failed]
-    for entry in todo.done if as_json else ():
-        console.json_line({**line_of(entry, folder), "status": "skipped"})
+    if as_json:
+        for entry in todo.done:
+            console.json_line({**line_of(entry, folder), "status": "skipped"})
+        for entry in todo.failed:
+            console.json_line(line_of(entry, folder))
     made, left = 0, len(todo.jobs)
     try:
         with console.progress(quiet) as progress, stop_signals() as stopped:
@@ -88,6 +91,7 @@ def keep_watching(
     ``left_out`` is what ``find`` counts; each kind of files that is not read is reported once.
     """
     from deconvnet_cli.batch.find import summary
+    from deconvnet_cli.batch.plan import collisions
     from deconvnet_cli.batch.run import prepare_folder
     from deconvnet_cli.batch.watch import arriving
     from deconvnet_cli.reporting import console
@@ -101,6 +105,11 @@ def keep_watching(
     def look() -> list[Job]:
         left_out.clear()
         jobs = plan_now(sources, folder, failures, refused, find)
+        for job, message in list(collisions(jobs, run.spec.extras)):
+            jobs.remove(job)
+            if message not in failures:
+                failures.append(message)
+                console.failure(DeconvnetError(message))
         new = Counter({kind: left_out[kind] for kind in left_out if kind not in reported})
         reported.update(new)
         if new and not quiet:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
+from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.storage.files import refuse_overwriting
 
 if TYPE_CHECKING:
@@ -283,9 +284,10 @@ def summary(job: ClipJob, done: Done, overlay: str | None) -> Iterator[str]:
     named = [f"{one} to {other.name}" for one, other in zip(first, last, strict=True)]
     named += [overlay] if overlay else []
     found = ", ".join(f"{name} in {count}" for name, count in done.classes.most_common())
-    yield f"{job.path} -> {', '.join(named)}: {done.count} frames ({found or 'no class found'})"
+    frames = counted(done.count, "frame")
+    yield f"{job.path} -> {', '.join(named)}: {frames} ({found or 'no class found'})"
     mark = re.compile(rf"{re.escape(job.path.stem)}_(\d{{{DIGITS},}})")
     there = (mark.fullmatch(path.stem) for path in job.folder.glob(f"*{job.outputs.label_suffix}"))
     written = range(0, 0 if job.outputs.format == NONE else done.count * job.every, job.every)
     if others := sum(int(match[1]) not in written for match in there if match):
-        yield f"{job.folder}: also has labels of {others} other frames of an earlier run"
+        yield f"{job.folder}: also has labels of {counted(others, 'other frame')} of an earlier run"

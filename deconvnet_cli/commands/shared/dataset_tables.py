@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.reporting import console
+from deconvnet_cli.reporting.numerals import counted
 
 if TYPE_CHECKING:
     from deconvnet_cli.datasets.survey import Survey
@@ -29,7 +30,7 @@ def survey_tables(survey: Survey) -> None:
         longest = sorted(max(size) for size in survey.sizes)
         middle = longest[len(longest) // 2]
         facts.append(["longer side", f"{longest[0]} to {longest[-1]} pixels, median {middle}"])
-    facts += [[f"{split}.txt", f"{count} names"] for split, count in survey.lists.items()]
+    facts += [[f"{split}.txt", counted(count, "name")] for split, count in survey.lists.items()]
     facts += [["note", remark] for remark in survey.remarks]
     facts += [["PROBLEM", problem] for problem in survey.problems]
     console.table(["", ""], facts)

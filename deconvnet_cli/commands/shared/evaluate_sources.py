@@ -44,7 +44,8 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
     if not left:
         raise DatasetError(f"{folder}: has no label PNG for this list; call them NAME.png")
     if problems.missing:
-        console.say(f"{len(problems.missing)} of {len(names)} images are missing and left out")
+        are = "is" if len(problems.missing) == 1 else "are"
+        console.say(f"{len(problems.missing)} of {len(names)} images {are} missing and left out")
     return left
 
 

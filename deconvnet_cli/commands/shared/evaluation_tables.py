@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.reporting import console
+from deconvnet_cli.reporting.numerals import counted
 
 if TYPE_CHECKING:
     from deconvnet_cli.evaluation.intervals import Comparison
@@ -106,8 +107,7 @@ def row_table(
     console.table(columns, lines, numbers=True, to_stderr=to_stderr)
     images = next(iter(rows.values())).images
     notes = [
-        f"{'1 image' if images == 1 else f'{images} images'}; means over {averaged(rows)} "
-        "classes (absent ones left out)",
+        f"{counted(images, 'image')}; means over {averaged(rows)} classes (absent ones left out)",
         "pixel, mean: accuracy; fwIoU: frequency-weighted IoU; bIoU: Boundary IoU",
     ]
     if compared:

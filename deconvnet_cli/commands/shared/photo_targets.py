@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from deconvnet_cli.errors import UsageError
@@ -39,6 +40,12 @@ def plan_targets(
         raise UsageError("--save-scores stores where the photo is; give a file, not -")
     refuse_nothing(outputs, further=save_scores)
     check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
+    if output is None:
+        for target in targets:
+            if target is not None and replaces_a_picture(target):
+                raise UsageError(
+                    f"{target}: is there already, and is no label PNG; give another file with -o"
+                )
     if output != "-" and not into_folder(output):
         for target in targets:
             if target is not None and not target.parent.is_dir():
@@ -61,12 +68,26 @@ def scores_beside(target: Path) -> Path:
 def check_targets(images: tuple[str, ...], files: list[list[Path]]) -> None:
     """Raise UsageError if two outputs are the same file, or if one would replace a photo."""
     paths = [path for files_of_image in files for path in files_of_image]
-    if len(set(paths)) < len(paths):
-        raise UsageError("two images would be written to the same file; use `deconvnet batch`")
+    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"{twice}: would be written for two images; rename one, or segment them one by one"
+        )
     # All photos count: the labels of a.jpg must not replace a.png, which may come next.
     photos = [Path(image) for image in images if image != "-"]
     for path in paths:
         check_output_file(path, photos)
+
+
+def replaces_a_picture(target: Path) -> bool:
+    """Return whether a file is there that no label PNG can be: those have a palette."""
+    try:
+        with open(target, "rb") as file:
+            head = file.read(26)
+    except OSError:
+        return False  # it is not there, or what hinders is told when it is written
+    palette = head[:8] == b"\x89PNG\r\n\x1a\n" and head[25:] == b"\x03"
+    return target.suffix.lower() == ".png" and not palette
 
 
 def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool) -> Path | None:

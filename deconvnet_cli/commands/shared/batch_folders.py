@@ -1,0 +1,37 @@
+"""Where ``deconvnet batch`` writes: the output folder, and the files of a photo in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
+
+
+def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
+    """Return the output folder; by default it is beside the one folder that is the source."""
+    if output is not None:
+        return output
+    if len(sources) != 1 or not Path(sources[0]).is_dir():
+        raise UsageError("give the output folder: -o DIR")
+    folder = Path(sources[0]).resolve()
+    if not folder.name:
+        raise UsageError(f"{folder}: nothing lies beside it; give the output folder: -o DIR")
+    return folder.with_name(f"{folder.name}-labels")
+
+
+def refuse_source(sources: tuple[str, ...], output: Path, outputs: Outputs) -> None:
+    """Raise UsageError if pictures would be written where later runs look for photos."""
+    pictures = outputs.label_suffix == ".png" or bool(outputs.suffixes)
+    for source in sources:
+        if pictures and Path(source).is_dir() and Path(source).resolve() == output.resolve():
+            raise UsageError(
+                f"{output}: holds the photos, and the next run would take what is written for "
+                "photos too; give another -o folder"
+            )
+
+
+def label_target(target: Path, output: Path, outputs: Outputs) -> Path:
+    """Return where the labels of a photo go, whose label PNG would be ``target``."""
+    target = target.with_suffix(outputs.label_suffix)
+    return output / MASKS / target.relative_to(output) if outputs.format == CVAT else target
