@@ -18,6 +18,7 @@ from deconvnet_cli.storage.remote import RemotePath, place
 
 LINKED = "in links to folders that are read anyway or hold this one"
 HIDDEN = "hidden"
+HIDDEN_FOLDERS = "hidden folders"
 
 
 def raised(error: DeconvnetError) -> None:
@@ -31,7 +32,7 @@ def photos_in(
     left_out: Counter[str] | None = None,
     output: Path | None = None,
 ) -> list[Path]:
-    """Return all photos under a folder, by suffix, sorted by path; without hidden files.
+    """Return all photos under a folder, by suffix, sorted by path; without what is hidden.
 
     Linked folders are read too, but not those that are or hold a folder that is read anyway.
 
@@ -65,10 +66,8 @@ def _folders_below(
     unreadable: Callable[[ImageError], None],
     left_out: Counter[str],
     output: Path | None,
-    *,
-    hidden: bool = True,
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder and the names of its files; read no folder twice."""
+    """Yield each folder and the names of its files; read no folder twice, and no hidden one."""
 
     def note(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # a folder removed meanwhile is no error
@@ -81,7 +80,10 @@ def _folders_below(
         for name in sorted(folders):
             path = os.path.join(parent, name)
             target = os.path.realpath(path)
-            if target == passed_over or (name.startswith(".") and not hidden):
+            if target == passed_over:
+                continue
+            if name.startswith("."):
+                left_out[HIDDEN_FOLDERS] += 1
                 continue
             if os.path.islink(path):
                 if any(_holds(target, one) or _holds(one, target) for one in read):
@@ -181,7 +183,7 @@ def glob_matches(
                 yield Path(match)
                 continue
             rest = parts[parts.index("**") + 1 :] or ("*",)
-            for folder, _ in _folders_below(match, unreadable, here, output, hidden=False):
+            for folder, _ in _folders_below(match, unreadable, here, output):
                 yield from expand((*Path(glob.escape(folder)).parts, *rest), here)
 
     known, rest = Path(), list(Path(pattern).parts)
@@ -191,6 +193,7 @@ def glob_matches(
     for one in (Path(pattern), literal.joinpath(*rest), literal.joinpath(*_escaped(rest))):
         here: Counter[str] = Counter()
         if matches := sorted(set(expand(one.parts, here))):
+            del here[HIDDEN_FOLDERS]  # a glob is not expected to look there
             left_out.update(here)
             return matches
     return []
@@ -208,10 +211,10 @@ def find_remote(
     Raises:
         ImageError: The URL has no photos, or it cannot be listed.
     """
-    if any(mark in path.name for mark in "*?["):
-        files = remote.matches(path)
-    elif remote.found(path) is not None:
+    if remote.found(path) is not None:
         files = [path]
+    elif any(mark in str(path) for mark in "*?["):
+        files = remote.matches(path)
     else:
         kept: list[tuple[Path, Path]] = []
         for photo in remote.files_below(path, unreadable):

@@ -26,6 +26,7 @@ from deconvnet_cli.commands.shared.options import (
     WORKERS_OPTION,
     FolderOrUrl,
     apply,
+    refuse_given,
     segment_options,
 )
 from deconvnet_cli.commands.shared.output_options import (
@@ -103,7 +104,10 @@ checked at the end."""
     QUIET_OPTION,
     JSON_OPTION,
 )
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     sources: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
@@ -135,6 +139,8 @@ def command(
         raise UsageError(
             "--verify, --merge, --dry-run and --watch exclude each other; give one of them"
         )
+    if verify or merge:
+        check_reading(context, "--verify" if verify else "--merge")
     if watch and (listed is not None or shard is not None):
         raise UsageError(
             "--watch takes all photos that arrive; leave out --shard and --voc-submission"
@@ -237,6 +243,15 @@ def jobs_of(
 
         jobs = plan_submission(jobs, listed, output)
     return shard_of(jobs, shard)
+
+
+def check_reading(context: click.Context, mode: str) -> None:
+    """Raise UsageError if an option is given that concerns photos, which are not read."""
+    kept = {"sources", "output", "verify", "merge", "quiet"}
+    if mode == "--verify":
+        kept |= {"as_json"}
+    names = [one.name for one in context.command.params if one.name and one.name not in kept]
+    refuse_given(context, names, f"{mode} reads what batches have written")
 
 
 def check_targets(jobs: list[Job], spec: BatchSpec) -> None:

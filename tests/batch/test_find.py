@@ -52,12 +52,14 @@ def test_every_kind_that_segment_reads_is_found(tmp_path):
 
 def test_what_is_left_out_is_counted(tmp_path):
     touch(tmp_path, "a.jpg", "b.txt", "deep/c.TXT", "README", ".hidden.jpg", "out/labels.png")
+    touch(tmp_path, ".thumbnails/a.jpg")
     (tmp_path / "gone.jpg").symlink_to("nowhere")
     left_out: Counter[str] = Counter()
     assert found_in(tmp_path, left_out, output=tmp_path / "out") == ["a.jpg"]
     wanted = {".txt": 2, "without suffix": 1, "hidden": 1, "that are no files": 1}
+    wanted["hidden folders"] = 1
     assert left_out == wanted
-    assert summary(left_out).startswith("5 left out: 2 .txt, 1 ")
+    assert summary(left_out).startswith("6 left out: 2 .txt, 1 ")
     assert summary(Counter()) == ""
 
 

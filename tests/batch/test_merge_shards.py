@@ -209,3 +209,13 @@ def test_photos_of_one_name_and_other_settings_are_not_mixed(merge, tmp_path):
     one_error_line(result, 1, "b.png", "other weights or settings than", "a.png")
     shard(two, 2, 2, replace(done(two, "b.png"), weights={"DeconvNet": "33"}))
     one_error_line(merge(one, two, "-o", out), 1, "other weights or settings")
+
+
+def test_options_that_would_have_no_effect_are_refused(merge, deconvnet, tmp_path):
+    shard(tmp_path, 1, 1, done(tmp_path, "a.png"))
+    one_error_line(merge(tmp_path, "--overlay"), 2, "--merge reads", "leave out --overlay")
+    one_error_line(merge(tmp_path, "--json"), 2, "leave out --json")
+    assert merge(tmp_path).exit_code == 0
+    verified = deconvnet("batch", "--verify", "-o", tmp_path, "--weights", "nonsense")
+    one_error_line(verified, 2, "--verify reads", "leave out --weights")
+    assert deconvnet("batch", "--verify", "-o", tmp_path, "--json").exit_code == 0
