@@ -44,6 +44,8 @@ def rendered(
         for part in parts
     )
     body += section("Settings and weights", cards(about), "cards")
+    earlier = " and are from before the CRF, unless they say otherwise" * explanation.refined
+    lead += f". Small parts are left out of these shares; the figures below have them{earlier}"
     page = document(f"Why {name} got its labels", f"{lead}.", body)
     files[PAGE] = page.encode(errors="replace")  # a file name may not be valid Unicode
     return files
