@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from deconvnet_cli.batch.manifest import DONE, Entry
+from deconvnet_cli.data.notes import note
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.outputs.coco import merged
 from deconvnet_cli.outputs.files import MASKS, POLYGON_SUFFIXES
@@ -36,6 +37,11 @@ def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
         OutputError: A file cannot be written.
     """
     done = sorted((entry for entry in entries if entry.status == DONE), key=lambda e: e.output)
+    if gone := [entry.output for entry in done if was_removed(folder, entry)]:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        note(f"{folder}: files of all photos leave out {gone[0]}{more}, as it was removed")
+        removed = set(gone)
+        done = [entry for entry in done if entry.output not in removed]
     written = []
     parts = []
     for entry in done:
@@ -50,6 +56,12 @@ def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
     if masks:
         written.append(write_cvat_list(folder, map(str, masks)))
     return written
+
+
+def was_removed(folder: Path, entry: Entry) -> bool:
+    """Return whether somebody removed all files of a photo; not looked for in remote folders."""
+    files = [folder / name for name in entry.files()]
+    return not isinstance(folder, RemotePath) and not any(path.exists() for path in files)
 
 
 def copy_class_files(folders: Iterable[Path], output: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from deconvnet_cli.batch.source import file_state
 from deconvnet_cli.batch.spec import Fingerprint
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.storage.hashing import file_sha256_or_none
-from deconvnet_cli.storage.remote import RemotePath
+from deconvnet_cli.storage.remote import RemotePath, place, real
 
 NEW = "new"
 FAILED_BEFORE = "failed before"
@@ -104,6 +104,8 @@ def reason(
     if entry.status == FAILED:
         return FAILED_BEFORE
     written = entry.files()
+    if any(name.endswith(".json") for name in entry.extras) and moved(job.photo, entry):
+        return "the photo moved"  # annotations name its path
     for path in (job.target, *wanted):
         sha256 = file_sha256_or_none(path)
         if sha256 is None:
@@ -122,6 +124,11 @@ def changed(photo: Path, entry: Entry) -> bool:
     if same and now.mtime_ns is not None:
         return False
     return now.size != entry.size or file_sha256_or_none(photo) != entry.sha256
+
+
+def moved(photo: Path, entry: Entry) -> bool:
+    """Return whether a photo lies elsewhere than when its entry was written."""
+    return str(photo) != entry.image and real(photo) != real(place(entry.image))
 
 
 def damaged(entries: Iterable[Entry], folder: Path) -> Iterator[tuple[Entry, str]]:

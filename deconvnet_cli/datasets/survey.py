@@ -175,7 +175,8 @@ def _count(labels: NDArray[np.uint8], path: Path, survey: Survey) -> None:
         )
         return
     if not any(0 < value < IGNORE for value in values.tolist()):
-        survey.remarks.append(f"{path}: nothing but background")
+        only = "void" if values.tolist() == [IGNORE] else "background"
+        survey.remarks.append(f"{path}: nothing but {only}")
     for value in values.tolist():
         if value == IGNORE:
             continue

@@ -127,6 +127,24 @@ def test_a_batch_has_one_coco_file_of_all(deconvnet, photos, quick, tmp_path):
     (out / "coco.json").unlink()
     assert "0 made" in deconvnet("batch", photos, *options).stderr
     assert (out / "coco.json").read_bytes() == before
+    # A photo that somebody took out, with its files, is taken out here too.
+    for path in (photos / "0002.jpg", out / "0002.png", out / "0002.coco.json"):
+        path.unlink()
+    result = deconvnet("batch", photos, *options)
+    assert result.exit_code == 0 and "leave out 0002.png, as it was removed" in result.stderr
+    names = [image["file_name"] for image in json.loads((out / "coco.json").read_text())["images"]]
+    assert names == ["0001.jpg", "deep/0000.jpg"]
+
+
+def test_annotations_that_name_the_photo_follow_it(deconvnet, photos, quick, tmp_path):
+    options = ("-o", tmp_path / "out", "--polygons", "labelme", "--workers", 1, *quick)
+    assert deconvnet("batch", photos, *options).exit_code == 0
+    photos.rename(tmp_path / "moved")
+    result = deconvnet("batch", tmp_path / "moved", *options, "--dry-run")
+    assert result.stderr.count("the photo moved") == 3
+    assert "3 made" in deconvnet("batch", tmp_path / "moved", *options).stderr
+    shapes = json.loads((tmp_path / "out" / "0001.json").read_text())
+    assert shapes["imagePath"] == "../moved/0001.jpg"
 
 
 def test_shards_are_merged_with_their_files_of_all(deconvnet, photos, quick, tmp_path):
