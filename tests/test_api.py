@@ -201,8 +201,11 @@ def test_masks_and_what_notebooks_show(result, segmenter):
     assert np.array_equal(result.mask("cat"), labels == 8)
     assert np.array_equal(result.mask("Dog", "cat"), (labels == 8) | (labels == 12))
     assert np.array_equal(result.mask(), labels != 0)
-    with pytest.raises(UsageError, match=r"only: no class is called 'catt'; did you mean cat\?"):
+    with pytest.raises(UsageError, match=r"mask: no class is called 'catt'; did you mean cat\?"):
         result.mask("catt")
+    for wrong in (8, ["cat"]):
+        with pytest.raises(UsageError, match=r"mask: .* is no name of a class"):
+            result.mask(wrong)
     with Image.open(io.BytesIO(result._repr_png_())) as shown:
         assert np.array_equal(np.array(shown), np.array(result.overlay()))
     stem = segmenter.system.deconvnet.path.stem
@@ -297,7 +300,9 @@ def test_a_damaged_pil_image(segmenter, data, tmp_path):
         ({"rule": "sum"}, "must be one of max, max-probability"),
         ({"precision": "fp8"}, "must be one of auto, fp32, bf16, fp16"),
         ({"net": "edeconvnet", "ensemble": "sum"}, "must be one of mean, product"),
-        ({"net": "edeconvnet", "share": 2}, "share=2: must be from 0 to 1"),
+        ({"net": "edeconvnet", "share": 2}, "share=2: must be a number from 0 to 1"),
+        ({"net": "edeconvnet", "share": "a"}, "share='a': must be a number from 0 to 1"),
+        ({"proposals": "many"}, "proposals='many': must be a whole number or 'auto'"),
         ({"crf": True, "crf_backend": "cuda"}, "must be one of torch, pydensecrf"),
         ({"proposals": 0}, "proposals=0: must be a whole number above 0"),
         ({"proposals": "many"}, "proposals='many'"),

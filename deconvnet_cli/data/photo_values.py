@@ -33,6 +33,8 @@ def photo_of(source: Photo, page: int | None = None) -> Image.Image:
     if isinstance(source, bytes | bytearray | memoryview):
         return read_photo(bytes(source), "bytes", page=page)
     if isinstance(source, str | os.PathLike):
+        if not os.fspath(source):
+            raise ImageError("the name of the photo is empty; give a path")
         if Path(source).is_dir():
             raise ImageError(f"{source}: a folder; give its photos to segment_many")
         return read_photo(Path(source), page=page)

@@ -35,6 +35,9 @@ def chosen_labels(
     chosen = set()
     label_of = {parts_of(name): label for label, name in reversed(list(enumerate(classes)))}
     rest = [names] if isinstance(names, str) else list(names)
+    for name in rest:
+        if not isinstance(name, str):
+            raise UsageError(f"{option}: {name!r} is no name of a class; {near_match('', classes)}")
     while rest:
         if rest[0] in classes:
             chosen.add(classes.index(rest.pop(0)))

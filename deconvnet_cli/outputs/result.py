@@ -83,7 +83,7 @@ class SegmentationResult:
         Raises:
             UsageError: A class does not exist.
         """
-        return mask_of(self.labels, chosen_labels(only or None, self.classes))
+        return mask_of(self.labels, chosen_labels(only or None, self.classes, "mask"))
 
     def _repr_png_(self) -> bytes:
         """Return the overlay as a PNG, which notebooks show."""

@@ -31,12 +31,16 @@ def check(options: SegmentOptions) -> None:
     check_choice("rule", options.merge_rule, MERGES)
     check_choice("crf_backend", options.crf_backend, BACKENDS)
     check_edges(options.edges)
+    if isinstance(options.proposals, str) and options.proposals != "auto":
+        raise UsageError(f"proposals={options.proposals!r}: must be a whole number or 'auto'")
     if options.proposals != "auto":
         check_count("proposals", options.proposals)
     check_count("candidates", options.candidates)
     check_count("batch_size", options.batch_size)
-    if options.share is not None and not 0 <= options.share <= 1:
-        raise UsageError(f"share={options.share!r}: must be from 0 to 1")
+    if options.share is not None and not (
+        isinstance(options.share, int | float) and 0 <= options.share <= 1
+    ):
+        raise UsageError(f"share={options.share!r}: must be a number from 0 to 1")
 
 
 def check_choice(name: str, value: str | None, allowed: Iterable[str]) -> None:

@@ -66,7 +66,10 @@ class Proposals(click.ParamType[int | Literal["auto"]]):
     ) -> int | Literal["auto"]:
         if value == "auto":
             return "auto"
-        return click.IntRange(1).convert(value, param, ctx)
+        try:
+            return click.IntRange(1).convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither a whole number above 0 nor auto.", param, ctx)
 
 
 def weights_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
