@@ -11,7 +11,7 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.counts import Counts
 
 # These may differ from one machine to the next.
-OF_THE_MACHINE = ("list", "merged", "file", "folder", "precision")
+OF_THE_MACHINE = ("list", "merged", "file", "folder", "precision", "batch_size")
 SHARDS = re.compile(r"(?:all|\d{1,6}/\d{1,6}(?:, \d{1,6}/\d{1,6})*)")
 MOST_NAMED = 10  # missing shards
 
