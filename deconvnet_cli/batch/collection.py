@@ -37,25 +37,32 @@ def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
         OutputError: A file cannot be written.
     """
     done = sorted((entry for entry in entries if entry.status == DONE), key=lambda e: e.output)
-    if gone := [entry.output for entry in done if was_removed(folder, entry)]:
-        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-        note(f"{folder}: files of all photos leave out {gone[0]}{more}, as it was removed")
-        removed = set(gone)
-        done = [entry for entry in done if entry.output not in removed]
     written = []
     parts = []
+    gone: list[str] = []
     for entry in done:
         for extra in entry.extras:
             if extra.endswith(POLYGON_SUFFIXES["coco"]):
-                parts.append((photo_name(entry), read_part(folder / extra)))
+                if was_removed(folder, entry):
+                    gone.append(entry.output)
+                else:
+                    parts.append((photo_name(entry), read_part(folder / extra)))
+    if gone:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        note(f"{folder / COCO_OF_ALL}: without {gone[0]}{more}, as it was removed")
     if parts:
         written.append(folder / COCO_OF_ALL)
         write_whole(written[-1], json.dumps(merged(parts), separators=(",", ":")).encode() + b"\n")
     masks = [PurePosixPath(entry.output) for entry in done]
     masks = [path.relative_to(MASKS).with_suffix("") for path in masks if path.parts[0] == MASKS]
-    if masks:
+    if masks and exists(folder / CVAT_CLASSES):
         written.append(write_cvat_list(folder, map(str, masks)))
     return written
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is such a file, here or in a remote folder."""
+    return remote.found(path) is not None if isinstance(path, RemotePath) else path.is_file()
 
 
 def was_removed(folder: Path, entry: Entry) -> bool:

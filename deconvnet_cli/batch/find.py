@@ -19,6 +19,7 @@ from deconvnet_cli.storage.remote import RemotePath, place
 LINKED = "in links to folders that are read anyway or hold this one"
 HIDDEN = "hidden"
 HIDDEN_FOLDERS = "hidden folders"
+IN_HIDDEN_FOLDERS = "in hidden folders"
 
 
 def raised(error: DeconvnetError) -> None:
@@ -213,12 +214,14 @@ def find_remote(
     """
     if remote.found(path) is not None:
         files = [path]
-    elif any(mark in str(path) for mark in "*?["):
+    elif any(mark in str(path) for mark in "*?") or "[" in path.name:
         files = remote.matches(path)
     else:
         kept: list[tuple[Path, Path]] = []
         for photo in remote.files_below(path, unreadable):
-            if reason := no_photo(photo):
+            if any(part.startswith(".") for part in photo.relative_to(path).parent.parts):
+                left_out[IN_HIDDEN_FOLDERS] += 1
+            elif reason := no_photo(photo):
                 left_out[reason] += 1
             else:
                 kept.append((photo, Path(*photo.relative_to(path).parts)))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from deconvnet_cli.errors import DatasetError, ImageError, OutputError
@@ -89,7 +89,7 @@ def entry_of(line: bytes) -> Entry | None:
         entry = Entry(**{name: value for name, value in values.items() if name in FIELDS})
         usable = all(isinstance(text, str) for text in (entry.image, entry.output, entry.status))
         usable &= all(isinstance(part, dict) for part in (entry.extras, entry.weights))
-        usable &= isinstance(entry.time, int | float) and entry.output != ""
+        usable &= isinstance(entry.time, int | float) and PurePosixPath(entry.output).name != ""
         return entry if usable else None
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -65,16 +66,32 @@ def names(folders: Iterable[Path]) -> str:
     return ", ".join(map(str, folders))
 
 
-def require_alike(entries: Iterable[Entry], folder: Path) -> None:
-    """Raise DatasetError if photos that are done were segmented by other nets or settings."""
-    first: Entry | None = None
-    for entry in (entry for entry in entries if entry.status == DONE):
-        first = first or entry
-        if (entry.settings, entry.weights) != (first.settings, first.weights):
-            raise DatasetError(
-                f"{folder / entry.output}: made with other weights or settings than "
-                f"{folder / first.output}; run its shard again as the others were run"
-            )
+def otherwise(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the photos that were segmented by other weights or settings than most were."""
+    done = [entry for entry in entries if entry.status == DONE]
+    ways = Counter(map(way_of, done))
+    return [entry for entry in done if way_of(entry) != ways.most_common(1)[0][0]]
+
+
+def way_of(entry: Entry) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return by what settings and weights a photo was segmented."""
+    return entry.settings, tuple(sorted(entry.weights.items()))
+
+
+def require_one_photo_each(folders: Iterable[Path]) -> None:
+    """Raise DatasetError if two folders have labels of different photos under one name."""
+    known: dict[str, tuple[Entry, Path]] = {}
+    for folder in folders:
+        for entry in read_entries(folder).values():
+            if entry.status != DONE:
+                continue
+            other, where = known.setdefault(entry.output, (entry, folder))
+            if entry.image != other.image and entry.sha256 != other.sha256:
+                raise DatasetError(
+                    f"{folder / entry.output}: the labels of {entry.image}, and {where} has those "
+                    f"of another photo, {other.image}, under this name; merge the shards of one "
+                    "batch"
+                )
 
 
 def fetch(folder: Path, output: Path, entries: dict[str, Entry]) -> None:
@@ -88,15 +105,8 @@ def fetch(folder: Path, output: Path, entries: dict[str, Entry]) -> None:
         raise DatasetError(f"{folder}: no manifest there; give the output folders of shards")
     for entry in read_entries(folder).values():
         other = entries.get(entry.output)
-        if other is not None:
-            if entry.image != other.image and entry.sha256 != other.sha256:
-                raise DatasetError(
-                    f"{folder / entry.output}: the labels of {entry.image}, and another folder "
-                    f"has those of another photo, {other.image}, under this name; merge the "
-                    "shards of one batch"
-                )
-            if other.time > entry.time:
-                continue
+        if other is not None and other.time > entry.time:
+            continue
         for name, sha256 in entry.files().items():
             if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
                 raise DatasetError(f"{folder}: its manifest names {name!r}, which leads out of it")

@@ -80,11 +80,13 @@ def plan(
             job = Job(photo, output / relative.with_name(name))
             other = jobs.setdefault(job.target, job)
             if real(other.photo) != real(photo):
+                apart = photo.parent != other.photo.parent
+                common = "give their common folder, whose subfolders are kept, " if apart else ""
                 helps = not full_names and photo.name != other.photo.name
                 refuse(
                     f"{other.photo} and {photo} would both be written to {job.target}; "
-                    f"{'give --names full, ' if helps else ''}rename one, give their common "
-                    "folder, whose subfolders are kept, or give them separate -o folders"
+                    f"{'give --names full, ' if helps else ''}rename one, {common}or give them "
+                    "separate -o folders"
                 )
             photos.add(real(photo))
     for job in list(jobs.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from deconvnet_cli.batch.manifest import FAILED, Entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import file_state
 from deconvnet_cli.batch.spec import Fingerprint
+from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, place_of
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.storage.hashing import file_sha256_or_none
-from deconvnet_cli.storage.remote import RemotePath, place, real
+from deconvnet_cli.storage.remote import RemotePath
 
 NEW = "new"
 FAILED_BEFORE = "failed before"
@@ -104,14 +106,14 @@ def reason(
     if entry.status == FAILED:
         return FAILED_BEFORE
     written = entry.files()
-    if any(name.endswith(".json") for name in entry.extras) and moved(job.photo, entry):
-        return "the photo moved"  # annotations name its path
     for path in (job.target, *wanted):
         sha256 = file_sha256_or_none(path)
         if sha256 is None:
             return f"{path.name} is missing"
         if sha256 != written.get(path.relative_to(folder).as_posix()):
             return f"{path.name} changed"
+        if str(job.photo) != entry.image and names_another(path, job):
+            return "the photo moved"
     return None
 
 
@@ -126,9 +128,14 @@ def changed(photo: Path, entry: Entry) -> bool:
     return now.size != entry.size or file_sha256_or_none(photo) != entry.sha256
 
 
-def moved(photo: Path, entry: Entry) -> bool:
-    """Return whether a photo lies elsewhere than when its entry was written."""
-    return str(photo) != entry.image and real(photo) != real(place(entry.image))
+def names_another(path: Path, job: Job) -> bool:
+    """Return whether a file of LabelMe's, which has the path of its photo, has another one."""
+    if path.suffix != POLYGON_SUFFIXES["labelme"] or path.name.endswith(POLYGON_SUFFIXES["coco"]):
+        return False
+    try:
+        return bool(json.loads(path.read_bytes())["imagePath"] != place_of(job.photo, job.target))
+    except (OSError, ValueError, LookupError, TypeError):
+        return True  # it cannot be one
 
 
 def damaged(entries: Iterable[Entry], folder: Path) -> Iterator[tuple[Entry, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,6 @@ from deconvnet_cli.errors import DatasetError, UsageError
 if TYPE_CHECKING:
     from deconvnet_cli.commands.shared.evaluate_sources import Predict
     from deconvnet_cli.data.voc import VocTree
-    from deconvnet_cli.evaluation.counts import Counts
-    from deconvnet_cli.evaluation.paired import Paired
     from deconvnet_cli.evaluation.scoreboard import Scoreboard
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
@@ -144,9 +141,11 @@ def command(
     check_outputs(files, output, page)
 
     from deconvnet_cli.commands.shared import evaluation_tables
+    from deconvnet_cli.commands.shared.evaluate_counts import compared, merged_files
     from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.counts import write_tallies
     from deconvnet_cli.evaluation.paired import comparisons
+    from deconvnet_cli.runtime.shards import parse_shard
 
     if compare:
         evaluation_tables.compared(compared(files), quiet=quiet, as_json=as_json)
@@ -155,7 +154,8 @@ def command(
     if merge:
         tallies, classes, about = merged_files(files, quiet)
     else:
-        tree, names = listed(voc_root, split, limit, shard, rgb=rgb)
+        part = None if shard is None else parse_shard(shard)
+        tree, names = listed(voc_root, split, limit, part, rgb=rgb)
         classes = tree.classes
         if table and classes != CLASSES:
             raise UsageError(
@@ -176,7 +176,8 @@ def command(
             predict, about = from_store(scores, tree, names, table, max_pixels, options)
         else:
             predict, about = from_nets(tree, table, max_pixels, options)
-        about = {"list": {"split": split, "images": len(names), "shard": shard or "all"}, **about}
+        of_list = {"split": split, "images": len(names), "shard": shard_text(part)}
+        about = {"list": of_list, **about}
         board = run(tree, names, predict, workers or 1, quiet)
         tallies = board.tallies
     if output is not None:
@@ -196,11 +197,16 @@ def command(
 
 
 def listed(
-    root: Path | None, split: str, limit: int | None, shard: str | None, *, rgb: bool
+    root: Path | None,
+    split: str,
+    limit: int | None,
+    part: tuple[int, int] | None,
+    *,
+    rgb: bool,
 ) -> tuple[VocTree, list[str]]:
     """Return the VOC tree and the names of the images to evaluate."""
     from deconvnet_cli.data.voc import open_tree
-    from deconvnet_cli.runtime.shards import parse_shard, shard_of
+    from deconvnet_cli.runtime.shards import shard_of
 
     if root is None:
         raise UsageError("give --voc-root DIR, or files with --merge or --compare")
@@ -209,15 +215,20 @@ def listed(
     if len(set(names)) < len(names):
         raise DatasetError(f"{split}: an image is named twice in this list; name it once")
     names = names[:limit]
-    found = shard_of(names, None if shard is None else parse_shard(shard))
-    if not found:
+    found = shard_of(names, part)
+    if part is not None and names and not found:
         raise UsageError(
-            f"--shard {shard}: no image of {split} is in it; the list has {len(names)}, so give "
-            f"at most {len(names)} shards"
-            if names
-            else f"{split}: names no image; choose another list"
+            f"--shard {shard_text(part)}: no image of {split} is in it; the list has "
+            f"{len(names)}, so give at most {len(names)} shards"
         )
+    if not names:
+        raise UsageError(f"{split}: names no image; choose another list")
     return tree, found
+
+
+def shard_text(part: tuple[int, int] | None) -> str:
+    """Return a shard as files of counts have it: "all", or "I/N"."""
+    return "all" if part is None else f"{part[0]}/{part[1]}"
 
 
 def check_masks(tree: VocTree, names: list[str], quiet: bool) -> None:
@@ -249,51 +260,3 @@ def write_page(
 
     # Names of files may have bytes that are not UTF-8.
     write_whole(path, page_of(tree, board, about, max_pixels).encode("utf-8", "backslashreplace"))
-
-
-def merged_files(files: tuple[Path, ...], quiet: bool) -> Counts:
-    """Return the counts of all files, added up; say which shards of a list are missing."""
-    from deconvnet_cli.evaluation.counts import Counts, merged, read_tallies, same_classes
-    from deconvnet_cli.evaluation.shards import lists_of, missing_line, require_alike
-    from deconvnet_cli.reporting import console
-
-    if not files:
-        raise UsageError("--merge needs files that `evaluate -o FILE` wrote")
-    if len({realpath(path) for path in files}) < len(files):
-        raise UsageError("--merge: a file is named twice; its images would count twice")
-    parts = {path: read_tallies(path) for path in files}
-    classes = same_classes(parts)
-    rows = merged({path: counts.rows for path, counts in parts.items()})
-    require_alike(parts)
-    lists = lists_of(parts)
-    for counted in lists:
-        if counted.missing and not quiet:
-            console.say(missing_line(counted))
-    about = {
-        **parts[files[0]].about,
-        "list": [counted.plain() for counted in lists],
-        "merged": [str(path) for path in files],
-    }
-    return Counts(rows, classes, about)
-
-
-def compared(files: tuple[Path, ...]) -> list[Paired]:
-    """Return the comparisons of two runs, whose counts are in these files.
-
-    Rows of the same name are compared; if there is none, the last rows, which in a table are the
-    most complete method.
-    """
-    from deconvnet_cli.evaluation.counts import read_tallies, same_classes
-    from deconvnet_cli.evaluation.paired import paired
-
-    if len(files) != 2:
-        raise UsageError("--compare needs two files that `evaluate -o FILE` wrote")
-    parts = {path: read_tallies(path) for path in files}
-    same_classes(parts)
-    one, other = (parts[path].rows for path in files)
-    pairs = [(name, name) for name in one if name in other] or [(list(one)[-1], list(other)[-1])]
-    left, right = (path.name for path in files)
-    return [
-        paired(f"{left} ({first})", one[first], f"{right} ({second})", other[second])
-        for first, second in pairs
-    ]

@@ -65,8 +65,7 @@ def check_size(image: Image.Image, max_pixels: int) -> None:
         raise Undecodable(f"{width}x{height} pixels, so the image is empty; make it again")
     if width * height > max_pixels:
         raise TooLarge(
-            f"{width}x{height} pixels are more than {max_pixels:,}; scale the photo down, or allow "
-            "more with --max-pixels"
+            f"{width}x{height} pixels are more than the {max_pixels:,} allowed; scale it down"
         )
     if max(width, height) > MAX_SIDE:
         raise TooLarge(f"{width}x{height} pixels; a side has at most {MAX_SIDE}, cut it up")

@@ -44,11 +44,13 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
         by_id = {int(item["id"]): str(item["name"]) for item in content["categories"]}
         annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
         for item in content["annotations"]:
+            if int(item["image_id"]) not in annotations:
+                raise ValueError(f"no image has the id {item['image_id']}")
             annotations[int(item["image_id"])].append(item)
             if int(item["category_id"]) not in by_id:
                 raise ValueError(f"no category has the id {item['category_id']}")
         names = {_stem(image["file_name"]): number for number, image in images.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(f"{path}: not COCO's instances ({why}); export them again") from error
     if len(names) < len(images):

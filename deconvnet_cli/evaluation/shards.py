@@ -46,14 +46,14 @@ class Counted(NamedTuple):
 
 def require_alike(parts: Mapping[Path, Counts]) -> None:
     """Raise DatasetError if two files were made with other nets or settings."""
-    first, *others = parts
-    before = dict(settings_of(parts[first].about))
-    for path in others:
-        for name, value in settings_of(parts[path].about):
-            if name in before and before[name] != value:
+    before: dict[str, tuple[Any, Path]] = {}
+    for path, counts in parts.items():
+        for name, value in settings_of(counts.about):
+            other, first = before.setdefault(name, (value, path))
+            if other != value:
                 raise DatasetError(
-                    f"{path}: {name} is {in_short(value)}, but {in_short(before[name])} in "
-                    f"{first}; evaluate all shards in the same way"
+                    f"{path}: {name} is {in_short(value)}, but {in_short(other)} in {first}; "
+                    "evaluate all shards in the same way"
                 )
 
 
@@ -104,8 +104,14 @@ def lists_in(about: Mapping[str, Any]) -> list[Counted]:
         values = entry if isinstance(entry, dict) else {}
         split, images, shard = (values.get(name) for name in ("split", "images", "shard"))
         if isinstance(split, str) and isinstance(images, int) and SHARDS.fullmatch(str(shard)):
-            found.append(Counted(split, images, tuple(str(shard).split(", "))))
+            shards = (plain_shard(one) for one in str(shard).split(", "))
+            found.append(Counted(split, images, tuple(shards)))
     return found
+
+
+def plain_shard(text: str) -> str:
+    """Return a shard without leading zeros, so that 01/3 is 1/3."""
+    return text if text == "all" else "/".join(str(int(part)) for part in text.split("/"))
 
 
 def missing_line(counted: Counted) -> str:

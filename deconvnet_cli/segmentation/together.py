@@ -1,8 +1,9 @@
 """Run the nets on several photos at once, with the crops of all of them in common batches.
 
-A GPU is then given whole batches, whatever the number of boxes of a photo. All batches have one
-size, so no kernel is chosen or compiled for another one, and the labels of a photo do not depend
-on the photos beside it.
+A GPU is then given whole batches, whatever the number of boxes of a photo. All batches of crops
+have one size, so no kernel is chosen or compiled for another one, and the labels of a photo do not
+depend on the photos beside it. The whole photo comes alone, before its crops, where it decides
+which of them are skipped.
 """
 
 from __future__ import annotations

@@ -96,18 +96,21 @@ def downloaded(
     path = part / name
     try:
         part.mkdir(parents=True, exist_ok=True)
-        with locked(part):  # against the same command elsewhere
+    except OSError as error:
+        raise OutputError(f"{part}: cannot be made ({error.strerror or error})") from error
+    with locked(part):  # the same command elsewhere waits for nothing, and is refused
+        try:
             fetch(address, path, most_bytes, on_progress)
             actual = None if sha256 is None else file_sha256(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    if sha256 is not None and actual != sha256.lower():
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        if sha256 is not None and actual != sha256.lower():
+            shutil.rmtree(part, ignore_errors=True)
+            raise ChecksumError(
+                f"{address}: SHA-256 is {actual}, expected {sha256}; what was downloaded is removed"
+            )
+        yield path
         shutil.rmtree(part, ignore_errors=True)
-        raise ChecksumError(
-            f"{address}: SHA-256 is {actual}, expected {sha256}; what was downloaded is removed"
-        )
-    yield path
-    shutil.rmtree(part, ignore_errors=True)
 
 
 def fetch(

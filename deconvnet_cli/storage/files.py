@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
 from deconvnet_cli.errors import BusyError, DiskFullError, OutputError, UsageError
@@ -19,8 +20,7 @@ from deconvnet_cli.storage.remote import RemotePath
 PART = ".part"  # suffix of files that are not complete yet
 LOCK = ".deconvnet.lock"
 NAME_BYTES = 200  # of a name that its part keeps: names have at most 255
-UMASK = os.umask(0)  # read once: reading it changes it for a moment, in all threads
-os.umask(UMASK)
+UMASK = Lock()  # reading the umask changes it for a moment, in all threads
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 PIECE = 1 << 20  # bytes read at a time
 
@@ -123,7 +123,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
                 content(file)
             file.flush()
             os.fsync(file.fileno())  # or a crash of the machine could leave an empty file
-        os.chmod(temporary, 0o666 & ~UMASK)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
@@ -154,7 +154,7 @@ def part_file(path: Path) -> Iterator[Path]:
         if part.exists():
             with open(part, "rb+") as whole:
                 os.fsync(whole.fileno())
-            os.chmod(part, 0o666 & ~UMASK)
+            os.chmod(part, 0o666 & ~_umask())
             os.replace(part, path)
     except OSError as error:
         raise full(error)(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -172,6 +172,13 @@ def _written(write: Callable[[IO[bytes]], object]) -> bytes:
 def _part_name(path: Path) -> str:
     """Return the start of the name of a part of ``path``; it may end within a character."""
     return f".{os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])}"
+
+
+def _umask() -> int:
+    with UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
+    return mask
 
 
 def remove_parts(targets: Iterable[Path]) -> None:

@@ -149,7 +149,7 @@ def test_one_pixel(deconvnet, tiny_weights, tmp_path):
 def test_a_bomb_is_refused(deconvnet, tiny_weights, tmp_path):
     options = ("--weights", tiny_weights, "--max-pixels", 1000)
     result = deconvnet("segment", photo(tmp_path / "a.png"), *options)
-    one_error_line(result, 1, "a.png: ", "more than 1,000; scale the photo down", "--max-pixels")
+    one_error_line(result, 1, "a.png: ", "more than the 1,000 allowed; scale it down")
 
 
 def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
@@ -229,6 +229,10 @@ def test_a_picture_that_is_no_label_png_is_not_replaced(deconvnet, tiny_weights,
     assert other.read_bytes() == before
     assert deconvnet("segment", cat, "-o", other, *options).exit_code == 0
     assert deconvnet("segment", cat, *options).exit_code == 0  # its own labels of before
+    dog, other = photo(tmp_path / "dog.jpg"), photo(tmp_path / "dog.png")
+    before = other.read_bytes()
+    alone = deconvnet("segment", dog, "--format", "none", "--overlay", *options)
+    assert alone.exit_code == 0 and other.read_bytes() == before
 
 
 def test_a_good_photo_beside_a_bad_one_is_done(deconvnet, tiny_weights, tmp_path):
@@ -289,6 +293,12 @@ def test_a_batch_is_not_written_among_its_photos(deconvnet, tmp_path):
     assert (
         deconvnet("batch", tmp_path, "-o", tmp_path, "--format", "npy", "--dry-run").exit_code == 0
     )
+    boxes = deconvnet(
+        "batch", tmp_path, "-o", tmp_path, "--format", "npy", "--polygons", "labelme", "--dry-run"
+    )
+    assert boxes.exit_code == 0  # nothing of it is a picture
+    remote = deconvnet("batch", tmp_path, "-o", "memory://elsewhere", "--dry-run")
+    assert remote.exit_code == 0, remote.output
     one_error_line(deconvnet("batch", "/", "--dry-run"), 2, "-o DIR")
     (tmp_path / "list.txt").write_bytes(b"a.jpg\0b.jpg\0")
     listed = deconvnet("batch", f"@{tmp_path / 'list.txt'}", "-o", tmp_path / "out", "--dry-run")

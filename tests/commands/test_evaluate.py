@@ -465,7 +465,7 @@ def test_runs_over_other_images_are_not_compared_nor_added(evaluate, deconvnet, 
 
 
 def test_shards_are_added_up_if_they_are_of_one_list_and_counted_alike(
-    evaluate, deconvnet, kept, tmp_path
+    evaluate, deconvnet, kept, tmp_path, monkeypatch
 ):
     def counted(name: str, *more: object) -> Path:
         assert evaluate("-o", tmp_path / name, "--quiet", *more).exit_code == 0
@@ -487,6 +487,11 @@ def test_shards_are_added_up_if_they_are_of_one_list_and_counted_alike(
     assert total.stdout == merge(whole, out="again").stdout
     about = json.loads((tmp_path / "total").read_text())["about"]
     assert about["list"] == [{"split": "val", "images": 4, "shard": "all"}]
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    auto = counted("auto.json", *given, "--shard", "auto")
+    assert json.loads(auto.read_text())["about"]["list"]["shard"] == "2/3"
+    one_error_line(merge(two, auto), 1, "the same images as in", "twice")
     one_error_line(merge(one, half), 1, "half.json: has shard 2/2 of val", "1.json", "twice")
     one_error_line(merge(one, whole), 1, "all.json: has shard all of val", "twice")
     # Another net or setting.

@@ -131,14 +131,18 @@ def test_a_batch_has_one_coco_file_of_all(deconvnet, photos, quick, tmp_path):
     for path in (photos / "0002.jpg", out / "0002.png", out / "0002.coco.json"):
         path.unlink()
     result = deconvnet("batch", photos, *options)
-    assert result.exit_code == 0 and "leave out 0002.png, as it was removed" in result.stderr
+    assert (
+        result.exit_code == 0 and "coco.json: without 0002.png, as it was removed" in result.stderr
+    )
     names = [image["file_name"] for image in json.loads((out / "coco.json").read_text())["images"]]
     assert names == ["0001.jpg", "deep/0000.jpg"]
 
 
-def test_annotations_that_name_the_photo_follow_it(deconvnet, photos, quick, tmp_path):
+def test_annotations_that_name_the_photo_follow_it(deconvnet, photos, quick, tmp_path, monkeypatch):
     options = ("-o", tmp_path / "out", "--polygons", "labelme", "--workers", 1, *quick)
     assert deconvnet("batch", photos, *options).exit_code == 0
+    monkeypatch.chdir(tmp_path)  # the same photos by another path
+    assert "0 to do" in deconvnet("batch", "photos", *options, "--dry-run").stderr
     photos.rename(tmp_path / "moved")
     result = deconvnet("batch", tmp_path / "moved", *options, "--dry-run")
     assert result.stderr.count("the photo moved") == 3

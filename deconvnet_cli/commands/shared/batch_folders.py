@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
+from deconvnet_cli.storage.remote import place, real
 
 
 def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
@@ -22,9 +23,9 @@ def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
 
 def refuse_source(sources: tuple[str, ...], output: Path, outputs: Outputs) -> None:
     """Raise UsageError if pictures would be written where later runs look for photos."""
-    pictures = outputs.label_suffix == ".png" or bool(outputs.suffixes)
+    pictures = any(suffix.endswith(".png") for suffix in (outputs.label_suffix, *outputs.suffixes))
     for source in sources:
-        if pictures and Path(source).is_dir() and Path(source).resolve() == output.resolve():
+        if pictures and real(place(source)) == real(output) and Path(source).is_dir():
             raise UsageError(
                 f"{output}: holds the photos, and the next run would take what is written for "
                 "photos too; give another -o folder"

@@ -42,7 +42,12 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
     """Merge the manifests of all shards, and copy the files of other folders to the output."""
     from deconvnet_cli.batch.collection import copy_class_files, write_collection
     from deconvnet_cli.batch.manifest import FAILED, NAME, read_entries, write_entries
-    from deconvnet_cli.batch.merge_shards import check_shards, fetch, require_alike
+    from deconvnet_cli.batch.merge_shards import (
+        check_shards,
+        fetch,
+        otherwise,
+        require_one_photo_each,
+    )
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import locked, make_folder
 
@@ -63,14 +68,18 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
                 stack.enter_context(locked(folder))
         shards = check_shards([output, *others])
         entries = read_entries(output)
+        require_one_photo_each([output, *others])
         for folder in others:
             fetch(folder, output, entries)
-        if shards:
-            require_alike(entries.values(), output)
         write_entries(output / NAME, entries.values())
         for path in output.glob("manifest.*-of-*.jsonl"):
             path.unlink()
         shared = copy_class_files(others, output) + write_collection(output, entries.values())
+    if odd := otherwise(entries.values()):
+        console.say(
+            f"{output}: other weights or settings than most have {counted(len(odd), 'photo')}, "
+            f"{odd[0].output} first"
+        )
     failed = [entry.error or "" for entry in entries.values() if entry.status == FAILED]
     if not quiet:
         done = len(entries) - len(failed)

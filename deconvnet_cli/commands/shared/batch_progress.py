@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.errors import DeconvnetError, UsageError
 
 if TYPE_CHECKING:
     from deconvnet_cli.batch.manifest import Entry
@@ -91,6 +91,7 @@ def keep_watching(
     ``left_out`` is what ``find`` counts; each kind of files that is not read is reported once.
     """
     from deconvnet_cli.batch.find import summary
+    from deconvnet_cli.batch.photo import relative_name
     from deconvnet_cli.batch.plan import collisions
     from deconvnet_cli.batch.run import prepare_folder
     from deconvnet_cli.batch.watch import arriving
@@ -101,22 +102,38 @@ def keep_watching(
     warn_without_lock(run, quiet)
     refused: set[str] = set()
     reported: set[str] = set()
+    entries: dict[str, Entry] = {}
+    seen: dict[str, Any] = {"jobs": None, "clashes": []}  # of the last look
+
+    def find_apart(
+        sources: tuple[str, ...],
+        output: Path,
+        refuse: Callable[[UsageError], None],
+        *rest: Any,
+        **more: Any,
+    ) -> list[Job]:
+        """Find the photos, and refuse those that would write a file of another one."""
+        jobs = find(sources, output, refuse, *rest, **more)
+        if jobs != seen["jobs"]:
+            # Photos that are done come first, so that later ones do not replace their files.
+            order = sorted(jobs, key=lambda job: relative_name(job.target, folder) not in entries)
+            seen.update(jobs=jobs, clashes=list(collisions(order, run.spec.extras)))
+        clashes = seen["clashes"]
+        for _, message in clashes:
+            refuse(UsageError(message))
+        out = {job.target for job, _ in clashes}
+        return [job for job in jobs if job.target not in out] if out else jobs
 
     def look() -> list[Job]:
         left_out.clear()
-        jobs = plan_now(sources, folder, failures, refused, find)
-        for job, message in list(collisions(jobs, run.spec.extras)):
-            jobs.remove(job)
-            if message not in failures:
-                failures.append(message)
-                console.failure(DeconvnetError(message))
+        jobs = plan_now(sources, folder, failures, refused, find_apart)
         new = Counter({kind: left_out[kind] for kind in left_out if kind not in reported})
         reported.update(new)
         if new and not quiet:
             console.say(summary(new))
         return jobs
 
-    entries = prepare_folder(look(), run.spec)
+    entries.update(prepare_folder(look(), run.spec))
     in_progress: set[Path] = set()
     failed: dict[str, str] = {}  # the errors of this run, by output
 

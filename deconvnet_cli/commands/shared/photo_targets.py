@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.files import CVAT, Outputs
+from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
 from deconvnet_cli.outputs.targets import (
     into_folder,
     labels_target,
@@ -40,7 +40,7 @@ def plan_targets(
         raise UsageError("--save-scores stores where the photo is; give a file, not -")
     refuse_nothing(outputs, further=save_scores)
     check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
-    if output is None:
+    if output is None and outputs.format != NONE:
         for target in targets:
             if target is not None and replaces_a_picture(target):
                 raise UsageError(
