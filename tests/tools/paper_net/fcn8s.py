@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("trunk", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--photos", type=int, help="take these many alone, for a trial")
-    parser.add_argument("--steps", type=int, default=2500, help="without conv5, of 8 photos")
+    parser.add_argument("--steps", type=int, default=3000, help="without conv5, of 8 photos")
     parser.add_argument("--further", type=int, default=1000, help="steps after them, with conv5")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
