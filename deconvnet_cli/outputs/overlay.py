@@ -172,10 +172,15 @@ def colour_of(text: str) -> tuple[int, int, int]:
     """Return the RGB of a colour: a CSS name such as "white", or "#ffcc00".
 
     Raises:
-        UsageError: The text is no colour.
+        UsageError: The text is no colour, or one that is partly transparent.
     """
     try:
-        red, green, blue = ImageColor.getrgb(text.strip())[:3]
+        red, green, blue, *alpha = ImageColor.getrgb(text.strip())
+        if alpha and alpha != [255]:
+            raise UsageError(
+                f"--background {text}: is partly transparent; give a colour of six digits, or "
+                "leave the option out for a transparent background"
+            )
     except ValueError:
         raise UsageError(
             f"--background {text}: no colour; give a name such as white, or #ffcc00"

@@ -127,6 +127,7 @@ def test_safe_colours_are_for_the_overlay_alone(deconvnet, cat, quick):
     [
         (("--crop",), "add --cutout"),
         (("--cutout", "--background", "blurple"), "no colour"),
+        (("--cutout", "--background", "#ff000080"), "partly transparent"),
         (("--mask", "cta"), "--mask: no class is called 'cta'; did you mean cat?"),
         (("--polygons", "coco", "--simplify", "1"), "not coco"),
         (("--clean-labels", "--min-area", "0"), "give one above 0"),
