@@ -112,7 +112,9 @@ def chosen_classes(query: SegmentQuery, classes: tuple[str, ...]) -> tuple[str, 
 def refuse_ignored(query: SegmentQuery, output: Output) -> None:
     """Raise Refusal, 422, if an option is given that this output does not heed."""
     for name, outputs in HEEDED_BY.items():
-        if getattr(query, name) not in (None, False) and output not in outputs:
+        value = getattr(query, name)
+        given = value is not None and value is not False  # 0 is given, though it equals False
+        if given and output not in outputs:
             raise Refusal(422, f"{name}: goes with output {', '.join(outputs)}")
 
 

@@ -154,6 +154,7 @@ def test_the_least_area_of_a_part(server, system, area):
         ("output=json&min_area=nan", "min_area: "),
         ("output=json&min_area=some", "min_area: "),
         ("min_area=0.1", "min_area: goes with output overlay, cutout, geojson, coco, json"),
+        ("min_area=0", "min_area: goes with output overlay, cutout, geojson, coco, json"),
         ("output=json&only=cat", "only: goes with output overlay"),
         ("embed=true", "embed: goes with output json"),
         ("output=overlay&embed=true", "embed: goes with output json"),
