@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
+from deconvnet_cli.data.boxes import rescaled
 from deconvnet_cli.data.photo_values import Photo, is_one_photo, name_of, path_of, photo_of
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.python_words import in_python_words
@@ -135,8 +134,7 @@ class Segmenter:
             scored, image.width, image.height, self.system.ensemble, self.settings.crf
         )
         # The boxes are in pixels of the copy that was segmented, which may be smaller.
-        factors = np.divide(image.size, scored.photo.size)
-        boxes = np.rint(result.boxes * np.tile(factors, 2)).astype(np.int32)
+        boxes = rescaled(result.boxes, scored.photo.size, image.size)
         return SegmentationResult(
             image,
             result.labels,

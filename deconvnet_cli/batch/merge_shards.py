@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deconvnet_cli.batch.manifest import DONE, MANIFESTS, NAME, Entry, entries_in, read_entries
+from deconvnet_cli.batch.manifest import DONE, MANIFESTS, NAME, Entry, entries_in
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.storage.hashing import bytes_sha256
@@ -69,8 +69,8 @@ def names(folders: Iterable[Path]) -> str:
 def otherwise(entries: Iterable[Entry]) -> list[Entry]:
     """Return the photos that were segmented by other weights or settings than most were."""
     done = [entry for entry in entries if entry.status == DONE]
-    ways = Counter(map(way_of, done))
-    return [entry for entry in done if way_of(entry) != ways.most_common(1)[0][0]]
+    usual = Counter(map(way_of, done)).most_common(1)
+    return [entry for entry in done if way_of(entry) != usual[0][0]]
 
 
 def way_of(entry: Entry) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -78,11 +78,11 @@ def way_of(entry: Entry) -> tuple[str, tuple[tuple[str, str], ...]]:
     return entry.settings, tuple(sorted(entry.weights.items()))
 
 
-def require_one_photo_each(folders: Iterable[Path]) -> None:
+def require_one_photo_each(manifests: Mapping[Path, Mapping[str, Entry]]) -> None:
     """Raise DatasetError if two folders have labels of different photos under one name."""
     known: dict[str, tuple[Entry, Path]] = {}
-    for folder in folders:
-        for entry in read_entries(folder).values():
+    for folder, entries in manifests.items():
+        for entry in entries.values():
             if entry.status != DONE:
                 continue
             other, where = known.setdefault(entry.output, (entry, folder))
@@ -94,8 +94,16 @@ def require_one_photo_each(folders: Iterable[Path]) -> None:
                 )
 
 
-def fetch(folder: Path, output: Path, entries: dict[str, Entry]) -> None:
-    """Copy the files in the manifests of ``folder`` to ``output``, and add their ``entries``.
+def fetch(
+    folder: Path, found: Mapping[str, Entry], output: Path, entries: dict[str, Entry]
+) -> None:
+    """Copy the files of a folder that its manifests name.
+
+    Args:
+        folder: The folder.
+        found: The entries of its manifests.
+        output: The folder that the files are copied to.
+        entries: The entries of ``output``, to which the new ones are added.
 
     Raises:
         DatasetError: There is no manifest, or a file is missing or has changed.
@@ -103,7 +111,7 @@ def fetch(folder: Path, output: Path, entries: dict[str, Entry]) -> None:
     """
     if not any(folder.glob(MANIFESTS)):
         raise DatasetError(f"{folder}: no manifest there; give the output folders of shards")
-    for entry in read_entries(folder).values():
+    for entry in found.values():
         other = entries.get(entry.output)
         if other is not None and other.time > entry.time:
             continue

@@ -103,6 +103,11 @@ def open_manifest(path: Path) -> Manifest | RemoteManifest:
 
 def prepare_folder(jobs: Iterable[Job], spec: BatchSpec) -> dict[str, Entry]:
     """Remove the partial files that a killed run left of ``jobs``, and read the manifests."""
+    remove_unfinished(jobs, spec)
+    return read_entries(spec.folder)
+
+
+def remove_unfinished(jobs: Iterable[Job], spec: BatchSpec) -> None:
+    """Remove the partial files that a killed run left of ``jobs`` and of the manifest."""
     targets = (path for job in jobs for path in (job.target, *spec.extras(job)))
     remove_parts((spec.folder / NAME, *targets))
-    return read_entries(spec.folder)

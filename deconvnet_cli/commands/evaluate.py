@@ -145,7 +145,7 @@ def command(
     from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.counts import write_tallies
     from deconvnet_cli.evaluation.paired import comparisons
-    from deconvnet_cli.runtime.shards import parse_shard
+    from deconvnet_cli.runtime.shards import parse_shard, shard_text
 
     if compare:
         evaluation_tables.compared(compared(files), quiet=quiet, as_json=as_json)
@@ -206,7 +206,7 @@ def listed(
 ) -> tuple[VocTree, list[str]]:
     """Return the VOC tree and the names of the images to evaluate."""
     from deconvnet_cli.data.voc import open_tree
-    from deconvnet_cli.runtime.shards import shard_of
+    from deconvnet_cli.runtime.shards import shard_of, shard_text
 
     if root is None:
         raise UsageError("give --voc-root DIR, or files with --merge or --compare")
@@ -224,11 +224,6 @@ def listed(
     if not names:
         raise UsageError(f"{split}: names no image; choose another list")
     return tree, found
-
-
-def shard_text(part: tuple[int, int] | None) -> str:
-    """Return a shard as files of counts have it: "all", or "I/N"."""
-    return "all" if part is None else f"{part[0]}/{part[1]}"
 
 
 def check_masks(tree: VocTree, names: list[str], quiet: bool) -> None:

@@ -72,16 +72,12 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
         return Example(photo, content, mask, objects)
 
     left_out = sorted({by_id[number] for number in used} - set(classes))
+    notes = [f"left out as background: {', '.join(left_out)}"] if left_out else []
     empty = [by_id[number] for number in sorted(by_id) if number not in used]
-    notes = tuple(
-        f"{text}: {', '.join(named)}"
-        for text, named in (
-            ("left out as background", left_out),
-            ("left out, as they have no annotation (--classes keeps them)", empty),
-        )
-        if named and (wanted is None or named is left_out)
-    )
-    return Export("COCO JSON", classes, tuple(sorted(names)), read, notes=notes)
+    if empty and wanted is None:
+        named = ", ".join(empty)
+        notes.append(f"left out, as they have no annotation (--classes keeps them): {named}")
+    return Export("COCO JSON", classes, tuple(sorted(names)), read, notes=tuple(notes))
 
 
 def _masks() -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.counts import Counts
+from deconvnet_cli.runtime.shards import shard_text
 
 # These may differ from one machine to the next.
 OF_THE_MACHINE = ("list", "merged", "file", "folder", "precision", "batch_size")
@@ -22,25 +24,24 @@ class Counted(NamedTuple):
     Attributes:
         split: The name of the list.
         images: Their number.
-        shards: Their shards, "all" or I/N each.
+        shards: Their shards, (I, N) each; (1, 1) is the whole list.
     """
 
     split: str
     images: int
-    shards: tuple[str, ...]
+    shards: tuple[tuple[int, int], ...]
 
     @property
-    def missing(self) -> list[int]:
-        """The numbers of the shards that no file holds."""
-        if self.shards == ("all",):
-            return []
-        present = {int(shard.partition("/")[0]) for shard in self.shards}
-        total = int(self.shards[0].partition("/")[2])
-        return [number for number in range(1, total + 1) if number not in present]
+    def missing(self) -> list[tuple[int, int]]:
+        """The shards that no file holds."""
+        total = self.shards[0][1]
+        every = ((number, total) for number in range(1, total + 1))
+        present = set(self.shards)
+        return [shard for shard in every if shard not in present]
 
     def plain(self) -> dict[str, Any]:
         """Return the values as a file of counts has them."""
-        shard = ", ".join(self.shards) if self.missing else "all"
+        shard = ", ".join(map(shard_text, self.shards)) if self.missing else "all"
         return {"split": self.split, "images": self.images, "shard": shard}
 
 
@@ -78,21 +79,22 @@ def lists_of(parts: Mapping[Path, Counts]) -> list[Counted]:
     Raises:
         DatasetError: Two files hold the same shard of a list, or shards of different numbers.
     """
-    holders: dict[str, dict[str, Path]] = {}
-    images: dict[str, int] = {}
+    holders: dict[str, dict[tuple[int, int], Path]] = {}
+    images: Counter[str] = Counter()
     for path, counts in parts.items():
         for found in lists_in(counts.about):
             shards = holders.setdefault(found.split, {})
             for shard in found.shards:
                 first = next(iter(shards), shard)
-                if shard in shards or shard.partition("/")[2] != first.partition("/")[2]:
+                if shard in shards or shard[1] != first[1]:
                     other = shard if shard in shards else first
                     raise DatasetError(
-                        f"{path}: has shard {shard} of {found.split}, and {shards[other]} has "
-                        f"{other}; images would count twice, so merge each of I/N once, with one N"
+                        f"{path}: has shard {shard_text(shard)} of {found.split}, and "
+                        f"{shards[other]} has {shard_text(other)}; images would count twice, so "
+                        "merge each of I/N once, with one N"
                     )
                 shards[shard] = path
-            images[found.split] = images.get(found.split, 0) + found.images
+            images[found.split] += found.images
     return [Counted(split, images[split], tuple(shards)) for split, shards in holders.items()]
 
 
@@ -104,21 +106,19 @@ def lists_in(about: Mapping[str, Any]) -> list[Counted]:
         values = entry if isinstance(entry, dict) else {}
         split, images, shard = (values.get(name) for name in ("split", "images", "shard"))
         if isinstance(split, str) and isinstance(images, int) and SHARDS.fullmatch(str(shard)):
-            shards = (plain_shard(one) for one in str(shard).split(", "))
-            found.append(Counted(split, images, tuple(shards)))
+            found.append(Counted(split, images, tuple(map(numbers_of, str(shard).split(", ")))))
     return found
 
 
-def plain_shard(text: str) -> str:
-    """Return a shard without leading zeros, so that 01/3 is 1/3."""
-    return text if text == "all" else "/".join(str(int(part)) for part in text.split("/"))
+def numbers_of(text: str) -> tuple[int, int]:
+    """Return a shard, I/N or "all", as (I, N)."""
+    number, _, total = text.partition("/")
+    return (1, 1) if text == "all" else (int(number), int(total))
 
 
 def missing_line(counted: Counted) -> str:
     """Return a line that names the missing shards of a list."""
-    total = counted.shards[0].partition("/")[2]
-    named = [f"{number}/{total}" for number in counted.missing[:MOST_NAMED]]
-    more = len(counted.missing) - len(named)
-    rest = f" and {more} more" if more else ""
-    shards = ", ".join(named)
-    return f"{counted.split}: only a part of the list; shards that are missing: {shards}{rest}"
+    missing = counted.missing
+    named = ", ".join(map(shard_text, missing[:MOST_NAMED]))
+    more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+    return f"{counted.split}: only a part of the list; shards that are missing: {named}{more}"

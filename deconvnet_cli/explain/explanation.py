@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.data.boxes import Box, rescaled
 from deconvnet_cli.errors import DeviceError, UsageError
 from deconvnet_cli.explain.activations import Activation, Rerun, choose_channels, rerun_box
 from deconvnet_cli.explain.comparisons import Comparison, compare
@@ -123,9 +123,9 @@ class Explanation:
     def corners(self) -> Box:
         """The box that is explained, [x0, y0, x1, y1), in pixels of the photo in its own size."""
         height, width = self.result.labels.shape
-        across, down = width / self.photo.width, height / self.photo.height
-        x0, y0, x1, y1 = self.boxes[self.explained.number]
-        return round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)
+        box = np.array([self.boxes[self.explained.number]], np.int32)
+        x0, y0, x1, y1 = rescaled(box, self.photo.size, (width, height))[0].tolist()
+        return x0, y0, x1, y1
 
     @property
     def raw(self) -> bool:

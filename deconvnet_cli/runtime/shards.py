@@ -30,6 +30,11 @@ def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> tuple
     return int(number), int(count)
 
 
+def shard_text(shard: tuple[int, int] | None) -> str:
+    """Return a shard as I/N; one that takes all, or no shard, is "all"."""
+    return "all" if shard is None or shard[1] == 1 else f"{shard[0]}/{shard[1]}"
+
+
 def shard_here(environment: Mapping[str, str]) -> tuple[int, int]:
     """Return the shard of this process according to the environment.
 

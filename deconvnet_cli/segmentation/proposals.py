@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.data.boxes import rescaled
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
 from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
@@ -93,8 +94,7 @@ def edge_boxes(
     # The columns are x, y, w, h, with x and y counted from 1.
     x, y, w, h = np.asarray(found, dtype=np.int32).reshape(-1, 4).T
     boxes = np.stack((x - 1, y - 1, x - 1 + w, y - 1 + h), axis=1)
-    scale = np.array((image.shape[1] / width, image.shape[0] / height) * 2)
-    boxes = np.rint(boxes * scale).astype(np.int32)
+    boxes = rescaled(boxes, (width, height), (image.shape[1], image.shape[0]))
     # The scores have shape N x 1 in OpenCV 4, and N in OpenCV 5.
     return boxes, np.asarray(scores, dtype=np.float32).reshape(-1)
 

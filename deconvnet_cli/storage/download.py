@@ -98,7 +98,7 @@ def downloaded(
         part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{part}: cannot be made ({error.strerror or error})") from error
-    with locked(part):  # the same command elsewhere waits for nothing, and is refused
+    with locked(part):  # or the same command, run elsewhere meanwhile, would add to the part
         try:
             fetch(address, path, most_bytes, on_progress)
             actual = None if sha256 is None else file_sha256(path)

@@ -67,10 +67,11 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
             if os.access(folder, os.W_OK):  # no shard runs in a folder that nobody can write to
                 stack.enter_context(locked(folder))
         shards = check_shards([output, *others])
-        entries = read_entries(output)
-        require_one_photo_each([output, *others])
+        manifests = {folder: read_entries(folder) for folder in (output, *others)}
+        require_one_photo_each(manifests)
+        entries = dict(manifests[output])
         for folder in others:
-            fetch(folder, output, entries)
+            fetch(folder, manifests[folder], output, entries)
         write_entries(output / NAME, entries.values())
         for path in output.glob("manifest.*-of-*.jsonl"):
             path.unlink()

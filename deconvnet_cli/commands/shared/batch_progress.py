@@ -91,9 +91,10 @@ def keep_watching(
     ``left_out`` is what ``find`` counts; each kind of files that is not read is reported once.
     """
     from deconvnet_cli.batch.find import summary
+    from deconvnet_cli.batch.manifest import read_entries
     from deconvnet_cli.batch.photo import relative_name
     from deconvnet_cli.batch.plan import collisions
-    from deconvnet_cli.batch.run import prepare_folder
+    from deconvnet_cli.batch.run import remove_unfinished
     from deconvnet_cli.batch.watch import arriving
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.interrupts import stop_signals
@@ -102,7 +103,7 @@ def keep_watching(
     warn_without_lock(run, quiet)
     refused: set[str] = set()
     reported: set[str] = set()
-    entries: dict[str, Entry] = {}
+    entries = read_entries(folder)
     seen: dict[str, Any] = {"jobs": None, "clashes": []}  # of the last look
 
     def find_apart(
@@ -133,7 +134,7 @@ def keep_watching(
             console.say(summary(new))
         return jobs
 
-    entries.update(prepare_folder(look(), run.spec))
+    remove_unfinished(look(), run.spec)
     in_progress: set[Path] = set()
     failed: dict[str, str] = {}  # the errors of this run, by output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from deconvnet_cli.data.png_chunks import SIGNATURE
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
 from deconvnet_cli.outputs.targets import (
@@ -86,7 +87,7 @@ def replaces_a_picture(target: Path) -> bool:
             head = file.read(26)
     except OSError:
         return False  # it is not there, or what hinders is told when it is written
-    palette = head[:8] == b"\x89PNG\r\n\x1a\n" and head[25:] == b"\x03"
+    palette = head.startswith(SIGNATURE) and head[25:] == b"\x03"
     return target.suffix.lower() == ".png" and not palette
 
 

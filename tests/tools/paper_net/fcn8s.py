@@ -46,11 +46,11 @@ from deconvnet_cli.training.soft_labels import read_soft, soft_path
 from deconvnet_cli.training.start import load_trunk, read_trunk
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import store
+from tests.tools.paper_net.crops import LISTS
 from tests.tools.paper_net.learner import CLASSES, FC, SOFT, soft_loss
 from tests.tools.paper_net.teacher import write_soft_labels
 from tests.tools.paper_net.train import optimiser_of, rate, step
 
-LISTS = ("trainaug", "coco", "caltech")
 LONGER_SIDES = (288, 500)  # pixels, of a photo as the net sees it
 BATCH = 8  # photos a step
 DECONVOLUTIONS = ("upscore2.weight", "upscore_pool4.weight")
