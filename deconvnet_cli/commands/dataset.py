@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
-from deconvnet_cli.errors import UsageError
 from deconvnet_cli.reporting.numerals import counted
 
 
@@ -132,12 +131,11 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     from deconvnet_cli.datasets.survey import survey_names, survey_tree
     from deconvnet_cli.outputs.targets import require_suffix
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.files import write_whole
+    from deconvnet_cli.storage.files import require_folder, write_whole
 
     if sheet is not None:
         require_suffix(sheet, "png", "the sheet is")
-        if not sheet.parent.is_dir():
-            raise UsageError(f"{sheet.parent}: no such folder; make it, or give another --sheet")
+        require_folder(sheet, "another --sheet")
     with console.progress(quiet) as progress:
         task = progress.add_task("check", total=None)
         survey = survey_tree(tree, lambda: progress.advance(task), rgb=rgb)

@@ -19,7 +19,7 @@ from deconvnet_cli.commands.shared.options import (
 from deconvnet_cli.outputs.targets import require_suffix
 from deconvnet_cli.segmentation.loading import proposal_settings
 from deconvnet_cli.segmentation.settings import ProposalSettings
-from deconvnet_cli.storage.files import refuse_overwriting
+from deconvnet_cli.storage.files import refuse_overwriting, require_folder
 
 
 @click.command("proposals", cls=GroupedCommand, common=("output", "count"))
@@ -65,6 +65,7 @@ def command(
 
     if output is not None:
         require_suffix(output, "png", "the picture is")
+        require_folder(output)
     settings = replace(proposal_settings(**options), count=count)
     photo = read_photo(image, max_pixels=max_pixels, page=page)
     proposals = propose(np.asarray(photo), settings)

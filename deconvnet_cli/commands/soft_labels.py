@@ -14,7 +14,11 @@ from deconvnet_cli.errors import ImageError, UsageError
 @click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
 @click.option(
-    "--list", "lists", multiple=True, help="Name of an image list of the VOC tree; repeatable."
+    "--split",
+    "--list",
+    "lists",
+    multiple=True,
+    help="Name of an image list of the VOC tree; repeatable.",
 )
 @click.option(
     "--weights",
@@ -44,7 +48,7 @@ def command(
     """
     in_tree = bool(voc_root) + bool(lists)
     if in_tree != (0 if photos else 2):
-        raise UsageError("give either photos, or --voc-root and at least one --list")
+        raise UsageError("give either photos, or --voc-root and at least one --split")
 
     from deconvnet_cli.data.images import read_photo
     from deconvnet_cli.data.objects import list_names

@@ -40,7 +40,12 @@ processes, each on a GPU if there is one."""
     "deconvnet-vgg16, 0 for the others]",
 )
 @option(
-    "--list", "lists", multiple=True, group=FILES, help="Image list; repeatable.  [default: train]"
+    "--split",
+    "--list",
+    "lists",
+    multiple=True,
+    group=FILES,
+    help="Name of an image list; repeatable.  [default: train]",
 )
 @option(
     "--classes",
@@ -52,7 +57,9 @@ processes, each on a GPU if there is one."""
 )
 @RGB_OPTION
 @option(
+    "--val-split",
     "--val-list",
+    "val_list",
     group=FILES,
     help="Image list to validate on during training; the best weights are kept.",
 )

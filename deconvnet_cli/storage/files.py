@@ -78,6 +78,13 @@ def check_output_file(target: Path, photos: Iterable[Path]) -> None:
         raise UsageError(f"{target}: is a folder; give the name of a file")
 
 
+def require_folder(target: Path, remedy: str = "another output") -> None:
+    """Raise UsageError if the folder that a file is to be written in does not exist."""
+    folder = target.absolute().parent
+    if not isinstance(target, RemotePath) and not folder.is_dir():
+        raise UsageError(f"{target.parent}: no such folder; make it, or give {remedy}")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents if they are missing; do nothing for a remote folder.
 

@@ -211,7 +211,7 @@ def check(settings: TrainSettings, source: str) -> None:
     if settings.steps < 1:
         raise UsageError(f"{source}: crops must be at least batch times accumulate")
     if settings.patience and not settings.val_list:
-        raise UsageError(f"{source}: patience needs val_list (--val-list)")
+        raise UsageError(f"{source}: patience needs val_list (--val-split)")
     if not settings.lists:
         raise UsageError(f"{source}: lists is empty; name at least one image list")
 

@@ -190,6 +190,26 @@ def test_output_folder_missing(deconvnet, tiny_weights, tmp_path):
     one_error_line(result, 2, "no", "no such folder")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "WEIGHTS", "-o"),
+        ("proposals", "PHOTO", "-o"),
+        ("weights", "average", "WEIGHTS", "WEIGHTS", "-o"),
+        ("weights", "compress", "WEIGHTS", "-o"),
+        ("weights", "import", "http://127.0.0.1:9/x.caffemodel", "-o"),
+        ("evaluate", "--voc-root", "x", "-o"),
+        ("dataset", "check", "FOLDER", "--sheet"),
+    ],
+    ids=" ".join,
+)
+def test_folder_of_a_file_missing(deconvnet, tiny_weights, tmp_path, command):
+    """Before any work, such as a download."""
+    known = {"WEIGHTS": tiny_weights, "PHOTO": photo(tmp_path / "a.png"), "FOLDER": tmp_path}
+    result = deconvnet(*(known.get(word, word) for word in command), tmp_path / "no" / "a.png")
+    one_error_line(result, 2, "no", "no such folder; make it")
+
+
 def test_output_below_a_file(deconvnet, tiny_weights, tmp_path):
     source = photo(tmp_path / "a.jpg")
     inside = deconvnet("segment", source, "-o", source / "x.png", "--weights", tiny_weights)

@@ -52,7 +52,7 @@ def voc_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory, tree: Path, voc_net: Path) -> Path:
     """A run of a few steps on the shapes, from the net of VOC's classes."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    made = train(tree, folder, "--from", voc_net, "--crops", 4, "--val-list", "val")
+    made = train(tree, folder, "--from", voc_net, "--crops", 4, "--val-split", "val")
     assert made.exit_code == 0, made.output
     assert made.stderr.startswith("head.logits, score start anew for 4 classes (background, disc,")
     return folder

@@ -3,10 +3,10 @@
     PYTHONPATH=. python tests/tools/by_size.py VOC2012 fcn8s=LABELS deconvnet=LABELS ...
 
 LABELS is a folder that ``deconvnet batch VOC2012/JPEGImages -o LABELS`` wrote; photos of the list
-(``--list val``) without a label PNG there are an error. An object is one of the tree's, as training
-finds them, or a connected component of a class. Its IoU is that of its class inside its box, each
-side enlarged by 1.2, so that what spills over counts too; pixels 255 are left out. The table gives
-the mean over the objects of each range of sizes, as shares of the photo.
+(``--split val``) without a label PNG there are an error. An object is one of the tree's, as
+training finds it, or a connected component of a class. Its IoU is that of its class inside its box,
+each side enlarged by 1.2, so that what spills over counts too; pixels 255 are left out. The table
+gives the mean over the objects of each range of sizes, as shares of the photo.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def iou_in_box(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("voc_root", type=Path)
-    parser.add_argument("--list", default="val")
+    parser.add_argument("--split", default="val")
     parser.add_argument("folders", nargs="+", metavar="NAME=LABELS")
     given = parser.parse_args()
     tree = open_tree(given.voc_root)
@@ -50,7 +50,7 @@ def main() -> None:
         name: Path(path) for name, _, path in (each.partition("=") for each in given.folders)
     }
     found: dict[str, list[list[float]]] = {name: [[] for _ in BOUNDS] for name in folders}
-    for photo in tree.names(given.list):
+    for photo in tree.names(given.split):
         _, truth = read_photo_and_mask(tree, photo)
         labels = {
             name: np.asarray(read_png(folder / f"{photo}.png")) for name, folder in folders.items()

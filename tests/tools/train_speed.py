@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--net", choices=NET_NAMES, default=NET_NAMES[0])
     parser.add_argument("--net-settings", default="{}")
     parser.add_argument("--stage", type=int)
-    parser.add_argument("--list", default="val")
+    parser.add_argument("--split", default="val")
     parser.add_argument("--size", type=int)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--cache", action="append", choices=("device", "memory", "none"))
@@ -97,7 +97,7 @@ def main() -> None:
     given = parser.parse_args()
     device, tree = choose_device(given.device), open_tree(given.voc_root)
     settings = default_settings(given.net, given.stage)
-    changes: dict[str, Any] = {"batch": given.batch, "accumulate": 1, "lists": (given.list,)}
+    changes: dict[str, Any] = {"batch": given.batch, "accumulate": 1, "lists": (given.split,)}
     changes |= {"size": given.size} if given.size else {}
     changes |= {"net_settings": given.net_settings, "frozen": False, "precision": "bf16"}
     settings = replace(settings, **changes)

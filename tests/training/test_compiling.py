@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside 
 def train(voc: Path, run: Path, *more: str):
     settings = {"net_settings": '\'{"width": 0.015625, "fc": 6}\'', "log_every": 1, "warmup": 0}
     return run_cli(
-        "train", "--net", "fcn8s", "--voc-root", voc, "--list", "first", "--out", run, "--quiet",
+        "train", "--net", "fcn8s", "--voc-root", voc, "--split", "first", "--out", run, "--quiet",
         "--batch-size", 2, "--accumulate", 1, "--crops", 4, "--size", 64, "--device", "cpu",
         *(word for name, value in settings.items() for word in ("--set", f"{name} = {value}")),
         *more,

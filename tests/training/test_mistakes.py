@@ -151,7 +151,7 @@ def test_other_settings_are_known_before_the_preparation(deconvnet, voc, tmp_pat
     with pytest.raises(UsageError, match="other settings"):
         check_settings(run, replace(SETTINGS, seed=1))
     # Masks are not even looked for: this tree has none of these lists.
-    result = deconvnet("train", "--voc-root", voc, "--out", run, "--list", "none", "--lr", 0.5)
+    result = deconvnet("train", "--voc-root", voc, "--out", run, "--split", "none", "--lr", 0.5)
     assert result.exit_code == 2 and "other settings" in result.stderr
 
 

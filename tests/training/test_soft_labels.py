@@ -75,7 +75,7 @@ def test_a_mirrored_photo_has_mirrored_soft_labels(data: Path):
 
 
 @pytest.mark.parametrize(
-    "sources", [(), ("a.jpg", "--list", "val"), ("a.jpg", "--voc-root", "x"), ("--list", "val")]
+    "sources", [(), ("a.jpg", "--split", "val"), ("a.jpg", "--voc-root", "x"), ("--list", "val")]
 )
 def test_photos_or_lists_and_not_some_of_both(deconvnet, tmp_path: Path, sources):
     weights = tmp_path / "w"

@@ -9,7 +9,7 @@ import click
 
 from deconvnet_cli.commands.shared.options import refuse_given
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.storage.files import refuse_overwriting
+from deconvnet_cli.storage.files import refuse_overwriting, require_folder
 
 # Names of parameters: those that --merge and --compare use, those that turn the maps of nets into
 # labels, and those with which nets are run.
@@ -75,8 +75,8 @@ def check_running(
 def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | None) -> None:
     """Raise UsageError, before hours of work, if an output file could not be written."""
     for target in (output, page):
-        if target is not None and not target.absolute().parent.is_dir():
-            raise UsageError(f"{target.parent}: no such folder; make it, or give another output")
+        if target is not None:
+            require_folder(target)
     if output is not None:
         if page is not None and realpath(output) == realpath(page):
             raise UsageError(f"{output}: -o and --report are two files; give them two names")

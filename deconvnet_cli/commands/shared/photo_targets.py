@@ -14,7 +14,7 @@ from deconvnet_cli.outputs.targets import (
     refuse_file_of_cvat,
     refuse_nothing,
 )
-from deconvnet_cli.storage.files import check_output_file
+from deconvnet_cli.storage.files import check_output_file, require_folder
 
 
 def plan_targets(
@@ -49,10 +49,8 @@ def plan_targets(
                 )
     if output != "-" and not into_folder(output):
         for target in targets:
-            if target is not None and not target.parent.is_dir():
-                raise UsageError(
-                    f"{target.parent}: no such folder; make it, or give another output"
-                )
+            if target is not None:
+                require_folder(target)
     return targets
 
 

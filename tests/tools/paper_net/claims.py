@@ -173,13 +173,13 @@ def main() -> None:
     parser.add_argument("--weights", action="append", required=True, metavar="NAME=FILE")
     parser.add_argument("--fcn")
     parser.add_argument("--rule", action="append")
-    parser.add_argument("--list", default="val")
+    parser.add_argument("--split", default="val")
     parser.add_argument("--every", type=int, default=1, help="take every N-th photo")
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     tree = open_tree(options.tree)
-    names = tree.names(options.list)[:: options.every]
+    names = tree.names(options.split)[:: options.every]
     nets = dict(pair.split("=", 1) for pair in options.weights)
     parts = [names[first :: options.processes] for first in range(options.processes)]
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
