@@ -54,7 +54,7 @@ class Segmenter:
         proposals: int | Literal["auto"] | None = None,
         candidates: int = SegmentOptions.candidates,
         edges: str = SegmentOptions.edges,
-        batch_size: int = SegmentOptions.batch_size,
+        batch_size: int | None = SegmentOptions.batch_size,
         rule: str | None = None,
         crf: bool = SegmentOptions.crf,
         crf_backend: str = SegmentOptions.crf_backend,
@@ -74,7 +74,8 @@ class Segmenter:
                 would hardly change the labels; None takes the weights' number.
             candidates: The number of boxes that EdgeBoxes is asked for.
             edges: "gradient" or "structured:FILE".
-            batch_size: The number of crops in a forward pass.
+            batch_size: The number of crops in a forward pass; None takes 2 on a CPU and 8
+                elsewhere.
             rule: The merge rule: "max", "max-probability", "mean-probability", "context" or
                 "context-max"; None takes the weights' rule.
             crf: Whether the dense CRF refines the labels.

@@ -26,6 +26,7 @@ from deconvnet_cli.commands.shared.options import (
     WORKERS_OPTION,
     FolderOrUrl,
     apply,
+    check_backend,
     refuse_given,
     segment_options,
 )
@@ -147,6 +148,7 @@ def command(
         )
     if (watch or merge or listed is not None) and any(map(is_url, (*sources, str(output or "")))):
         raise UsageError("--watch, --merge and --voc-submission need folders, not URLs")
+    check_backend(options)
     check_engine(engine, ray_address, workers, watch)
     outputs = outputs_of(output_values)
     if outputs.format != "png" and (watch or listed is not None):

@@ -27,6 +27,7 @@ from deconvnet_cli.commands.shared.options import (
     SHARD_OPTION,
     WORKERS_OPTION,
     apply,
+    check_backend,
     segment_options,
 )
 from deconvnet_cli.errors import DatasetError, UsageError
@@ -138,6 +139,8 @@ def command(
         check_running(
             context, files, predictions, allow_missing, scores, table, options.system_name
         )
+        if not table:
+            check_backend(options)
     check_outputs(files, output, page)
 
     from deconvnet_cli.commands.shared import evaluation_tables

@@ -19,6 +19,7 @@ from deconvnet_cli.commands.shared.options import (
     PAGE_OPTION,
     QUIET_OPTION,
     apply,
+    check_backend,
     refuse_given,
     segment_options,
 )
@@ -103,6 +104,7 @@ def command(
     """
     from deconvnet_cli.reporting import console
 
+    check_backend(options)
     outputs = outputs_of(output_values, output)
     clips = [Path(image) for image in images if image not in ("", "-") and is_clip(Path(image))]
     if clips:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 PAPER, INK, FRAME = (255, 255, 255), (34, 34, 34), (120, 120, 120)
 SMALLEST = 12  # pixels: smaller type cannot be read
 TYPE = 9  # the type size is (width * height) ** 0.4 / TYPE
-NOTHING = "no class found"
+NOTHING = "nothing found"
 
 
 class Entry(NamedTuple):

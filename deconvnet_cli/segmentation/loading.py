@@ -14,6 +14,8 @@ from deconvnet_cli.choices import BACKENDS, ENSEMBLES, MERGES, PRECISIONS, SYSTE
 from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from deconvnet_cli.segmentation.settings import (
         CrfSettings,
         ProposalSettings,
@@ -118,6 +120,15 @@ def leaves_out_boxes(
     return proposals == "auto"
 
 
+def default_batch(device: torch.device) -> int:
+    """Return the number of crops in a forward pass that suits a device."""
+    from deconvnet_cli.segmentation.settings import SegmentSettings
+
+    # On a core, larger batches are no faster (docs/speed.md), need more memory, and come in more
+    # sizes, each of which has kernels of its own.
+    return 2 if device.type == "cpu" else SegmentSettings.batch_size
+
+
 def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, SegmentSettings]:
     """Load the nets on their device, and build the settings.
 
@@ -143,7 +154,7 @@ def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, S
     settings = SegmentSettings(
         proposals=options.proposals if isinstance(options.proposals, int) else None,
         boxes=proposal_settings(options.candidates, options.edges),
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or default_batch(device),
         merge=options.merge_rule,
         crf=crf,
     )

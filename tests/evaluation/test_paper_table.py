@@ -70,7 +70,8 @@ def test_evaluate_gives_each_row_its_own_figures_and_runs_the_nets_once(
         return infer(*arguments)
 
     monkeypatch.setattr(segment, "infer", scored)
-    result = deconvnet("evaluate", "--voc-root", voc, "--table", *both, "--json", "--quiet")
+    options = ("--table", *both, "--json", "--quiet", "--batch-size", 4)
+    result = deconvnet("evaluate", "--voc-root", voc, *options)
     assert result.exit_code == 0, result.output
     # Four crops are one batch.
     assert calls == {"DeconvNet": 4, "FCN8s": 4, "photos": 4}

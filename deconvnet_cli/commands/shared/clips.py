@@ -285,7 +285,7 @@ def summary(job: ClipJob, done: Done, overlay: str | None) -> Iterator[str]:
     named += [overlay] if overlay else []
     found = ", ".join(f"{name} in {count}" for name, count in done.classes.most_common())
     frames = counted(done.count, "frame")
-    yield f"{job.path} -> {', '.join(named)}: {frames} ({found or 'no class found'})"
+    yield f"{job.path} -> {', '.join(named)}: {frames} ({found or 'nothing found'})"
     mark = re.compile(rf"{re.escape(job.path.stem)}_(\d{{{DIGITS},}})")
     there = (mark.fullmatch(path.stem) for path in job.folder.glob(f"*{job.outputs.label_suffix}"))
     written = range(0, 0 if job.outputs.format == NONE else done.count * job.every, job.every)

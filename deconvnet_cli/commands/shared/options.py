@@ -193,10 +193,8 @@ SEGMENT_OPTIONS = (
     option(
         "--batch-size",
         type=click.IntRange(1),
-        default=SegmentOptions.batch_size,
-        show_default=True,
         group=MACHINE,
-        help="Number of crops in a forward pass.",
+        help="Number of crops in a forward pass.  [default: 2 on a CPU, 8 elsewhere]",
     ),
 )
 MAX_PIXELS_OPTION = option(
@@ -270,6 +268,12 @@ def segment_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*arguments, options=options, **values)
 
     return apply(*SEGMENT_OPTIONS)(command)
+
+
+def check_backend(options: SegmentOptions) -> None:
+    """Raise UsageError if a backend of the CRF is chosen, and no CRF."""
+    if not options.crf and options.crf_backend != SegmentOptions.crf_backend:
+        raise UsageError("--crf-backend computes the CRF; add --crf, or leave it out")
 
 
 def refuse_given(context: click.Context, names: Collection[str], why: str) -> None:
