@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -20,12 +21,13 @@ import torch
 from PIL import Image
 
 from deconvnet_cli.batch.engines import local_engine, open_local
+from deconvnet_cli.batch.gpu import engine as gpu
 from deconvnet_cli.batch.gpu import net_process
 from deconvnet_cli.batch.gpu.engine import gpu_engine
 from deconvnet_cli.batch.gpu.messages import NetsEndedError, Request
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.spec import BatchSpec
-from deconvnet_cli.errors import UsageError, WeightsError
+from deconvnet_cli.errors import CrashError, UsageError, WeightsError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.runtime.worker_process import prepare_workers
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -39,6 +41,16 @@ def lively(weights: Path) -> tuple[System, SegmentSettings]:
     return alone(load(str(weights))).ready(torch.device("cpu"), "fp32"), SegmentSettings(
         proposals=4, batch_size=4
     )
+
+
+def broken(weights: Path) -> tuple[System, SegmentSettings]:
+    """Load the system in a process whose GPU fails for good at the first photo."""
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    net_process.segment_group, net_process.gpu_works = fail, lambda: False
+    return lively(weights)
 
 
 def wrong() -> tuple[System, SegmentSettings]:
@@ -100,6 +112,29 @@ def test_a_net_process_that_ends_stops_the_run_and_blames_no_photo(
         os.kill(mine, signal.SIGKILL)
         with pytest.raises(NetsEndedError, match="the same command goes on"):
             list(answers)
+    assert {process.pid for process in multiprocessing.active_children()} <= before
+
+
+def test_a_gpu_that_fails_for_good_ends_the_run(lively_weights, jobs, tmp_path: Path) -> None:
+    spec = BatchSpec(partial(broken, lively_weights), tmp_path / "out")
+    with gpu_engine(spec, workers=1, nets=1) as (_, engine), pytest.raises(NetsEndedError):
+        list(engine(iter(jobs), lambda: False))
+
+
+def test_a_net_process_that_cannot_be_made(lively_weights, tmp_path: Path, monkeypatch) -> None:
+    before = {process.pid for process in multiprocessing.active_children()}
+    start, asked = gpu.Worker, []
+
+    def one_alone(begin):
+        asked.append(begin)
+        if len(asked) > 1:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(begin)
+
+    monkeypatch.setattr(gpu, "Worker", one_alone)
+    engine = gpu_engine(BatchSpec(partial(lively, lively_weights), tmp_path), workers=1, nets=2)
+    with pytest.raises(CrashError, match="--nets-per-gpu"), engine:
+        pass
     assert {process.pid for process in multiprocessing.active_children()} <= before
 
 

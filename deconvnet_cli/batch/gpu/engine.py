@@ -38,8 +38,10 @@ def gpu_engine(spec: BatchSpec, workers: int, nets: int) -> Iterator[tuple[Syste
         DeconvnetError: The system cannot be loaded.
         CrashError: A net process ends before it has loaded the system.
     """
-    team = [Worker(partial(start_nets, spec)) for _ in range(nets)]
+    team: list[Worker[None, tuple[SystemInfo, object]]] = []
     try:
+        for _ in range(nets):
+            team.append(started(spec))
         told = [told_by(worker) for worker in team]
         info = told[0][0]
         begin = partial(start_client, spec, info, [address for _, address in told])
@@ -55,6 +57,17 @@ def gpu_engine(spec: BatchSpec, workers: int, nets: int) -> Iterator[tuple[Syste
         yield info, engine
     finally:
         end_all(team)
+
+
+def started(spec: BatchSpec) -> Worker[None, tuple[SystemInfo, object]]:
+    """Start a process that loads the system."""
+    try:
+        return Worker(partial(start_nets, spec))
+    except (OSError, EOFError) as error:
+        raise CrashError(
+            f"no process could be made for the nets ({error or 'no answer'}); "
+            "end other programs, or give a smaller --nets-per-gpu"
+        ) from error
 
 
 def told_by(worker: Worker[None, tuple[SystemInfo, object]]) -> tuple[SystemInfo, object]:

@@ -6,6 +6,7 @@ come meanwhile, a group at a time, and runs the nets on them.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -30,6 +31,7 @@ from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.segmentation.together import infer_together
 
 GROUP = 4  # most photos whose crops share batches
+GPU_FAILED = 70  # exit code, that of an internal error in sysexits.h
 BACKLOG = 128  # processes that may connect at the same time
 Asked = SimpleQueue[tuple[Request, Future[Answer]]]
 
@@ -110,12 +112,26 @@ def answer(
     try:
         answers = segment_group([request for request, _ in group], system, settings)
     except Exception as error:  # of torch, for example: the process must go on with other photos
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if not gpu_works():
+            os._exit(GPU_FAILED)  # so that those who wait are told, instead of blaming each photo
         return error
     for (_, future), labelled in zip(group, answers, strict=True):
         future.set_result(labelled)
     return None
+
+
+def gpu_works() -> bool:
+    """Free what a failed group has left on the GPU; return whether CUDA still answers.
+
+    After some errors, such as one of the hardware, every further call in a process fails.
+    """
+    if torch.cuda.is_available():
+        try:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        except RuntimeError:
+            return False
+    return True
 
 
 def segment_group(
