@@ -57,9 +57,10 @@ def photos_in(
 
 def no_photo(path: Path) -> str:
     """Return as what a file is left out by its name, or "" for a photo's name."""
-    if path.suffix.lower() not in suffixes():
-        return path.suffix.lower() or "without suffix"
-    return HIDDEN if path.name.startswith(".") else ""
+    if path.name.startswith("."):
+        return HIDDEN
+    suffix = path.suffix.lower()
+    return "" if suffix in suffixes() else suffix or "without suffix"
 
 
 def _folders_below(

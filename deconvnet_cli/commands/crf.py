@@ -83,8 +83,10 @@ def command(
         raise UsageError("give either -o DIR, to write labels, or --grid, to compare settings")
     if grid and voc_root is None:
         raise UsageError("--grid needs the masks: --voc-root DIR")
-    if output and voc_root is not None:
-        raise UsageError("--voc-root is only for --grid; leave it out")
+    if output and (voc_root is not None or rgb):
+        raise UsageError("--voc-root and --rgb are only for --grid; leave them out")
+    if output == "-":
+        raise UsageError("-o -: crf writes files; give -o FILE.png, or a folder: -o DIR/")
     if output and manifests_in(Path(output)):
         raise UsageError(
             f"{output}: has the labels of a batch, which would be replaced; give another folder"
@@ -97,6 +99,12 @@ def command(
     base = settings_with(pairs, crf_settings(crf_backend))
     files = stored_files(sources)
     targets = label_files(output, files) if output else {}
+    for source, target in targets.items():
+        if target.exists() and realpath(target.with_suffix(source.suffix)) == realpath(source):
+            raise UsageError(
+                f"{target}: has the labels that {source.name} was stored with, which would be "
+                "replaced; give another -o"
+            )
 
     one_core_a_photo()
     workers = at_a_time(workers)
@@ -109,7 +117,7 @@ def command(
         from deconvnet_cli.data.voc import open_tree
 
         tree = open_tree(voc_root, rgb=rgb)  # type: ignore[arg-type]
-        choices = combinations(base, grid)
+        choices = combinations(base, grid, fixed=pairs)
         with console.progress(quiet) as progress:
             # A step is one choice on one photo: a photo with many choices takes a while.
             task = progress.add_task("crf", total=len(files) * len(choices))
@@ -133,6 +141,8 @@ def command(
             except DeconvnetError as error:
                 failed += 1
                 console.failure(error)
+                if as_json:
+                    console.json_line({"scores": str(path), "error": str(error)})
                 continue
             finally:
                 progress.advance(task)

@@ -108,11 +108,10 @@ def import_(
     again.
     """
     from deconvnet_cli.storage.download import is_web_address, name_in
-    from deconvnet_cli.storage.files import require_folder
     from deconvnet_cli.weights.shipped import check_sha256
 
     if output is not None:
-        require_folder(output)
+        _check_output(output)
     if is_web_address(source):
         target = output or Path(Path(name_in(source)).stem + ".safetensors")
         with _download(source, target.parent, expected, most) as path:
@@ -124,6 +123,15 @@ def import_(
     if expected is not None:
         check_sha256(path, expected)
     _import(path, output or path.with_suffix(".safetensors"), net, licence, verbose)
+
+
+def _check_output(output: Path) -> None:
+    """Raise UsageError, before any work, if weights cannot be written to this file."""
+    from deconvnet_cli.outputs.targets import require_suffix
+    from deconvnet_cli.storage.files import require_folder
+
+    require_suffix(output, "safetensors", "the weights are")
+    require_folder(output)
 
 
 @contextmanager
@@ -192,12 +200,12 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
 
     from deconvnet_cli.data.classes import first_difference
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.files import refuse_overwriting, require_folder
+    from deconvnet_cli.storage.files import refuse_overwriting
     from deconvnet_cli.weights.average import average
     from deconvnet_cli.weights.files import load, store
     from deconvnet_cli.weights.shipped import weights_sha256
 
-    require_folder(output)
+    _check_output(output)
     one, other = load(first), load(second)
     for path in (one.path, other.path):
         refuse_overwriting(path, output, "one of the weights to average")
@@ -228,10 +236,10 @@ def compress(weights: str, output: Path) -> None:
     from dataclasses import replace
 
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.files import refuse_overwriting, require_folder
+    from deconvnet_cli.storage.files import refuse_overwriting
     from deconvnet_cli.weights.files import load, store
 
-    require_folder(output)
+    _check_output(output)
     loaded = load(weights)
     refuse_overwriting(loaded.path, output, "the weights to compress")
     provenance = f"{loaded.card.provenance}; kernels in 8 bits"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deconvnet_cli.errors import DatasetError, UsageError
+from deconvnet_cli.errors import DatasetError, ImageError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +89,13 @@ def read_refinable(
 
     stored = read_scores(path)
     chosen = system_name or stored.maps.system
-    inferred = replace(restore(stored, photo), maps=maps_of(stored.maps, chosen, path))
-    return Refinable(inferred, stored.ensemble(rule, share), stored, chosen)
+    ensemble = stored.ensemble(rule, share, chosen)
+    maps = maps_of(stored.maps, chosen, path)
+    try:
+        inferred = replace(restore(stored, photo), maps=maps)
+    except ImageError as error:
+        raise ImageError(f"{path}: its photo {error}") from error
+    return Refinable(inferred, ensemble, stored, chosen)
 
 
 def image_of(path: Path, relative: Path, tree: VocTree) -> str:
@@ -176,8 +181,19 @@ def settings_with(pairs: tuple[str, ...], settings: CrfSettings) -> CrfSettings:
     return settings
 
 
-def combinations(base: CrfSettings, grid: tuple[str, ...]) -> dict[str, CrfSettings | None]:
-    """Return all combinations of the values in ``grid``, by name, and the choice of no CRF."""
+def name_of(text: str) -> str:
+    """Return the name of the setting in ``NAME=VALUE,VALUE``."""
+    return text.partition("=")[0].strip()
+
+
+def combinations(
+    base: CrfSettings, grid: tuple[str, ...], fixed: tuple[str, ...] = ()
+) -> dict[str, CrfSettings | None]:
+    """Return all combinations of the values in ``grid``, by name, and the choice of no CRF.
+
+    Raises:
+        UsageError: A setting is named twice, or it is one of ``fixed``, which ``base`` has.
+    """
     from dataclasses import replace
     from itertools import product
 
@@ -186,6 +202,8 @@ def combinations(base: CrfSettings, grid: tuple[str, ...]) -> dict[str, CrfSetti
     names = [axis[0][0] for axis in axes]
     if len(set(names)) < len(names):
         raise UsageError("--grid: a setting is named twice; give all its values at once")
+    if both := set(names) & set(map(name_of, fixed)):
+        raise UsageError(f"{min(both)}: --grid gives its values; leave out --set")
     for values in product(*axes):
         name = ", ".join(f"{key} = {value}" for key, value in values)
         choices[name] = replace(base, **dict(values))
@@ -205,8 +223,7 @@ def parsed(text: str) -> Iterator[tuple[str, Any]]:
         for name, value in asdict(CrfSettings()).items()
         if not isinstance(value, str)
     }
-    name, _, values = text.partition("=")
-    name = name.strip()
+    name, values = name_of(text), text.partition("=")[2]
     if name not in kinds:
         raise UsageError(f"{text}: the CRF has no setting {name}; see --help")
     for value in values.split(","):

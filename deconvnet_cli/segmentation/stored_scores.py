@@ -23,7 +23,7 @@ from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.classes import MOST_CLASSES
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import CLASSES
-from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.errors import DatasetError, ImageError, UsageError
 from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import Inferred, working_copy
@@ -67,8 +67,20 @@ class Stored:
         """The names of the labels; VOC's if the file does not say."""
         return named_classes(self.settings) or CLASSES
 
-    def ensemble(self, rule: str | None, share: float | None) -> Ensemble:
-        """Return the ensemble of both maps: as given, or else as it was when they were made."""
+    def ensemble(
+        self, rule: str | None, share: float | None, system_name: str | None = None
+    ) -> Ensemble:
+        """Return the ensemble of both maps: as given, or else as it was when they were made.
+
+        Raises:
+            UsageError: It is given, and the system has one net.
+        """
+        given = rule is not None or share is not None
+        if given and system_name not in (None, "edeconvnet"):
+            raise UsageError(
+                "--ensemble and --share combine two nets, and these are scores of one; leave them "
+                "out"
+            )
         return ensemble_of(self.settings.get("ensemble", {})).unless(rule, share)
 
 

@@ -206,8 +206,31 @@ def test_output_folder_missing(deconvnet, tiny_weights, tmp_path):
 def test_folder_of_a_file_missing(deconvnet, tiny_weights, tmp_path, command):
     """Before any work, such as a download."""
     known = {"WEIGHTS": tiny_weights, "PHOTO": photo(tmp_path / "a.png"), "FOLDER": tmp_path}
-    result = deconvnet(*(known.get(word, word) for word in command), tmp_path / "no" / "a.png")
+    result = deconvnet(*(known.get(word, word) for word in command), tmp_path / "no" / "a")
     one_error_line(result, 2, "no", "no such folder; make it")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "WEIGHTS", "-o"),
+        ("weights", "average", "WEIGHTS", "WEIGHTS", "-o"),
+        ("weights", "compress", "WEIGHTS", "-o"),
+        ("weights", "import", "WEIGHTS", "-o"),
+        ("evaluate", "--voc-root", "x", "-o"),
+        ("evaluate", "--voc-root", "x", "--report"),
+        ("bench", "proposals", "--voc-root", "x", "--save"),
+    ],
+    ids=" ".join,
+)
+def test_a_photo_is_not_replaced_by_a_file_of_another_kind(
+    deconvnet, tiny_weights, tmp_path, command
+):
+    kept = photo(tmp_path / "a.jpg")
+    before = kept.read_bytes()
+    result = deconvnet(*(tiny_weights if word == "WEIGHTS" else word for word in command), kept)
+    one_error_line(result, 2, "a.jpg", "give a name that ends in")
+    assert kept.read_bytes() == before
 
 
 def test_output_below_a_file(deconvnet, tiny_weights, tmp_path):

@@ -152,7 +152,26 @@ def test_a_file_that_fails_does_not_stop_the_others(deconvnet, stored, tmp_path)
     for line, words in zip(lines, said, strict=True):
         assert line.startswith("deconvnet: ") and words in line
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "e.png"]
-    assert len(result.stdout.splitlines()) == 2
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["scores"]).name for line in told if "error" in line] == [
+        "aa.npz", "b.npz", "c.npz", "d.npz",
+    ]  # fmt: skip
+    assert "gone.png" in told[2]["error"] and len(told) == 6
+
+
+@pytest.mark.parametrize("options", [("--share", 0.3), ("--ensemble", "product")])
+def test_an_ensemble_of_scores_of_one_net(deconvnet, tmp_path, options):
+    scores = store(tmp_path / "d.png", tmp_path / "kept" / "d.npz", fcn=False)
+    result = deconvnet("crf", scores, "-o", tmp_path / "out", "--quiet", *options)
+    one_error_line(result, 1, "scores of one")
+
+
+def test_labels_beside_their_scores_are_not_replaced(deconvnet, stored):
+    labels = stored.with_suffix(".png")
+    labels.write_bytes(b"unrefined")
+    result = deconvnet("crf", stored, "-o", f"{stored.parent}/")
+    one_error_line(result, 2, labels.name, "stored with")
+    assert labels.read_bytes() == b"unrefined"
 
 
 def test_labels_never_take_the_photos_place(deconvnet, stored, tmp_path):
@@ -332,7 +351,10 @@ def test_wrong_usage(deconvnet, stored, voc, tmp_path):
         ((), "either -o DIR"),
         (("-o", tmp_path / "out", *grid, "--voc-root", voc), "either -o DIR"),
         (grid, "--voc-root"),
-        (("-o", tmp_path / "out", "--voc-root", voc), "for --grid; leave it out"),
+        (("-o", tmp_path / "out", "--voc-root", voc), "for --grid; leave them out"),
+        (("-o", tmp_path / "out", "--rgb"), "for --grid; leave them out"),
+        ((*grid, "--set", "iterations=2", "--voc-root", voc), "iterations: --grid gives"),
+        (("-o", "-"), "-o DIR/"),
     ):
         one_error_line(deconvnet("crf", stored, *options), 2, words)
     assert deconvnet("crf", "-o", tmp_path / "out").exit_code == 2

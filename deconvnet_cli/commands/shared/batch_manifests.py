@@ -59,8 +59,8 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
         output = Path(sources[0])
     home = output.resolve()
     others = [folder for folder in map(Path, sources) if folder.resolve() != home]
-    if not others:
-        require_manifest(output)
+    for folder in others or [output]:  # before a folder is made or locked
+        require_manifest(folder)
     make_folder(output)
     with ExitStack() as stack:
         for folder in (output, *others):

@@ -9,6 +9,7 @@ import click
 
 from deconvnet_cli.commands.shared.options import refuse_given
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.targets import require_suffix
 from deconvnet_cli.storage.files import refuse_overwriting, require_folder
 
 # Names of parameters: those that --merge and --compare use, those that turn the maps of nets into
@@ -74,9 +75,12 @@ def check_running(
 
 def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | None) -> None:
     """Raise UsageError, before hours of work, if an output file could not be written."""
-    for target in (output, page):
-        if target is not None:
-            require_folder(target)
+    if output is not None:
+        require_suffix(output, "json", "the counts are")
+        require_folder(output)
+    if page is not None:
+        require_suffix(page, "html", "the page is")
+        require_folder(page)
     if output is not None:
         if page is not None and realpath(output) == realpath(page):
             raise UsageError(f"{output}: -o and --report are two files; give them two names")

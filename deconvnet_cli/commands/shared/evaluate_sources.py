@@ -117,7 +117,9 @@ def from_store(
         require_classes(tree, stored.classes, str(path))
         system_name = options.system_name or stored.maps.system
         rows = TABLE if table else (row_of(system_name, crf=options.crf),)
-        ensemble = stored.ensemble(options.ensemble, options.share)
+        ensemble = stored.ensemble(
+            options.ensemble, options.share, "edeconvnet" if table else system_name
+        )
         scored = restore(stored, tree.image(name), max_pixels=max_pixels)
         return label_rows(scored, rows, stored.width, stored.height, ensemble, source=path, crf=crf)
 
