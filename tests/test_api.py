@@ -21,7 +21,7 @@ import deconvnet_cli
 from deconvnet_cli import SegmentationResult, Segmenter
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import CLASSES
-from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
+from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError, WeightsError
 from deconvnet_cli.outputs.overlay import overlay
 from deconvnet_cli.outputs.palettes import colours_of
 from deconvnet_cli.outputs.python_words import translated
@@ -310,12 +310,25 @@ def test_a_damaged_pil_image(segmenter, data, tmp_path):
         ({"candidates": True}, "candidates=True"),
         ({"edges": "sobel"}, "edges='sobel'"),
         ({"edges": "structured:"}, "edges='structured:'"),
+        ({"edges": None}, "edges=None"),
+        ({"precision": None}, "precision='None': must be one of"),
+        ({"crf": "no"}, "crf='no': must be True or False"),
         ({"share": 0.5}, "combine two nets"),
     ],
 )
 def test_arguments_that_there_are_not(arguments, words):
     with pytest.raises(UsageError, match=words):
         Segmenter.load(**arguments)
+
+
+def test_a_model_of_edges_is_read_before_the_first_photo(tmp_path):
+    with pytest.raises(WeightsError, match="no such structured-edge model"):
+        Segmenter.load(edges=f"structured:{tmp_path / 'none.yml'}", proposals=1)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(lively_weights):
+    segmenter = Segmenter.load(lively_weights, proposals=np.int64(3), batch_size=np.int8(4))
+    assert (segmenter.settings.proposals, segmenter.settings.batch_size) == (3, 4)
 
 
 def test_pictures_and_files_are_those_of_the_modules(result, tmp_path):

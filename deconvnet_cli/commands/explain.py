@@ -64,7 +64,7 @@ def command(
     """
     from deconvnet_cli.reporting import console
 
-    if output.exists() and not output.is_dir():
+    if str(output) == "-" or (output.exists() and not output.is_dir()):
         raise UsageError(f"{output}: not a folder; give one with -o")
     with console.stages(quiet) as on_step:
         on_step(LOADING, 0, 0)

@@ -43,8 +43,8 @@ def command(
     quiet: bool,
 ) -> None:
     """Write the teacher's probabilities for each of PHOTOS, or for image lists of a VOC tree, to
-    OUT/NAME.npz. Photos whose file is in OUT already are left out. A photo that cannot be read is
-    reported, and the exit code is 1.
+    OUT/NAME.npz. Photos whose file is in OUT already are left out, unless it is damaged. A photo
+    that cannot be read is reported, and the exit code is 1.
     """
     in_tree = bool(voc_root) + bool(lists)
     if in_tree != (0 if photos else 2):
@@ -56,11 +56,12 @@ def command(
     from deconvnet_cli.nets.registry import default_input
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import make_folder
+    from deconvnet_cli.storage.hashing import file_sha256
     from deconvnet_cli.training.soft_labels import (
         load_teacher,
-        missing,
         soft_labels,
         soft_path,
+        to_make,
         write_soft,
     )
 
@@ -73,8 +74,9 @@ def command(
             raise UsageError("two photos have the same name; their soft labels would collide")
     net = load_teacher(weights)
     convention = default_input("deconvnet-mobilenet")
+    teacher = file_sha256(weights)
     make_folder(out)
-    names = list(missing(out, list(sources)))
+    names = list(to_make(out, list(sources), teacher))
     written = []
     with console.progress(quiet) as progress:
         for name in progress.track(names, description="soft labels"):
@@ -83,7 +85,7 @@ def command(
             except ImageError as error:
                 console.failure(error)
                 continue
-            write_soft(soft_path(out, name), soft_labels(net, convention, photo))
+            write_soft(soft_path(out, name), soft_labels(net, convention, photo), teacher)
             written.append(soft_path(out, name))
     if not quiet:
         console.several_files(written, "written")

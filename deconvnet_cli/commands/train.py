@@ -11,6 +11,7 @@ import click
 from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, RGB_OPTION, apply, weights_names
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
 if TYPE_CHECKING:
@@ -192,13 +193,19 @@ def command(
     RUN/curves.png are written.
     """
     from deconvnet_cli.data.voc import open_tree
-    from deconvnet_cli.training.setup import build_datasets, collect_settings, with_classes
+    from deconvnet_cli.training.setup import (
+        build_datasets,
+        collect_settings,
+        trained_and_validated,
+        with_classes,
+    )
 
     settings = collect_settings(net, stage, file, pairs, named)
     settings, tree = with_classes(settings, open_tree(voc_root, rgb=rgb))
 
     from deconvnet_cli.commands.shared.train_progress import TrainBar
     from deconvnet_cli.reporting import console
+    from deconvnet_cli.reporting.numerals import counted
     from deconvnet_cli.runtime.devices import choose_device, keep_freed_memory
     from deconvnet_cli.runtime.interrupts import stop_signals
     from deconvnet_cli.training.distributed import joined, local_device, rank
@@ -207,8 +214,15 @@ def command(
     from deconvnet_cli.training.origin import check_origin, origin_of, write_origin
     from deconvnet_cli.training.run_folder import check_settings, prepare_run
     from deconvnet_cli.training.start import check_start, net_at_start
-    from deconvnet_cli.training.weights_of_run import WEIGHTS, card_at_start, store_weights
+    from deconvnet_cli.training.weights_of_run import (
+        WEIGHTS,
+        card_at_start,
+        how_it_ended,
+        store_weights,
+    )
 
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run}: not a folder; give one with --out")
     check_settings(run, settings)  # before hours of preparation
     check_start(settings, init, start)
     origin = origin_of(tree, settings, init, start)
@@ -222,6 +236,11 @@ def command(
             if rank() == 0:
                 console.say(line)
 
+        if both := trained_and_validated(tree, settings):
+            tell(
+                f"--val-split {settings.val_list}: --split has {counted(both, 'photo')} of it, so "
+                "its mean IoU says little of new photos"
+            )
         try:
             samples, calibration = build_datasets(
                 tree,
@@ -274,7 +293,7 @@ def command(
 
     kind = store_weights(run, nets, settings, first)
     write_whole(run / "curves.png", curves_png(read_log(run)))
-    if settings.val_list and not quiet:
-        best = nets.progress
-        console.say(f"{run}: the {kind} weights, of step {best.best_step}, mean IoU {best.best}")
+    if not quiet:
+        for line in how_it_ended(run, nets.progress, settings, kind):
+            console.say(line)
     console.result(str(run / WEIGHTS))

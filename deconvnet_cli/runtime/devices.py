@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from deconvnet_cli.errors import DeviceError
+from deconvnet_cli.errors import DeviceError, UsageError
 
 # Options of glibc's malloc.h: blocks up to 1 GB are not mapped separately, freed memory is kept,
 # and all threads share one heap (heaps of their own would map large blocks separately).
@@ -28,6 +28,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device called ``name``: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
+        UsageError: No device is called so.
         DeviceError: This machine has no such device.
     """
     if name == "auto":
@@ -37,7 +38,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"--device {name}: unknown; use auto, cpu, cuda, cuda:N or mps") from None
+        raise UsageError(f"--device {name}: unknown; use auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
@@ -46,7 +47,7 @@ def choose_device(name: str) -> torch.device:
         if not torch.backends.mps.is_available():
             raise DeviceError(f"--device {name}: not available here; use --device cpu")
     elif device.type != "cpu":
-        raise DeviceError(f"--device {name}: unknown; use auto, cpu, cuda, cuda:N or mps")
+        raise UsageError(f"--device {name}: unknown; use auto, cpu, cuda, cuda:N or mps")
     return device
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,12 @@ def check(options: SegmentOptions) -> None:
     """Raise UsageError if an option has a value that is not allowed."""
     check_choice("net", options.system_name, SYSTEMS)
     check_choice("ensemble", options.ensemble, ENSEMBLES)
-    check_choice("precision", options.precision, PRECISIONS)
+    check_choice("precision", options.precision or "None", PRECISIONS)
     check_choice("rule", options.merge_rule, MERGES)
     check_choice("crf_backend", options.crf_backend, BACKENDS)
     check_edges(options.edges)
+    if not isinstance(options.crf, bool):
+        raise UsageError(f"crf={options.crf!r}: must be True or False")
     if isinstance(options.proposals, str) and options.proposals != "auto":
         raise UsageError(f"proposals={options.proposals!r}: must be a whole number or 'auto'")
     if options.proposals != "auto":
@@ -53,13 +56,15 @@ def check_choice(name: str, value: str | None, allowed: Iterable[str]) -> None:
 
 def check_count(name: str, value: object) -> None:
     """Raise UsageError if a value is given that is not a whole number above 0."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+    if value is not None and (
+        not isinstance(value, Integral) or isinstance(value, bool) or value < 1
+    ):
         raise UsageError(f"{name}={value!r}: must be a whole number above 0")
 
 
 def check_edges(value: str) -> None:
     """Raise UsageError unless the value is "gradient" or "structured:FILE"."""
-    kind, _, file = value.partition(":")
+    kind, _, file = str(value).partition(":")
     if value != "gradient" and not (kind == "structured" and file):
         raise UsageError(f"edges={value!r}: must be 'gradient' or 'structured:FILE'")
 
@@ -73,13 +78,18 @@ def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
 
     Raises:
         DependencyError: OpenCV was built without ximgproc.
+        WeightsError: The file is missing or is not a structured-edge forest.
     """
     from deconvnet_cli.runtime.opencv import require_ximgproc
+    from deconvnet_cli.segmentation.edges import load_forest
     from deconvnet_cli.segmentation.settings import ProposalSettings
 
     require_ximgproc()
-    _, _, model = edges.partition(":")
-    return ProposalSettings(candidates=candidates, structured_model=Path(model) if model else None)
+    _, _, file = edges.partition(":")
+    model = Path(file) if file else None
+    if model is not None:
+        load_forest(model)  # kept for the photos; a wrong file ends the run before the first
+    return ProposalSettings(candidates=candidates, structured_model=model)
 
 
 def crf_settings(backend: str) -> CrfSettings:
@@ -152,7 +162,7 @@ def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, S
     crf = crf_settings(options.crf_backend) if options.crf else None
     device = choose_device(options.device)
     settings = SegmentSettings(
-        proposals=options.proposals if isinstance(options.proposals, int) else None,
+        proposals=None if options.proposals in (None, "auto") else int(options.proposals),
         boxes=proposal_settings(options.candidates, options.edges),
         batch_size=options.batch_size or default_batch(device),
         merge=options.merge_rule,

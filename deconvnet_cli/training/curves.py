@@ -11,7 +11,11 @@ from deconvnet_cli.data.images import png_bytes
 
 WIDTH, HEIGHT, MARGIN = 720, 260, 48
 INK, GRID, LINE = (40, 40, 40), (220, 220, 220), (31, 98, 180)
-PANELS = (("loss", "loss"), ("val_mean_iou", "mean IoU"))
+PANELS = (
+    ("loss", "loss"),
+    ("val_mean_iou", "mean IoU"),
+    ("val_mean_iou_average", "mean IoU of the average"),
+)
 
 
 def curves_png(lines: Sequence[dict[str, Any]]) -> bytes:
@@ -56,7 +60,9 @@ def draw_panel(
         draw.line((left, y, right, y), fill=GRID)
         draw.text((6, y - 6), f"{value:.3g}", fill=INK)
         x, _ = position(share * last_step, 0)
-        draw.text((x - 12, lower + 4), str(round(share * last_step)), fill=INK)
+        step = share * last_step  # in a short run no whole number
+        label = f"{step:g}" if last_step < 100 else str(round(step))
+        draw.text((x - 12, lower + 4), label, fill=INK)
     draw.text((left + 6, upper - 14), f"{title}, by step", fill=INK)
     corners = [position(step, value) for step, value in points]
     if len(corners) > 1:

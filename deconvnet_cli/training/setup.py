@@ -29,6 +29,13 @@ from deconvnet_cli.training.soft_labels import missing, missing_error, read_soft
 from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
 
 
+def trained_and_validated(tree: VocTree, settings: TrainSettings) -> int:
+    """Return how many photos are trained on and validated on."""
+    if not settings.val_list:
+        return 0
+    return len(set(tree.names(settings.val_list)) & set(list_names(tree, settings.lists)))
+
+
 class ProgressBars(Protocol):
     """A display of progress bars, such as ``reporting.console.progress`` gives."""
 

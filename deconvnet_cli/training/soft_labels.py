@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, UsageError
 from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.storage.files import write_whole
@@ -92,10 +92,10 @@ def soft_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.npz"
 
 
-def write_soft(path: Path, probabilities: NDArray[np.uint8]) -> None:
-    """Write one file of soft labels, uint8 C x h x w, atomically."""
+def write_soft(path: Path, probabilities: NDArray[np.uint8], teacher: str = "") -> None:
+    """Write one file of soft labels, uint8 C x h x w, with the SHA-256 of the teacher's file."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, probabilities=probabilities)
+    np.savez_compressed(buffer, probabilities=probabilities, teacher=np.array(teacher))
     write_whole(path, buffer.getvalue())
 
 
@@ -149,6 +149,29 @@ def cut_soft(
 def missing_error(path: Path) -> DatasetError:
     """Return the error for a photo that has no soft labels at ``path``."""
     return DatasetError(f"{path}: no soft labels of this photo; `deconvnet soft-labels` makes them")
+
+
+def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
+    """Yield the names of photos whose soft labels are missing or damaged.
+
+    Args:
+        folder: The folder of the soft labels.
+        names: The names of the photos.
+        teacher: The SHA-256 of the teacher's file.
+
+    Raises:
+        UsageError: Soft labels there are of another teacher.
+    """
+    for name in names:
+        path = soft_path(folder, name)
+        try:
+            read_soft(path)
+            made_by = str(read_npz(path, MAX_BYTES).get("teacher", ""))
+        except DatasetError:
+            yield name
+            continue
+        if made_by not in ("", teacher):  # files of earlier versions do not say
+            raise UsageError(f"{path}: soft labels of another teacher; give another folder with -o")
 
 
 def missing(folder: Path, names: list[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from deconvnet_cli.nets.registry import net_settings
-from deconvnet_cli.training.run_folder import TrainedNets
+from deconvnet_cli.training.run_folder import Progress, TrainedNets
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.weights.card import Card, card_for
 from deconvnet_cli.weights.files import read_card, store
@@ -65,6 +65,28 @@ def run_card(
         licence="that of the training data and of the start",
         scores={} if score is None else {f"{settings.val_list}-during-training": score},
     )
+
+
+def how_it_ended(run: Path, progress: Progress, settings: TrainSettings, kind: str) -> list[str]:
+    """Return the lines that say why a run ended, and which weights it has left.
+
+    Args:
+        run: The folder of the run.
+        progress: How far the run came.
+        settings: The settings of the run.
+        kind: What :func:`store_weights` returned.
+    """
+    lines = []
+    if progress.step < settings.steps:
+        lines.append(
+            f"{run}: ended at step {progress.step} of {settings.steps}, as {settings.patience} "
+            "validations in a row were no better (--patience)"
+        )
+    if settings.val_list:
+        best = f"of step {progress.best_step}, mean IoU {progress.best}"
+        gone = f"{run}: {WEIGHTS} has the {kind} weights; the best ones, {best}, are not there"
+        lines.append(f"{run}: the best weights, {best}" if kind == "best" else gone)
+    return lines
 
 
 def store_weights(run: Path, nets: TrainedNets, settings: TrainSettings, first: Card) -> str:

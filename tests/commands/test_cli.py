@@ -159,7 +159,9 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "folder.jpg").mkdir()
     return {
-        "missing": (folder / "missing.jpg", "no such file"),
+        "missing": (folder / "missing.jpg", "no such file; check"),
+        "list": (Path("@photos.txt"), "no such file; `deconvnet batch` takes lists"),
+        "glob": (folder / "*.jpg", "no such file; `deconvnet batch` takes lists and globs"),
         "directory": (folder / "folder.jpg", "deconvnet batch"),
         "empty": (folder / "empty.jpg", "empty"),
         "truncated": (folder / "cut.jpg", "truncated"),
@@ -167,7 +169,9 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["missing", "directory", "empty", "truncated", "text"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "list", "glob", "directory", "empty", "truncated", "text"]
+)
 def test_bad_photo(deconvnet, tiny_weights, tmp_path, kind):
     path, words = bad_files(tmp_path)[kind]
     out = tmp_path / "out.png"
@@ -304,7 +308,7 @@ def test_crf_without_the_package(deconvnet, tiny_weights, tmp_path, monkeypatch)
 def test_unknown_device(deconvnet, tiny_weights, tmp_path):
     source = photo(tmp_path / "a.jpg")
     result = deconvnet("segment", source, "--weights", tiny_weights, "--device", "toaster")
-    one_error_line(result, 1, "toaster", "cpu")
+    one_error_line(result, 2, "toaster", "cpu")
 
 
 def test_proposals_as_json_and_drawn(deconvnet, data, tmp_path):

@@ -91,6 +91,7 @@ def test_what_cannot_be_explained(deconvnet, data, tiny_weights, tiny_fcn, tmp_p
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("x")
     one_error_line(deconvnet("explain", source, "-o", tmp_path / "file"), 2, "not a folder")
+    one_error_line(deconvnet("explain", source, "-o", "-"), 2, "not a folder")
 
 
 def test_the_photo_is_not_overwritten(deconvnet, tiny_weights, tmp_path):

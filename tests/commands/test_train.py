@@ -49,6 +49,7 @@ def test_a_run_leaves_weights_that_segment(deconvnet, voc: Path, tmp_path: Path,
     validation = ("--val-list", "val", "--set", "val_every = 2", "--set", "val_boxes = 2")
     result = deconvnet(*arguments, *validation)
     assert result.exit_code == 0, result.output
+    assert "--val-split val: --split has 1 photo of it" in result.stderr
     lines = read_log(run)
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
     scored = [line["val_mean_iou"] for line in lines if "val_mean_iou" in line]

@@ -20,6 +20,7 @@ from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.run_folder import Progress, check_settings, prepare_run, read_log
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.weights_of_run import how_it_ended
 
 CPU = torch.device("cpu")
 NARROW = {"head": 16, "bridge": [16, 64], "decode4": [16, 32], "decode3": [24], "decode2": [32]}
@@ -77,6 +78,17 @@ def test_when_a_run_is_complete():
     assert not is_complete(replace(ended, finished=False), settings)
     before = Progress(step=4, finished=True)  # an older checkpoint
     assert is_complete(before, SHORT) and not is_complete(before, LONG)
+
+
+def test_what_is_said_of_the_end(tmp_path: Path):
+    settings = replace(SHORT, val_list="val", patience=2)
+    stopped = Progress(step=3, best=0.5, best_step=1, finished=True)
+    why, which = how_it_ended(tmp_path, stopped, settings, "best")
+    assert "step 3 of 4" in why and "2 validations" in why
+    assert which.endswith("the best weights, of step 1, mean IoU 0.5")
+    (line,) = how_it_ended(tmp_path, replace(stopped, step=4), settings, "average")
+    assert "has the average weights" in line and "step 1, mean IoU 0.5, are not there" in line
+    assert how_it_ended(tmp_path, Progress(step=4), SHORT, "last") == []
 
 
 def test_crops_grow_and_never_shrink(tmp_path: Path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.command_line import one_error_line
 from PIL import Image
 
 from deconvnet_cli.errors import DatasetError
@@ -105,6 +106,26 @@ def test_it_says_what_was_written_and_what_was_there(deconvnet, data, tmp_path, 
     assert (
         deconvnet("soft-labels", *photos, "--weights", weights, "-o", out, "--quiet").stderr == ""
     )
+
+
+def test_damaged_soft_labels_are_made_again_and_others_teachers_kept(
+    deconvnet, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        soft_labels, "load_teacher", lambda path: DeconvNetMobile(strided=True).eval()
+    )
+    photo, weights, made = tmp_path / "a.png", tmp_path / "w", tmp_path / "out" / "a.npz"
+    Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(photo)
+    weights.write_text("one teacher")
+    again = ("soft-labels", photo, "--weights", weights, "-o", made.parent)
+    assert deconvnet(*again).exit_code == 0
+    made.write_bytes(made.read_bytes()[:100])
+    assert deconvnet(*again).stderr == f"{made}: 1 written\n"
+    whole = made.read_bytes()
+    assert soft_labels.read_soft(made).shape == (21, 4, 5)
+    weights.write_text("another teacher")
+    one_error_line(deconvnet(*again), 2, "a.npz", "another teacher")
+    assert made.read_bytes() == whole
 
 
 def test_a_photo_that_cannot_be_read_is_told_and_the_others_are_done(
