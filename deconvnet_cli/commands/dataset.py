@@ -77,9 +77,10 @@ def import_command(
     and left out, and the exit code is 1.
     """
     from deconvnet_cli.data.classes import read_classes
+    from deconvnet_cli.data.faults import first_names
     from deconvnet_cli.datasets.opening import open_export
     from deconvnet_cli.datasets.tree import write_tree
-    from deconvnet_cli.errors import DeconvnetError
+    from deconvnet_cli.errors import DatasetError, DeconvnetError
     from deconvnet_cli.reporting import console
 
     wanted = None if classes_file is None else read_classes(classes_file)[1:]
@@ -95,13 +96,19 @@ def import_command(
         names = write_tree(
             export, tree, val_share, seed, lambda: progress.advance(task), on_failure=on_failure
         )
+    unmasked = len(export.unmasked)
+    if unmasked:
+        which = first_names([str(path) for path in export.unmasked])
+        console.failure(
+            DatasetError(f"{counted(unmasked, 'photo')} without a mask left out: {which}")
+        )
     if not quiet:
         for note in export.notes:
             console.say(note)
         made = counted(len(names), "photo")
-        console.say(f"{tree}: {made} from {export.kind}, {len(failures)} left out")
+        console.say(f"{tree}: {made} from {export.kind}, {len(failures) + unmasked} left out")
         console.say(f"classes: {', '.join(export.classes)}")
-    if failures:
+    if failures or unmasked:
         raise SystemExit(1)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.datasets.export import Example, Export, find_photo, oriented_photo
+from deconvnet_cli.datasets.pairs import by_name
 from deconvnet_cli.errors import DatasetError, DependencyError
 from deconvnet_cli.storage.files import read_whole
 
@@ -49,12 +50,15 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
             annotations[int(item["image_id"])].append(item)
             if int(item["category_id"]) not in by_id:
                 raise ValueError(f"no category has the id {item['category_id']}")
-        names = {_stem(image["file_name"]): number for number, image in images.items()}
+        names = by_name(
+            images.values(),
+            lambda image: _stem(image["file_name"]),
+            path,
+            lambda image: image["file_name"],
+        )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(f"{path}: not COCO's instances ({why}); export them again") from error
-    if len(names) < len(images):
-        raise DatasetError(f"{path}: two photos have the same file name but for the suffix")
     used = {int(item["category_id"]) for items in annotations.values() for item in items}
     found = [by_id[number] for number in sorted(by_id) if number in used]
     classes = with_background(wanted if wanted is not None else found, str(path))
@@ -64,11 +68,11 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
     folders = [photos] if photos else [path.parent, path.parent / "images", path.parent.parent]
 
     def read(name: str) -> Example:
-        image = images[names[name]]
+        image = names[name]
         file = find_photo(folders, str(image["file_name"]), path)
         size = int(image["width"]), int(image["height"])
         photo, content = oriented_photo(file, size, str(file))
-        mask, objects = _draw(annotations[names[name]], labels, size, f"{path}, {name}")
+        mask, objects = _draw(annotations[int(image["id"])], labels, size, f"{path}, {name}")
         return Example(photo, content, mask, objects)
 
     left_out = sorted({by_id[number] for number in used} - set(classes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,16 +44,18 @@ class Export:
         classes: The names of the labels, the background first.
         names: The names of the photos, each once; paths without suffix.
         read: Reads the example of a name; raises DatasetError or ImageError.
-        splits: The split of each name where the export says so.
+        splits: The names of each split where the export has splits.
         notes: What people should know of it, a sentence each.
+        unmasked: Photos that have no mask, and so are left out.
     """
 
     kind: str
     classes: tuple[str, ...]
     names: tuple[str, ...]
     read: Callable[[str], Example]
-    splits: Mapping[str, str] = field(default_factory=dict)
+    splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unmasked: tuple[Path, ...] = ()
 
 
 def oriented_photo(

@@ -16,6 +16,7 @@ from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable, identify, load
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.datasets.export import Example, Export, find_photo, oriented_photo
+from deconvnet_cli.datasets.pairs import by_name, files_below
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -35,10 +36,12 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     Raises:
         DatasetError: A file cannot be read, or is not of LabelMe's form.
     """
-    paths = sorted(folder.rglob("*.json"))
-    files = {path.stem: path for path in paths}
-    if len(files) < len(paths):
-        raise DatasetError(f"{folder}: two files have the same name in different folders")
+    files = by_name(
+        files_below(folder, (".json",)),
+        lambda path: path.stem,
+        folder,
+        lambda path: path.relative_to(folder),
+    )
     contents: dict[str, Any] = {}
     faults: dict[str, DatasetError] = {}  # each is told when its photo's turn comes
     for name, path in files.items():

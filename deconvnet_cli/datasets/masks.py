@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.label_png import read_png
-from deconvnet_cli.data.voc_lists import note_twins, photos_by_name
 from deconvnet_cli.datasets.export import Example, Export, oriented_photo
+from deconvnet_cli.datasets.pairs import Pairs, by_name, files_below, masks_by_name, pair
+from deconvnet_cli.datasets.splits import split_name
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
 MAX_TABLE_BYTES = 1 << 20
 Colour = tuple[int, int, int]
 Reader = Callable[[Path], NDArray[np.uint8]]
+MASK = "_mask"  # how the names of Roboflow's masks end
+PHOTOS_REMEDY = "export with images, or say where they are with --photos DIR"
 VOID = "void"  # a class of this name in a colour table is ignored
 
 
@@ -62,18 +66,25 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
     lookup = {
         value: classes.index(name) if name in classes else 0 for value, name in values.items()
     }
-    pairs, splits = {}, {}
-    for table in tables:
-        split = {"valid": "val"}.get(table.parent.name, table.parent.name)
-        photos = photos_by_name(table.parent)
-        for mask in sorted(table.parent.glob("*_mask.png")):
-            name = mask.name.removesuffix("_mask.png")
-            if name in pairs:
-                raise DatasetError(f"{mask}: another split has a photo of this name")
-            pairs[name] = (_photo_of(mask, name, table.parent, photos), mask)
-            splits[name] = split
-    named = splits if len(tables) > 1 else {}
-    return _paired(pairs, classes, lambda path: _by_value(path, lookup), "Roboflow's masks", named)
+    files = [path for path in files_below(folder, (".png",)) if path.stem.endswith(MASK)]
+    masks = by_name(
+        files,
+        lambda path: path.stem.removesuffix(MASK),
+        folder,
+        lambda path: path.relative_to(folder),
+    )
+    splits: dict[str, list[str]] = {}
+    homes = {table.parent for table in tables}
+    for name, mask in sorted(masks.items()):
+        home = next((parent for parent in mask.parents if parent in homes), None)
+        if home is None:
+            raise DatasetError(
+                f"{mask}: no _classes.csv in its folder or above; export all splits again"
+            )
+        splits.setdefault(split_name(home.name), []).append(name)
+    pairs = pair(masks, folder, folder, "put it beside its mask, or export again")
+    export = _paired(pairs, classes, lambda path: _by_value(path, lookup), "Roboflow's masks")
+    return replace(export, splits=splits if len(tables) > 1 else {})
 
 
 def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None = None) -> Export:
@@ -200,35 +211,19 @@ def _mask_pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
     return np.array(image if image.mode == wanted else image.convert(wanted))
 
 
-def _pairs(masks: Path, photos: Path) -> dict[str, tuple[Path, Path]]:
+def _pairs(masks: Path, photos: Path) -> Pairs:
     """Return photo and mask by name; every mask must have its photo."""
-    files = sorted(masks.glob("*.png"))
+    files = masks_by_name(masks, (photos,))
     if not files:
         raise DatasetError(f"{masks}: no masks (.png) in this folder")
-    found = photos_by_name(photos)
-    return {file.stem: (_photo_of(file, file.stem, photos, found), file) for file in files}
+    return pair(files, masks, photos, PHOTOS_REMEDY)
 
 
-def _photo_of(mask: Path, name: str, folder: Path, photos: Mapping[str, list[Path]]) -> Path:
-    """Return the photo of this name in a folder, where the mask may lie too."""
-    paths = [path for path in photos.get(name, ()) if path != mask]
-    if not paths:
-        raise DatasetError(f"{folder}: has no photo called {name}; say where with --photos DIR")
-    note_twins([paths])
-    return paths[0]
-
-
-def _paired(
-    pairs: Mapping[str, tuple[Path, Path]],
-    classes: tuple[str, ...],
-    labels_of: Reader,
-    kind: str,
-    splits: Mapping[str, str] | None = None,
-) -> Export:
+def _paired(pairs: Pairs, classes: tuple[str, ...], labels_of: Reader, kind: str) -> Export:
     def read(name: str) -> Example:
-        file, path = pairs[name]
+        file, path = pairs.found[name]
         mask = labels_of(path)
         photo, content = oriented_photo(file, mask.shape[::-1], str(file))
         return Example(photo, content, mask)
 
-    return Export(kind, classes, tuple(sorted(pairs)), read, splits or {})
+    return Export(kind, classes, tuple(sorted(pairs.found)), read, unmasked=pairs.unmasked)

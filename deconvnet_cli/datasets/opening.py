@@ -37,6 +37,8 @@ def open_export(
     """
     if not source.exists():
         raise DatasetError(f"{source}: no such file or folder; check the path")
+    if photos is not None and not photos.is_dir():
+        raise DatasetError(f"{photos}: no such folder of photos; check --photos")
     chosen = kind_of(source, colours) if kind == "auto" else kind
     if colours is not None and chosen != "rgb":
         raise UsageError("--colours goes with RGB masks: --kind rgb")
@@ -79,7 +81,7 @@ def kind_of(source: Path, colours: Path | None) -> str:
             return "labelme"
         if "annotations" in content and "images" in content:
             return "coco"
-    if source.is_dir() and any(source.glob("*.png")):
+    if source.is_dir() and any(path.suffix.lower() == ".png" for path in source.iterdir()):
         return "grey"
     raise UsageError(f"{source}: not clear what this is; say --kind {'|'.join(EXPORT_KINDS[1:])}")
 

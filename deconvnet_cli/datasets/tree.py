@@ -84,10 +84,12 @@ def split_names(
     Both have at least one photo if there are two.
     """
     if export.splits:
-        lists: dict[str, list[str]] = {}
-        for name in names:
-            lists.setdefault(export.splits[name], []).append(name)
-        return lists
+        known = set(names)
+        own = {
+            split: [name for name in listed if name in known]
+            for split, listed in export.splits.items()
+        }
+        return {split: listed for split, listed in own.items() if listed}
     shuffled = sorted(names)
     Random(seed).shuffle(shuffled)
     count = round(val_share * len(shuffled))
