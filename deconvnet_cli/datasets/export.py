@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +58,36 @@ class Export:
     splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unmasked: tuple[Path, ...] = ()
+
+
+def class_notes(
+    found: Iterable[str], classes: Sequence[str], known: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return what people should know of the classes that are taken.
+
+    Args:
+        found: The classes that are annotated.
+        classes: Those that are taken, the background first.
+        known: Further ones that the export names.
+    """
+    left_out = sorted({*found} - {*classes})
+    missing = [name for name in classes[1:] if name not in {*found, *known}]
+    notes = {"left out as background": left_out, "not in the export": missing}
+    return tuple(f"{what}: {', '.join(names)}" for what, names in notes.items() if names)
+
+
+def whole_number(content: Mapping[str, Any], field: str) -> int:
+    """Return a field of an annotation.
+
+    Raises:
+        KeyError: It is not there.
+        ValueError: It is no whole number.
+    """
+    try:
+        return int(content[field])
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = json.dumps(content[field])
+        raise ValueError(f"{field} is {shown:.60}, not a whole number") from error
 
 
 def oriented_photo(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.label_png import read_png
-from deconvnet_cli.datasets.export import Example, Export, oriented_photo
+from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo
 from deconvnet_cli.datasets.pairs import Pairs, by_name, files_below, masks_by_name, pair
 from deconvnet_cli.datasets.splits import split_name
 from deconvnet_cli.errors import DatasetError
@@ -84,7 +84,11 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
         splits.setdefault(split_name(home.name), []).append(name)
     pairs = pair(masks, folder, folder, "put it beside its mask, or export again")
     export = _paired(pairs, classes, lambda path: _by_value(path, lookup), "Roboflow's masks")
-    return replace(export, splits=splits if len(tables) > 1 else {})
+    return replace(
+        export,
+        splits=splits if len(tables) > 1 else {},
+        notes=class_notes({*values.values()} - {BACKGROUND}, classes),
+    )
 
 
 def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None = None) -> Export:
@@ -109,7 +113,7 @@ def read_colour_table(path: Path) -> dict[str, Colour]:
     CVAT's ``labelmap.txt`` is of this form; what follows the colour is not used.
 
     Raises:
-        DatasetError: The file cannot be read, or a line names no class or no colour.
+        DatasetError: The file cannot be read, or a line names no class, one twice, or no colour.
     """
     try:
         text = read_whole(path, MAX_TABLE_BYTES).decode("utf-8-sig")
@@ -129,6 +133,8 @@ def read_colour_table(path: Path) -> dict[str, Colour]:
         red, green, blue = (int(part) for part in parts)
         if max(red, green, blue) > 255:
             raise DatasetError(f"{path}: {line.strip()!r}: colours are 0 to 255")
+        if name.strip() in table:
+            raise DatasetError(f"{path}: {name.strip()!r} is there twice; leave one line of it")
         table[name.strip()] = red, green, blue
     return table
 
@@ -166,7 +172,8 @@ def _coloured(
         packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
         return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
 
-    return _paired(_pairs(masks, photos), classes, labels_of, kind)
+    export = _paired(_pairs(masks, photos), classes, labels_of, kind)
+    return replace(export, notes=class_notes(names, classes))
 
 
 def _by_value(path: Path, lookup: Mapping[int, int]) -> NDArray[np.uint8]:
