@@ -76,6 +76,7 @@ def import_command(
     table, or a folder of grey masks of 0 and 255. A photo that cannot be used is reported
     and left out, and the exit code is 1.
     """
+    from deconvnet_cli.commands.shared.options import refuse_given
     from deconvnet_cli.data.classes import read_classes
     from deconvnet_cli.data.faults import first_names
     from deconvnet_cli.datasets.opening import open_export
@@ -85,6 +86,9 @@ def import_command(
 
     wanted = None if classes_file is None else read_classes(classes_file)[1:]
     export = open_export(source, kind, photos, colours, wanted)
+    if export.splits:
+        context = click.get_current_context()
+        refuse_given(context, ("val_share", "seed"), f"{source} has its own splits")
     failures: list[DeconvnetError] = []
 
     def on_failure(error: DeconvnetError) -> None:

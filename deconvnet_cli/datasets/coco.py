@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.datasets.export import (
+    MOST_OBJECTS,
     Example,
     Export,
     class_notes,
@@ -26,7 +27,6 @@ from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 2_000_000_000
-MOST_OBJECTS = 254  # of one photo, as they are numbered in bytes
 
 
 def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:

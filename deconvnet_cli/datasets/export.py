@@ -19,6 +19,8 @@ from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
+MOST_OBJECTS = 254  # of one photo, as they are numbered in bytes
+
 
 @dataclass(frozen=True, eq=False)
 class Example:
@@ -74,6 +76,12 @@ def class_notes(
     missing = [name for name in classes[1:] if name not in {*found, *known}]
     notes = {"left out as background": left_out, "not in the export": missing}
     return tuple(f"{what}: {', '.join(names)}" for what, names in notes.items() if names)
+
+
+def split_name(name: str) -> str:
+    """Return the name of a list of a tree for a split's own name, such as ``Validation``."""
+    lower = name.lower()
+    return "val" if lower in ("valid", "validation") else lower
 
 
 def whole_number(content: Mapping[str, Any], field: str) -> int:

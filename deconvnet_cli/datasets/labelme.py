@@ -16,6 +16,7 @@ from deconvnet_cli.data.classes import LONGEST_NAME, is_name, with_background
 from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable, identify, load
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.datasets.export import (
+    MOST_OBJECTS,
     Example,
     Export,
     class_notes,
@@ -28,7 +29,6 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 1 << 28  # of one file, which may hold its photo
-MOST_OBJECTS = 254
 IGNORED, NOTHING = "__ignore__", "_background_"  # labels with a meaning in LabelMe
 
 

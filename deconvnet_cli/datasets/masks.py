@@ -1,4 +1,4 @@
-"""Exports with a mask a photo: CVAT's, Roboflow's, RGB with a colour table, grey 0 and 255."""
+"""Exports with a mask a photo: Roboflow's, RGB with a colour table, grey 0 and 255."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.label_png import read_png
-from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo
+from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo, split_name
 from deconvnet_cli.datasets.pairs import Pairs, by_name, files_below, masks_by_name, pair
-from deconvnet_cli.datasets.splits import split_name
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -28,17 +27,6 @@ PHOTOS_REMEDY = "export with images, or say where they are with --photos DIR"
 VOID = "void"  # a class of this name in a colour table is ignored
 
 
-def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
-    """Open CVAT's "Segmentation mask" export: ``labelmap.txt`` beside ``SegmentationClass/``.
-
-    Raises:
-        DatasetError: Something is missing or not of CVAT's form.
-    """
-    table = read_colour_table(folder / "labelmap.txt")
-    where = photos or folder / "JPEGImages"
-    return _coloured(folder / "SegmentationClass", where, table, wanted, "CVAT's masks")
-
-
 def open_coloured(
     masks: Path, photos: Path, table: Path, wanted: Sequence[str] | None = None
 ) -> Export:
@@ -47,7 +35,26 @@ def open_coloured(
     Raises:
         DatasetError: Something is missing, or the table cannot be read.
     """
-    return _coloured(masks, photos, read_colour_table(table), wanted, "RGB masks")
+    colours = read_colour_table(table)
+    names = [name for name in colours if name not in (BACKGROUND, VOID)]
+    classes = with_background(names if wanted is None else wanted, str(masks))
+    codes = {
+        red << 16 | green << 8 | blue: (
+            255 if name == VOID else classes.index(name) if name in classes else 0
+        )
+        for name, (red, green, blue) in colours.items()
+    }
+    if len(codes) < len(colours):
+        raise DatasetError(f"{masks}: two classes have one colour in the table; give each its own")
+    codes.setdefault(0, 0)
+
+    def labels_of(path: Path) -> NDArray[np.uint8]:
+        pixels = _mask_pixels(path, "RGB").astype(np.uint32)
+        packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+        return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
+
+    export = _paired(_pairs(masks, photos), classes, labels_of, "RGB masks")
+    return replace(export, notes=class_notes(names, classes))
 
 
 def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
@@ -146,34 +153,6 @@ def _pixel_values(path: Path) -> dict[int, str]:
         return {int(value): name.strip() for value, name in rows[1:]}
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise DatasetError(f"{path}: not Roboflow's table of classes ({error})") from error
-
-
-def _coloured(
-    masks: Path,
-    photos: Path,
-    table: Mapping[str, Colour],
-    wanted: Sequence[str] | None,
-    kind: str,
-) -> Export:
-    names = [name for name in table if name not in (BACKGROUND, VOID)]
-    classes = with_background(names if wanted is None else wanted, str(masks))
-    codes = {
-        red << 16 | green << 8 | blue: (
-            255 if name == VOID else classes.index(name) if name in classes else 0
-        )
-        for name, (red, green, blue) in table.items()
-    }
-    if len(codes) < len(table):
-        raise DatasetError(f"{masks}: two classes have one colour in the table; give each its own")
-    codes.setdefault(0, 0)
-
-    def labels_of(path: Path) -> NDArray[np.uint8]:
-        pixels = _mask_pixels(path, "RGB").astype(np.uint32)
-        packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
-        return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
-
-    export = _paired(_pairs(masks, photos), classes, labels_of, kind)
-    return replace(export, notes=class_notes(names, classes))
 
 
 def _by_value(path: Path, lookup: Mapping[int, int]) -> NDArray[np.uint8]:

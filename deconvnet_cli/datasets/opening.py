@@ -9,9 +9,10 @@ from typing import Any
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.datasets.coco import open_coco
+from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import Export
 from deconvnet_cli.datasets.labelme import open_labelme
-from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_cvat, open_roboflow
+from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_roboflow
 from deconvnet_cli.errors import DatasetError, UsageError
 
 
