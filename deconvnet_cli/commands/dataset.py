@@ -139,7 +139,7 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     from deconvnet_cli.data.images import png_bytes
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
-    from deconvnet_cli.datasets.survey import survey_names, survey_tree
+    from deconvnet_cli.datasets.survey import survey_tree
     from deconvnet_cli.outputs.targets import require_suffix
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import require_folder, write_whole
@@ -155,7 +155,7 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     else:
         survey_tables(survey)
     if sheet is not None:
-        picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey_names(tree))
+        picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey.names)
         write_whole(sheet, png_bytes(picture, photo=True))
     if survey.problems:
         raise SystemExit(1)

@@ -70,6 +70,11 @@ def _stem(name: str, folder: str) -> str:
     return name[: name.rindex(".")] if known else name
 
 
+def leads_out(name: str) -> bool:
+    """Return whether a name in a list is the path of a file outside the tree's folders."""
+    return Path(name).is_absolute() or ".." in Path(name).parts
+
+
 def photos_by_name(folder: Path) -> dict[str, list[Path]]:
     """Return the photos of a folder by their names, whatever their suffixes are, in any case.
 
