@@ -30,6 +30,10 @@ def test_lists_are_splits(deconvnet, tmp_path):
     assert names_in(tmp_path / "tree", "test") == ["four"]
     assert "TEST.txt: names without a mask: x\n" in result.stderr
     assert "in no list of the export: five\n" in result.stderr
+    (source / "SegmentationClass/four.png").unlink()
+    export = open_export(source)  # the photo without a mask is told as such, and not once more
+    assert [path.name for path in export.unmasked] == ["four.jpg"]
+    assert "TEST.txt: names without a mask: x" in export.notes
 
 
 @pytest.mark.parametrize("lists", [{}, {"default": NAMES}, {"Train": ["others"]}])
@@ -56,7 +60,7 @@ def test_instances_are_numbered(deconvnet, tmp_path, mode):
     left = np.arange(truth(0).shape[1]) < 55
     for number, name in enumerate(NAMES[:4]):
         instances = np.where((truth(number) == 2) & left, 9, truth(number)).astype(np.uint8)
-        instances[:2] = 255  # void
+        instances[:9] = 255  # void, on a row of the disc's square too
         path = source / f"SegmentationObject/{name}.png"
         if mode == "P":
             path.write_bytes(label_png(instances))
@@ -66,12 +70,13 @@ def test_instances_are_numbered(deconvnet, tmp_path, mode):
     assert result.exit_code == 0, result.stderr
     objects = read_labels(tmp_path / "tree/SegmentationObject/two.png")
     parts = [truth(1) == 1, (truth(1) == 2) & left, (truth(1) == 2) & ~left]
-    assert not objects[truth(1) == 0].any()
+    assert parts[0][8].any() and not objects[:9].any() and not objects[truth(1) == 0].any()
+    parts[0][:9] = False
     assert sorted(int(n) for part in parts for n in np.unique(objects[part])) == [1, 2, 3]
     assert "SegmentationObject: has no objects of: five\n" in result.stderr
     assert not (tmp_path / "tree/SegmentationObject/five.png").exists()
     only = open_export(source, classes=["disc"]).read("two").objects
-    np.testing.assert_array_equal(only, truth(1) == 1)
+    np.testing.assert_array_equal(only, parts[0])
 
 
 def test_instances_of_another_size_leave_out_their_photo(deconvnet, tmp_path):

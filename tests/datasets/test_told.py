@@ -50,6 +50,11 @@ def test_classes_that_are_left_out_or_not_there_are_said(tmp_path, export):
     assert notes == ("left out as background: disc", "not in the export: star")
 
 
+def test_a_category_without_annotations_is_in_the_export(tmp_path):
+    export = open_export(coco_export(tmp_path), classes=["square", "disc", "none"])
+    assert export.classes[3] == "none" and not export.notes
+
+
 def test_classes_of_a_table_are_said_too(tmp_path):
     source = cvat_export(tmp_path)
     options = {"photos": source / "JPEGImages", "colours": source / "labelmap.txt"}
