@@ -76,14 +76,19 @@ def import_command(
     table, or a folder of grey masks of 0 and 255. A photo that cannot be used is reported
     and left out, and the exit code is 1.
     """
+    from deconvnet_cli.commands.shared.options import refuse_given
     from deconvnet_cli.data.classes import read_classes
+    from deconvnet_cli.data.faults import first_names
     from deconvnet_cli.datasets.opening import open_export
     from deconvnet_cli.datasets.tree import write_tree
-    from deconvnet_cli.errors import DeconvnetError
+    from deconvnet_cli.errors import DatasetError, DeconvnetError
     from deconvnet_cli.reporting import console
 
     wanted = None if classes_file is None else read_classes(classes_file)[1:]
     export = open_export(source, kind, photos, colours, wanted)
+    if export.splits:
+        context = click.get_current_context()
+        refuse_given(context, ("val_share", "seed"), f"{source} has its own splits")
     failures: list[DeconvnetError] = []
 
     def on_failure(error: DeconvnetError) -> None:
@@ -95,13 +100,19 @@ def import_command(
         names = write_tree(
             export, tree, val_share, seed, lambda: progress.advance(task), on_failure=on_failure
         )
+    unmasked = len(export.unmasked)
+    if unmasked:
+        which = first_names([str(path) for path in export.unmasked])
+        console.failure(
+            DatasetError(f"{counted(unmasked, 'photo')} without a mask left out: {which}")
+        )
     if not quiet:
         for note in export.notes:
             console.say(note)
         made = counted(len(names), "photo")
-        console.say(f"{tree}: {made} from {export.kind}, {len(failures)} left out")
+        console.say(f"{tree}: {made} from {export.kind}, {len(failures) + unmasked} left out")
         console.say(f"classes: {', '.join(export.classes)}")
-    if failures:
+    if failures or unmasked:
         raise SystemExit(1)
 
 
@@ -128,7 +139,7 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     from deconvnet_cli.data.images import png_bytes
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
-    from deconvnet_cli.datasets.survey import survey_names, survey_tree
+    from deconvnet_cli.datasets.survey import survey_tree
     from deconvnet_cli.outputs.targets import require_suffix
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import require_folder, write_whole
@@ -144,7 +155,7 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     else:
         survey_tables(survey)
     if sheet is not None:
-        picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey_names(tree))
+        picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey.names)
         write_whole(sheet, png_bytes(picture, photo=True))
     if survey.problems:
         raise SystemExit(1)

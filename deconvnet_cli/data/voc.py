@@ -19,6 +19,7 @@ from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.voc_lists import (
     MASKS,
     PHOTOS,
+    leads_out,
     listed_names,
     note_twins,
     paired_names,
@@ -119,7 +120,7 @@ class VocTree:
         names = listed_names(path, lambda name: self.image(name).is_file())
         missing = []
         for name in dict.fromkeys(names):
-            if Path(name).is_absolute() or ".." in Path(name).parts:
+            if leads_out(name):
                 raise DatasetError(f"{path}: {name} leads out of the tree; list names of images")
             if gone := [str(f) for f in (self.image(name), self.mask(name)) if not f.is_file()]:
                 missing.append(DatasetError(f"{' and '.join(gone)}: missing, but named in {path}"))
@@ -165,6 +166,8 @@ def open_tree(folder: Path, *, rgb: bool = False) -> VocTree:
     Raises:
         DatasetError: Neither has JPEGImages and SegmentationClass, or its ``classes.txt`` is wrong.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; check the path")
     parts = (PHOTOS, MASKS)
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
         if all((root / part).is_dir() for part in parts):

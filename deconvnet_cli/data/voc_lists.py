@@ -70,15 +70,27 @@ def _stem(name: str, folder: str) -> str:
     return name[: name.rindex(".")] if known else name
 
 
+def leads_out(name: str) -> bool:
+    """Return whether a name in a list is the path of a file outside the tree's folders."""
+    return Path(name).is_absolute() or ".." in Path(name).parts
+
+
 def photos_by_name(folder: Path) -> dict[str, list[Path]]:
     """Return the photos of a folder by their names, whatever their suffixes are, in any case.
 
     Of several photos of one name the first is taken: ``NAME.jpg``, or that of the first suffix.
     """
+    known = SUFFIXES | HEIF_SUFFIXES
+    return by_stem(
+        path for path in folder.iterdir() if path.suffix.lower() in known and path.is_file()
+    )
+
+
+def by_stem(photos: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return photos by their names; of several, the one that is taken is the first."""
     found: dict[str, list[Path]] = {}
-    for path in folder.iterdir():
-        if path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES and path.is_file():
-            found.setdefault(path.stem, []).append(path)
+    for path in photos:
+        found.setdefault(path.stem, []).append(path)
     for paths in found.values():
         paths.sort(key=lambda path: (path.suffix != ".jpg", path.suffix.lower(), path.suffix))
     return found

@@ -12,12 +12,21 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.voc import IGNORE
-from deconvnet_cli.datasets.export import Example, Export, find_photo, oriented_photo
+from deconvnet_cli.datasets.export import (
+    MOST_OBJECTS,
+    Example,
+    Export,
+    class_notes,
+    find_photo,
+    oriented_photo,
+    whole_number,
+)
+from deconvnet_cli.datasets.pairs import by_name
 from deconvnet_cli.errors import DatasetError, DependencyError
+from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 2_000_000_000
-MOST_OBJECTS = 254  # of one photo, as they are numbered in bytes
 
 
 def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
@@ -40,8 +49,8 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
         if len(images) < len(content["images"]):
             raise ValueError("two images have one id")
         for image in images.values():
-            int(image["width"]), int(image["height"])
-        by_id = {int(item["id"]): str(item["name"]) for item in content["categories"]}
+            whole_number(image, "width"), whole_number(image, "height")
+        by_id = {int(item["id"]): str(item["name"]).strip() for item in content["categories"]}
         annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
         for item in content["annotations"]:
             if int(item["image_id"]) not in annotations:
@@ -49,12 +58,15 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
             annotations[int(item["image_id"])].append(item)
             if int(item["category_id"]) not in by_id:
                 raise ValueError(f"no category has the id {item['category_id']}")
-        names = {_stem(image["file_name"]): number for number, image in images.items()}
+        names = by_name(
+            images.values(),
+            lambda image: _stem(image["file_name"]),
+            path,
+            lambda image: image["file_name"],
+        )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(f"{path}: not COCO's instances ({why}); export them again") from error
-    if len(names) < len(images):
-        raise DatasetError(f"{path}: two photos have the same file name but for the suffix")
     used = {int(item["category_id"]) for items in annotations.values() for item in items}
     found = [by_id[number] for number in sorted(by_id) if number in used]
     classes = with_background(wanted if wanted is not None else found, str(path))
@@ -64,20 +76,43 @@ def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = No
     folders = [photos] if photos else [path.parent, path.parent / "images", path.parent.parent]
 
     def read(name: str) -> Example:
-        image = images[names[name]]
+        image = names[name]
         file = find_photo(folders, str(image["file_name"]), path)
         size = int(image["width"]), int(image["height"])
         photo, content = oriented_photo(file, size, str(file))
-        mask, objects = _draw(annotations[names[name]], labels, size, f"{path}, {name}")
+        mask, objects = _draw(annotations[int(image["id"])], labels, size, f"{path}, {name}")
         return Example(photo, content, mask, objects)
 
-    left_out = sorted({by_id[number] for number in used} - set(classes))
-    notes = [f"left out as background: {', '.join(left_out)}"] if left_out else []
+    notes = [
+        *class_notes(found, classes, by_id.values()),
+        *_without_mask(annotations, labels, path),
+    ]
     empty = [by_id[number] for number in sorted(by_id) if number not in used]
     if empty and wanted is None:
         named = ", ".join(empty)
         notes.append(f"left out, as they have no annotation (--classes keeps them): {named}")
     return Export("COCO JSON", classes, tuple(sorted(names)), read, notes=tuple(notes))
+
+
+def _without_mask(
+    annotations: Mapping[int, Sequence[Mapping[str, Any]]], labels: Mapping[int, int], path: Path
+) -> list[str]:
+    """Return a line about the annotations that are boxes alone, if there are any.
+
+    Raises:
+        DatasetError: All of them are.
+    """
+    photos = [items for items in annotations.values() if items]
+    if photos and not any(item.get("segmentation") for items in photos for item in items):
+        raise DatasetError(f"{path}: has boxes but no masks; export segmentations")
+    bare = [
+        sum(labels[int(item["category_id"])] > 0 and not item.get("segmentation") for item in items)
+        for items in photos
+    ]
+    if not sum(bare):
+        return []
+    where = counted(sum(count > 0 for count in bare), "photo")
+    return [f"{counted(sum(bare), 'annotation')} without a mask in {where}: left as background"]
 
 
 def _masks() -> Any:
@@ -119,14 +154,19 @@ def _draw(
     mask = np.zeros((height, width), np.uint8)
     objects = np.zeros((height, width), np.uint8)
     drawn = []
-    try:
-        for item in annotations:
-            label = labels[int(item["category_id"])]
-            if label and item.get("segmentation"):
-                inside = _inside(item["segmentation"], width, height)
-                drawn.append((not item.get("iscrowd"), -int(inside.sum()), label, inside))
-    except Exception as error:  # pycocotools raises many kinds, the plain one among them
-        raise DatasetError(f"{source}: a segmentation is wrong ({error!r})") from error
+    for item in annotations:
+        label = labels[int(item["category_id"])]
+        if not label or not item.get("segmentation"):
+            continue
+        try:
+            inside = _inside(item["segmentation"], width, height)
+        except Exception as error:  # pycocotools raises many kinds, the plain one among them
+            why = str(error) if isinstance(error, ValueError) else repr(error)
+            raise DatasetError(
+                f"{source}: the segmentation of annotation {item.get('id')} is wrong ({why}); "
+                "correct or remove it"
+            ) from error
+        drawn.append((not item.get("iscrowd"), -int(inside.sum()), label, inside))
     drawn.sort(key=lambda found: found[:2])
     single = [found for found in drawn if found[0]]
     if len(single) > MOST_OBJECTS:
@@ -143,6 +183,9 @@ def _inside(segmentation: Any, width: int, height: int) -> NDArray[np.bool_]:
     """Return where an object is, bool H x W, from its polygons or run lengths."""
     masks = _masks()
     if isinstance(segmentation, list):
+        for polygon in segmentation:
+            if len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError(f"a polygon of {len(polygon) / 2:g} points is no area")
         runs = masks.merge(masks.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):
         runs = masks.frPyObjects(segmentation, height, width)

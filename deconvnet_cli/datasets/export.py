@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
+
+MOST_OBJECTS = 254  # of one photo, as they are numbered in bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +48,54 @@ class Export:
         classes: The names of the labels, the background first.
         names: The names of the photos, each once; paths without suffix.
         read: Reads the example of a name; raises DatasetError or ImageError.
-        splits: The split of each name where the export says so.
+        splits: The names of each split where the export has splits.
         notes: What people should know of it, a sentence each.
+        unmasked: Photos that have no mask, and so are left out.
     """
 
     kind: str
     classes: tuple[str, ...]
     names: tuple[str, ...]
     read: Callable[[str], Example]
-    splits: Mapping[str, str] = field(default_factory=dict)
+    splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unmasked: tuple[Path, ...] = ()
+
+
+def class_notes(
+    found: Iterable[str], classes: Sequence[str], known: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return what people should know of the classes that are taken.
+
+    Args:
+        found: The classes that are annotated.
+        classes: Those that are taken, the background first.
+        known: Further ones that the export names.
+    """
+    left_out = sorted({*found} - {*classes})
+    missing = [name for name in classes[1:] if name not in {*found, *known}]
+    notes = {"left out as background": left_out, "not in the export": missing}
+    return tuple(f"{what}: {', '.join(names)}" for what, names in notes.items() if names)
+
+
+def split_name(name: str) -> str:
+    """Return the name of a list of a tree for a split's own name, such as ``Validation``."""
+    lower = name.lower()
+    return "val" if lower in ("valid", "validation") else lower
+
+
+def whole_number(content: Mapping[str, Any], field: str) -> int:
+    """Return a field of an annotation.
+
+    Raises:
+        KeyError: It is not there.
+        ValueError: It is no whole number.
+    """
+    try:
+        return int(content[field])
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = json.dumps(content[field])
+        raise ValueError(f"{field} is {shown:.60}, not a whole number") from error
 
 
 def oriented_photo(

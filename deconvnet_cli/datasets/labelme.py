@@ -12,15 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from deconvnet_cli.data.classes import with_background
+from deconvnet_cli.data.classes import LONGEST_NAME, is_name, with_background
 from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable, identify, load
 from deconvnet_cli.data.voc import IGNORE
-from deconvnet_cli.datasets.export import Example, Export, find_photo, oriented_photo
+from deconvnet_cli.datasets.export import (
+    MOST_OBJECTS,
+    Example,
+    Export,
+    class_notes,
+    find_photo,
+    oriented_photo,
+    whole_number,
+)
+from deconvnet_cli.datasets.pairs import by_name, files_below
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 1 << 28  # of one file, which may hold its photo
-MOST_OBJECTS = 254
 IGNORED, NOTHING = "__ignore__", "_background_"  # labels with a meaning in LabelMe
 
 
@@ -35,10 +43,12 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     Raises:
         DatasetError: A file cannot be read, or is not of LabelMe's form.
     """
-    paths = sorted(folder.rglob("*.json"))
-    files = {path.stem: path for path in paths}
-    if len(files) < len(paths):
-        raise DatasetError(f"{folder}: two files have the same name in different folders")
+    files = by_name(
+        files_below(folder, (".json",)),
+        lambda path: path.stem,
+        folder,
+        lambda path: path.relative_to(folder),
+    )
     contents: dict[str, Any] = {}
     faults: dict[str, DatasetError] = {}  # each is told when its photo's turn comes
     for name, path in files.items():
@@ -62,25 +72,34 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
         mask, objects = _draw(content["shapes"], classes, size, str(path))
         return Example(photo, data, mask, objects)
 
-    left_out = sorted(found - set(classes))
-    notes = (f"left out as background: {', '.join(left_out)}",) if left_out else ()
-    return Export("LabelMe JSON", classes, tuple(files), read, notes=notes)
+    return Export("LabelMe JSON", classes, tuple(files), read, notes=class_notes(found, classes))
 
 
 def _load(path: Path) -> Any:
-    """Return a LabelMe file as plain values, with the names that it must have."""
+    """Return a LabelMe file as plain values, with the names that it must have.
+
+    Labels are without the space around them.
+    """
     try:
         content = json.loads(read_whole(path, MAX_BYTES))
         for shape in content["shapes"]:
             if not isinstance(shape["label"], str) or not isinstance(shape["points"], list):
                 raise ValueError("a shape has no label or no points")
-        if min(int(content["imageWidth"]), int(content["imageHeight"])) < 1:
+            shape["label"] = shape["label"].strip()
+            if not is_name(shape["label"]):
+                label = shape["label"]
+                raise DatasetError(
+                    f"{path}: the label {label!r:.120} is no name, which has 1 to {LONGEST_NAME} "
+                    "printable characters; rename it"
+                )
+        if min(whole_number(content, field) for field in ("imageWidth", "imageHeight")) < 1:
             raise ValueError("its photo has no pixels")
         return content
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not a LabelMe file ({error})") from error
+        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise DatasetError(f"{path}: not a LabelMe file ({why}); save it again") from error
 
 
 def _photo(path: Path, content: Any, folders: list[Path]) -> Path | bytes:

@@ -1,10 +1,11 @@
-"""Exports with a mask a photo: CVAT's, Roboflow's, RGB with a colour table, grey 0 and 255."""
+"""Exports with a mask a photo: Roboflow's, RGB with a colour table, grey 0 and 255."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +14,17 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.label_png import read_png
-from deconvnet_cli.data.voc_lists import note_twins, photos_by_name
-from deconvnet_cli.datasets.export import Example, Export, oriented_photo
+from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo, split_name
+from deconvnet_cli.datasets.pairs import Pairs, by_name, files_below, masks_by_name, pair
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
 MAX_TABLE_BYTES = 1 << 20
 Colour = tuple[int, int, int]
 Reader = Callable[[Path], NDArray[np.uint8]]
+MASK = "_mask"  # how the names of Roboflow's masks end
+PHOTOS_REMEDY = "export with images, or say where they are with --photos DIR"
 VOID = "void"  # a class of this name in a colour table is ignored
-
-
-def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
-    """Open CVAT's "Segmentation mask" export: ``labelmap.txt`` beside ``SegmentationClass/``.
-
-    Raises:
-        DatasetError: Something is missing or not of CVAT's form.
-    """
-    table = read_colour_table(folder / "labelmap.txt")
-    where = photos or folder / "JPEGImages"
-    return _coloured(folder / "SegmentationClass", where, table, wanted, "CVAT's masks")
 
 
 def open_coloured(
@@ -43,7 +35,26 @@ def open_coloured(
     Raises:
         DatasetError: Something is missing, or the table cannot be read.
     """
-    return _coloured(masks, photos, read_colour_table(table), wanted, "RGB masks")
+    colours = read_colour_table(table)
+    names = [name for name in colours if name not in (BACKGROUND, VOID)]
+    classes = with_background(names if wanted is None else wanted, str(masks))
+    codes = {
+        red << 16 | green << 8 | blue: (
+            255 if name == VOID else classes.index(name) if name in classes else 0
+        )
+        for name, (red, green, blue) in colours.items()
+    }
+    if len(codes) < len(colours):
+        raise DatasetError(f"{masks}: two classes have one colour in the table; give each its own")
+    codes.setdefault(0, 0)
+
+    def labels_of(path: Path) -> NDArray[np.uint8]:
+        pixels = _mask_pixels(path, "RGB").astype(np.uint32)
+        packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+        return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
+
+    export = _paired(_pairs(masks, photos), classes, labels_of, "RGB masks")
+    return replace(export, notes=class_notes(names, classes))
 
 
 def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
@@ -62,18 +73,29 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
     lookup = {
         value: classes.index(name) if name in classes else 0 for value, name in values.items()
     }
-    pairs, splits = {}, {}
-    for table in tables:
-        split = {"valid": "val"}.get(table.parent.name, table.parent.name)
-        photos = photos_by_name(table.parent)
-        for mask in sorted(table.parent.glob("*_mask.png")):
-            name = mask.name.removesuffix("_mask.png")
-            if name in pairs:
-                raise DatasetError(f"{mask}: another split has a photo of this name")
-            pairs[name] = (_photo_of(mask, name, table.parent, photos), mask)
-            splits[name] = split
-    named = splits if len(tables) > 1 else {}
-    return _paired(pairs, classes, lambda path: _by_value(path, lookup), "Roboflow's masks", named)
+    files = [path for path in files_below(folder, (".png",)) if path.stem.endswith(MASK)]
+    masks = by_name(
+        files,
+        lambda path: path.stem.removesuffix(MASK),
+        folder,
+        lambda path: path.relative_to(folder),
+    )
+    splits: dict[str, list[str]] = {}
+    homes = {table.parent for table in tables}
+    for name, mask in sorted(masks.items()):
+        home = next((parent for parent in mask.parents if parent in homes), None)
+        if home is None:
+            raise DatasetError(
+                f"{mask}: no _classes.csv in its folder or above; export all splits again"
+            )
+        splits.setdefault(split_name(home.name), []).append(name)
+    pairs = pair(masks, folder, folder, "put it beside its mask, or export again")
+    export = _paired(pairs, classes, lambda path: _by_value(path, lookup), "Roboflow's masks")
+    return replace(
+        export,
+        splits=splits if len(tables) > 1 else {},
+        notes=class_notes({*values.values()} - {BACKGROUND}, classes),
+    )
 
 
 def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None = None) -> Export:
@@ -98,7 +120,7 @@ def read_colour_table(path: Path) -> dict[str, Colour]:
     CVAT's ``labelmap.txt`` is of this form; what follows the colour is not used.
 
     Raises:
-        DatasetError: The file cannot be read, or a line names no class or no colour.
+        DatasetError: The file cannot be read, or a line names no class, one twice, or no colour.
     """
     try:
         text = read_whole(path, MAX_TABLE_BYTES).decode("utf-8-sig")
@@ -118,6 +140,8 @@ def read_colour_table(path: Path) -> dict[str, Colour]:
         red, green, blue = (int(part) for part in parts)
         if max(red, green, blue) > 255:
             raise DatasetError(f"{path}: {line.strip()!r}: colours are 0 to 255")
+        if name.strip() in table:
+            raise DatasetError(f"{path}: {name.strip()!r} is there twice; leave one line of it")
         table[name.strip()] = red, green, blue
     return table
 
@@ -129,33 +153,6 @@ def _pixel_values(path: Path) -> dict[int, str]:
         return {int(value): name.strip() for value, name in rows[1:]}
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise DatasetError(f"{path}: not Roboflow's table of classes ({error})") from error
-
-
-def _coloured(
-    masks: Path,
-    photos: Path,
-    table: Mapping[str, Colour],
-    wanted: Sequence[str] | None,
-    kind: str,
-) -> Export:
-    names = [name for name in table if name not in (BACKGROUND, VOID)]
-    classes = with_background(names if wanted is None else wanted, str(masks))
-    codes = {
-        red << 16 | green << 8 | blue: (
-            255 if name == VOID else classes.index(name) if name in classes else 0
-        )
-        for name, (red, green, blue) in table.items()
-    }
-    if len(codes) < len(table):
-        raise DatasetError(f"{masks}: two classes have one colour in the table; give each its own")
-    codes.setdefault(0, 0)
-
-    def labels_of(path: Path) -> NDArray[np.uint8]:
-        pixels = _mask_pixels(path, "RGB").astype(np.uint32)
-        packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
-        return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
-
-    return _paired(_pairs(masks, photos), classes, labels_of, kind)
 
 
 def _by_value(path: Path, lookup: Mapping[int, int]) -> NDArray[np.uint8]:
@@ -200,35 +197,19 @@ def _mask_pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
     return np.array(image if image.mode == wanted else image.convert(wanted))
 
 
-def _pairs(masks: Path, photos: Path) -> dict[str, tuple[Path, Path]]:
+def _pairs(masks: Path, photos: Path) -> Pairs:
     """Return photo and mask by name; every mask must have its photo."""
-    files = sorted(masks.glob("*.png"))
+    files = masks_by_name(masks, (photos,))
     if not files:
         raise DatasetError(f"{masks}: no masks (.png) in this folder")
-    found = photos_by_name(photos)
-    return {file.stem: (_photo_of(file, file.stem, photos, found), file) for file in files}
+    return pair(files, masks, photos, PHOTOS_REMEDY)
 
 
-def _photo_of(mask: Path, name: str, folder: Path, photos: Mapping[str, list[Path]]) -> Path:
-    """Return the photo of this name in a folder, where the mask may lie too."""
-    paths = [path for path in photos.get(name, ()) if path != mask]
-    if not paths:
-        raise DatasetError(f"{folder}: has no photo called {name}; say where with --photos DIR")
-    note_twins([paths])
-    return paths[0]
-
-
-def _paired(
-    pairs: Mapping[str, tuple[Path, Path]],
-    classes: tuple[str, ...],
-    labels_of: Reader,
-    kind: str,
-    splits: Mapping[str, str] | None = None,
-) -> Export:
+def _paired(pairs: Pairs, classes: tuple[str, ...], labels_of: Reader, kind: str) -> Export:
     def read(name: str) -> Example:
-        file, path = pairs[name]
+        file, path = pairs.found[name]
         mask = labels_of(path)
         photo, content = oriented_photo(file, mask.shape[::-1], str(file))
         return Example(photo, content, mask)
 
-    return Export(kind, classes, tuple(sorted(pairs)), read, splits or {})
+    return Export(kind, classes, tuple(sorted(pairs.found)), read, unmasked=pairs.unmasked)

@@ -9,9 +9,10 @@ from typing import Any
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.datasets.coco import open_coco
+from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import Export
 from deconvnet_cli.datasets.labelme import open_labelme
-from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_cvat, open_roboflow
+from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_roboflow
 from deconvnet_cli.errors import DatasetError, UsageError
 
 
@@ -37,6 +38,8 @@ def open_export(
     """
     if not source.exists():
         raise DatasetError(f"{source}: no such file or folder; check the path")
+    if photos is not None and not photos.is_dir():
+        raise DatasetError(f"{photos}: no such folder of photos; check --photos")
     chosen = kind_of(source, colours) if kind == "auto" else kind
     if colours is not None and chosen != "rgb":
         raise UsageError("--colours goes with RGB masks: --kind rgb")
@@ -79,7 +82,7 @@ def kind_of(source: Path, colours: Path | None) -> str:
             return "labelme"
         if "annotations" in content and "images" in content:
             return "coco"
-    if source.is_dir() and any(source.glob("*.png")):
+    if source.is_dir() and any(path.suffix.lower() == ".png" for path in source.iterdir()):
         return "grey"
     raise UsageError(f"{source}: not clear what this is; say --kind {'|'.join(EXPORT_KINDS[1:])}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from deconvnet_cli.data.label_colours import BINARY, WrongColours, labels_of
 from deconvnet_cli.data.label_png import read_png
 from deconvnet_cli.data.mask_check import is_binary
 from deconvnet_cli.data.voc import IGNORE, LISTS, VocTree, tree_classes
-from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, listed_names, paired_names
+from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, leads_out, listed_names, paired_names
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.opencv import cv2
@@ -48,6 +48,7 @@ class Survey:
     Attributes:
         classes: The names of the labels, the background first.
         counts: By label.
+        names: The names of all photos and masks.
         sizes: Width and height of each photo that could be read.
         lists: How many names each list has.
         problems: What is wrong and how to mend it, a line each.
@@ -56,6 +57,7 @@ class Survey:
 
     classes: tuple[str, ...]
     counts: list[ClassCount]
+    names: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     lists: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -80,19 +82,21 @@ def survey_tree(
     Raises:
         DatasetError: It is no tree, or its ``classes.txt`` is wrong.
     """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder; check the path")
     for part in (PHOTOS, MASKS):
         if not (root / part).is_dir():
             raise DatasetError(f"{root}: not a VOC tree, {part}/ is missing")
     classes = tree_classes(root)
     tree = VocTree(root, classes, rgb)
     survey = Survey(classes, [ClassCount() for _ in classes])
-    names = survey_names(root)
     lists = _read_lists(tree, survey)
+    survey.names = _names(tree, [name for listed in lists.values() for name in listed])
     hashes: dict[str, str] = {}
-    for name in names:
+    for name in survey.names:
         _survey_photo(tree, name, survey, hashes)
         on_photo()
-    _survey_lists(lists, set(names), hashes, survey)
+    _survey_lists(lists, set(survey.names), hashes, survey)
     for label, count in enumerate(survey.counts[1:], start=1):
         if not count.photos:
             survey.problems.append(
@@ -106,10 +110,18 @@ def survey_tree(
     return survey
 
 
-def survey_names(root: Path) -> list[str]:
-    """Return the names of all photos and masks of a tree, sorted."""
-    pairs, alone = paired_names(root)
-    return sorted({*pairs, *(path.stem for path in alone)})
+def _names(tree: VocTree, listed: Sequence[str]) -> list[str]:
+    """Return the names of all photos and masks of a tree, sorted.
+
+    Those in folders within its folders are found by the names that the lists give them.
+    """
+    pairs, alone = paired_names(tree.root)
+    deeper = {
+        name
+        for name in listed
+        if not leads_out(name) and (tree.image(name).is_file() or tree.mask(name).is_file())
+    }
+    return sorted({*pairs, *(path.stem for path in alone), *deeper})
 
 
 def _survey_photo(tree: VocTree, name: str, survey: Survey, hashes: dict[str, str]) -> None:
@@ -122,7 +134,7 @@ def _survey_photo(tree: VocTree, name: str, survey: Survey, hashes: dict[str, st
             "remove or rename one, with a mask of its own"
         )
     if not photo.is_file():
-        survey.problems.append(f"{mask}: has no photo {PHOTOS}/{photo.name}; add it")
+        survey.problems.append(f"{mask}: has no photo {PHOTOS}/{name}.jpg; add it")
         return
     try:
         content = read_whole(photo, MAX_BYTES)
@@ -137,7 +149,7 @@ def _survey_photo(tree: VocTree, name: str, survey: Survey, hashes: dict[str, st
     except ImageError as error:
         survey.problems.append(str(error))
     if not mask.is_file():
-        survey.problems.append(f"{photo}: has no mask {MASKS}/{mask.name}; add it")
+        survey.problems.append(f"{photo}: has no mask {MASKS}/{name}.png; add it")
         return
     labels = _labels(mask, tree, survey)
     if labels is None:

@@ -10,11 +10,11 @@ import numpy as np
 
 from deconvnet_cli.data.classes import FILE
 from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.data.voc import LISTS
+from deconvnet_cli.data.voc_lists import MASKS, PHOTOS
 from deconvnet_cli.datasets.export import Export, jpeg_bytes
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
 from deconvnet_cli.storage.files import make_folder, write_whole
-
-LISTS = Path("ImageSets") / "Segmentation"
 
 
 def write_tree(
@@ -28,7 +28,7 @@ def write_tree(
     """Write an export as a VOC tree; the lists come last, so that half a tree is none.
 
     Args:
-        root: A folder that is not there yet, or empty.
+        root: A folder that is not there yet, or has no file.
         val_share: The share of the photos that ``val.txt`` gets, 0 to 1, where the export has no
             splits of its own.
         seed: Of the split: the same seed and names give the same lists.
@@ -39,14 +39,11 @@ def write_tree(
         The names that were written.
 
     Raises:
-        UsageError: The folder is not empty.
+        UsageError: The folder has files.
         DatasetError, ImageError: A photo cannot be used and ``on_failure`` is None; or none can.
         OutputError: Something cannot be written.
     """
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError(f"{root}: is there already; give a new folder with -o")
-    for part in ("JPEGImages", "SegmentationClass", "SegmentationObject", LISTS):
-        make_folder(root / part)
+    _require_new(root)
     written = []
     for name in export.names:
         try:
@@ -58,22 +55,37 @@ def write_tree(
             on_photo()
             continue
         content = example.content or jpeg_bytes(example.photo)
-        write_whole(root / "JPEGImages" / f"{name}.jpg", content)
-        write_whole(
-            root / "SegmentationClass" / f"{name}.png", label_png(example.mask, export.classes)
-        )
+        _write(root / PHOTOS / f"{name}.jpg", content)
+        _write(root / MASKS / f"{name}.png", label_png(example.mask, export.classes))
         if example.objects is not None:
             objects = np.where(example.mask == 255, 255, example.objects).astype(np.uint8)
-            write_whole(root / "SegmentationObject" / f"{name}.png", label_png(objects))
+            _write(root / "SegmentationObject" / f"{name}.png", label_png(objects))
         written.append(name)
         on_photo()
     if not written:
         raise DatasetError(f"{export.kind}: not one photo of {len(export.names)} can be used")
-    write_whole(root / FILE, "".join(f"{name}\n" for name in export.classes).encode())
+    _write(root / FILE, "".join(f"{name}\n" for name in export.classes).encode())
     for split, names in split_names(export, written, val_share, seed).items():
         text = "".join(f"{name}\n" for name in names)
-        write_whole(root / LISTS / f"{split}.txt", text.encode())
+        _write(root / LISTS / f"{split}.txt", text.encode())
     return written
+
+
+def _require_new(root: Path) -> None:
+    """Raise UsageError unless a tree can be written there: no file may be in the folder."""
+    if not root.exists() or (root.is_dir() and all(path.is_dir() for path in root.rglob("*"))):
+        return
+    why = "is there already"
+    if (root / PHOTOS).is_dir() and not any((root / LISTS).glob("*.txt")):
+        why += ", without lists, as an import leaves it that was stopped; remove it if it is that"
+        raise UsageError(f"{root}: {why}, or give a new folder with -o")
+    raise UsageError(f"{root}: {why}; give a new folder with -o")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, whose folder is made with the first of it."""
+    make_folder(path.parent)
+    write_whole(path, content)
 
 
 def split_names(
@@ -84,10 +96,12 @@ def split_names(
     Both have at least one photo if there are two.
     """
     if export.splits:
-        lists: dict[str, list[str]] = {}
-        for name in names:
-            lists.setdefault(export.splits[name], []).append(name)
-        return lists
+        known = set(names)
+        own = {
+            split: [name for name in listed if name in known]
+            for split, listed in export.splits.items()
+        }
+        return {split: listed for split, listed in own.items() if listed}
     shuffled = sorted(names)
     Random(seed).shuffle(shuffled)
     count = round(val_share * len(shuffled))

@@ -9,6 +9,8 @@ from helpers.command_line import one_error_line
 from helpers.exports import coco_export, grey_export, labelme_export
 from PIL import Image
 
+from deconvnet_cli.datasets.export import oriented_photo
+
 # Of pycocotools, which numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -63,3 +65,40 @@ def test_wrong_usage_is_one_line(deconvnet, tmp_path):
     one_error_line(result, 2, "--photos")
     result = deconvnet("dataset", "check", tmp_path)
     one_error_line(result, 1, "JPEGImages/ is missing")
+    result = deconvnet("dataset", "check", tmp_path / "nope")
+    one_error_line(result, 1, "nope: no such folder")
+
+
+def test_a_failed_import_can_be_made_again(deconvnet, tmp_path):
+    source = labelme_export(tmp_path / "labelme")
+    (source / "photos").mkdir()
+    command = ("dataset", "import", source, "-o", tmp_path / "tree")
+    result = deconvnet(*command, "--photos", source / "photos")
+    assert result.exit_code == 1 and "not one photo of 5 can be used" in result.stderr
+    assert not (tmp_path / "tree").exists()
+    (tmp_path / "tree/JPEGImages").mkdir(parents=True)  # as earlier versions left it
+    assert deconvnet(*command).exit_code == 0
+    one_error_line(deconvnet(*command), 2, "tree: is there already; give a new folder")
+
+
+def test_an_import_that_was_stopped_is_known(deconvnet, tmp_path, monkeypatch):
+    source = labelme_export(tmp_path / "labelme")
+    read = LabelmeReader(most=2)
+    monkeypatch.setattr("deconvnet_cli.datasets.labelme.oriented_photo", read)
+    command = ("dataset", "import", source, "-o", tmp_path / "tree")
+    assert deconvnet(*command).exit_code != 0
+    monkeypatch.undo()
+    one_error_line(deconvnet(*command), 2, "without lists", "stopped; remove it", "with -o")
+
+
+class LabelmeReader:
+    """A reader of photos that is interrupted after some."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def __call__(self, *arguments: object) -> object:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return oriented_photo(*arguments)

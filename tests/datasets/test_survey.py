@@ -15,7 +15,7 @@ from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.datasets.contact_sheet import contact_sheet
 from deconvnet_cli.datasets.opening import open_export
-from deconvnet_cli.datasets.survey import survey_names, survey_tree
+from deconvnet_cli.datasets.survey import survey_tree
 from deconvnet_cli.datasets.tree import write_tree
 from deconvnet_cli.errors import DatasetError
 
@@ -117,13 +117,35 @@ def test_what_need_not_be_mended_is_a_remark(tree):
         assert words in text
 
 
+def test_names_in_subfolders_are_those_that_train_reads(tree):
+    for part, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+        (tree / part / "s").mkdir()
+        (tree / part / f"one.{suffix}").rename(tree / part / f"s/one.{suffix}")
+    write_list("train", "s/one", "two", "three")(tree)
+    write_list("val", "four", "five")(tree)
+    assert VocTree(tree, CLASSES).names("train") == ["s/one", "two", "three"]
+    found = survey_tree(tree)
+    assert not found.problems
+    assert found.names == ["five", "four", "s/one", "three", "two"]
+    assert [(count.photos, count.objects) for count in found.counts[1:]] == [(5, 5), (5, 5)]
+    (tree / "SegmentationClass/s/one.png").unlink()
+    (problem,) = survey_tree(tree).problems
+    assert "has no mask SegmentationClass/s/one.png" in problem
+    (tree / "JPEGImages/s/one.jpg").rename(tree / "one.jpg")
+    write_list("train", "../one", "two", "three")(tree)
+    (problem,) = survey_tree(tree).problems
+    assert "train.txt: names without a photo: ../one" in problem
+
+
 def test_no_tree(tmp_path):
+    with pytest.raises(DatasetError, match="nope: no such folder"):
+        survey_tree(tmp_path / "nope")
     with pytest.raises(DatasetError, match="JPEGImages/ is missing"):
         survey_tree(tmp_path)
 
 
 def test_a_sheet_shows_every_class_in_its_colour(tree):
-    names = survey_names(tree)
+    names = survey_tree(tree).names
     sheet = contact_sheet(VocTree(tree, CLASSES), names)
     colours = {colour for _, colour in sheet.getcolors(1 << 24)}
     assert {(0xE6, 0x9F, 0), (0x56, 0xB4, 0xE9)} <= colours  # the first two, in the legend

@@ -1,0 +1,113 @@
+"""CVAT's "Segmentation mask" export: RGB masks, and its own lists and instances."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deconvnet_cli.data.decoding import Undecodable
+from deconvnet_cli.data.faults import first_names
+from deconvnet_cli.data.label_colours import PACK, instances_of
+from deconvnet_cli.data.label_png import WrongSize, read_png
+from deconvnet_cli.data.objects import NO_INSTANCE
+from deconvnet_cli.data.voc import IGNORE, LISTS, palette
+from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, listed_names
+from deconvnet_cli.datasets.export import MOST_OBJECTS, Example, Export, split_name
+from deconvnet_cli.datasets.masks import open_coloured
+from deconvnet_cli.datasets.pairs import files_below, masks_by_name
+from deconvnet_cli.errors import DatasetError
+
+INSTANCES = "SegmentationObject"
+ALONE = "default"  # CVAT's list of what was put into no subset
+
+
+def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
+    """Open CVAT's "Segmentation mask" export: ``labelmap.txt`` beside ``SegmentationClass/``.
+
+    Its lists are its splits, and ``SegmentationObject/`` has its objects, where they are there.
+
+    Args:
+        folder: The folder of the export.
+        photos: The folder of the photos; ``JPEGImages`` by default.
+        wanted: The classes, in the order of their labels; None takes those of ``labelmap.txt``.
+
+    Raises:
+        DatasetError: Something is missing or not of CVAT's form.
+    """
+    export = open_coloured(
+        folder / MASKS, photos or folder / PHOTOS, folder / "labelmap.txt", wanted
+    )
+    splits, notes = _own_lists(folder, export)
+    instances = masks_by_name(folder / INSTANCES) if (folder / INSTANCES).is_dir() else {}
+    without = [name for name in export.names if name not in instances]
+    if instances and without:
+        notes.append(f"{INSTANCES}: has no objects of: {first_names(without)}")
+
+    def read(name: str) -> Example:
+        example = export.read(name)
+        if name not in instances:
+            return example
+        return replace(example, objects=_numbered(instances[name], example.mask))
+
+    return replace(
+        export, kind="CVAT's masks", read=read, splits=splits, notes=(*export.notes, *notes)
+    )
+
+
+def _own_lists(folder: Path, export: Export) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the names of each list of CVAT, and what people should know of them."""
+    paths = files_below(folder / LISTS, (".txt",)) if (folder / LISTS).is_dir() else []
+    if [split_name(path.stem) for path in paths] in ([], [ALONE]):
+        return {}, []
+    known = set(export.names)
+    said = {path.stem for path in export.unmasked}
+    splits: dict[str, list[str]] = {}
+    notes = []
+    for path in paths:
+        names = [_flat(name) for name in listed_names(path, lambda name: _flat(name) in known)]
+        splits.setdefault(split_name(path.stem), []).extend(name for name in names if name in known)
+        if missing := [name for name in names if name not in known | said]:
+            notes.append(f"{path.name}: names without a mask: {first_names(missing)}")
+    listed = {name for names in splits.values() for name in names}
+    if unlisted := sorted(known - listed):
+        notes.append(f"in no list of the export: {first_names(unlisted)}")
+    return (splits if listed else {}), notes
+
+
+def _flat(name: str) -> str:
+    """Return the name in the tree of a photo that a list may give with its folder, in quotes."""
+    return PurePosixPath(name.strip('"')).name
+
+
+def _numbered(path: Path, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the numbered objects of a mask, uint8 H x W, from CVAT's PNG of instances.
+
+    Raises:
+        DatasetError: The PNG cannot be read, has another size, or too many objects.
+    """
+    height, width = mask.shape
+    try:
+        image = read_png(path, (width, height))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except Undecodable as error:
+        raise DatasetError(f"{path}: not readable instances ({error})") from error
+    except WrongSize as error:
+        raise DatasetError(
+            f"{path}: {error}, its mask {width}x{height}; export both again"
+        ) from error
+    pixels = instances_of(image if image.mode in ("P", "L") else image.convert("RGB"))
+    nothing: Collection[int] = NO_INSTANCE
+    if pixels.ndim == 3:
+        pixels, nothing = pixels @ PACK, (palette()[list(NO_INSTANCE)] @ PACK).tolist()
+    inside = (mask != 0) & (mask != IGNORE) & ~np.isin(pixels, list(nothing))
+    found, numbers = np.unique(pixels[inside], return_inverse=True)
+    if len(found) > MOST_OBJECTS:
+        raise DatasetError(f"{path}: {len(found)} objects; at most {MOST_OBJECTS} are numbered")
+    objects = np.zeros((height, width), np.uint8)
+    objects[inside] = numbers.ravel() + 1
+    return objects

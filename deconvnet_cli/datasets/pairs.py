@@ -1,0 +1,131 @@
+"""The files of an export by the names that they get in a tree, and masks with their photos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.data.voc_lists import by_stem, note_twins
+from deconvnet_cli.errors import DatasetError
+
+T = TypeVar("T")
+NO_MEANING = (".", "__MACOSX")  # how the names of files and folders begin that no one made
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Masks with their photos.
+
+    Attributes:
+        found: The photo and the mask of each name.
+        unmasked: The photos that have no mask.
+    """
+
+    found: Mapping[str, tuple[Path, Path]]
+    unmasked: tuple[Path, ...]
+
+
+def files_below(folder: Path, suffixes: Collection[str], but: Collection[Path] = ()) -> list[Path]:
+    """Return the files in a folder and the folders in it, linked ones too, sorted.
+
+    Hidden files and folders are passed over, and what macOS puts beside files in a ZIP.
+
+    Args:
+        folder: The folder.
+        suffixes: The suffixes of the files, in lower case; those of files may be in any case.
+        but: Folders that are not looked into, unless one is ``folder`` itself.
+
+    Raises:
+        DatasetError: A folder is missing or cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    seen = {other.resolve() for other in but}
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = Path(parent).resolve()
+        if real in seen and parent != str(folder):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(NO_MEANING)]
+        paths = [Path(parent, name) for name in names if not name.startswith(NO_MEANING)]
+        found += [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
+    return sorted(found)
+
+
+def by_name(
+    files: Iterable[T], name: Callable[[T], str], source: Path, words: Callable[[T], object]
+) -> dict[str, T]:
+    """Return files by their names in the tree, which has one folder for all.
+
+    Args:
+        files: The files, or what stands for them.
+        name: Returns the name of a file.
+        source: The export, for errors.
+        words: Returns what errors call a file.
+
+    Raises:
+        DatasetError: Two files have one name.
+    """
+    named: dict[str, T] = {}
+    for file in files:
+        other = named.setdefault(name(file), file)
+        if other is not file:
+            raise DatasetError(
+                f"{source}: {words(other)} and {words(file)} would both be called {name(file)} in "
+                "the tree; rename one, its photo and its annotation alike"
+            )
+    return named
+
+
+def masks_by_name(folder: Path, but: Collection[Path] = ()) -> dict[str, Path]:
+    """Return the PNGs of a folder and the folders in it by their names.
+
+    Raises:
+        DatasetError: The folder cannot be read, or two masks have one name.
+    """
+    files = files_below(folder, (".png",), but)
+    return by_name(files, lambda path: path.stem, folder, lambda path: path.relative_to(folder))
+
+
+def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str) -> Pairs:
+    """Return masks with their photos: those at the same place, or the only ones of their names.
+
+    Args:
+        masks: The masks by name.
+        root: The folder of the masks.
+        photos: The folder of the photos, which may be the same.
+        remedy: What to do about a photo that is missing, for errors.
+
+    Raises:
+        DatasetError: A folder cannot be read, or a mask has no photo, or several.
+    """
+    if not photos.is_dir():
+        raise DatasetError(f"{photos}: no such folder of photos; {remedy}")
+    taken = {path.resolve() for path in masks.values()}
+    files = files_below(photos, SUFFIXES | HEIF_SUFFIXES, (root,))
+    files = [path for path in files if path.resolve() not in taken]
+    stems = by_stem(files)
+    chosen = {}
+    for name, mask in masks.items():
+        place = photos / mask.parent.relative_to(root)
+        paths = stems.get(name, [])
+        paths = [path for path in paths if path.parent == place] or paths
+        if not paths:
+            raise DatasetError(f"{mask}: {photos} has no photo called {name}; {remedy}")
+        if len({path.parent for path in paths}) > 1:
+            raise DatasetError(
+                f"{mask}: its photo may be {paths[0]} or {paths[1]}; rename one, or remove it"
+            )
+        chosen[name] = paths
+    note_twins(chosen.values())
+    used = {path for paths in chosen.values() for path in paths}
+    found = {name: (paths[0], masks[name]) for name, paths in chosen.items()}
+    return Pairs(found, tuple(path for path in files if path not in used))

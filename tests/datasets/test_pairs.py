@@ -1,0 +1,129 @@
+"""Masks and photos of an export: which belong together, and what has no partner is said."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from helpers.command_line import one_error_line
+from helpers.exports import (
+    NAMES,
+    coco_export,
+    cvat_export,
+    grey_export,
+    labelme_export,
+    names_in,
+    read_labels,
+    roboflow_export,
+    truth,
+)
+
+from deconvnet_cli.datasets.opening import open_export
+from deconvnet_cli.datasets.pairs import files_below
+from deconvnet_cli.errors import DatasetError
+
+# Of pycocotools, which numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def move(folder, name, place):
+    (folder / place).parent.mkdir(exist_ok=True, parents=True)
+    (folder / name).rename(folder / place)
+
+
+def test_masks_of_any_case_and_in_subfolders_are_taken(tmp_path):
+    source = cvat_export(tmp_path / "cvat")
+    move(source / "SegmentationClass", "one.png", "one.PNG")
+    move(source / "SegmentationClass", "two.png", "day 1/two.png")
+    move(source / "JPEGImages", "two.jpg", "day 1/two.jpg")
+    move(source / "JPEGImages", "three.jpg", "elsewhere/three.jpg")
+    export = open_export(source)
+    assert sorted(export.names) == sorted(NAMES) and not export.unmasked
+    for number, name in enumerate(NAMES[:3]):
+        np.testing.assert_array_equal(export.read(name).mask, truth(number))
+
+
+def test_roboflows_masks_of_any_case_and_in_subfolders_keep_their_split(deconvnet, tmp_path):
+    source = roboflow_export(tmp_path / "roboflow")
+    move(source / "train", "one_mask.png", "one_mask.PNG")
+    for name in ("five.jpg", "five_mask.png"):
+        move(source / "valid", name, f"more/{name}")
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    assert result.exit_code == 0, result.stderr
+    assert names_in(tmp_path / "tree", "train") == sorted(NAMES[:3])
+    assert names_in(tmp_path / "tree", "val") == sorted(NAMES[3:])
+    (source / "valid/_classes.csv").unlink()
+    with pytest.raises(DatasetError, match=r"_mask\.png: no _classes\.csv in its folder"):
+        open_export(source)
+
+
+@pytest.mark.parametrize("export", [cvat_export, roboflow_export, grey_export])
+def test_photos_without_a_mask_are_said(deconvnet, tmp_path, export):
+    source = export(tmp_path / "export")
+    (mask,) = [*source.rglob("two.png"), *source.rglob("two_mask.png")]
+    mask.unlink()
+    arguments = ["--photos", tmp_path / "export/photos"] if export is grey_export else []
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree", *arguments)
+    assert result.exit_code == 1
+    assert "1 photo without a mask left out: " in result.stderr and "two.jpg" in result.stderr
+    assert "4 photos from" in result.stderr and "1 left out" in result.stderr
+    read_labels(tmp_path / "tree/SegmentationClass/one.png")
+
+
+def test_one_name_is_one_photo_and_both_files_are_named(tmp_path):
+    source = cvat_export(tmp_path / "cvat")
+    photos = source / "JPEGImages"
+    (photos / "a").mkdir()
+    (photos / "a/one.jpg").write_bytes((photos / "one.jpg").read_bytes())
+    assert open_export(source).unmasked == (photos / "a/one.jpg",)  # the other is at its place
+    move(photos, "one.jpg", "b/one.jpg")
+    with pytest.raises(DatasetError, match=r"a/one\.jpg or .*b/one\.jpg; rename one"):
+        open_export(source)
+    masks = source / "SegmentationClass"
+    (masks / "a").mkdir()
+    (masks / "a/one.png").write_bytes((masks / "one.png").read_bytes())
+    with pytest.raises(DatasetError, match=r"a/one\.png and one\.png would both be .*; rename one"):
+        open_export(source)
+
+
+def test_files_of_one_name_are_both_named_in_coco_and_labelme(deconvnet, tmp_path):
+    source = labelme_export(tmp_path / "labelme")
+    (source / "a").mkdir()
+    (source / "a/one.json").write_bytes((source / "one.json").read_bytes())
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    one_error_line(result, 1, "a/one.json and one.json would both be called one", "rename one")
+    path = coco_export(tmp_path / "coco")
+    path.write_text(path.read_text().replace("two.jpg", "a/one.png"))
+    result = deconvnet("dataset", "import", path, "-o", tmp_path / "tree")
+    one_error_line(result, 1, "one.jpg and a/one.png would both be called one", "rename one")
+
+
+def test_photos_that_are_not_there_have_a_remedy(deconvnet, tmp_path):
+    source = cvat_export(tmp_path / "cvat")
+    move(source, "JPEGImages", "../photos")
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    one_error_line(result, 1, "JPEGImages: no such folder", "--photos DIR")
+    arguments = (source, "-o", tmp_path / "tree", "--photos", tmp_path / "nope")
+    result = deconvnet("dataset", "import", *arguments)
+    one_error_line(result, 1, "nope: no such folder", "check --photos")
+
+
+def test_masks_may_lie_around_their_photos_or_within(tmp_path):
+    masks = grey_export(tmp_path)
+    within = open_export(masks, photos=tmp_path)
+    assert len(within.names) == len(NAMES)
+    for path in masks.iterdir():
+        path.rename(tmp_path / path.name)
+    around = open_export(tmp_path, "grey", photos=tmp_path / "photos")
+    assert len(around.names) == len(NAMES)
+
+
+def test_links_are_followed_once_and_hidden_files_are_none(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "tree/.cache").mkdir(parents=True)
+    for place in ("real/a.PNG", "tree/.cache/b.png", "tree/.c.png", "tree/d.txt"):
+        (tmp_path / place).touch()
+    os.symlink(tmp_path / "real", tmp_path / "tree/linked")
+    os.symlink(tmp_path / "tree", tmp_path / "tree/back")
+    assert files_below(tmp_path / "tree", (".png",)) == [tmp_path / "tree/linked/a.PNG"]
