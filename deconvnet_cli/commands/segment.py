@@ -174,6 +174,8 @@ def command(
         if not quiet:
             wanted = "none" if as_json else preview
             console.segmented(line, system.classes, photo, seen, wanted)
+            for names in outputs.absent(seen.labels, system.classes):
+                console.say(f"{image}: no {names} found, so what shows it is empty")
     if outputs.format == CVAT:
         shared.append(write_list_of_masks(Path(str(output))))
     for path in () if quiet else shared:

@@ -157,6 +157,18 @@ class Outputs:
 
             colour_of(self.background)
 
+    def absent(self, labels: NDArray[np.uint8], classes: Sequence[str]) -> list[str]:
+        """Return the classes of each option that names some, if no pixel has one of them."""
+        import numpy as np
+
+        asked = ((self.only, "--only"), (self.mask, "--mask"))
+        chosen = [chosen_labels(names, classes, option) for names, option in asked if names]
+        return [
+            " or ".join(classes[label] for label in wanted)
+            for wanted in chosen
+            if not np.isin(labels, wanted).any()
+        ]
+
     def shown(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the labels without the parts that are too small to be shown."""
         from deconvnet_cli.outputs.specks import without_specks

@@ -96,6 +96,17 @@ def test_only_changes_what_is_shown_and_not_the_labels(deconvnet, cat, quick, tm
     assert sum(part["area"] for part in found["annotations"]) == inside.sum()
 
 
+def test_classes_that_the_photo_does_not_have_are_said(deconvnet, cat, quick, tmp_path):
+    assert deconvnet("segment", cat, "-o", tmp_path / "all.png", *quick).exit_code == 0
+    found = np.unique(without_specks(pixels(tmp_path / "all.png"), MIN_AREA))
+    there = CLASSES[found[found > 0][0]]
+    one, other = [CLASSES[label] for label in range(1, 21) if label not in found][:2]
+    loud = [option for option in quick if option != "--quiet"]
+    for only, said in ((f"{other},{one}", True), (f"{one},{there}", False)):
+        result = deconvnet("segment", cat, "--cutout", "--only", only, *loud)
+        assert (f"no {one} or {other} found" in result.stderr) == said, result.stderr
+
+
 def test_labels_as_an_array(deconvnet, cat, quick, tmp_path):
     for options in ((), ("--format", "npy"), ("-o", tmp_path / "named.npy")):
         assert deconvnet("segment", cat, *options, *quick).exit_code == 0
