@@ -156,6 +156,37 @@ def test_a_deep_png_with_a_transparent_colour(grey, scale):
         assert is_shown(data, np.where(grey == 10, 0, grey))
 
 
+# Alpha.
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+@pytest.mark.parametrize(
+    ("white", "opaque", "dtype"),
+    [
+        (65535, 65535, "u2"),
+        (4095, 4095, "u2"),  # 12 bits in 16
+        (4095, 65535, "u2"),
+        (1, 1, "f4"),
+        (255, 255, "f4"),
+        (255, 1, "f4"),
+        (32767, 32767, "i2"),
+    ],
+)
+def test_alpha_is_not_stretched_by_its_own_values(grey, white, opaque, dtype, share):
+    """A photo that is everywhere a quarter opaque, on black, is a quarter as light."""
+    colours = np.stack([grey] * 3, axis=-1) / 255 * white
+    alpha = np.full((*grey.shape, 1), share * opaque)
+    values = np.concatenate([colours, alpha], axis=-1).astype(dtype)
+    assert is_shown(tiff(values), grey * share)
+    if dtype == "u2":
+        assert is_shown(png(values), grey * share)
+
+
+def test_alpha_of_signed_values_about_0_is_centred_as_colours_are(grey):
+    values = np.stack([grey] * 3 + [np.full_like(grey, 64)], axis=-1).astype("i4") * 257 - 32768
+    assert is_shown(tiff(values.astype("i2")), grey * (64 / 255))
+
+
 # Photos that show nothing.
 
 
