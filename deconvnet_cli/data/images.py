@@ -32,6 +32,7 @@ FLAT_VALUES, FLAT_SHARE = 4, 0.998  # a photo with this share of pixels in so fe
 # So is one with this share of pixels so dark, as 12 bits are that were taken for 16. Night photos
 # have more lights than that, even of the moon alone.
 DARK_VALUE, DARK_SHARE = 16, 0.9999
+STRAIGHT = {"La": "LA", "RGBa": "RGBA"}  # the mode of each whose colours are times alpha
 FEW_PIXELS = 64  # say nothing of what a photo shows
 BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
 
@@ -126,6 +127,8 @@ def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Imag
 def as_shown(image: Image.Image) -> Image.Image:
     """Return a loaded image as :func:`read_photo` does, turning it upright in place."""
     turn_upright(image)
+    if image.mode in STRAIGHT:
+        image = image.convert(STRAIGHT[image.mode])
     if _is_deep(image):
         image = _from_deep(image)
     return _to_rgb(in_srgb(image, _to_rgb))
