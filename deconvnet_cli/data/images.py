@@ -54,8 +54,9 @@ def read_photo(
     Args:
         source: The path of a regular file, its bytes, or a stream that is read to its end.
         name: The name used in errors; the path by default.
-        max_pixels: The largest accepted product of width and height. Reading takes up to 8 bytes
-            a pixel.
+        max_pixels: The largest accepted product of width and height. With noise of 9 million
+            pixels, reading took 8 bytes a pixel for a JPEG, up to 23 for other files of 8 bits, and
+            up to 43 for 16 bits; the bytes of the file are among them.
         page: The page or frame of a file of several, from 1 on; None takes the first one, and
             notes that there are others.
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deconvnet_cli.data.decoding import Unsupported
 
-BAND_VALUES = 1 << 22  # values that are scaled at a time
+BAND_VALUES = 1 << 20  # values that are scaled at a time
 # The largest values of integers by which photos are stored: 8, 10, 12, 14, 16 and 24 bits.
 WHITES = (255, 1023, 4095, 16383, 65535, (1 << 24) - 1)
 FEW = 0.01  # share of values outside the range that do not count: highlights, noise and stamps

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import tracemalloc
 import zlib
 
 import cv2
@@ -13,6 +15,7 @@ from PIL import Image
 
 from deconvnet_cli.data.images import png_bytes, read_photo
 from deconvnet_cli.data.notes import note
+from deconvnet_cli.data.pnm import pnm_values
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +122,20 @@ def test_fewer_bits_that_are_declared_are_trusted(grey):
     values = grey.astype("u2") * 4  # a dark photo of 12 bits
     head, body = pgm(values).split(b"65535\n", 1)
     assert is_shown(head + b"4095\n" + body, grey * (1020 / 4095))
+
+
+def test_plain_values_take_little_memory_beside_comments(grey):
+    """A list of words takes 40 bytes and more for each of them; a value takes 2."""
+    values = np.tile(grey.astype("u2") * 257, (5, 5))
+    lines = [" ".join(map(str, row)) + "# a row" for row in values.tolist()]
+    data = f"P2 {values.shape[1]} {values.shape[0]} 65535\n{chr(10).join(lines)}".encode()
+    with Image.open(io.BytesIO(data)) as opened:
+        tracemalloc.start()
+        found = pnm_values(data, opened)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert np.array_equal(found[..., 0], values)
+    assert most < 2 * values.nbytes
 
 
 @pytest.mark.parametrize("high", [65535, 40000])
