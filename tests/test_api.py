@@ -20,6 +20,7 @@ from PIL import Image
 import deconvnet_cli
 from deconvnet_cli import SegmentationResult, Segmenter
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.video_files import VIDEO_HINT
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError, WeightsError
 from deconvnet_cli.outputs.overlay import overlay
@@ -225,6 +226,8 @@ def test_masks_and_what_notebooks_show(result, segmenter):
         ("--polygons coco-polygons goes with", "polygons='coco-polygons' goes with"),
         ("give another output with -o", "give another output"),
         ("give a folder: -o DIR/", "give a folder: DIR/"),
+        (f"a.mp4: {VIDEO_HINT}", f"a.mp4: {VIDEO_HINT}"),
+        ("--net x: see `a --net x`; add --crf", "net='x': see `a --net x`; add crf=True"),
     ],
 )
 def test_errors_in_the_words_of_python(message, right):

@@ -44,7 +44,12 @@ def read_annotation(path: Path, classes: Sequence[str]) -> list[tuple[int, Box]]
 
 
 def _without_entities(content: bytes) -> bytes:
-    """Return the content, or raise ValueError if it declares entities, which can explode."""
+    """Return the content, or raise ValueError if it declares entities, which can explode.
+
+    UTF-16 would hide such a declaration, and is refused.
+    """
+    if b"\0" in content:
+        raise ValueError("it has zero bytes; save it as UTF-8")
     if b"<!ENTITY" in content or b"<!DOCTYPE" in content:
         raise ValueError("it declares a document type")
     return content

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from PIL import Image, ImageOps
 
 from deconvnet_cli.choices import MAX_PIXELS
+from deconvnet_cli.storage.quiet import warnings_ignored
 
 MAX_SIDE = 1_000_000  # pixels; the logits of one such row take 84 MB
 MAX_BYTES = 2_000_000_000  # of a file: 10 a pixel
@@ -83,8 +83,7 @@ def load(image: Image.Image) -> None:
 
 def lies_on_its_side(image: Image.Image) -> bool:
     """Return whether the EXIF orientation of an image swaps its width and height."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings_ignored():
         try:
             tags = getattr(image, "tag_v2", None)
             if tags is not None and image.size != (tags[256], tags[257]):
@@ -100,8 +99,7 @@ def turn_upright(image: Image.Image) -> None:
     Raises:
         MemoryError: There is too little memory to turn the image.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings_ignored():
         try:
             # A copy of a large photo would take hundreds of megabytes.
             ImageOps.exif_transpose(image, in_place=True)
@@ -136,8 +134,7 @@ def opened(data: bytes, formats: Sequence[str]) -> Image.Image:
 @contextmanager
 def decoding() -> Iterator[None]:
     """Turn every error of Pillow into Undecodable, and ignore its warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings_ignored():
         try:
             yield
         except Undecodable:

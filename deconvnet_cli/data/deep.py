@@ -13,7 +13,7 @@ from deconvnet_cli.data import jp2, tiff
 from deconvnet_cli.data.decoding import ORIENTATION, Unsupported
 from deconvnet_cli.data.png_chunks import with_pixels_alone
 from deconvnet_cli.data.pnm import largest_of_pnm, pnm_values
-from deconvnet_cli.data.ranges import NOTE, add_note, eight_bits
+from deconvnet_cli.data.ranges import BAND_VALUES, NOTE, add_note, eight_bits
 from deconvnet_cli.data.tiff_values import values_of
 from deconvnet_cli.runtime.opencv import cv2
 
@@ -113,13 +113,20 @@ def _pnm_depth(data: bytes, opened: Image.Image) -> tuple[int, int]:
 
 
 def _by_opencv(data: bytes, opened: Image.Image, samples: int) -> NDArray[Any]:
-    content = with_pixels_alone(data) if opened.format == "PNG" else data
-    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = _decoded(with_pixels_alone(data) if opened.format == "PNG" else data)
     if values is None:
         raise ValueError(f"{opened.format} of over 8 bits")
     values = values.reshape(*values.shape[:2], -1)
     wanted = (opened.height, opened.width, {2: 4}.get(samples, samples))
     if values.dtype != np.uint16 or values.shape not in (wanted, (*wanted[:2], samples)):
         raise Unsupported(f"a {opened.format} of over 8 bits that is not read; save it with 8 bits")
-    order = {1: (0,), 2: (0, 1), 3: (2, 1, 0), 4: (2, 1, 0, 3)}[values.shape[2]]
-    return np.asarray(values[..., order])
+    if values.shape[2] > 2:
+        rows = max(1, BAND_VALUES // values[0].size)
+        for band in np.split(values, range(rows, len(values), rows)):  # a copy would be large
+            band[..., :3] = band[..., 2::-1].copy()  # OpenCV begins with blue
+    return np.asarray(values)
+
+
+def _decoded(content: bytes) -> NDArray[Any] | None:
+    """Return what OpenCV reads from the bytes, which are given up before more is done."""
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)

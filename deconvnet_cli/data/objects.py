@@ -123,10 +123,12 @@ def photo_objects(
 ) -> Iterable[tuple[int, Box, int]]:
     """Return label, box and area (pixels) of each object of a photo, from the best source.
 
-    The area of an annotated box is that of its pixels of the object's class.
+    The area of an annotated box is that of its pixels of the object's class. Its parts beyond the
+    edges of the photo are cut off.
 
     Raises:
-        DatasetError: Instances or annotations are damaged.
+        DatasetError: Instances or annotations are damaged, or an annotated box lies outside of the
+            photo.
     """
     instances = tree.root / "SegmentationObject" / f"{name}.png"
     if instances.is_file():
@@ -134,11 +136,26 @@ def photo_objects(
     annotation = tree.root / "Annotations" / f"{name}.xml"
     if annotation.is_file():
         return [
-            (label, box, int((mask[max(y0, 0) : y1, max(x0, 0) : x1] == label).sum()))
+            (label, (x0, y0, x1, y1), int((mask[y0:y1, x0:x1] == label).sum()))
             for label, box in read_annotation(annotation, tree.classes)
-            for x0, y0, x1, y1 in (box,)
+            for x0, y0, x1, y1 in (_within(box, mask, annotation),)
         ]
     return components(mask)
+
+
+def _within(box: Box, mask: NDArray[np.uint8], path: Path) -> Box:
+    """Return the part of an annotated box that lies in its photo."""
+    height, width = mask.shape
+    x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
+    if x0 >= x1 or y0 >= y1:
+        corners = " ".join(
+            f"{side:g}" for side in (box[0] + 1, box[1] + 1, *box[2:])
+        )  # as the file has them
+        raise DatasetError(
+            f"{path}: an object's box ({corners}) lies outside of the photo of {width}x{height} "
+            "pixels; correct it or remove the object"
+        )
+    return x0, y0, x1, y1
 
 
 def photos_of_classes(objects: Iterable[ObjectBox], classes: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of each colour space
 STEPS = (0, 16, 64, 128, 192, 255)  # of each channel in the colours that are tried
+LARGEST_KEPT = 4 << 20  # bytes of a profile that is kept with what it does
 SAME = 2  # the largest difference in 8 bits between profiles of the same colours
 
 
@@ -30,19 +31,24 @@ def in_srgb(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) ->
     data = image.info.get("icc_profile")
     if not isinstance(data, bytes) or not data:
         return image
-    mode, transform = _transform_to_srgb(data)
+    kept = len(data) <= LARGEST_KEPT
+    mode, transform = (_transform_to_srgb if kept else _transform_to_srgb.__wrapped__)(data)
     if transform is None:
         return image
     if mode == "RGB" and image.mode in ("RGB", "RGBA", "RGBX", "P", "PA"):
         image = to_rgb(image)
-    elif mode == "L" and image.mode in ("LA", "La", "1"):
-        image = image.convert("L") if image.mode == "1" else to_rgb(image).convert("L")
+    elif mode == "L" and (image.mode in ("LA", "1") or _is_grey_with_a_clear_value(image)):
+        image = to_rgb(image).convert("L")
     if image.mode != mode:
         return image
     try:
         return transform.apply(image, image if mode == "RGB" else None)
     except (OSError, ValueError):
         return image
+
+
+def _is_grey_with_a_clear_value(image: Image.Image) -> bool:
+    return image.mode == "L" and "transparency" in image.info
 
 
 @lru_cache(maxsize=16)  # the photos of a folder have few profiles

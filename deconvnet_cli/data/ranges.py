@@ -14,7 +14,7 @@ from PIL import Image
 
 from deconvnet_cli.data.decoding import Unsupported
 
-BAND_VALUES = 1 << 22  # values that are scaled at a time
+BAND_VALUES = 1 << 20  # values that are scaled at a time
 # The largest values of integers by which photos are stored: 8, 10, 12, 14, 16 and 24 bits.
 WHITES = (255, 1023, 4095, 16383, 65535, (1 << 24) - 1)
 FEW = 0.01  # share of values outside the range that do not count: highlights, noise and stamps
@@ -58,7 +58,7 @@ def eight_bits(
     colours = samples - 1 if samples in (2, 4) else samples
     low, high, remark = black_and_white(values[..., :colours], bits, declared)
     if colours < samples:
-        opaque = black_and_white(values[..., colours:], bits, declared).white
+        opaque = _opaque(values[..., colours:], bits, high)
     result = np.empty(values.shape, np.uint8)
     rows = max(1, BAND_VALUES // max(1, width * samples))
     for top in range(0, height, rows):
@@ -66,10 +66,29 @@ def eight_bits(
         scaled = _scaled(values[band, :, :colours], low, high)
         result[band, :, :colours] = 255 - scaled if inverted else scaled
         if colours < samples:
-            result[band, :, colours:] = _scaled(values[band, :, colours:], 0, opaque)
+            result[band, :, colours:] = _scaled(values[band, :, colours:], low, opaque)
     image = Image.fromarray(result[..., 0] if samples == 1 else result)
     add_note(image, remark)
     return image
+
+
+def _opaque(alpha: NDArray[Any], bits: int, white: float) -> float:
+    """Return the value of alpha that is opaque, which alpha itself may not reach.
+
+    It is what is white in the colours. If alpha goes beyond that, it is the largest value of the
+    bits. For floats it is 1, or white if alpha goes beyond 1, or the end of alpha's own range.
+    """
+    if alpha.dtype.kind != "f":
+        largest = (1 << (bits if alpha.dtype.kind == "u" else bits - 1)) - 1
+        return white if _few(alpha > white) else largest
+    for end in (1.0, white):
+        if _few(alpha > end):
+            return end
+    return black_and_white(alpha, bits).white
+
+
+def _few(there: NDArray[np.bool_]) -> bool:
+    return bool(np.count_nonzero(there) <= FEW * there.size)
 
 
 def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:

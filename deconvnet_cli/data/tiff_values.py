@@ -72,9 +72,8 @@ def _uncompressed(page: tiff.Page) -> NDArray[Any]:
     samples, bits, separate = page.samples, page.bits, page.apart
     if bits != 12 and bits not in ((8, 16, 32) if page.kind != "f" else (16, 32, 64)):
         raise _unsupported(f"its values have {bits or 'several numbers of'} bits")
-    data, strips = page.data, zip(page.all(tiff.OFFSETS), page.all(tiff.COUNTS), strict=False)
-    content = b"".join(data[start : start + count] for start, count in strips)
     planes, across = (samples, width) if separate else (1, width * samples)
+    content = _strips(page, planes * height * math.ceil(across * bits / 8))
     if bits == 12:
         found = _twelve_bits(content, planes * height, across)
     else:
@@ -85,7 +84,17 @@ def _uncompressed(page: tiff.Page) -> NDArray[Any]:
     return found.reshape(height, width, samples)
 
 
-def _twelve_bits(content: bytes, rows: int, across: int) -> NDArray[np.uint16]:
+def _strips(page: tiff.Page, most: int) -> bytearray:
+    """Return the bytes of the strips, at most so many: strips may all name the whole file."""
+    content = bytearray()
+    for start, count in zip(page.all(tiff.OFFSETS), page.all(tiff.COUNTS), strict=False):
+        content += page.data[start : start + min(count, most - len(content))]
+        if len(content) == most:
+            break
+    return content
+
+
+def _twelve_bits(content: bytearray, rows: int, across: int) -> NDArray[np.uint16]:
     """Return values of 12 bits, two in three bytes; each row begins with a byte of its own."""
     row_bytes = math.ceil(across * 12 / 8)
     packed = np.frombuffer(content, np.uint8, rows * row_bytes).reshape(rows, row_bytes)

@@ -150,8 +150,8 @@ def picture(clip: Clip, number: int) -> Image.Image:
     height, width = pixels.shape[:2]
     if width * height > clip.max_pixels:
         raise ImageError(
-            f"{clip.path}: {width}x{height} pixels; at most {clip.max_pixels / 1e6:g} million are "
-            "read, scale it down"
+            f"{clip.path}: {width}x{height} pixels are more than the {clip.max_pixels:,} allowed; "
+            "scale it down"
         )
     colours: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return Image.fromarray(colours)

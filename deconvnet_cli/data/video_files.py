@@ -26,11 +26,14 @@ BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 PHOTO_BRANDS = (b"avi", b"hei", b"hev", b"mif", b"msf", b"jp2", b"jpx", b"crx")
 # Packets of MPEG-TS, and of M2TS: where their first mark lies, and how far it is to the next.
 PACKETS = ((0, 188), (4, 192))
-MARK = 0x47
+MARK = 0x47  # "G", with which GIFs begin too
+GIF = (b"GIF87a", b"GIF89a")
 
 
 def is_video(head: bytes) -> bool:
     """Return whether the first ``HEAD`` bytes of a file are those of a video container."""
+    if head.startswith(GIF):
+        return False
     if head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
         return True
     if head[4:8] == b"ftyp":

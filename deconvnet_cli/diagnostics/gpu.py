@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from deconvnet_cli.diagnostics.finding import Finding
+from deconvnet_cli.storage.quiet import warnings_ignored
 
 DEVICE = Path("/dev/nvidia0")
 BUILDS = "https://pytorch.org/get-started/locally"
@@ -44,8 +44,7 @@ def gpu() -> Iterator[Finding]:
     """Report the GPUs that torch sees, or why it does not see one that is present."""
     import torch
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns about an old driver, and so does the finding
+    with warnings_ignored():  # torch warns about an old driver, and so does the finding
         available = torch.cuda.is_available()
     if available:
         yield from visible_gpus()

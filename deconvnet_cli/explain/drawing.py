@@ -214,12 +214,12 @@ def free_place(
 
 
 def draw_deciders(
-    decided: NDArray[np.int16], labels: NDArray[np.uint8], colours: Colours, frame: Frame
+    decided: NDArray[np.int32], labels: NDArray[np.uint8], colours: Colours, frame: Frame
 ) -> Image.Image:
     """Draw each pixel in the colour of the box that decided it, with the outlines of the labels.
 
     Args:
-        decided: The number of the box, from 0, int16 h x w; negative where no box decided, which
+        decided: The number of the box, from 0, int32 h x w; negative where no box decided, which
             is drawn white.
         labels: The labels, uint8 h x w.
         colours: The colours of the boxes.

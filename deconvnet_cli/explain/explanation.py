@@ -92,7 +92,7 @@ class Explanation:
         refined: Whether ``result`` has the labels after the CRF.
         growth: The number of boxes -> DeconvNet's labels after them, uint8 h x w.
         boxes: The boxes in the order in which they were merged.
-        decided: The number of the box that decided each pixel's label before the CRF, int16 h x w
+        decided: The number of the box that decided each pixel's label before the CRF, int32 h x w
             (see ``MergeObserver.deciding_boxes``); negative where none did.
         explained: The class and the box whose activations are shown.
         comparison: DeconvNet's labels with another merge rule, and without its decoder.
@@ -110,7 +110,7 @@ class Explanation:
     refined: bool
     growth: Mapping[int, NDArray[np.uint8]]
     boxes: tuple[Box, ...]
-    decided: NDArray[np.int16]
+    decided: NDArray[np.int32]
     explained: Explained
     comparison: Comparison
 

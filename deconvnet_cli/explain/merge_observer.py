@@ -24,7 +24,7 @@ class MergeObserver:
         boxes: The boxes in the order in which they were merged.
         growth: The number of boxes (``COUNTS``) -> labels after them, uint8 H x W.
         best: The greatest logit (merge rule "max") or probability of any crop, float32 C x H x W.
-        best_box: The number of the box that gave it, from 0, int16 C x H x W; the first of
+        best_box: The number of the box that gave it, from 0, int32 C x H x W; the first of
             equals. It is ``NO_BOX`` where no crop exceeds 0, from which the canvas starts.
     """
 
@@ -32,14 +32,14 @@ class MergeObserver:
         self.boxes: list[Box] = []
         self.growth: dict[int, NDArray[np.uint8]] = {}
         self.best = torch.empty(0)
-        self.best_box = torch.empty(0, dtype=torch.int16)
+        self.best_box = torch.empty(0, dtype=torch.int32)
         self._canvas: Canvas | None = None
 
     def __call__(self, number: int, box: Box, part: Part, canvas: Canvas) -> None:
         if self._canvas is None:
             self._canvas = canvas
             self.best = torch.zeros_like(canvas.merged)
-            self.best_box = torch.full_like(self.best, NO_BOX, dtype=torch.int16)
+            self.best_box = torch.full_like(self.best, NO_BOX, dtype=torch.int32)
         if number == len(self.boxes):
             self.boxes.append(box)
         left, top = max(box[0], 0), max(box[1], 0)
@@ -60,10 +60,10 @@ class MergeObserver:
             self.growth[len(self.boxes)] = labels_of(self._canvas.merged_map())
         self.best, self.best_box = self.best.cpu(), self.best_box.cpu()
 
-    def deciding_boxes(self, labels: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """Return the number of the box that gave each pixel's label the most, int16 H x W."""
+    def deciding_boxes(self, labels: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Return the number of the box that gave each pixel's label the most, int32 H x W."""
         chosen = torch.from_numpy(labels.astype(np.int64))[None]
-        found: NDArray[np.int16] = self.best_box.gather(0, chosen)[0].numpy()
+        found: NDArray[np.int32] = self.best_box.gather(0, chosen)[0].numpy()
         return found
 
     def main_box(self, label: int, labels: NDArray[np.uint8]) -> int:

@@ -34,6 +34,7 @@ def chosen_labels(
         return tuple(label for label in range(len(classes)) if label != BACKGROUND)
     chosen = set()
     label_of = {parts_of(name): label for label, name in reversed(list(enumerate(classes)))}
+    most = max(map(len, label_of), default=1)  # parts of the longest name
     rest = [names] if isinstance(names, str) else list(names)
     for name in rest:
         if not isinstance(name, str):
@@ -42,7 +43,7 @@ def chosen_labels(
         if rest[0] in classes:
             chosen.add(classes.index(rest.pop(0)))
             continue
-        for count in range(1, len(rest) + 1):
+        for count in range(1, min(most, len(rest)) + 1):
             label = label_of.get(parts_of(",".join(rest[:count])))
             if label is not None:
                 chosen.add(label)

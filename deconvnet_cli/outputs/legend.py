@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from deconvnet_cli.data.notes import note
+
 PAPER, INK, FRAME = (255, 255, 255), (34, 34, 34), (120, 120, 120)
 SMALLEST = 12  # pixels: smaller type cannot be read
 TYPE = 9  # the type size is (width * height) ** 0.4 / TYPE
 NOTHING = "nothing found"
+# A legend is left out if its column makes a picture both so many times as large and this large.
+MOST_TIMES, MOST_PIXELS = 4, 10_000_000
 
 
 class Entry(NamedTuple):
@@ -87,7 +91,9 @@ def with_legend(
 ) -> Image.Image:
     """Return a picture, mode RGB, with its entries on a white strip below.
 
-    The strip hides nothing of the picture.
+    The strip hides nothing of the picture. A long picture that is much narrower than the strip is
+    returned without a legend, and this is noted on standard error: the white beside it would make
+    it over 4 times as large, with over 10 million pixels.
 
     Args:
         picture: The picture, mode RGB.
@@ -98,6 +104,10 @@ def with_legend(
     texts = [entry_text(entry) for entry in entries] or [NOTHING]
     if layout is None:
         layout = layout_for(picture.size, texts)
+    pixels = layout.width * (picture.height + layout.height)
+    if pixels > max(MOST_PIXELS, MOST_TIMES * picture.width * picture.height):
+        note(f"an overlay of {picture.width}x{picture.height} pixels: too narrow for a legend")
+        return picture
     if len(texts) > layout.places:
         texts[layout.places - 1 :] = [f"and {len(texts) - layout.places + 1} more"]
     size, gap = layout.size, layout.gap

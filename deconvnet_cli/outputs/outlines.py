@@ -103,6 +103,9 @@ def without_holes(
 ) -> list[tuple[Component, frozenset[int]]]:
     """Return a component cut into parts without holes, by vertical lines through its holes.
 
+    The line through the median hole comes first, so that at most half of the holes are on each
+    side of it, and so on.
+
     Each part comes with the x of all lines, those of ``cuts`` among them. One ring with a narrow
     cut to each hole would do by the rules of geometry, but Pillow (LabelMe) and OpenCV (YOLO) draw
     such rings wrongly now and then.
@@ -111,8 +114,9 @@ def without_holes(
     if not holes:
         return [(component, cuts)]
     x0, y0, _, _ = component.box
-    xs = [x for x, _ in max(holes, key=len)]
-    middle = (min(xs) + max(xs) + 1) // 2 - x0
+    sides = [(min(xs), max(xs)) for xs in ([x for x, _ in hole] for hole in holes)]
+    middles = sorted((left + right + 1) // 2 for left, right in sides)
+    middle = middles[len(middles) // 2] - x0
     parts = []
     for left, mask in ((0, component.mask[:, :middle]), (middle, component.mask[:, middle:])):
         for part in components(mask.astype(np.uint8), (1,)):

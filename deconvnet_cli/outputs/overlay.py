@@ -32,7 +32,7 @@ def overlay(
     """Return the photo with its classes in translucent colours, their contours, and a legend.
 
     Contours lie inside the regions, so pixels without a shown class are unchanged. A legend that is
-    wider than the photo makes the image wider.
+    wider than the photo makes the image wider, within bounds (see ``legend.with_legend``).
 
     Args:
         photo: The photo, mode RGB.

@@ -24,6 +24,7 @@ OPTION = re.compile(rf"(\badd )?(?<!\S)--([a-z][a-z-]*)(?: ((?:{VALUES})\b(?!:)|
 FIRST = re.compile(r"()^--([a-z][a-z-]*) ([^;:]+)(?=: )")
 # What the command line says of -o, where Python has a path.
 OUTPUT = re.compile(r" with -o\b|(?<= )-o (?=DIR/)")
+COMMAND = re.compile(r"(`[^`]*`)")  # of the shell, to be typed as it stands
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -38,7 +39,7 @@ def in_python_words() -> Iterator[None]:
 
 
 def translated(message: str) -> str:
-    """Return a message with arguments in place of options."""
+    """Return a message with arguments in place of options, other than in its commands."""
 
     def argument(found: re.Match[str]) -> str:
         add, option, value = found.groups(default="")
@@ -49,4 +50,9 @@ def translated(message: str) -> str:
             return f"{add}{name}={value if NUMBER.fullmatch(value) else repr(value)}"
         return f"{add}{name}=True" if add and name in SWITCHES else f"{add}{name}"
 
-    return OPTION.sub(argument, FIRST.sub(argument, OUTPUT.sub("", message)))
+    def words(text: str) -> str:
+        return OPTION.sub(argument, OUTPUT.sub("", text))
+
+    pieces = COMMAND.split(FIRST.sub(argument, message))
+    pieces[::2] = map(words, pieces[::2])
+    return "".join(pieces)

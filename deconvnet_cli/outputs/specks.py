@@ -19,8 +19,8 @@ def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uin
     edges. A speck takes the label with which it shares the longest border, counting only parts
     that are large enough or have taken a label already; of equal borders, the smaller label wins.
     No part of the result is a speck. If all parts are, the largest one counts as large enough.
-    In a map of over 100,000 parts, each pixel of a speck takes the label of the nearest pixel of
-    another part.
+    In a map of over 100,000 parts, each pixel of a speck first takes the label of the nearest pixel
+    of another part. If over 100,000 parts remain, specks may remain too.
 
     Args:
         labels: The labels, uint8 H x W.
@@ -30,12 +30,13 @@ def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uin
     if least <= 1:
         return labels
     numbers, owners, areas = numbered_parts(labels)
-    settled = areas >= least
-    if settled.all():
+    settled = large(areas, least)
+    if len(settled) > MOST_PARTS and not settled.all():
+        labels = nearest_settled(labels, settled[numbers])
+        numbers, owners, areas = numbered_parts(labels)
+        settled = large(areas, least)
+    if settled.all() or len(settled) > MOST_PARTS:
         return labels
-    settled[areas.argmax()] = True
-    if len(settled) > MOST_PARTS:
-        return nearest_settled(labels, settled[numbers])
     part, other, length = borders(numbers, settled)
     new = owners.copy()
     while len(part):
@@ -50,6 +51,13 @@ def without_specks(labels: NDArray[np.uint8], min_area: float) -> NDArray[np.uin
         part, other, length = (values[~settled[part]] for values in (part, other, length))
     result: NDArray[np.uint8] = new.astype(np.uint8)[numbers]
     return result
+
+
+def large(areas: NDArray[np.int64], least: float) -> NDArray[np.bool_]:
+    """Return which parts are large enough, at least the largest one."""
+    enough = areas >= least
+    enough[areas.argmax()] = True
+    return enough
 
 
 def nearest_settled(labels: NDArray[np.uint8], settled: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -108,9 +108,11 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
             accept=request.headers.get("accept", ""),
         )
         check_headers(request, serving.max_bytes)
+        address = request.client.host if request.client else ""
         with queue.place():
-            buckets.take(request.client.host if request.client else "")
-            body = await read_body(request, serving.max_bytes, serving.timeout)
+            with queue.arriving(address):
+                buckets.take(address)
+                body = await read_body(request, serving.max_bytes, serving.timeout)
             left = serving.timeout - (perf_counter() - start)
             gone = partial(disconnected, request)
             answer = await queue.run(partial(segment_body, body), left, gone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ class WorkQueue:
     def __init__(self, workers: int, waiting: int) -> None:
         self._places = workers + waiting
         self._held = 0
+        self._arriving: Counter[str] = Counter()  # bodies on their way, by client
         self._work: set[Future[Any]] = set()
         self._abandoned = 0
         self._seconds = 1.0  # the time that the last photo took
@@ -57,6 +59,31 @@ class WorkQueue:
             yield
         finally:
             self._held -= 1
+
+    @contextmanager
+    def arriving(self, address: str) -> Iterator[None]:
+        """Count a body that is on its way; the caller must hold a place.
+
+        The bodies of one client on another machine have at most half of the places, so that a slow
+        client leaves places to others.
+
+        Raises:
+            Refusal: 429 if more of its bodies are on their way.
+        """
+        client = network_of(address)
+        if self._arriving[client] >= max(1, self._places // 2) and not is_local(address):
+            raise busy(
+                f"{self._arriving[client]} photos from this address are on their way already; "
+                "send fewer at a time",
+                self._seconds,
+            )
+        self._arriving[client] += 1
+        try:
+            yield
+        finally:
+            self._arriving[client] -= 1
+            if not self._arriving[client]:
+                del self._arriving[client]
 
     async def run(
         self, work: Callable[[], T], timeout: float, disconnected: Callable[[], Awaitable[None]]
@@ -139,6 +166,14 @@ class TokenBuckets:
         if tokens < 1:
             seconds = (1 - tokens) * 60 / self._rate
             raise busy(f"more than {self._rate} requests a minute; come back later", seconds)
+
+
+def is_local(address: str) -> bool:
+    """Return whether a client is on this machine, as a proxy for many others may be."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return not address  # a socket of the file system
 
 
 def network_of(address: str) -> str:

@@ -28,6 +28,7 @@ from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.serve.errors import Refusal
 
 Output = Literal["labels", "overlay", "cutout", "geojson", "coco", "json"]
+MOST_OF_ONLY = 10_000  # characters: the names of 254 classes take less
 # The outputs that each option changes; others refuse it, as they would not heed it.
 HEEDED_BY: dict[str, tuple[Output, ...]] = {
     "only": ("overlay", "cutout", "geojson", "coco"),
@@ -58,7 +59,11 @@ class SegmentQuery(BaseModel):
 
     output: Output | None = Field(None, description="The answer; without it, Accept decides.")
     crf: bool | None = Field(None, description="With or without the dense CRF.")
-    only: str | None = Field(None, description="Classes to show, such as cat,dog; all by default.")
+    only: str | None = Field(
+        None,
+        max_length=MOST_OF_ONLY,
+        description="Classes to show, such as cat,dog; all by default.",
+    )
     embed: bool = Field(
         False, description="With JSON: include the label PNG in base64, also without specks."
     )

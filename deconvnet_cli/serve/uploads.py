@@ -118,20 +118,17 @@ def check_size(data: bytes, max_pixels: int) -> None:
     if not data:
         return  # read_photo reports it
     try:
-        with identify_photo(data) as image:
-            width, height = image.size
+        with identify_photo(data, max_pixels):
+            pass
     except UnknownFormat:
         raise Refusal(400, f"{NAME}: not an image; give one of {', '.join(FORMATS)}") from None
-    except TooLarge:
-        raise Refusal(413, f"{NAME}: far too many pixels; scale it down") from None
+    except TooLarge as error:
+        raise Refusal(413, f"{NAME}: {error}") from None
     except Unsupported as error:
         raise Refusal(400, f"{NAME}: {error}") from None
     except Undecodable:
         message = f"{NAME}: a damaged or truncated image; copy or download it again"
         raise Refusal(400, message) from None
-    if width * height > max_pixels:
-        message = f"{NAME}: {width}x{height} is more than the limit of {max_pixels} pixels"
-        raise Refusal(413, f"{message}; scale it down")
 
 
 def read_form(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import threading
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from deconvnet_cli.storage.files import read_whole
+from deconvnet_cli.storage.quiet import warnings_ignored
 
 # NumPy parses a header as Python, and Python before 3.11.8 sometimes fails when two threads parse
 # at once (python/cpython#106905).
@@ -71,8 +71,7 @@ def array_of(content: bytes) -> NDArray[Any]:
     stream = io.BytesIO(content)
     try:
         # Python warns about odd text in a damaged header before it fails.
-        with PARSING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with PARSING, warnings_ignored():
             shape, fortran, dtype = HEADERS[npy.read_magic(stream)](stream)
     except Exception as error:  # the header is parsed as Python, which fails in many ways
         raise ValueError("no header of an array") from error

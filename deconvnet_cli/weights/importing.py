@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet, DeconvNetSettings, initialise
 from deconvnet_cli.nets.registry import build_net
+from deconvnet_cli.storage.quiet import warnings_ignored
 from deconvnet_cli.weights.caffe_deconvnet import NO_STATISTICS, import_deconvnet, infer_settings
 from deconvnet_cli.weights.caffe_fcn8s import import_fcn8s, infer_fcn8s_settings
 from deconvnet_cli.weights.caffe_layers import LayerRow, detect_kind
@@ -171,8 +171,7 @@ def _from_pickle(source: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a file of ``torch.save`` by name."""
     check_unpacked_size(source)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about unusual pickles; bad ones fail below
+        with warnings_ignored():  # about unusual pickles; bad ones fail below
             state = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged or refused files
         raise WeightsError(f"{source}: not a readable file of plain tensors") from error

@@ -62,6 +62,15 @@ def test_what_is_not_of_vocs_form_is_refused(tmp_path, text, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_document_type_does_not_hide_in_utf_16(tmp_path, encoding):
+    path = tmp_path / "a.xml"
+    text = '<!DOCTYPE a [<!ENTITY b "cat">]>' + annotation(one("&b;"))
+    path.write_text(text, encoding=encoding)
+    with pytest.raises(DatasetError, match=r"a\.xml: .*save it as UTF-8"):
+        read_annotation(path, CLASSES)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(DatasetError, match="cannot be read"):
         read_annotation(tmp_path / "none.xml", CLASSES)

@@ -115,8 +115,9 @@ def test_deep_photos_are_scaled_as_everywhere_else(tmp_path):
     np.testing.assert_allclose(np.asarray(shown)[..., 0], deep / 257, atol=1)
 
 
-def test_boxes_of_annotations_part_what_touches(tmp_path):
-    """Two cats side by side are one component of the mask, and two boxes of the annotation."""
+@pytest.fixture
+def annotated(tmp_path: Path) -> VocTree:
+    """A photo of 40 x 24 pixels of a cat that fills columns 5 to 34 and rows 4 to 19."""
     tree = VocTree(tmp_path)
     for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
         (tmp_path / folder).mkdir()
@@ -124,14 +125,41 @@ def test_boxes_of_annotations_part_what_touches(tmp_path):
     mask = np.zeros((24, 40), np.uint8)
     mask[4:20, 5:35] = 8
     Image.fromarray(mask).save(tree.mask("a"))
-    assert len(find_objects(tree, ["a"])) == 1
-    boxes = ((6, 5, 20, 20), (21, 5, 35, 20))  # VOC's: from 1, the last pixel within
+    return tree
+
+
+def annotate(tree: VocTree, *boxes: tuple[float, ...]) -> None:
+    """Write the boxes of cats as VOC does: from 1, the last pixel within."""
     objects = "".join(
         "<object><name>cat</name><bndbox>"
         f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
         for x0, y0, x1, y1 in boxes
     )
-    (tmp_path / "Annotations/a.xml").write_text(f"<annotation>{objects}</annotation>")
-    found = find_objects(tree, ["a"])
+    (tree.root / "Annotations/a.xml").write_text(f"<annotation>{objects}</annotation>")
+
+
+def test_boxes_of_annotations_part_what_touches(annotated: VocTree):
+    """Two cats side by side are one component of the mask, and two boxes of the annotation."""
+    assert len(find_objects(annotated, ["a"])) == 1
+    annotate(annotated, (6, 5, 20, 20), (21, 5, 35, 20))
+    found = find_objects(annotated, ["a"])
     assert [item.box for item in found] == [(5, 4, 20, 20), (20, 4, 35, 20)]
     assert {item.label for item in found} == {8}
+
+
+def test_boxes_end_at_the_edges_of_the_photo(annotated: VocTree):
+    annotate(annotated, (-9, 0, 20, 20), (21, 5, 1e9, 25))
+    assert [item.box for item in find_objects(annotated, ["a"])] == [
+        (0, 0, 20, 20),
+        (20, 4, 40, 24),
+    ]
+
+
+@pytest.mark.parametrize(
+    "box", [(-30, -20, -2, -3), (41, 5, 50, 20), (1, 25, 40, 30), (1e9, 1e9, 2e9, 2e9)]
+)
+def test_boxes_outside_of_the_photo_are_refused(annotated: VocTree, box):
+    """Negative sides, as slices, would count from the other edge, and find the cat."""
+    annotate(annotated, (6, 5, 20, 20), box)
+    with pytest.raises(DatasetError, match=r"a\.xml: an object's box \(.*outside.* 40x24 pixels"):
+        find_objects(annotated, ["a"])

@@ -298,8 +298,16 @@ def test_heif_is_read(rgb):
 
 
 def test_a_pil_image_that_cannot_be_read_is_an_image_error():
-    """Negative floats have no scale, and La is a mode that Pillow does not convert."""
+    """Negative floats have no scale."""
     floats = Image.fromarray(np.linspace(-1, 1, 4096, dtype=np.float32).reshape(64, 64))
-    for image in (floats, Image.new("La", (40, 30))):
-        with pytest.raises(ImageError, match=r"^PIL image: "):
-            photo_of_pil(image)
+    with pytest.raises(ImageError, match=r"^PIL image: "):
+        photo_of_pil(floats)
+
+
+@pytest.mark.parametrize(("mode", "of"), [("La", "LA"), ("RGBa", "RGBA")])
+def test_colours_times_alpha_are_what_is_seen_on_black(rgb, mode, of):
+    image = Image.fromarray(rgb).convert(of)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    found = np.asarray(photo_of_pil(image.convert(mode))).astype(int)
+    wanted = np.asarray(image)[..., :-1] * (np.asarray(image)[..., -1:] / 255)
+    assert np.abs(found - wanted).max() <= 2

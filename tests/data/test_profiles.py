@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from deconvnet_cli.data import profiles
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.jp2 import icc_profile
 
@@ -20,23 +21,29 @@ def fixed(*numbers: float) -> bytes:
 
 
 def profile(name: str, gamma: float, primaries: tuple[tuple[float, ...], ...] = SRGB) -> bytes:
-    """Return a profile of version 2 by hand: a description, primaries and a power for a curve."""
+    """Return a profile of version 2 by hand: a description, primaries and a power for a curve.
+
+    Without primaries it is one of grey values.
+    """
     text = name.encode() + b"\0"
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78),
         b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249),
         b"cprt": b"text" + bytes(4) + b"none\0",
     }
-    for letter, primary in zip((b"r", b"g", b"b"), primaries, strict=True):
+    for letter, primary in zip((b"r", b"g", b"b") if primaries else (), primaries, strict=True):
         tags[letter + b"XYZ"] = b"XYZ " + bytes(4) + fixed(*primary)
         tags[letter + b"TRC"] = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
+    if not primaries:
+        tags[b"kTRC"] = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
     table, body = struct.pack(">I", len(tags)), b""
     for tag, content in tags.items():
         content += bytes(-len(content) % 4)
         table += tag + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(content))
         body += content
     size = 128 + len(table) + len(body)
-    head = struct.pack(">I4xI", size, 0x02100000) + b"mntrRGB XYZ " + bytes(12) + b"acsp"
+    kind = b"mntrRGB XYZ " if primaries else b"mntrGRAY" + b"XYZ "
+    head = struct.pack(">I4xI", size, 0x02100000) + kind + bytes(12) + b"acsp"
     return head.ljust(68, b"\0") + fixed(0.9642, 1, 0.8249) + bytes(48) + table + body
 
 
@@ -85,6 +92,28 @@ def jp2(pixels: np.ndarray, box: bytes) -> bytes:
     grown = struct.pack(">I", sizes[0] - sizes[1] + len(new))
     end = place + sizes[1]
     return data[:header] + grown + data[header + 4 : place] + new + data[end:]
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_a_grey_photo_with_a_profile_keeps_its_transparency(mode):
+    """In a PNG, a grey value or alpha is transparent, and so on black."""
+    grey = np.full((20, 30), 0 if mode == "1" else 130, np.uint8)
+    grey[:, 15:] = 255
+    image = Image.fromarray(grey).convert(mode)
+    if mode == "LA":
+        image.putalpha(Image.fromarray(255 - grey // 255 * 255))
+    options = {} if mode == "LA" else {"transparency": 1 if mode == "1" else 255}
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", icc_profile=profile("grey", 1, ()), **options)
+    wanted = from_linear(np.where(grey == 255, 0, grey))
+    assert np.abs(read(buffer.getvalue()) - wanted[..., None]).max() <= 2
+
+
+def test_a_large_profile_is_applied_and_not_kept(rgb, monkeypatch):
+    monkeypatch.setattr(profiles, "LARGEST_KEPT", 100)
+    before = profiles._transform_to_srgb.cache_info()
+    assert np.abs(read(png(rgb, profile("of its own", 1))) - from_linear(rgb)).max() <= 2
+    assert profiles._transform_to_srgb.cache_info() == before
 
 
 @pytest.mark.parametrize("method", [2, 3])

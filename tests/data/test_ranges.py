@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import tracemalloc
 import zlib
 
 import cv2
@@ -13,6 +15,7 @@ from PIL import Image
 
 from deconvnet_cli.data.images import png_bytes, read_photo
 from deconvnet_cli.data.notes import note
+from deconvnet_cli.data.pnm import pnm_values
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +124,20 @@ def test_fewer_bits_that_are_declared_are_trusted(grey):
     assert is_shown(head + b"4095\n" + body, grey * (1020 / 4095))
 
 
+def test_plain_values_take_little_memory_beside_comments(grey):
+    """A list of words takes 40 bytes and more for each of them; a value takes 2."""
+    values = np.tile(grey.astype("u2") * 257, (5, 5))
+    lines = [" ".join(map(str, row)) + "# a row" for row in values.tolist()]
+    data = f"P2 {values.shape[1]} {values.shape[0]} 65535\n{chr(10).join(lines)}".encode()
+    with Image.open(io.BytesIO(data)) as opened:
+        tracemalloc.start()
+        found = pnm_values(data, opened)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert np.array_equal(found[..., 0], values)
+    assert most < 2 * values.nbytes
+
+
 @pytest.mark.parametrize("high", [65535, 40000])
 @pytest.mark.parametrize("bits", [10, 12])
 def test_a_hot_pixel_or_a_stamp_is_not_white_of_the_photo(grey, bits, high, capsys):
@@ -154,6 +171,37 @@ def test_a_deep_png_with_a_transparent_colour(grey, scale):
         piece = struct.pack(">I", len(content) - 4) + content
         data = plain[:33] + piece + struct.pack(">I", zlib.crc32(content)) + plain[33:]
         assert is_shown(data, np.where(grey == 10, 0, grey))
+
+
+# Alpha.
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+@pytest.mark.parametrize(
+    ("white", "opaque", "dtype"),
+    [
+        (65535, 65535, "u2"),
+        (4095, 4095, "u2"),  # 12 bits in 16
+        (4095, 65535, "u2"),
+        (1, 1, "f4"),
+        (255, 255, "f4"),
+        (255, 1, "f4"),
+        (32767, 32767, "i2"),
+    ],
+)
+def test_alpha_is_not_stretched_by_its_own_values(grey, white, opaque, dtype, share):
+    """A photo that is everywhere a quarter opaque, on black, is a quarter as light."""
+    colours = np.stack([grey] * 3, axis=-1) / 255 * white
+    alpha = np.full((*grey.shape, 1), share * opaque)
+    values = np.concatenate([colours, alpha], axis=-1).astype(dtype)
+    assert is_shown(tiff(values), grey * share)
+    if dtype == "u2":
+        assert is_shown(png(values), grey * share)
+
+
+def test_alpha_of_signed_values_about_0_is_centred_as_colours_are(grey):
+    values = np.stack([grey] * 3 + [np.full_like(grey, 64)], axis=-1).astype("i4") * 257 - 32768
+    assert is_shown(tiff(values.astype("i2")), grey * (64 / 255))
 
 
 # Photos that show nothing.

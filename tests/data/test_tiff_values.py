@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 from helpers.tiffs import tiff
 
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.tiff import read_pages
+from deconvnet_cli.data.tiff_values import values_of
 
 # What each orientation does to the stored rows and columns (TIFF 6.0, page 36).
 TURNS = {
@@ -76,3 +79,17 @@ def test_packed_planes_in_tiles():
         place = data.rindex(struct.pack("<HH", strips, 4))
         data = data[:place] + struct.pack("<H", tiles) + data[place + 2 :]
     assert is_shown(data, pixels)
+
+
+def test_strips_that_overlap_take_no_memory():
+    """Each of 100 strips names the whole file; the picture needs the first one alone."""
+    values = picture(200, 300).astype("u2") * 257
+    whole = len(tiff(values))
+    data = tiff(values, tags={273: (8,) * 100, 279: (whole,) * 100})
+    (page,) = read_pages(data)
+    tracemalloc.start()
+    found = values_of(page)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(found, values)
+    assert most < 3 * values.nbytes

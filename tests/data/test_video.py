@@ -139,7 +139,8 @@ def test_a_clip_without_frames(tmp_path):
 
 def test_too_large_frames_are_refused(tmp_path):
     path = write_clip(tmp_path / "a.mp4", grey_frames(2))
-    with opened_clip(path, 64 * 48 - 1) as clip, pytest.raises(ImageError, match="64x48 pixels"):
+    words = r"a\.mp4: 64x48 pixels are more than the 3,071 allowed; scale it down"
+    with opened_clip(path, 64 * 48 - 1) as clip, pytest.raises(ImageError, match=words):
         next(frames(clip))
 
 
@@ -159,6 +160,18 @@ def test_photos_are_no_clips(tmp_path, kind):
     path = tmp_path / "photo"
     Image.effect_noise((40, 30), 80).convert("RGB").save(path, kind)
     assert not is_clip(path)
+
+
+def test_a_gif_with_the_marks_of_packets_is_a_photo(tmp_path):
+    """It begins with one, "G"; a colour of its palette and a pixel are the others."""
+    path = tmp_path / "a.gif"
+    Image.effect_noise((40, 30), 80).save(path)
+    data = bytearray(path.read_bytes())
+    data[188] = data[376] = ord("G")
+    path.write_bytes(data)
+    assert not is_clip(path)
+    with Image.open(path) as image:
+        assert image.format == "GIF"
 
 
 def test_who_reads_photos_names_the_command_for_videos(tmp_path):

@@ -159,6 +159,15 @@ def test_the_most_telling_box_by_hand():
     assert mixed.main_box(1, np.ones((4, 4), np.uint8)) == 1
 
 
+def test_a_box_of_any_number_can_decide():
+    canvas, merge = Canvas(2, 4, 4, "max"), MergeObserver()
+    box = (0, 0, 4, 4)
+    for number in (0, 40_000):
+        merge(number, box, canvas.add(torch.full((2, 4, 4), 1.0 + number), box), canvas)
+    merge.finish()
+    assert merge.deciding_boxes(np.ones((4, 4), np.uint8)).tolist() == [[40_000] * 4] * 4
+
+
 def test_what_the_observer_is_told_lies_inside_the_photo():
     canvas = Canvas(2, 4, 4, "max")
     assert canvas.add(torch.ones(2, 3, 3), (-1, 2, 2, 5)).values.shape == (2, 2, 2)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.nets.registry import build_net, net_settings
+from deconvnet_cli.outputs import class_filter
 from deconvnet_cli.outputs.class_filter import chosen_labels, names_in
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import store
@@ -44,6 +45,18 @@ def test_parts_of_names_are_no_classes(text):
         UsageError, match=r'no class is called .*"knife, fork", "salt,pepper, sugar"'
     ):
         chosen_labels(names_in(text), CLASSES)
+
+
+def test_no_more_names_are_joined_than_a_class_has_parts(monkeypatch):
+    """Joining all of a long list again and again took a minute for 20,000 names."""
+    looked_at = []
+    plain = class_filter.parts_of
+    monkeypatch.setattr(
+        class_filter, "parts_of", lambda name: looked_at.append(len(name)) or plain(name)
+    )
+    with pytest.raises(UsageError, match="no class is called 'a'"):
+        chosen_labels(["plate", *["a"] * 20_000], CLASSES)
+    assert sum(looked_at) < 1000
 
 
 def test_a_list_of_names_from_python():

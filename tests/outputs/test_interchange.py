@@ -192,6 +192,17 @@ def test_parts_without_holes_are_the_component():
             assert again.sum() == component.area
 
 
+def test_many_holes_in_a_row_take_few_levels_of_calls():
+    """1200 holes need 1200 lines, but Python's stack has a place for 1000 calls."""
+    labels = np.ones((3, 2401), np.uint8)
+    labels[1, 1::2] = 0
+    (component,) = components(labels, (1,))
+    parts = without_holes(component)
+    assert len(parts) > 1200 and all(len(rings(part)) == 1 for part, _ in parts)
+    assert max(len(cuts) for _, cuts in parts) <= 12  # the logarithm of 1200, and one more
+    assert sum(part.area for part, _ in parts) == component.area
+
+
 def test_yolo_numbers_classes_without_the_background(tmp_path):
     text = yolo(scene(), classes=CLASSES, tolerance=0)
     again = np.zeros((HEIGHT, WIDTH), np.uint8)

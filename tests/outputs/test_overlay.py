@@ -10,6 +10,7 @@ from PIL import Image
 
 from deconvnet_cli.data.colours import OKABE_ITO
 from deconvnet_cli.data.images import png_bytes
+from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.legend import PAPER, Entry, per_cent, with_legend
@@ -120,6 +121,17 @@ def test_the_legend_is_below_the_photo_and_names_every_class(size):
     assert all(found[tuple(colour)] >= 80 for colour in VOC[:21].tolist())  # swatches
     margins = np.array(image)[size[1] :][:, [0, -1]], np.array(image)[-1:]
     assert all((margin == PAPER).all() for margin in margins)  # nothing is cut off
+
+
+@pytest.mark.parametrize(("size", "has_one"), [((1, 100_000), False), ((1, 50_000), True)])
+def test_a_legend_does_not_multiply_a_long_narrow_picture(size, has_one, capsys):
+    """With a strip of about 150 pixels, the first would have 15 million and the second 7."""
+    note.cache_clear()
+    picture = Image.new("RGB", size, (9, 200, 77))
+    image = with_legend(picture, [Entry("background cat", (250, 20, 30), 0.5)])
+    assert (image.height > size[1]) == has_one
+    assert image.width * image.height < 10_000_000
+    assert ("1x100000 pixels: too narrow for a legend" in capsys.readouterr().err) != has_one
 
 
 def test_the_text_stands_beside_its_swatch():

@@ -66,6 +66,19 @@ def test_no_speck_is_left_and_what_is_large_stays(seed):
     np.testing.assert_array_equal(without_specks(after, least if large else 1), after)
 
 
+@pytest.mark.parametrize("seed", range(9, 14))
+def test_no_speck_is_left_of_noise(seed, monkeypatch):
+    """The nearest label of a pixel may be that of a part with which it is not connected."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, (12, 15)).astype(np.uint8).repeat(6, axis=0).repeat(6, axis=1)
+    noisy = random.random(labels.shape) < 0.35
+    labels[noisy] = random.integers(3, 9, np.count_nonzero(noisy))
+    assert len(list(components(labels, range(9)))) > 500
+    monkeypatch.setattr(specks, "MOST_PARTS", 500)
+    after = specks.without_specks(labels, 20)
+    assert min(part.area for part in components(after, range(9))) >= 20
+
+
 def test_noise_takes_the_nearest_label(monkeypatch):
     """Two halves under noise: with too many parts to look at, each keeps its side."""
     labels = np.repeat(np.array([[1, 2]], np.uint8), 32, axis=1).repeat(40, axis=0)

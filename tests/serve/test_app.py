@@ -41,6 +41,8 @@ from deconvnet_cli.serve import app as module
 from deconvnet_cli.serve.responses import SegmentQuery, choose_output
 from deconvnet_cli.serve.uploads import read_upload
 
+LONG = "a," * 5001
+
 # What is answered.
 
 
@@ -156,6 +158,7 @@ def test_the_least_area_of_a_part(server, system, area):
         ("min_area=0.1", "min_area: goes with output overlay, cutout, geojson, coco, json"),
         ("min_area=0", "min_area: goes with output overlay, cutout, geojson, coco, json"),
         ("output=json&only=cat", "only: goes with output overlay"),
+        (f"output=overlay&only={LONG}", "only: String should have at most 10000 characters"),
         ("embed=true", "embed: goes with output json"),
         ("output=overlay&embed=true", "embed: goes with output json"),
     ],
@@ -264,9 +267,9 @@ def test_requests_as_openapi_and_as_a_page(server):
 # Hostile and mistaken requests.
 
 
-def png_head(width, height):
+def png_head(width, height, bits=8):
     """A PNG of this size that says nothing of its pixels but a few zeros."""
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),)
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)),)
     chunks += ((b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
     parts = (
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -293,10 +296,13 @@ def test_what_is_no_image(server, body, words):
     assert words in line and "/" not in line
 
 
+@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("size", [(10_000, 5_001), (30_000, 30_000), (60_000, 60_000)])
-def test_too_many_pixels_are_not_decoded(server, size, monkeypatch):
+def test_too_many_pixels_are_not_decoded(server, size, bits, monkeypatch):
+    """They cannot be: the pixels are missing."""
     monkeypatch.setattr("deconvnet_cli.serve.uploads.read_photo", None)
-    assert "pixels" in error_of(server.post("/segment", content=png_head(*size)), 413)
+    line = error_of(server.post("/segment", content=png_head(*size, bits)), 413)
+    assert "pixels are more than the 50,000,000 allowed" in line
 
 
 def test_the_limit_of_pixels_is_inclusive(serve):

@@ -27,7 +27,7 @@ from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.serve import app as module
 from deconvnet_cli.serve import limits
 from deconvnet_cli.serve.errors import Refusal
-from deconvnet_cli.serve.limits import TokenBuckets, network_of
+from deconvnet_cli.serve.limits import TokenBuckets, is_local, network_of
 
 
 @pytest.fixture
@@ -78,6 +78,30 @@ def test_a_body_on_its_way_holds_a_place(serve):
         sock.sendall(FIRST[10:])
         assert sock.recv(100).startswith(b"HTTP/1.1 200")
     assert client.post("/segment", content=SECOND).status_code == 200
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_slow_bodies_of_one_client_leave_places_to_others(serve, monkeypatch, local):
+    """Of four places, two may wait for one client, but for four from this machine."""
+    monkeypatch.setattr(limits, "is_local", lambda address: local)
+    client = serve(workers=1, queue=3)
+    with raw(client, len(FIRST)) as one, raw(client, len(FIRST)) as two:
+        until(lambda: samples(client)["queue_depth",] == 2)
+        third = client.post("/segment", content=SECOND)
+        if local:
+            assert third.status_code == 200
+        else:
+            assert "2 photos from this address are on their way" in error_of(third, 429)
+        one.sendall(FIRST)
+        assert one.recv(100).startswith(b"HTTP/1.1 200")
+        assert client.post("/segment", content=SECOND).status_code == 200
+        two.sendall(FIRST)
+        assert two.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_who_is_on_this_machine():
+    local = {"127.0.0.1": True, "::1": True, "": True, "192.0.2.7": False, "2001:db8::1": False}
+    assert {address: is_local(address) for address in local} == local
 
 
 def test_what_takes_too_long_keeps_its_place_until_it_ends(serve, gate):

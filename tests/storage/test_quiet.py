@@ -1,0 +1,52 @@
+"""Warnings ignored in several threads: the filters of the process come back."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+from deconvnet_cli.data.decoding import decoding
+from deconvnet_cli.storage import npz
+from deconvnet_cli.storage.quiet import warnings_ignored
+
+PATIENCE = 30  # seconds; nothing here takes more than a few milliseconds
+
+
+@pytest.mark.parametrize("context", [decoding, warnings_ignored])
+def test_the_first_to_leave_does_not_switch_warnings_off(context):
+    """The main thread enters, another one enters, and the main one leaves before it."""
+    entered, may_leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with context():
+            entered.set()
+            assert may_leave.wait(PATIENCE)
+
+    thread = threading.Thread(target=other)
+    before, inside = list(warnings.filters), []
+    with context():
+        thread.start()
+        assert entered.wait(PATIENCE)
+        inside.append(warnings.filters[0][0])
+    inside.append(warnings.filters[0][0])
+    may_leave.set()
+    thread.join(PATIENCE)
+    assert inside == ["ignore", "ignore"]
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="seen"):
+        warnings.warn("seen", UserWarning, stacklevel=1)
+
+
+def test_it_works_within_itself_and_after_errors():
+    before = list(warnings.filters)
+    file = io.BytesIO()
+    np.save(file, np.arange(3))
+    with pytest.raises(ZeroDivisionError), warnings_ignored():
+        assert npz.array_of(file.getvalue()).tolist() == [0, 1, 2]
+        warnings.warn("not seen", UserWarning, stacklevel=1)
+        raise ZeroDivisionError
+    assert warnings.filters == before
