@@ -219,5 +219,5 @@ def test_logits_of_another_net_are_not_written(monkeypatch, tiny_weights, tmp_pa
 
 def test_the_weights_are_not_overwritten(tiny_weights):
     before = tiny_weights.read_bytes()
-    one_error_line(run_cli("export", tiny_weights, "-o", tiny_weights), 2, "the weights to export")
+    one_error_line(run_cli("export", tiny_weights, "-o", tiny_weights), 2, "ends in .onnx")
     assert tiny_weights.read_bytes() == before

@@ -292,9 +292,9 @@ def tree(tmp_path) -> Path:
 def test_a_wrong_voc_root(deconvnet, tree, kind):
     root, words = tree, "not a VOC tree"
     if kind == "missing":
-        root = tree / "gone"
+        root, words = tree / "gone", "no such folder"
     elif kind == "file":
-        root = tree / "JPEGImages" / "p.jpg"
+        root, words = tree / "JPEGImages" / "p.jpg", "no such folder"
     elif kind == "part":
         (tree / "SegmentationClass" / "p.png").unlink()
         (tree / "SegmentationClass").rmdir()
