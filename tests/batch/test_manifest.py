@@ -70,6 +70,21 @@ def test_a_line_torn_at_any_byte(tmp_path):
         assert path.read_bytes() == b"".join(map(encoded, [first, *kept, after])), cut
 
 
+def test_a_line_of_which_the_disk_takes_half_at_first(tmp_path, monkeypatch):
+    manifest = Manifest(tmp_path / NAME)
+    write, sizes = manifest.file.write, []
+
+    def half(line: bytes) -> int:
+        sizes.append(len(line))
+        return write(line if sizes[1:] else line[: len(line) // 2])
+
+    monkeypatch.setattr(manifest.file, "write", half)
+    manifest.add(entry("a"))
+    manifest.close()
+    assert len(sizes) == 2
+    assert (tmp_path / NAME).read_bytes() == encoded(entry("a"))
+
+
 @pytest.mark.parametrize("start", [b"", encoded(entry("a"))], ids=["alone", "after a line"])
 @pytest.mark.parametrize("size", [1, 5000, (1 << 20) - 1, 1 << 20, 3 << 20])
 def test_a_block_of_zeros_at_the_end(tmp_path, start, size):
@@ -95,6 +110,15 @@ def test_garbage_between_lines_is_passed_over(tmp_path):
     lines = [encoded(entry("a")), *(line + b"\n" for line in garbage), encoded(entry("b"))]
     (tmp_path / NAME).write_bytes(b"".join(lines))
     assert list(read_entries(tmp_path)) == ["a.png", "b.png"]
+
+
+def test_an_output_that_is_no_file_is_no_entry():
+    assert entry_of(b'{"image": "x", "output": ".", "status": "done"}') is None
+
+
+def test_no_boxes_are_noted_too():
+    """0 is a number of boxes, not an empty field."""
+    assert entry("a", proposals=0).line()["proposals"] == 0
 
 
 def test_a_line_of_a_later_version_is_understood_as_far_as_it_goes():

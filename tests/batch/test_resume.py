@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from helpers.small_batch import lines, outputs, small_photos
 from PIL import Image
 
+from deconvnet_cli.batch.manifest import DONE, Entry
+from deconvnet_cli.batch.resume import changed
 from deconvnet_cli.batch.source import read_source
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.nets.registry import build_net, net_settings
+from deconvnet_cli.storage.remote import Found
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import store
 
@@ -212,6 +216,37 @@ def test_verify_finds_each_file_that_is_wrong(deconvnet, place):
         f"{out / '0002.npz'}: changed since it was written",
     ]
     assert deconvnet("batch", "--verify", "-o", place / "photos").exit_code == 1
+
+
+# Whether a photo has changed.
+
+
+def entry_for(photo) -> Entry:
+    source = read_source(photo)
+    return Entry(str(photo), "a.png", DONE, source.size, source.mtime_ns, source.sha256)
+
+
+def test_another_photo_of_the_same_size_and_time(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for path, content in ((one, b"here"), (two, b"gone")):
+        path.write_bytes(content)
+        os.utime(path, (1, 1))
+    entry = entry_for(one)
+    assert not changed(one, entry)
+    assert changed(two, entry)
+    two.write_bytes(b"here")
+    assert not changed(two, entry)
+
+
+def test_without_a_time_of_change_the_content_is_compared(tmp_path, monkeypatch):
+    """As on a server that does not say when a file changed."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"here")
+    entry = replace(entry_for(path), mtime_ns=None)
+    monkeypatch.setattr("deconvnet_cli.batch.resume.file_state", lambda photo: Found(4, None))
+    assert not changed(path, entry)
+    path.write_bytes(b"gone")
+    assert changed(path, entry)
 
 
 # Reading.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from helpers.synthetic_photos import CLASSES, Counts, confusions
@@ -11,6 +13,7 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.bootstrap import add_image, contribution, empty_sums, image_weights
 from deconvnet_cli.evaluation.intervals import (
     Comparison,
+    Z,
     compare,
     concentration,
     deviations,
@@ -18,6 +21,7 @@ from deconvnet_cli.evaluation.intervals import (
     interval,
     ious,
     mean_ious,
+    unbiased,
 )
 
 Sums = tuple[Counts, Counts]
@@ -94,6 +98,46 @@ def test_ends_stay_between_0_and_1() -> None:
         assert 0 <= low < estimate(contribution(matrix.sum(axis=0))) < high <= 1
     assert interval(*counted(np.array([[[5, 0], [0, 5]]]))) == (1, 1)
     assert interval(*counted(np.array([[[0, 5], [5, 0]]]))) == (0, 0)
+
+
+def twice_or_never(*whole: list[int]) -> Sums:
+    """One image, which one replicate leaves out and another counts twice."""
+    once = np.array(whole)
+    return np.stack((0 * once, 2 * once)), once
+
+
+def test_z_holds_95_percent_of_a_normal_distribution() -> None:
+    assert pytest.approx(NormalDist().inv_cdf(0.975), abs=1e-6) == Z
+
+
+def test_an_estimate_without_its_bias_stays_between_0_and_1() -> None:
+    """Mean IoUs of 0.9 and about 0.1: twice the one minus the other is 1.7, or -0.7."""
+    good = np.array([[[9, 9], [10, 10], [9, 9]], [[18, 18], [20, 20], [18, 18]]])
+    bad = np.array([[[1, 1], [5, 5], [5, 5]], [[2, 2], [15, 15], [13, 13]]])
+    low, high = interval(bad, good[0])
+    assert low < 0.9 < high <= 1
+    low, high = interval(good, bad[0])
+    assert 0 <= low < 1 / 9 < high
+
+
+def test_a_mean_close_to_0_does_not_overflow() -> None:
+    low, high = interval(*twice_or_never([1, 1], [10**6, 10**6], [10**6, 10**6]))
+    assert 0 <= low < high <= 1
+
+
+def test_a_difference_is_at_most_1() -> None:
+    right = twice_or_never([50, 50], [50, 50], [50, 50])
+    wrong = twice_or_never([0, 0], [50, 50], [50, 50])
+    assert compare(*right, *wrong).high == 1
+    assert compare(*wrong, *right).low == -1
+
+
+def test_the_bias_with_and_without_classes_that_are_only_predicted() -> None:
+    """The second class is not in the truth: its IoU of 0 counts in the first mean alone."""
+    whole = np.array([[4, 0], [8, 0], [6, 2]])
+    replicate = np.array([[[2, 0], [8, 0], [6, 2]]])
+    # The first class: 4 of 10 pixels, and 2 of 12.
+    assert unbiased(replicate, whole) == pytest.approx([2 * 0.2 - 1 / 12, 2 * 0.4 - 1 / 6])
 
 
 def test_nothing_counted() -> None:

@@ -109,6 +109,12 @@ def test_sizes_must_agree() -> None:
         confusion(TRUTH, TRUTH.T.copy(), classes=4)
 
 
+def test_only_plain_maps_are_counted() -> None:
+    pile = np.zeros((2, 3, 4), np.uint8)
+    with pytest.raises(DatasetError, match="4x3x2 and 4x3x2"):
+        confusion(pile, pile)
+
+
 @pytest.mark.parametrize("name", ["truth", "prediction"])
 def test_label_out_of_range(name: str) -> None:
     good, bad = labels([[0]]), labels([[21]])

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deconvnet_cli.nets.layers import DilatedDepthwise
+from deconvnet_cli.nets.layers import BatchNorm, DilatedDepthwise
+
+
+def test_statistics_without_a_momentum_are_the_mean_of_all_batches() -> None:
+    norm = BatchNorm(2, momentum=None).train()
+    for value in (1.0, 3.0, 8.0):
+        norm(torch.full((1, 2, 1, 1), value))
+    assert norm.running_mean is not None
+    assert norm.running_mean.tolist() == pytest.approx([4, 4])
 
 
 def outputs_and_gradients(layer: nn.Conv2d, x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from deconvnet_cli.datasets.opening import open_export
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.errors import OutputError, UsageError
 from deconvnet_cli.outputs.coco import coco, merged
 from deconvnet_cli.outputs.encoding import mask_file
 from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, Outputs, write_outputs
@@ -226,7 +226,7 @@ def test_another_file_is_not_written_over(tmp_path):
     outputs = Outputs(polygons="yolo")
     assert write_class_files(tmp_path, outputs, CLASSES) == [tmp_path / "data.yaml"]
     write_class_files(tmp_path, outputs, CLASSES)
-    with pytest.raises(Exception, match="is there with other content"):
+    with pytest.raises(OutputError, match="is there with other content"):
         write_class_files(tmp_path, outputs, CLASSES[:3])
 
 

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.coco import coco, encode_runs, runs
-from deconvnet_cli.outputs.polygons import components, geojson, mean_probability
+from deconvnet_cli.outputs.polygons import closed, components, geojson, mean_probability
 
 # pycocotools has not followed NumPy 2 in this.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -115,6 +115,19 @@ def test_the_largest_component_of_a_class_comes_first():
     assert order == [(1, 2, (2, 0)), (1, 1, (0, 0)), (1, 1, (3, 2)), (2, 2, (0, 2))]
 
 
+def test_of_equal_components_the_upper_one_comes_first():
+    labels = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], np.uint8)
+    assert [part.box[:2] for part in components(labels, (1,))] == [(3, 0), (0, 2)]
+
+
+@pytest.mark.parametrize("side", [200, 256, 300, 60_000])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_large_outlines_turn_as_small_ones(side, backwards):
+    """The sides or areas do not fit in 8, 16 or 32 bits."""
+    points = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.int32)
+    assert signed_area(closed(points[::-1] if backwards else points, outline=True)) == side**2
+
+
 def test_run_lengths_are_those_of_pycocotools():
     for labels in label_maps():
         height, width = labels.shape
@@ -172,6 +185,14 @@ def test_scores_are_the_mean_probability_of_the_class():
     large = labels.repeat(3, 0).repeat(3, 1)  # of a photo whose scores are of a smaller copy
     (part,) = components(large, (CAT,))
     assert mean_probability(part, large.shape, probabilities) == annotation["score"]
+
+
+def test_scores_are_over_the_pixels_of_the_component_alone():
+    labels = np.array([[CAT, 0], [CAT, CAT]], np.uint8)
+    probabilities = np.zeros((21, 2, 2), np.float32)
+    probabilities[CAT] = [[0.2, 1], [0.4, 0.6]]
+    (part,) = components(labels, (CAT,))
+    assert mean_probability(part, labels.shape, probabilities) == 0.4
 
 
 def test_only_some_classes():

@@ -13,7 +13,13 @@ from PIL import Image
 from deconvnet_cli.choices import DEFAULT
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label
-from deconvnet_cli.segmentation.merge import CHANGEABLE, WHOLE_RULES, Canvas, worth_a_crop
+from deconvnet_cli.segmentation.merge import (
+    CHANGEABLE,
+    CONTEXT_MAX,
+    WHOLE_RULES,
+    Canvas,
+    worth_a_crop,
+)
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import (
     CHECK_EVERY,
@@ -144,6 +150,26 @@ def test_boxes_with_few_undecided_pixels_are_skipped(monkeypatch):
     found = worth_a_crop(canvas, np.array(boxes, np.int32)).tolist()
     assert found == [share >= CHANGEABLE for share in least]
     assert worth_a_crop(canvas, np.empty((0, 4), np.int32)).tolist() == []
+
+
+@pytest.mark.parametrize("undecided", [0, 1])
+def test_a_box_in_the_half_of_a_tall_photo_that_is_decided_is_skipped(undecided):
+    logits = torch.zeros(2, 40, 8)
+    logits[0] = 9
+    logits[:, 20 * undecided : 20 * undecided + 20] = 0
+    canvas = Canvas(2, 40, 8, "context")
+    canvas.add(logits, (0, 0, 8, 40))
+    halves = np.array([[0, 0, 8, 20], [0, 20, 8, 40]], np.int32)
+    assert worth_a_crop(canvas, halves).tolist() == [undecided == 0, undecided == 1]
+
+
+@pytest.mark.parametrize("first, expected", [(0.7, False), (0.6, True)])
+def test_two_views_of_the_whole_photo_can_be_overturned_as_one_can(first, expected):
+    """The second class reaches at most 0.5 + 0.5 (1 - p), the first keeps p: equal at p = 2/3."""
+    canvas = Canvas(2, 1, 1, CONTEXT_MAX)
+    for _ in range(2):
+        canvas.add(torch.tensor([first, 1 - first]).log().view(2, 1, 1), (0, 0, 1, 1))
+    assert canvas.can_change().item() is expected
 
 
 @pytest.mark.slow

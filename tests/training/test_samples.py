@@ -9,14 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
+from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names, read_photo_and_mask
 from deconvnet_cli.data.voc import IGNORE, VocTree, open_tree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.samples import (
     CropDataset,
+    CropPlan,
     SampleSettings,
     change_colours,
+    cut_crop,
+    draw_box,
     draw_colours,
 )
 from deconvnet_cli.training.soft_labels import soft_path, write_soft
@@ -41,6 +45,56 @@ def tree(tmp_path: Path) -> VocTree:
         )
         (tmp_path / f"ImageSets/Segmentation/{name}s.txt").write_text(f"{name}\n")
     return open_tree(tmp_path)
+
+
+def drawn(box: Box, settings: SampleSettings) -> np.ndarray:
+    """2000 boxes of stage 0 for an object of a 1000x800 photo: the columns x0, y0, x1 and y1."""
+    rng = np.random.default_rng(0)
+    item = ObjectBox("a", CAT, box)
+    return np.array([draw_box(rng, item, 1000, 800, settings) for _ in range(2000)]).T
+
+
+def test_windows_show_an_object_at_different_sizes_inside_the_photo():
+    left, top, right, bottom = drawn(
+        (900, 500, 940, 620), SampleSettings(whole=0, anywhere=1, size=224)
+    )
+    assert min(left.min(), top.min()) >= 0 and right.max() <= 1000 and bottom.max() <= 800
+    assert left.max() <= 940 and 900 <= right.min() < 910
+    assert top.max() <= 620 and 500 <= bottom.min() < 510
+    across, down = right - left, bottom - top
+    zoom = 224 / np.sqrt(across * down)
+    assert np.median(zoom) == pytest.approx(np.sqrt(0.8 * 1.8), rel=0.02)  # log-uniform
+    assert (zoom.min(), zoom.max()) == pytest.approx((0.8, 1.8), rel=0.01)
+    shapes = across / down
+    assert (shapes.min(), shapes.max()) == pytest.approx((0.8, 1.25), abs=0.02)
+    # A top lies below the object's with 60 / d, where the sides d are log-uniform in 124 to 280.
+    assert (top > 500).mean() == pytest.approx(0.33, abs=0.03)
+
+
+def test_a_box_around_a_thin_object_is_at_most_three_times_as_long_as_wide():
+    how = SampleSettings(whole=0, anywhere=0)
+    left, top, right, bottom = drawn((500, 100, 510, 400), how)
+    across, down = right - left, bottom - top
+    assert down.min() >= 300 and down.max() > 590
+    assert across.min() >= 100 and (3 * across >= down - 3).all()
+    left, top, right, bottom = drawn((100, 500, 400, 510), how)
+    assert (3 * (bottom - top) >= right - left - 3).all()
+
+
+def test_boxes_around_a_small_object_are_shifted_to_all_sides():
+    left, top, right, bottom = drawn((500, 400, 505, 405), SampleSettings(whole=0, anywhere=0))
+    assert set(right - left) == set(bottom - top) == {100}
+    for shift in ((left + right) / 2 - 502.5, (top + bottom) / 2 - 402.5):
+        assert abs(shift).max() <= 16 and abs(shift.mean()) < 1  # 0.15 of 100, and rounding
+        assert shift.std() == pytest.approx(15 / np.sqrt(3), rel=0.05)
+
+
+def test_the_shares_of_whole_photos_windows_and_boxes():
+    left, top, right, bottom = drawn((500, 400, 505, 405), SampleSettings(whole=0.2, anywhere=0.3))
+    whole = (left == 0) & (top == 0) & (right == 1000) & (bottom == 800)
+    boxes = (right - left == 100) & (bottom - top == 100)
+    assert whole.mean() == pytest.approx(0.2, abs=0.03)
+    assert boxes.mean() == pytest.approx(0.5, abs=0.04)
 
 
 def test_objects_are_connected_components(tree: VocTree):
@@ -120,6 +174,23 @@ def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
     assert crop.shape == (3, 36, 36)
 
 
+@pytest.mark.parametrize("stage, label", [(0, None), (1, CAT), (2, None)])
+def test_only_stage_one_labels_a_single_class(tree: VocTree, stage: int, label: int | None):
+    objects = find_objects(tree, ["cat"])
+    dataset = CropDataset(PhotoFiles(tree), objects, 1, 0, SampleSettings(stage=stage))
+    assert dataset.plan(0).label == label
+
+
+def test_stage_one_keeps_the_rim(tree: VocTree):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4], mask[4], mask[6] = CAT, IGNORE, DOG
+    Image.fromarray(mask).save(tree.mask("cat"))
+    Image.new("RGB", (8, 8)).save(tree.root / "JPEGImages/cat.jpg")
+    plan = CropPlan("cat", (0, 0, 8, 8), 0, 0, None, False, CAT)
+    labels = cut_crop(PhotoFiles(tree), plan, SampleSettings(stage=1, size=8), soft=False)[1]
+    assert labels[:, 0].tolist() == [0, 0, CAT, CAT, IGNORE, 0, 0, 0]
+
+
 def test_stage_two_cuts_the_box_and_labels_everything(tree: VocTree):
     how = SampleSettings(stage=2, size=48, colour=0)
     objects = [ObjectBox("dogs", DOG, (2, 2, 62, 46))]
@@ -127,17 +198,23 @@ def test_stage_two_cuts_the_box_and_labels_everything(tree: VocTree):
     assert set(labels.unique().tolist()) == {0, DOG, IGNORE}
 
 
-def test_a_random_crop_is_a_part_of_the_resized_box(tree: VocTree):
+def test_a_random_crop_is_a_part_of_the_resized_box(tree: VocTree, tmp_path: Path):
     """The paper's 224 of 250: label, pixel and soft label still show the same place."""
     whole = SampleSettings(stage=2, size=50, colour=0)
     part = SampleSettings(stage=2, size=40, resize=50, colour=0)
     objects = [ObjectBox("cat", CAT, (0, 0, 64, 48))]
     full = CropDataset(PhotoFiles(tree), objects, 1, 0, whole)[0][1]
-    dataset = CropDataset(PhotoFiles(tree), objects, 20, 0, part)
+    soft = np.zeros((21, 48, 64), np.uint8)
+    soft[CAT] = 255 * (read_photo_and_mask(tree, "cat")[1] == CAT)
+    write_soft(soft_path(tmp_path, "cat"), soft)
+    dataset = CropDataset(PhotoFiles(tree, tmp_path), objects, 20, 0, part, soft=True)
     places = set()
     for number in range(20):
-        crop, labels = dataset[number]
+        crop, labels, known = dataset[number]
         assert ((crop.float().mean(0) > CAT / 2) == (labels == CAT)).float().mean() > 0.95
+        near = torch.nn.functional.avg_pool2d((labels == CAT).float()[None], 4)[0]
+        sure = (near == 0) | (near == 1)
+        assert (known[CAT] == near)[sure].float().mean() > 0.95
         found = [
             (top, left, mirrored)
             for top in range(11)

@@ -1,0 +1,68 @@
+"""Files: how large they may be, who may read them, and what is cleared away."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deconvnet_cli.errors import DiskFullError, OutputError
+from deconvnet_cli.storage.files import (
+    full,
+    part_file,
+    read_stream,
+    read_whole,
+    remove_parts,
+    write_whole,
+)
+
+
+@pytest.fixture
+def private() -> Iterator[None]:
+    """The umask of somebody who lets their group read, and nobody else."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes of this kind")
+@pytest.mark.usefixtures("private")
+def test_files_have_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
+    """And not that of temporary files, which only their owner may read."""
+    whole, part = tmp_path / "whole.txt", tmp_path / "part.txt"
+    write_whole(whole, b"text")
+    with part_file(part) as written:
+        written.write_bytes(b"text")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (whole, part)] == [0o640, 0o640]
+
+
+@pytest.mark.parametrize(
+    "number, expected",
+    [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EIO, OutputError)],
+)
+def test_a_used_up_quota_is_a_full_disk(number: int, expected: type[OutputError]) -> None:
+    assert full(OSError(number, "")) is expected
+
+
+def test_files_and_streams_up_to_the_last_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"12345")
+    assert read_whole(path, 5) == read_stream(io.BytesIO(b"12345"), 5) == b"12345"
+    for read in (lambda: read_whole(path, 4), lambda: read_stream(io.BytesIO(b"12345"), 4)):
+        with pytest.raises(OSError, match="over 0 MB") as raised:
+            read()
+        assert raised.value.errno == errno.EFBIG
+
+
+def test_files_that_only_begin_like_parts_are_kept(tmp_path: Path) -> None:
+    kept, left = tmp_path / ".a.txt.my.notes", tmp_path / ".a.txt.abcdefgh.part"
+    for path in (kept, left):
+        path.write_bytes(b"")
+    remove_parts([tmp_path / "a.txt"])
+    assert kept.exists() and not left.exists()
