@@ -100,10 +100,10 @@ def command(
     files = stored_files(sources)
     targets = label_files(output, files) if output else {}
     for source, target in targets.items():
-        if target.exists() and realpath(target.with_suffix(source.suffix)) == realpath(source):
+        if realpath(target.with_suffix(source.suffix)) == realpath(source):
             raise UsageError(
-                f"{target}: has the labels that {source.name} was stored with, which would be "
-                "replaced; give another -o"
+                f"{target}: lies beside its scores, where the labels without a CRF belong; "
+                "give another -o"
             )
 
     one_core_a_photo()
@@ -138,6 +138,8 @@ def command(
         for path, result in in_order(files, refined, workers):
             try:
                 target = result()
+            except UsageError:  # of the options, so that other files would fail as well
+                raise
             except DeconvnetError as error:
                 failed += 1
                 console.failure(error)

@@ -107,9 +107,9 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
         else:
             data = source if isinstance(source, bytes) else read_stream(source, MAX_BYTES)
     except FileNotFoundError:
-        several = label.startswith("@") or any(mark in label for mark in "*?[")
-        remedy = "`deconvnet batch` takes lists and globs" if several else "check the path"
-        raise ImageError(f"{label}: no such file; {remedy}") from None
+        several = label.startswith("@") or "*" in label or "?" in label
+        more = "; `deconvnet batch` takes lists and globs" if several else ""
+        raise ImageError(f"{label}: no such file; check the path{more}") from None
     except IsADirectoryError:
         raise ImageError(f"{label}: a folder; use `deconvnet batch` for folders") from None
     except OSError as error:

@@ -59,6 +59,7 @@ def eight_bits(
     low, high, remark = black_and_white(values[..., :colours], bits, declared)
     if colours < samples:
         opaque = _opaque(values[..., colours:], bits, high)
+        clear = low if (values[..., colours:] < 0).any() else 0.0
     result = np.empty(values.shape, np.uint8)
     rows = max(1, BAND_VALUES // max(1, width * samples))
     for top in range(0, height, rows):
@@ -66,7 +67,7 @@ def eight_bits(
         scaled = _scaled(values[band, :, :colours], low, high)
         result[band, :, :colours] = 255 - scaled if inverted else scaled
         if colours < samples:
-            result[band, :, colours:] = _scaled(values[band, :, colours:], low, opaque)
+            result[band, :, colours:] = _scaled(values[band, :, colours:], clear, opaque)
     image = Image.fromarray(result[..., 0] if samples == 1 else result)
     add_note(image, remark)
     return image

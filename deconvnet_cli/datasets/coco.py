@@ -183,10 +183,12 @@ def _inside(segmentation: Any, width: int, height: int) -> NDArray[np.bool_]:
     """Return where an object is, bool H x W, from its polygons or run lengths."""
     masks = _masks()
     if isinstance(segmentation, list):
-        for polygon in segmentation:
+        # Slivers have no area, and pycocotools takes a first polygon of four numbers for a box.
+        areas = [polygon for polygon in segmentation if len(polygon) >= 6]
+        for polygon in areas or segmentation:
             if len(polygon) < 6 or len(polygon) % 2:
                 raise ValueError(f"a polygon of {len(polygon) / 2:g} points is no area")
-        runs = masks.merge(masks.frPyObjects(segmentation, height, width))
+        runs = masks.merge(masks.frPyObjects(areas, height, width))
     elif isinstance(segmentation["counts"], list):
         runs = masks.frPyObjects(segmentation, height, width)
     else:

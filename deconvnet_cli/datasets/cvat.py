@@ -18,10 +18,9 @@ from deconvnet_cli.data.voc import IGNORE, LISTS, palette
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, listed_names
 from deconvnet_cli.datasets.export import MOST_OBJECTS, Example, Export, split_name
 from deconvnet_cli.datasets.masks import open_coloured
-from deconvnet_cli.datasets.pairs import files_below, masks_by_name
+from deconvnet_cli.datasets.pairs import INSTANCES, files_below, masks_by_name
 from deconvnet_cli.errors import DatasetError
 
-INSTANCES = "SegmentationObject"
 ALONE = "default"  # CVAT's list of what was put into no subset
 
 
@@ -68,14 +67,20 @@ def _own_lists(folder: Path, export: Export) -> tuple[dict[str, list[str]], list
     splits: dict[str, list[str]] = {}
     notes = []
     for path in paths:
+        if path.stat().st_size < 2:  # a subset without photos, at most a line end
+            notes.append(f"{path.name}: is empty")
+            continue
         names = [_flat(name) for name in listed_names(path, lambda name: _flat(name) in known)]
         splits.setdefault(split_name(path.stem), []).extend(name for name in names if name in known)
         if missing := [name for name in names if name not in known | said]:
             notes.append(f"{path.name}: names without a mask: {first_names(missing)}")
+    splits = {split: names for split, names in splits.items() if names}
+    if len(splits) < 2:  # one subset alone is no split
+        return {}, notes
     listed = {name for names in splits.values() for name in names}
     if unlisted := sorted(known - listed):
         notes.append(f"in no list of the export: {first_names(unlisted)}")
-    return (splits if listed else {}), notes
+    return splits, notes
 
 
 def _flat(name: str) -> str:

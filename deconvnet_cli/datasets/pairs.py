@@ -13,6 +13,7 @@ from deconvnet_cli.data.voc_lists import by_stem, note_twins
 from deconvnet_cli.errors import DatasetError
 
 T = TypeVar("T")
+INSTANCES = "SegmentationObject"  # CVAT's masks of instances, beside those of classes
 NO_MEANING = (".", "__MACOSX")  # how the names of files and folders begin that no one made
 
 
@@ -110,7 +111,7 @@ def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str) -> Pa
     if not photos.is_dir():
         raise DatasetError(f"{photos}: no such folder of photos; {remedy}")
     taken = {path.resolve() for path in masks.values()}
-    files = files_below(photos, SUFFIXES | HEIF_SUFFIXES, (root,))
+    files = files_below(photos, SUFFIXES | HEIF_SUFFIXES, (root, root.parent / INSTANCES))
     files = [path for path in files if path.resolve() not in taken]
     stems = by_stem(files)
     chosen = {}

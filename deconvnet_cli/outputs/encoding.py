@@ -25,11 +25,12 @@ def overlay_file(
     classes: Sequence[str],
     only: Sequence[str] | None,
     palette: str,
+    name: str = "",
 ) -> bytes:
     """Return the PNG of an overlay in one of ``files.PALETTES``; see ``overlay.overlay``."""
     colours = colours_of(palette, classes)
     return png_bytes(
-        overlay(photo, labels, colours=colours, classes=classes, only=only), photo=True
+        overlay(photo, labels, colours=colours, classes=classes, only=only, name=name), photo=True
     )
 
 

@@ -236,7 +236,7 @@ def write_outputs(
         classes: The names of the labels, in order.
         probabilities: A function that returns the probabilities, float32 C x h x w. It is called
             only for polygons, which then have a score, and for cut-outs, whose edges are then soft.
-        name: The name of the photo in files of polygons.
+        name: The name of the photo in files of polygons and in notes.
         source: The photo's file, if LabelMe's JSON is to say where it is.
         shown: ``outputs.shown(labels)``, if it is known already.
 
@@ -260,7 +260,7 @@ def write_outputs(
     for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):
         assert shown is not None
         if suffix == ".overlay.png":
-            data = encoding.overlay_file(photo, shown, classes, outputs.only, outputs.palette)
+            data = encoding.overlay_file(photo, shown, classes, outputs.only, outputs.palette, name)
         elif suffix == ".cutout.png":
             picture = cutout(
                 photo,

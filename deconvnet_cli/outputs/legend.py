@@ -87,7 +87,7 @@ def layout_for(size: tuple[int, int], texts: Sequence[str], most: int | None = N
 
 
 def with_legend(
-    picture: Image.Image, entries: Sequence[Entry], layout: Layout | None = None
+    picture: Image.Image, entries: Sequence[Entry], layout: Layout | None = None, name: str = ""
 ) -> Image.Image:
     """Return a picture, mode RGB, with its entries on a white strip below.
 
@@ -100,13 +100,15 @@ def with_legend(
         entries: The entries, the most important first.
         layout: The layout; None makes one with a place for each entry. Entries without a place are
             counted at the last place.
+        name: The name of the photo, for this note.
     """
     texts = [entry_text(entry) for entry in entries] or [NOTHING]
     if layout is None:
         layout = layout_for(picture.size, texts)
     pixels = layout.width * (picture.height + layout.height)
     if pixels > max(MOST_PIXELS, MOST_TIMES * picture.width * picture.height):
-        note(f"an overlay of {picture.width}x{picture.height} pixels: too narrow for a legend")
+        size_in_words = f"{picture.width}x{picture.height} pixels"
+        note(f"{name or 'an overlay'}: {size_in_words} are too narrow for a legend")
         return picture
     if len(texts) > layout.places:
         texts[layout.places - 1 :] = [f"and {len(texts) - layout.places + 1} more"]

@@ -28,6 +28,7 @@ def overlay(
     colours: NDArray[np.uint8],
     classes: Sequence[str],
     only: Iterable[str] | None = None,
+    name: str = "",
 ) -> Image.Image:
     """Return the photo with its classes in translucent colours, their contours, and a legend.
 
@@ -40,6 +41,7 @@ def overlay(
         colours: The colours, uint8 256 x 3, RGB by label (see ``palettes.colours_of``).
         classes: The names of the labels, in order.
         only: The names of the classes that are shown; None shows all but the background.
+        name: The name of the photo, for a note if it has no legend.
 
     Returns:
         The image, mode RGB, with the photo in its upper left corner.
@@ -49,7 +51,7 @@ def overlay(
     """
     chosen = chosen_labels(only, classes)
     entries = legend_entries(labels, colours, classes, chosen)
-    return with_legend(painted(photo, labels, colours, chosen), entries)
+    return with_legend(painted(photo, labels, colours, chosen), entries, name=name)
 
 
 def legend_entries(

@@ -78,8 +78,8 @@ class Stored:
         given = rule is not None or share is not None
         if given and system_name not in (None, "edeconvnet"):
             raise UsageError(
-                "--ensemble and --share combine two nets, and these are scores of one; leave them "
-                "out"
+                f"--ensemble and --share combine two nets, and the scores of {self.photo.name} are "
+                "of one; leave them out"
             )
         return ensemble_of(self.settings.get("ensemble", {})).unless(rule, share)
 

@@ -28,7 +28,7 @@ from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.serve.errors import Refusal
 
 Output = Literal["labels", "overlay", "cutout", "geojson", "coco", "json"]
-MOST_OF_ONLY = 10_000  # characters: the names of 254 classes take less
+MOST_OF_ONLY = 30_000  # characters: 254 names of 100 characters in quotes, and commas
 # The outputs that each option changes; others refuse it, as they would not heed it.
 HEEDED_BY: dict[str, tuple[Output, ...]] = {
     "only": ("overlay", "cutout", "geojson", "coco"),

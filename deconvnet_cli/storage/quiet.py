@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -39,6 +40,17 @@ class _Quiet:
 
 
 _QUIET = _Quiet()
+
+
+def _begin_anew() -> None:
+    """Forget the threads of the parent in a process that was forked while one was inside."""
+    if _QUIET.inside:
+        _QUIET.saved.__exit__(None, None, None)
+    _QUIET.__init__()  # type: ignore[misc]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 @contextmanager

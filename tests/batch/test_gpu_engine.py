@@ -117,7 +117,9 @@ def test_a_net_process_that_ends_stops_the_run_and_blames_no_photo(
 
 def test_a_gpu_that_fails_for_good_ends_the_run(lively_weights, jobs, tmp_path: Path) -> None:
     spec = BatchSpec(partial(broken, lively_weights), tmp_path / "out")
-    with gpu_engine(spec, workers=1, nets=1) as (_, engine), pytest.raises(NetsEndedError):
+    words = r"the GPU failed for good \(CUDA error: device-side assert triggered\)"
+    expected = pytest.raises(NetsEndedError, match=words)
+    with gpu_engine(spec, workers=1, nets=1) as (_, engine), expected:
         list(engine(iter(jobs), lambda: False))
 
 

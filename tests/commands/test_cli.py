@@ -160,8 +160,8 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     (folder / "folder.jpg").mkdir()
     return {
         "missing": (folder / "missing.jpg", "no such file; check"),
-        "list": (Path("@photos.txt"), "no such file; `deconvnet batch` takes lists"),
-        "glob": (folder / "*.jpg", "no such file; `deconvnet batch` takes lists and globs"),
+        "list": (Path("@photos.txt"), "check the path; `deconvnet batch` takes lists"),
+        "glob": (folder / "*.jpg", "check the path; `deconvnet batch` takes lists and globs"),
         "directory": (folder / "folder.jpg", "deconvnet batch"),
         "empty": (folder / "empty.jpg", "empty"),
         "truncated": (folder / "cut.jpg", "truncated"),

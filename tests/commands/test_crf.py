@@ -163,14 +163,14 @@ def test_a_file_that_fails_does_not_stop_the_others(deconvnet, stored, tmp_path)
 def test_an_ensemble_of_scores_of_one_net(deconvnet, tmp_path, options):
     scores = store(tmp_path / "d.png", tmp_path / "kept" / "d.npz", fcn=False)
     result = deconvnet("crf", scores, "-o", tmp_path / "out", "--quiet", *options)
-    one_error_line(result, 1, "scores of one")
+    one_error_line(result, 2, "the scores of d.png are of one")
 
 
 def test_labels_beside_their_scores_are_not_replaced(deconvnet, stored):
     labels = stored.with_suffix(".png")
     labels.write_bytes(b"unrefined")
     result = deconvnet("crf", stored, "-o", f"{stored.parent}/")
-    one_error_line(result, 2, labels.name, "stored with")
+    one_error_line(result, 2, labels.name, "beside its scores")
     assert labels.read_bytes() == b"unrefined"
 
 
@@ -178,7 +178,7 @@ def test_labels_never_take_the_photos_place(deconvnet, stored, tmp_path):
     photo = tmp_path / "photos" / "a.png"
     before = photo.read_bytes()
     result = deconvnet("crf", stored, "-o", tmp_path / "photos")
-    one_error_line(result, 1, "a.png", "the photo itself")
+    one_error_line(result, 2, "a.png", "the photo itself")
     assert photo.read_bytes() == before
 
 

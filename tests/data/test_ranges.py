@@ -16,6 +16,7 @@ from PIL import Image
 from deconvnet_cli.data.images import png_bytes, read_photo
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.pnm import pnm_values
+from deconvnet_cli.data.ranges import eight_bits
 
 
 @pytest.fixture(autouse=True)
@@ -197,6 +198,14 @@ def test_alpha_is_not_stretched_by_its_own_values(grey, white, opaque, dtype, sh
     assert is_shown(tiff(values), grey * share)
     if dtype == "u2":
         assert is_shown(png(values), grey * share)
+
+
+def test_alpha_from_0_beside_signed_colours_begins_at_0():
+    values = np.zeros((4, 4, 4), np.int16)
+    values[..., :3] = np.linspace(-32768, 32767, 16).reshape(4, 4, 1)
+    values[..., 3] = np.linspace(0, 32767, 16).reshape(4, 4)
+    alpha = np.array(eight_bits(values, 16))[..., 3]
+    assert alpha.min() == 0 and alpha.max() == 255
 
 
 def test_alpha_of_signed_values_about_0_is_centred_as_colours_are(grey):

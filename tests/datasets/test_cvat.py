@@ -36,11 +36,23 @@ def test_lists_are_splits(deconvnet, tmp_path):
     assert "TEST.txt: names without a mask: x" in export.notes
 
 
-@pytest.mark.parametrize("lists", [{}, {"default": NAMES}, {"Train": ["others"]}])
+@pytest.mark.parametrize(
+    "lists",
+    [{}, {"default": NAMES}, {"Train": ["others"]}, {"Train": NAMES}, {"Train": NAMES, "Val": []}],
+)
 def test_there_may_be_no_splits(tmp_path, lists):
     source = cvat_export(tmp_path / "cvat")
     write_lists(source, **lists)
     assert not open_export(source).splits
+
+
+def test_instances_below_the_folder_of_the_photos_are_no_photos(tmp_path):
+    source = cvat_export(tmp_path / "data" / "cvat")
+    (source / "SegmentationObject").mkdir()
+    (source / "SegmentationObject/one.png").write_bytes(
+        (source / "SegmentationClass/one.png").read_bytes()
+    )
+    assert not open_export(source, photos=tmp_path / "data").unmasked
 
 
 def test_options_of_a_split_have_no_effect_beside_the_exports_own(deconvnet, tmp_path):

@@ -62,15 +62,19 @@ def test_classes_of_a_table_are_said_too(tmp_path):
     assert export.notes == ("left out as background: disc, square", "not in the export: star")
 
 
-@pytest.mark.parametrize("others", [0, 1])
-def test_a_coco_polygon_that_is_no_area_is_named(tmp_path, others):
+@pytest.mark.parametrize("first", [True, False])
+def test_coco_polygons_that_are_no_area_are_left_out_beside_others(tmp_path, first):
     path = coco_export(tmp_path)
+    expected = open_export(path).read("two").mask
 
     def spoil(content):
-        polygon = content["annotations"][2]["segmentation"][0]
-        content["annotations"][2]["segmentation"] = [polygon] * others + [[1, 1, 9, 9]]
+        polygons, sliver = content["annotations"][2]["segmentation"], [[1, 1, 9, 9]]
+        both = sliver + polygons if first else polygons + sliver
+        content["annotations"][2]["segmentation"] = both
 
     edit(path, spoil)
+    assert np.array_equal(open_export(path).read("two").mask, expected)
+    edit(path, lambda content: content["annotations"][2].update(segmentation=[[1, 1, 9, 9]]))
     with pytest.raises(DatasetError, match=r"two: .*annotation 3 .*a polygon of 2 points"):
         open_export(path).read("two")
 

@@ -131,7 +131,7 @@ def test_a_legend_does_not_multiply_a_long_narrow_picture(size, has_one, capsys)
     image = with_legend(picture, [Entry("background cat", (250, 20, 30), 0.5)])
     assert (image.height > size[1]) == has_one
     assert image.width * image.height < 10_000_000
-    assert ("1x100000 pixels: too narrow for a legend" in capsys.readouterr().err) != has_one
+    assert ("1x100000 pixels are too narrow for a legend" in capsys.readouterr().err) != has_one
 
 
 def test_the_text_stands_beside_its_swatch():
@@ -146,7 +146,7 @@ def test_the_legend_has_the_classes_by_share_and_only_those_shown(photo, labels,
     told = []
     monkeypatch.setattr(
         "deconvnet_cli.outputs.overlay.with_legend",
-        lambda image, found: told.append(found) or image,
+        lambda image, found, name: told.append(found) or image,
     )
     drawn(photo, labels)
     drawn(photo, labels, only=("dog", "bird"))

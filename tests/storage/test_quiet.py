@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 
@@ -39,6 +40,17 @@ def test_the_first_to_leave_does_not_switch_warnings_off(context):
     assert warnings.filters == before
     with pytest.warns(UserWarning, match="seen"):
         warnings.warn("seen", UserWarning, stacklevel=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_forked_inside_has_its_filters_back():
+    before = list(warnings.filters)
+    with warnings_ignored():
+        child = os.fork()
+        if not child:
+            os._exit(0 if warnings.filters == before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_it_works_within_itself_and_after_errors():

@@ -6,7 +6,6 @@ come meanwhile, a group at a time, and runs the nets on them.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from deconvnet_cli.batch.gpu.messages import Answer, Request
+from deconvnet_cli.batch.gpu.messages import Answer, NetsEndedError, Request
 from deconvnet_cli.batch.photo import out_of_memory
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
 from deconvnet_cli.errors import DeconvnetError
@@ -31,7 +30,6 @@ from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.segmentation.together import infer_together
 
 GROUP = 4  # most photos whose crops share batches
-GPU_FAILED = 70  # exit code, that of an internal error in sysexits.h
 BACKLOG = 128  # processes that may connect at the same time
 Asked = SimpleQueue[tuple[Request, Future[Answer]]]
 
@@ -112,9 +110,7 @@ def answer(
     try:
         answers = segment_group([request for request, _ in group], system, settings)
     except Exception as error:  # of torch, for example: the process must go on with other photos
-        if not gpu_works():
-            os._exit(GPU_FAILED)  # so that those who wait are told, instead of blaming each photo
-        return error
+        return error if gpu_works() else gpu_failed(error)
     for (_, future), labelled in zip(group, answers, strict=True):
         future.set_result(labelled)
     return None
@@ -132,6 +128,14 @@ def gpu_works() -> bool:
         except RuntimeError:
             return False
     return True
+
+
+def gpu_failed(error: Exception) -> NetsEndedError:
+    """Return the error for a GPU that fails for good, for which no photo is to blame."""
+    what = str(error).partition("\n")[0]
+    return NetsEndedError(
+        f"the GPU failed for good ({what}); see `deconvnet doctor`, then start the batch again"
+    )
 
 
 def segment_group(

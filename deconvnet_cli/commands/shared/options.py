@@ -271,9 +271,9 @@ def segment_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_backend(options: SegmentOptions) -> None:
-    """Raise UsageError if a backend of the CRF is chosen, and no CRF."""
-    if not options.crf and options.crf_backend != SegmentOptions.crf_backend:
-        raise UsageError("--crf-backend computes the CRF; add --crf, or leave it out")
+    """Raise UsageError if a backend of the CRF is given, and no CRF."""
+    if not options.crf:
+        refuse_given(click.get_current_context(), ("crf_backend",), "without --crf there is no CRF")
 
 
 def refuse_given(context: click.Context, names: Collection[str], why: str) -> None:
