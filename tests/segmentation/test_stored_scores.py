@@ -74,7 +74,7 @@ def test_round_trip(photo: Path, stored: Path) -> None:
 
 @pytest.mark.parametrize("name", ["deconvnet", "fcn"])
 def test_one_map_alone(photo: Path, name: str) -> None:
-    values = torch.rand(21, *SIZE[::-1])
+    values = torch.rand(21, *SIZE[::-1]).clamp(min=0.01)  # lower ones may be stored as 0
     maps = ScoreMaps(**{"deconvnet": None, "fcn": None, "raw": False, name: values})
     path = photo.with_suffix(".npz")
     write_scores(path, scored(photo, maps), photo, SIZE, {})

@@ -44,7 +44,8 @@ def test_a_trunk_takes_its_place_and_the_rest_is_gaussian(tmp_path: Path):
         x = net.get_submodule(layer.norm)(net.get_submodule(layer.name)(x)).relu()
         if layer.name.endswith("_2"):
             x = F.max_pool2d(x, 2)
-    torch.testing.assert_close(x, expected, atol=1e-3, rtol=1e-3)
+    close = 1e-5 * expected.abs().max().item()  # values of fp32 in the thousands
+    torch.testing.assert_close(x, expected, atol=close, rtol=1e-3)
     with torch.no_grad():
         seen = net.get_submodule("conv1_1")(crops)
     torch.testing.assert_close(net.get_buffer("bn1_1.running_mean"), seen.mean((0, 2, 3)))
