@@ -140,13 +140,12 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
     from deconvnet_cli.datasets.survey import survey_tree
-    from deconvnet_cli.outputs.targets import require_suffix
+    from deconvnet_cli.outputs.targets import require_file
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.files import require_folder, write_whole
+    from deconvnet_cli.storage.files import write_whole
 
     if sheet is not None:
-        require_suffix(sheet, "png", "the sheet is")
-        require_folder(sheet, "another --sheet")
+        require_file(sheet, "png", "the sheet is", "another --sheet")
     with console.progress(quiet) as progress:
         task = progress.add_task("check", total=None)
         survey = survey_tree(tree, lambda: progress.advance(task), rgb=rgb)

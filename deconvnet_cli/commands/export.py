@@ -9,8 +9,8 @@ import click
 
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.errors import OutputError
-from deconvnet_cli.outputs.targets import require_suffix
-from deconvnet_cli.storage.files import refuse_overwriting, require_folder
+from deconvnet_cli.outputs.targets import require_file
+from deconvnet_cli.storage.files import refuse_overwriting
 
 LEAST_EQUAL = 0.999  # as a share of the logits
 
@@ -60,8 +60,7 @@ def command(net: str, output: Path, size: tuple[int, int] | None, dynamic: bool)
     from deconvnet_cli.storage.files import write_whole
     from deconvnet_cli.weights.files import load
 
-    require_suffix(output, "onnx", "the net is")
-    require_folder(output)
+    require_file(output, "onnx", "the net is")
     require()
     weights = load(net)
     refuse_overwriting(weights.path, output, "the weights to export")

@@ -16,10 +16,10 @@ from deconvnet_cli.commands.shared.options import (
     SEARCH_OPTIONS,
     apply,
 )
-from deconvnet_cli.outputs.targets import require_suffix
+from deconvnet_cli.outputs.targets import require_file
 from deconvnet_cli.segmentation.loading import proposal_settings
 from deconvnet_cli.segmentation.settings import ProposalSettings
-from deconvnet_cli.storage.files import refuse_overwriting, require_folder
+from deconvnet_cli.storage.files import refuse_overwriting
 
 
 @click.command("proposals", cls=GroupedCommand, common=("output", "count"))
@@ -64,8 +64,7 @@ def command(
     from deconvnet_cli.storage.files import write_whole
 
     if output is not None:
-        require_suffix(output, "png", "the picture is")
-        require_folder(output)
+        require_file(output, "png", "the picture is")
     settings = replace(proposal_settings(**options), count=count)
     photo = read_photo(image, max_pixels=max_pixels, page=page)
     proposals = propose(np.asarray(photo), settings)

@@ -127,11 +127,9 @@ def import_(
 
 def _check_output(output: Path) -> None:
     """Raise UsageError, before any work, if weights cannot be written to this file."""
-    from deconvnet_cli.outputs.targets import require_suffix
-    from deconvnet_cli.storage.files import require_folder
+    from deconvnet_cli.outputs.targets import require_file
 
-    require_suffix(output, "safetensors", "the weights are")
-    require_folder(output)
+    require_file(output, "safetensors", "the weights are")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from deconvnet_cli.data.label_png import WrongSize, read_png, tree_mask
 from deconvnet_cli.data.mask_check import Faults
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.data.voc import IGNORE, VocTree
+from deconvnet_cli.data.voc_lists import INSTANCES
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
@@ -130,7 +131,7 @@ def photo_objects(
         DatasetError: Instances or annotations are damaged, or an annotated box lies outside of the
             photo.
     """
-    instances = tree.root / "SegmentationObject" / f"{name}.png"
+    instances = tree.root / INSTANCES / f"{name}.png"
     if instances.is_file():
         return instance_objects(mask, instances)
     annotation = tree.root / "Annotations" / f"{name}.xml"

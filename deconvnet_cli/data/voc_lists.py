@@ -11,7 +11,7 @@ from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.lists import read_list
 
-PHOTOS, MASKS = "JPEGImages", "SegmentationClass"
+PHOTOS, MASKS, INSTANCES = "JPEGImages", "SegmentationClass", "SegmentationObject"
 ABSENT = "-1"  # VOC's class lists: -1 the class is absent, 0 it is there but difficult, 1 there
 CLASS_LINE = re.compile(r"(.*\S)\s+(-1|0|1)\s*")
 GAP = re.compile(r"\s+")

@@ -15,10 +15,10 @@ from deconvnet_cli.data.label_colours import PACK, instances_of
 from deconvnet_cli.data.label_png import WrongSize, read_png
 from deconvnet_cli.data.objects import NO_INSTANCE
 from deconvnet_cli.data.voc import IGNORE, LISTS, palette
-from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, listed_names
+from deconvnet_cli.data.voc_lists import INSTANCES, MASKS, PHOTOS, listed_names
 from deconvnet_cli.datasets.export import MOST_OBJECTS, Example, Export, split_name
 from deconvnet_cli.datasets.masks import open_coloured
-from deconvnet_cli.datasets.pairs import INSTANCES, files_below, masks_by_name
+from deconvnet_cli.datasets.pairs import files_below, files_by_name
 from deconvnet_cli.errors import DatasetError
 
 ALONE = "default"  # CVAT's list of what was put into no subset
@@ -41,7 +41,7 @@ def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None = 
         folder / MASKS, photos or folder / PHOTOS, folder / "labelmap.txt", wanted
     )
     splits, notes = _own_lists(folder, export)
-    instances = masks_by_name(folder / INSTANCES) if (folder / INSTANCES).is_dir() else {}
+    instances = files_by_name(folder / INSTANCES, ".png") if (folder / INSTANCES).is_dir() else {}
     without = [name for name in export.names if name not in instances]
     if instances and without:
         notes.append(f"{INSTANCES}: has no objects of: {first_names(without)}")

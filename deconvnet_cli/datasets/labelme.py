@@ -24,7 +24,7 @@ from deconvnet_cli.datasets.export import (
     oriented_photo,
     whole_number,
 )
-from deconvnet_cli.datasets.pairs import by_name, files_below
+from deconvnet_cli.datasets.pairs import files_by_name
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -43,12 +43,7 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     Raises:
         DatasetError: A file cannot be read, or is not of LabelMe's form.
     """
-    files = by_name(
-        files_below(folder, (".json",)),
-        lambda path: path.stem,
-        folder,
-        lambda path: path.relative_to(folder),
-    )
+    files = files_by_name(folder, ".json")
     contents: dict[str, Any] = {}
     faults: dict[str, DatasetError] = {}  # each is told when its photo's turn comes
     for name, path in files.items():

@@ -15,7 +15,7 @@ from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.label_png import read_png
 from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo, split_name
-from deconvnet_cli.datasets.pairs import Pairs, by_name, files_below, masks_by_name, pair
+from deconvnet_cli.datasets.pairs import Pairs, files_by_name, pair
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -73,13 +73,7 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
     lookup = {
         value: classes.index(name) if name in classes else 0 for value, name in values.items()
     }
-    files = [path for path in files_below(folder, (".png",)) if path.stem.endswith(MASK)]
-    masks = by_name(
-        files,
-        lambda path: path.stem.removesuffix(MASK),
-        folder,
-        lambda path: path.relative_to(folder),
-    )
+    masks = files_by_name(folder, ".png", end=MASK)
     splits: dict[str, list[str]] = {}
     homes = {table.parent for table in tables}
     for name, mask in sorted(masks.items()):
@@ -199,7 +193,7 @@ def _mask_pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
 
 def _pairs(masks: Path, photos: Path) -> Pairs:
     """Return photo and mask by name; every mask must have its photo."""
-    files = masks_by_name(masks, (photos,))
+    files = files_by_name(masks, ".png", (photos,))
     if not files:
         raise DatasetError(f"{masks}: no masks (.png) in this folder")
     return pair(files, masks, photos, PHOTOS_REMEDY)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
-from deconvnet_cli.data.voc_lists import by_stem, note_twins
+from deconvnet_cli.data.voc_lists import INSTANCES, by_stem, note_twins
 from deconvnet_cli.errors import DatasetError
 
 T = TypeVar("T")
-INSTANCES = "SegmentationObject"  # CVAT's masks of instances, beside those of classes
 NO_MEANING = (".", "__MACOSX")  # how the names of files and folders begin that no one made
 
 
@@ -86,14 +85,27 @@ def by_name(
     return named
 
 
-def masks_by_name(folder: Path, but: Collection[Path] = ()) -> dict[str, Path]:
-    """Return the PNGs of a folder and the folders in it by their names.
+def files_by_name(
+    folder: Path, suffix: str, but: Collection[Path] = (), end: str = ""
+) -> dict[str, Path]:
+    """Return the files of a folder and the folders in it by their names.
+
+    Args:
+        folder: The folder.
+        suffix: The suffix of the files, in lower case.
+        but: Folders that are not looked into.
+        end: How the stems of the files end; names are without it.
 
     Raises:
-        DatasetError: The folder cannot be read, or two masks have one name.
+        DatasetError: The folder cannot be read, or two files have one name.
     """
-    files = files_below(folder, (".png",), but)
-    return by_name(files, lambda path: path.stem, folder, lambda path: path.relative_to(folder))
+    files = [path for path in files_below(folder, (suffix,), but) if path.stem.endswith(end)]
+    return by_name(
+        files,
+        lambda path: path.stem.removesuffix(end),
+        folder,
+        lambda path: path.relative_to(folder),
+    )
 
 
 def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str) -> Pairs:

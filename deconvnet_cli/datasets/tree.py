@@ -11,7 +11,7 @@ import numpy as np
 from deconvnet_cli.data.classes import FILE
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import LISTS
-from deconvnet_cli.data.voc_lists import MASKS, PHOTOS
+from deconvnet_cli.data.voc_lists import INSTANCES, MASKS, PHOTOS
 from deconvnet_cli.datasets.export import Export, jpeg_bytes
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
 from deconvnet_cli.storage.files import make_folder, write_whole
@@ -59,7 +59,7 @@ def write_tree(
         _write(root / MASKS / f"{name}.png", label_png(example.mask, export.classes))
         if example.objects is not None:
             objects = np.where(example.mask == 255, 255, example.objects).astype(np.uint8)
-            _write(root / "SegmentationObject" / f"{name}.png", label_png(objects))
+            _write(root / INSTANCES / f"{name}.png", label_png(objects))
         written.append(name)
         on_photo()
     if not written:

@@ -30,7 +30,7 @@ def check(options: SegmentOptions) -> None:
     """Raise UsageError if an option has a value that is not allowed."""
     check_choice("net", options.system_name, SYSTEMS)
     check_choice("ensemble", options.ensemble, ENSEMBLES)
-    check_choice("precision", options.precision or "None", PRECISIONS)
+    check_choice("precision", str(options.precision), PRECISIONS)
     check_choice("rule", options.merge_rule, MERGES)
     check_choice("crf_backend", options.crf_backend, BACKENDS)
     check_edges(options.edges)

@@ -105,8 +105,18 @@ def read_soft(path: Path) -> NDArray[np.uint8]:
     Raises:
         DatasetError: The file is missing or damaged.
     """
+    return read_soft_and_teacher(path)[0]
+
+
+def read_soft_and_teacher(path: Path) -> tuple[NDArray[np.uint8], str]:
+    """Read what :func:`write_soft` wrote; the teacher of an earlier version's file is "".
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
     try:
-        probabilities: NDArray[np.uint8] = read_npz(path, MAX_BYTES)["probabilities"].copy()
+        content = read_npz(path, MAX_BYTES)
+        probabilities: NDArray[np.uint8] = content["probabilities"].copy()
     except FileNotFoundError:
         raise missing_error(path) from None
     except OSError as error:
@@ -115,7 +125,7 @@ def read_soft(path: Path) -> NDArray[np.uint8]:
         raise DatasetError(f"{path}: damaged soft labels ({error}); make them again") from error
     if probabilities.ndim != 3 or probabilities.dtype != np.uint8 or not probabilities.size:
         raise DatasetError(f"{path}: not soft labels of this tool; make them again")
-    return probabilities
+    return probabilities, str(content.get("teacher", ""))
 
 
 def cut_soft(
@@ -165,12 +175,11 @@ def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
     for name in names:
         path = soft_path(folder, name)
         try:
-            read_soft(path)
-            made_by = str(read_npz(path, MAX_BYTES).get("teacher", ""))
+            _, made_by = read_soft_and_teacher(path)
         except DatasetError:
             yield name
             continue
-        if made_by not in ("", teacher):  # files of earlier versions do not say
+        if made_by not in ("", teacher):
             raise UsageError(f"{path}: soft labels of another teacher; give another folder with -o")
 
 

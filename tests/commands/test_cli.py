@@ -194,45 +194,37 @@ def test_output_folder_missing(deconvnet, tiny_weights, tmp_path):
     one_error_line(result, 2, "no", "no such folder")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("export", "WEIGHTS", "-o"),
-        ("proposals", "PHOTO", "-o"),
-        ("weights", "average", "WEIGHTS", "WEIGHTS", "-o"),
-        ("weights", "compress", "WEIGHTS", "-o"),
-        ("weights", "import", "http://127.0.0.1:9/x.caffemodel", "-o"),
-        ("evaluate", "--voc-root", "x", "-o"),
-        ("dataset", "check", "FOLDER", "--sheet"),
-    ],
-    ids=" ".join,
+FILE_WRITERS = (
+    ("export", "WEIGHTS", "-o"),
+    ("proposals", "PHOTO", "-o"),
+    ("weights", "average", "WEIGHTS", "WEIGHTS", "-o"),
+    ("weights", "compress", "WEIGHTS", "-o"),
+    ("weights", "import", "WEIGHTS", "-o"),
+    ("weights", "import", "http://127.0.0.1:9/x.caffemodel", "-o"),
+    ("evaluate", "--voc-root", "x", "-o"),
+    ("evaluate", "--voc-root", "x", "--report"),
+    ("dataset", "check", "FOLDER", "--sheet"),
+    ("bench", "proposals", "--voc-root", "x", "--save"),
 )
-def test_folder_of_a_file_missing(deconvnet, tiny_weights, tmp_path, command):
+
+
+@pytest.fixture(params=FILE_WRITERS, ids=" ".join)
+def file_writer(request, tiny_weights, tmp_path) -> list[object]:
+    """A command up to the name of the file that it writes."""
+    known = {"WEIGHTS": tiny_weights, "PHOTO": photo(tmp_path / "p.png"), "FOLDER": tmp_path}
+    return [known.get(word, word) for word in request.param]
+
+
+def test_folder_of_a_file_missing(deconvnet, file_writer, tmp_path):
     """Before any work, such as a download."""
-    known = {"WEIGHTS": tiny_weights, "PHOTO": photo(tmp_path / "a.png"), "FOLDER": tmp_path}
-    result = deconvnet(*(known.get(word, word) for word in command), tmp_path / "no" / "a")
+    result = deconvnet(*file_writer, tmp_path / "no" / "a")
     one_error_line(result, 2, "no", "no such folder; make it")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("export", "WEIGHTS", "-o"),
-        ("weights", "average", "WEIGHTS", "WEIGHTS", "-o"),
-        ("weights", "compress", "WEIGHTS", "-o"),
-        ("weights", "import", "WEIGHTS", "-o"),
-        ("evaluate", "--voc-root", "x", "-o"),
-        ("evaluate", "--voc-root", "x", "--report"),
-        ("bench", "proposals", "--voc-root", "x", "--save"),
-    ],
-    ids=" ".join,
-)
-def test_a_photo_is_not_replaced_by_a_file_of_another_kind(
-    deconvnet, tiny_weights, tmp_path, command
-):
+def test_a_photo_is_not_replaced_by_a_file_of_another_kind(deconvnet, file_writer, tmp_path):
     kept = photo(tmp_path / "a.jpg")
     before = kept.read_bytes()
-    result = deconvnet(*(tiny_weights if word == "WEIGHTS" else word for word in command), kept)
+    result = deconvnet(*file_writer, kept)
     one_error_line(result, 2, "a.jpg", "give a name that ends in")
     assert kept.read_bytes() == before
 

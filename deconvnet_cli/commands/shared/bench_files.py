@@ -11,8 +11,7 @@ import click
 
 from deconvnet_cli.commands.shared.grouped_help import option
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.targets import require_suffix
-from deconvnet_cli.storage.files import require_folder
+from deconvnet_cli.outputs.targets import require_file
 
 if TYPE_CHECKING:
     from deconvnet_cli.diagnostics.kept_figures import Figures, Key
@@ -36,8 +35,7 @@ KEEP_OPTIONS = (
 def check_kept(save: Path | None, against: Path | None, quiet: bool) -> None:
     """Raise UsageError, before minutes of work, if the options do not fit or FILE has no folder."""
     if save is not None:
-        require_suffix(save, "json", "the figures are")
-        require_folder(save, "another file")
+        require_file(save, "json", "the figures are", "another file")
     if against is not None and quiet:
         raise UsageError("--against adds to the table, which --quiet leaves out; give one of them")
 

@@ -9,8 +9,8 @@ import click
 
 from deconvnet_cli.commands.shared.options import refuse_given
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.targets import require_suffix
-from deconvnet_cli.storage.files import refuse_overwriting, require_folder
+from deconvnet_cli.outputs.targets import require_file
+from deconvnet_cli.storage.files import refuse_overwriting
 
 # Names of parameters: those that --merge and --compare use, those that turn the maps of nets into
 # labels, and those with which nets are run.
@@ -75,13 +75,10 @@ def check_running(
 
 def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | None) -> None:
     """Raise UsageError, before hours of work, if an output file could not be written."""
-    if output is not None:
-        require_suffix(output, "json", "the counts are")
-        require_folder(output)
     if page is not None:
-        require_suffix(page, "html", "the page is")
-        require_folder(page)
+        require_file(page, "html", "the page is")
     if output is not None:
+        require_file(output, "json", "the counts are")
         if page is not None and realpath(output) == realpath(page):
             raise UsageError(f"{output}: -o and --report are two files; give them two names")
         for file in files:
