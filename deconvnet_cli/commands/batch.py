@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
 RUN = "Run"
+COMMON = ("output", "dry_run", "overlay", "cutout", "only", "crf", "system_name", "weights")
 EPILOG = """Each photo gets a line in OUTPUT/manifest.jsonl when it is done or has failed. If you
 start the batch again, it segments only the photos that are not done: those whose line, file,
 weights, settings and labels do not all agree. A photo that fails is reported, the others go on, and
@@ -55,7 +56,7 @@ the exit code is 1. Ctrl-C finishes the photos in progress; a second Ctrl-C stop
 checked at the end."""
 
 
-@click.command("batch", cls=GroupedCommand, common=("output", "dry_run", "overlay"), epilog=EPILOG)
+@click.command("batch", cls=GroupedCommand, common=COMMON, epilog=EPILOG)
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @option(
     "-o",
@@ -68,7 +69,7 @@ checked at the end."""
 @option(
     "--overwrite", is_flag=True, group=RUN, help="Segment all photos, even those that are done."
 )
-@option("--retry-failed", is_flag=True, group=RUN, help="Retry photos that failed before.")
+@option("--retry-failed", is_flag=True, group=RUN, help="Retry photos that failed in earlier runs.")
 @option("--watch", is_flag=True, group=RUN, help="Wait for further photos, until Ctrl-C.")
 @option(
     "--verify", is_flag=True, group=RUN, help="Check every file of an earlier run, and do no more."

@@ -15,6 +15,7 @@ from deconvnet_cli.commands.shared.options import (
     ENSEMBLE_OPTIONS,
     JSON_OPTION,
     QUIET_OPTION,
+    SYSTEM_OPTION,
     WORKERS_OPTION,
     apply,
 )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @option(
     "-o",
     "--output",
+    metavar="DIR|FILE",
     help="Folder for the label PNGs, or the file if the scores are those of one photo.",
 )
 @option(
@@ -58,7 +60,14 @@ if TYPE_CHECKING:
     group=CRF,
     help="Change a setting of the CRF; repeatable.",
 )
-@apply(CRF_BACKEND_OPTION, *ENSEMBLE_OPTIONS, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION)
+@apply(
+    CRF_BACKEND_OPTION,
+    SYSTEM_OPTION,
+    *ENSEMBLE_OPTIONS,
+    WORKERS_OPTION,
+    QUIET_OPTION,
+    JSON_OPTION,
+)
 def command(
     sources: tuple[Path, ...],
     output: str | None,

@@ -44,7 +44,7 @@ COUNTS = "Counts of earlier runs"
 @click.command("evaluate", cls=GroupedCommand, common=("voc_root", "split", "table"))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
 @option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@option("--split", default="val", show_default=True, help="Name of the image list.")
+@option("--split", default="val", show_default=True, metavar="NAME", help="Name of the image list.")
 @option("--table", is_flag=True, help="Evaluate all five rows of the paper's table in one pass.")
 @option(
     "--predictions",

@@ -47,7 +47,18 @@ if TYPE_CHECKING:
     from deconvnet_cli.segmentation.system import System
 
 
-@click.command("segment", cls=GroupedCommand, common=("output", "overlay", "weights"))
+EVERY_OPTION = option(
+    "--every",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    group=FILES,
+    help="Label only every N-th frame of a video; the MP4 of overlays plays as fast as the clip.",
+)
+COMMON = ("output", "overlay", "cutout", "only", "crf", "system_name", "weights", "proposals")
+
+
+@click.command("segment", cls=GroupedCommand, common=COMMON)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @option(
     "-o",
@@ -64,21 +75,12 @@ if TYPE_CHECKING:
     group=MESSAGES,
     help="Small picture on a terminal. auto: kitty, iterm or blocks, as the terminal supports.",
 )
-@option(
-    "--every",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    group=FILES,
-    help="Of a video, label only every N-th frame; the MP4 of the overlays then has as many fewer "
-    "frames a second.",
-)
 @apply(
     *OUTPUT_OPTIONS,
     SAVE_SCORES_OPTION,
     PAGE_OPTION,
     MAX_PIXELS_OPTION,
+    EVERY_OPTION,
     segment_options,
     QUIET_OPTION,
     JSON_OPTION,
@@ -98,9 +100,9 @@ def command(
 ) -> None:
     """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours, or the classes of
     weights of your own. IMAGE may be - for standard input. Several images need a folder: -o DIR/.
-    With --overlay, --cutout, --mask, --polygons and --save-scores, further files are written beside
-    each label PNG, under its name. IMAGE may also be a video, with -o DIR/. Each frame then gets a
-    label PNG, such as DIR/NAME_000123.png, and --overlay writes DIR/NAME_overlay.mp4.
+    Options that begin with "Also write" write further files beside each label PNG, under its name.
+    IMAGE may also be a video, with -o DIR/. Each frame then gets a label PNG, such as
+    DIR/NAME_000123.png, and --overlay writes DIR/NAME_overlay.mp4.
     """
     from deconvnet_cli.reporting import console
 

@@ -104,7 +104,7 @@ processes, each on a GPU if there is one."""
     "--ema",
     type=click.FloatRange(0, 1, max_open=True),
     group=SETTINGS,
-    help="Keep a moving average of the weights too, as 0.999.",
+    help="Keep a moving average of the weights too, with this decay, such as 0.999.",
 )
 @option(
     "--patience",
@@ -190,7 +190,8 @@ def command(
     """Train a net on crops of photos: around objects (stage 1), of proposals (stage 2), or a mix
     of both. RUN keeps settings, log, samples.png and checkpoints; after Ctrl-C the same command
     goes on. At the end, BatchNorm statistics are computed anew, and RUN/weights.safetensors and
-    RUN/curves.png are written.
+    RUN/curves.png are written. A setting that is not given has the default of the net and the
+    stage, as RUN/settings.toml shows.
     """
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.training.setup import (

@@ -47,7 +47,7 @@ def show(weights: str) -> None:
 
 
 @command.command("verify")
-@click.argument("weights", metavar="NAME|FILE", nargs=-1, shell_complete=weights_names)
+@click.argument("weights", metavar="[NAME|FILE]...", nargs=-1, shell_complete=weights_names)
 @click.option("--sha256", "expected", help="SHA-256 that each FILE must have.")
 def verify(weights: tuple[str, ...], expected: str | None) -> None:
     """Check the SHA-256 of weights, and that every tensor loads. By default, check all shipped

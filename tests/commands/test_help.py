@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import asdict
 
 import click
@@ -33,7 +34,7 @@ def test_every_option_is_listed_once_and_the_commonest_first(deconvnet, name):
     assert sorted(map(str, listed)) == sorted(map(str, options))
     assert tuple(listed[: len(command.common)]) == command.common
     titles = [title for title, _ in groups]
-    assert titles[0] == GENERAL and len(groups[0][1]) <= 5
+    assert titles[0] == GENERAL and len(groups[0][1]) <= 10
     last = [title for title in LAST if title in titles]
     assert titles[len(titles) - len(last) :] == last
     text = deconvnet(name, "--help").stdout
@@ -67,3 +68,16 @@ def test_defaults_stand_once():
     python = inspect.signature(Segmenter.load).parameters
     names = {"system_name": "net", "merge_rule": "rule"}
     assert {name: python[names.get(name, name)].default for name in defaults} == defaults
+
+
+@pytest.mark.parametrize("name", ["segment", "batch"])
+def test_what_most_photos_need_stands_in_the_first_group(deconvnet, name):
+    first = deconvnet(name, "--help").stdout.split("Options:\n")[1].split("\n\n")[0]
+    for option in ("--output", "--overlay", "--cutout", "--only", "--crf", "--net", "--weights"):
+        assert re.search(rf"^  (-o, )?{option}\b", first, re.MULTILINE), option
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_numbers_have_plain_names(deconvnet, name):
+    """click calls them INTEGER RANGE and FLOAT RANGE."""
+    assert not re.search(r"INTEGER|FLOAT|RANGE", deconvnet(name, "--help").stdout)

@@ -19,9 +19,17 @@ LAST = (MACHINE, MESSAGES)  # other groups stand in the order in which they are 
 
 
 class GroupedOption(click.Option):
-    """An option that knows the group of ``--help`` in which it is listed."""
+    """An option that knows the group of ``--help`` in which it is listed.
+
+    Unless it has a metavar, a whole number is called N and any other number X.
+    """
 
     def __init__(self, *arguments: Any, group: str = GENERAL, **settings: Any) -> None:
+        kind = settings.get("type")
+        if isinstance(kind, click.IntRange) or kind is int:
+            settings.setdefault("metavar", "N")
+        elif isinstance(kind, click.FloatRange):
+            settings.setdefault("metavar", "X")
         super().__init__(*arguments, **settings)
         self.group = group
 

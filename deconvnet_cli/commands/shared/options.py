@@ -78,14 +78,14 @@ def weights_names(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [name for name in json.loads(text) if name.startswith(incomplete)]
 
 
+SYSTEM_OPTION = option(
+    "--net",
+    "system_name",
+    type=click.Choice(SYSTEMS),
+    group=NET,
+    help="Run DeconvNet, FCN-8s, or both together (EDeconvNet). By default the weights decide.",
+)
 ENSEMBLE_OPTIONS = (
-    option(
-        "--net",
-        "system_name",
-        type=click.Choice(SYSTEMS),
-        group=NET,
-        help="Run DeconvNet, FCN-8s, or both together (EDeconvNet). By default the weights decide.",
-    ),
     option(
         "--ensemble",
         type=click.Choice(ENSEMBLES),
@@ -127,6 +127,7 @@ CRF_BACKEND_OPTION = option(
     help="Compute the CRF with this tool, or with the optional package pydensecrf2.",
 )
 SEGMENT_OPTIONS = (
+    SYSTEM_OPTION,
     option(
         "--weights",
         default=SegmentOptions.weights,
@@ -134,7 +135,7 @@ SEGMENT_OPTIONS = (
         metavar="NAME|FILE",
         shell_complete=weights_names,
         group=NET,
-        help="Shipped weights by name, or a safetensors file.",
+        help="Weights that ship, by name, or a safetensors file.",
     ),
     option(
         "--fcn-weights",
@@ -151,19 +152,19 @@ SEGMENT_OPTIONS = (
         "merge_rule",
         type=click.Choice(MERGES),
         group=NET,
-        help="How to merge overlapping crops: by the greatest logit (max, the paper's rule), the "
-        "greatest or mean probability, or, together with what the whole photo says, the mean "
-        "(context) or greatest one (context-max; max is the same for a net that is also shown the "
-        "whole photo in its own shape). By default the weights decide.",
+        help="How to merge overlapping crops. max: by the greatest logit, as in the paper; "
+        "max-probability, mean-probability: by the greatest or the mean probability; context-max, "
+        "context: the same, each together with the probability in the whole photo. By default the "
+        "weights decide.",
     ),
     option(
         "--proposals",
         type=Proposals(),
         metavar="N|auto",
         group=BOXES,
-        help="Number of boxes to segment, the whole photo included. By default the weights decide "
-        "(50 in the paper). auto: leave out boxes that would hardly change the labels; the default "
-        "with --rule context and context-max.",
+        help="Number of boxes to segment, the whole photo included (50 in the paper). auto: leave "
+        "out boxes that would hardly change the labels, the default with --rule context and "
+        "context-max. By default the weights decide.",
     ),
     *SEARCH_OPTIONS,
     option(
@@ -171,7 +172,7 @@ SEGMENT_OPTIONS = (
         default=SegmentOptions.crf,
         show_default=True,
         group=CRF,
-        help="Refine the labels with a dense CRF.",
+        help="Move the borders of the labels to edges in the photo, with a dense CRF.",
     ),
     CRF_BACKEND_OPTION,
     option(
@@ -211,15 +212,15 @@ PAGE_OPTION = option(
     type=click.IntRange(1),
     metavar="N",
     group=FILES,
-    help="Read page or frame N of a file of several, such as a TIFF or an animated GIF. By default "
-    "the first.",
+    help="Read page or frame N of a file that has several, such as a TIFF or an animated GIF.  "
+    "[default: 1]",
 )
 WORKERS_OPTION = option(
     "--workers",
     type=click.IntRange(1),
     group=MACHINE,
-    help="Number of photos to work on at a time, each on one core if on a CPU. It does not change "
-    "the results.  [default: cores, at most 8]",
+    help="Number of photos to work on at a time, each on one core if on a CPU. The results are the "
+    "same.  [default: cores, at most 8]",
 )
 SHARD_OPTION = option(
     "--shard",

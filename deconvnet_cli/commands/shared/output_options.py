@@ -38,14 +38,6 @@ class Area(click.ParamType[float]):
 
 OUTPUT_OPTIONS = (
     option(
-        "--format",
-        type=click.Choice(ALL_FORMATS),
-        group=FILES,
-        help="Format of the labels: png, a palette PNG in the colours of the classes; npy, a NumPy "
-        "array of uint8; cvat, PNGs in the folders of CVAT's mask export; none, only the files "
-        "beside them.  [default: png]",
-    ),
-    option(
         "--overlay",
         is_flag=True,
         group=FILES,
@@ -55,7 +47,7 @@ OUTPUT_OPTIONS = (
         "--cutout",
         is_flag=True,
         group=FILES,
-        help="Also write NAME.cutout.png: the photo where its classes are, transparent elsewhere.",
+        help="Also write NAME.cutout.png: the photo with everything but its classes transparent.",
     ),
     option(
         "--background",
@@ -67,7 +59,7 @@ OUTPUT_OPTIONS = (
         "--crop",
         is_flag=True,
         group=FILES,
-        help="Cut the cut-out to the box around its classes.",
+        help="Crop the cut-out to the box around its classes.",
     ),
     option(
         "--mask",
@@ -79,25 +71,25 @@ OUTPUT_OPTIONS = (
         "--polygons",
         type=click.Choice(POLYGONS),
         group=FILES,
-        help="Also write NAME.geojson, polygons in pixels; NAME.coco.json, COCO's masks (coco) or "
-        "polygons; NAME.json of LabelMe; or NAME.txt of YOLO, with data.yaml. batch writes "
-        "coco.json of all photos too.",
+        help="Also write the outlines of the classes. geojson: NAME.geojson, in pixels; coco, "
+        "coco-polygons: NAME.coco.json with masks or polygons, and with batch coco.json of all "
+        "photos; labelme: NAME.json; yolo: NAME.txt, and data.yaml.",
     ),
     option(
         "--simplify",
         type=click.FloatRange(0),
         metavar="PIXELS",
         group=FILES,
-        help="Leave out points of outlines that are at most so far from the new line.  [default: "
+        help="Leave out points of outlines that are at most this far from the new line.  [default: "
         "1; 0 for geojson]",
     ),
     option(
         "--only",
         metavar="NAME,NAME...",
         group=FILES,
-        help="Show only these classes in overlay, cutout and polygons, for example person,dog. By "
-        "default they show all but the background. The labels always have all classes. A name with "
-        "a comma may stand in double quotes.",
+        help="Show only these classes in overlay, cut-out and polygons, for example person,dog. "
+        "The labels always have all classes. A name with a comma may stand in double quotes.  "
+        "[default: all but the background]",
     ),
     option(
         "--palette",
@@ -105,8 +97,16 @@ OUTPUT_OPTIONS = (
         default=Outputs.palette,
         show_default=True,
         group=FILES,
-        help="Colours of the overlay. safe: bright ones that colour-blind people can tell apart. "
-        "Label PNGs of VOC's classes always have VOC's colours.",
+        help="Colours of the overlay. safe: bright ones that colour-blind people can tell apart; "
+        "voc: those of VOC, which label PNGs of VOC's classes always have.",
+    ),
+    option(
+        "--format",
+        type=click.Choice(ALL_FORMATS),
+        group=FILES,
+        help="Format of the labels. png: a palette PNG in the colours of the classes; npy: a NumPy "
+        "array of uint8; cvat: PNGs in the folders of CVAT's mask export; none: only the files "
+        "beside them.  [default: png]",
     ),
     option(
         "--min-area",
@@ -114,9 +114,9 @@ OUTPUT_OPTIONS = (
         default=MIN_AREA,
         show_default=True,
         group=FILES,
-        help="Parts of the photo that are smaller take the class around them, in the summary and "
-        "in all files but the labels. It is a share of the photo if below 1, otherwise pixels; 0 "
-        "keeps all.",
+        help="Give smaller parts the class around them, in the summary and in all files but the "
+        "labels. A value below 1 is a share of the photo, any other a number of pixels; 0 keeps "
+        "all parts.",
     ),
     option(
         "--clean-labels",
