@@ -92,23 +92,24 @@ def spelling(option: click.Option) -> str:
     names = ", ".join(option.opts)
     if option.secondary_opts:
         names += f" / {', '.join(option.secondary_opts)}"
-    if option.is_flag:
-        return names
+    return names if option.is_flag else f"{names} {value_of(option)}"
+
+
+def value_of(option: click.Option) -> str:
+    """Return what stands for the value of an option, such as ``OUT`` or ``auto|none``."""
     if option.metavar:
-        return f"{names} {option.metavar}"
+        return option.metavar
     if isinstance(option.type, click.Choice):
-        return f"{names} {'|'.join(map(str, option.type.choices))}"
-    return f"{names} {option.type.name.split()[0].upper()}"
+        return "|".join(map(str, option.type.choices))
+    return option.type.name.split()[0].upper()
 
 
-def limits(kind: click.IntRange | click.FloatRange) -> str:
-    """Return the least and greatest value of a number, as a sentence."""
-    least = f"above {kind.min}" if kind.min_open else f"{kind.min} at least"
+def limits(name: str, kind: click.IntRange | click.FloatRange) -> str:
+    """Return the least and greatest value of a number with this name, as a sentence."""
+    least = f"above {kind.min}" if kind.min_open else f"at least {kind.min}"
     if kind.max is None:
-        return f"{least}."
-    if not kind.min_open and not kind.max_open:
-        return f"{kind.min} to {kind.max}."
-    return f"{least}, {f'below {kind.max}' if kind.max_open else f'{kind.max} at most'}."
+        return f"{name} is {least}."
+    return f"{name} is {least} and {'below' if kind.max_open else 'at most'} {kind.max:.9g}."
 
 
 def meaning(option: click.Option) -> str:
@@ -116,11 +117,14 @@ def meaning(option: click.Option) -> str:
 
     click's own ``get_help_record`` is not used, as its layout changes from version to version.
     """
-    parts = [" ".join((option.help or "").split())]
+    text, _, default = " ".join((option.help or "").split()).partition("[default: ")
+    parts = [text.rstrip()]
     if isinstance(option.type, click.IntRange | click.FloatRange):
-        parts.append(limits(option.type))
+        parts.append(limits(value_of(option), option.type))
     if option.required:
         parts.append("Required.")
+    if default:
+        parts.append(f"Default: {default.removesuffix(']')}.")
     if option.show_default:
         default = option.default
         if option.is_flag and option.secondary_opts:
@@ -141,8 +145,9 @@ def markdown(commands: list[Entry]) -> str:
     lines = [
         "# Commands",
         "",
-        "Made by `python docs/manual.py --markdown docs/commands.md` from what",
-        "`deconvnet COMMAND --help` says; do not edit it.",
+        "<!-- python docs/manual.py --markdown docs/commands.md makes this; do not edit it. -->",
+        "",
+        "These are all commands with their options, as `deconvnet COMMAND --help` prints them.",
         "",
     ]
     for entry in commands:

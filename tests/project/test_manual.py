@@ -73,7 +73,7 @@ def test_options_by_hand(nasty):
     assert entry.path == "deconvnet nasty"
     assert entry.options == (
         ("-o, --out A|B", NASTY),
-        ("--many INTEGER", "1 to 9. Required. Default: 3."),
+        ("--many INTEGER", "INTEGER is at least 1 and at most 9. Required. Default: 3."),
         ("--flag / --no-flag", "Default: --flag."),
         ("--kind x|y", ""),
     )

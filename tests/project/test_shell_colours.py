@@ -26,3 +26,10 @@ def test_commands_and_options_have_colours_and_no_text_changes():
     assert re.findall(r'<span class="nf">(.*?)</span>', found) == ["deconvnet", "cat"]
     assert re.findall(r'<span class="na">(.*?)</span>', found) == ["-o", "--crf", "--max-pixels"]
     assert "".join(Outline(found).text) == "".join(Outline(BLOCK).text)
+
+
+def test_options_in_a_text_do_not_break():
+    text = "<p>With <code>--net fcn8s</code>, not <code>a-b</code> or --crf</p>"
+    page = COLOURS["on_page_content"](text + BLOCK, page=None, config=None)
+    assert re.findall(r'<span class="option">(.*?)</span>', page) == ["--net"]
+    assert "".join(Outline(page).text) == "".join(Outline(text + BLOCK).text)
