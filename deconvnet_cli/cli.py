@@ -18,19 +18,19 @@ from deconvnet_cli.errors import DeconvnetError, printable
 from deconvnet_cli.runtime.streams import prepare_streams
 
 COMMANDS = {
-    "segment": "Write the label PNG of each photo.",
+    "segment": "Write the label PNGs of photos or videos.",
     "batch": "Write the label PNGs of folders, globs and lists.",
     "explain": "Show on one page why a photo got its labels.",
-    "evaluate": "Evaluate on a PASCAL VOC tree; the paper's table.",
+    "evaluate": "Measure weights or label PNGs on a PASCAL VOC tree.",
     "crf": "Refine stored scores, or compare settings of the CRF.",
     "proposals": "Print or draw the boxes of a photo.",
-    "weights": "List, show, check, import and average weights.",
+    "weights": "List, show, check, import, average and compress weights.",
     "export": "Write a net as an ONNX file.",
     "train": "Train a net on a PASCAL VOC tree.",
     "dataset": "Convert an export to a VOC tree, or check a tree.",
     "soft-labels": "Write a teacher's probabilities, for train --teacher.",
-    "serve": "Label photos over HTTP, with a page to try it.",
-    "bench": "Measure the speed of this machine, or its proposals.",
+    "serve": "Serve a page to drop photos on, and HTTP for programs.",
+    "bench": "Measure the speed of this machine, or the boxes.",
     "doctor": "Check this machine, and say how to fix it.",
     "completion": "Print the script that completes commands in a shell.",
 }

@@ -185,8 +185,8 @@ def in_words(ms: Mapping[str, float]) -> str:
 
 @command.command("proposals", cls=GroupedCommand)
 @option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@option("--split", default="val", show_default=True, help="Name of the image list.")
-@option("--limit", type=click.IntRange(1), help="Use only the first N images.", metavar="N")
+@option("--split", default="val", show_default=True, help="List in ImageSets/Segmentation/.")
+@option("--limit", type=click.IntRange(1), help="Use only the first N photos.", metavar="N")
 @apply(*KEEP_OPTIONS, *SEARCH_OPTIONS, QUIET_OPTION, JSON_OPTION)
 def proposals(
     voc_root: Path,

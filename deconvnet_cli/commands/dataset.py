@@ -54,9 +54,12 @@ def command() -> None:
     type=click.FloatRange(0, 1, max_open=True),
     default=0.2,
     show_default=True,
-    help="Share of the photos that go to val.txt, below 1, unless SOURCE has its own splits.",
+    metavar="X",
+    help="Share of the photos that go to val.txt, unless SOURCE has its own splits.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of that split.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of that split."
+)
 @click.option("--quiet", is_flag=True, help="Print no progress and no summary.")
 def import_command(
     source: Path,

@@ -44,7 +44,13 @@ COUNTS = "Counts of earlier runs"
 @click.command("evaluate", cls=GroupedCommand, common=("voc_root", "split", "table"))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
 @option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@option("--split", default="val", show_default=True, metavar="NAME", help="Name of the image list.")
+@option(
+    "--split",
+    default="val",
+    show_default=True,
+    metavar="NAME",
+    help="List in ImageSets/Segmentation/.",
+)
 @option("--table", is_flag=True, help="Evaluate all five rows of the paper's table in one pass.")
 @option(
     "--predictions",
@@ -52,7 +58,7 @@ COUNTS = "Counts of earlier runs"
     group=FILES,
     help="Evaluate the label PNGs in this folder instead of running a net.",
 )
-@option("--allow-missing", is_flag=True, group=FILES, help="Leave out images without a label PNG.")
+@option("--allow-missing", is_flag=True, group=FILES, help="Leave out photos without a label PNG.")
 @option(
     "--scores",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -66,7 +72,7 @@ COUNTS = "Counts of earlier runs"
     type=click.IntRange(1),
     metavar="N",
     group=FILES,
-    help="Evaluate only the first N images.",
+    help="Evaluate only the first N photos.",
 )
 @option(
     "-o",
@@ -126,8 +132,8 @@ def command(
     as_json: bool,
     options: SegmentOptions,
 ) -> None:
-    """Evaluate weights, or label PNGs of any tool, on the images of a VOC list: mean IoU with its
-    95 % interval over images, IoU by class, frequency-weighted IoU, pixel and mean accuracy, and
+    """Evaluate weights, or label PNGs of any tool, on the photos of a VOC list: mean IoU with its
+    95 % interval over photos, IoU by class, frequency-weighted IoU, pixel and mean accuracy, and
     Boundary IoU. Void pixels (255) are ignored, and a class that is in no mask and in no prediction
     is left out of the mean. --merge and --compare read FILEs that -o wrote instead.
     """

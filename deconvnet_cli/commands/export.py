@@ -32,17 +32,22 @@ class Size(click.ParamType[tuple[int, int]]):
 @click.command("export")
 @click.argument("net", metavar="NAME|FILE", shell_complete=weights_names)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="ONNX file to write."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="ONNX file to write.",
 )
 @click.option(
     "--size",
     type=Size(),
-    help="Size of the input, pixels.  [default: the size of the net's crops]",
+    help="Size of the input in pixels.  [default: the size of the net's crops]",
 )
 @click.option(
     "--dynamic",
     is_flag=True,
-    help="Leave height and width of the input open too. The batch always is.",
+    help="Leave the height and width of the input open too; the batch always is.",
 )
 def command(net: str, output: Path, size: tuple[int, int] | None, dynamic: bool) -> None:
     """Write shipped weights or a weights file as an ONNX model for other runtimes (extra onnx). Its

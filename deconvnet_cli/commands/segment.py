@@ -99,7 +99,7 @@ def command(
     **output_values: Any,
 ) -> None:
     """Write the label PNG of each IMAGE: VOC's 21 classes in VOC's colours, or the classes of
-    weights of your own. IMAGE may be - for standard input. Several images need a folder: -o DIR/.
+    weights of your own. IMAGE may be - for standard input. Several need a folder: -o DIR/.
     Options that begin with "Also write" write further files beside each label PNG, under its name.
     IMAGE may also be a video, with -o DIR/. Each frame then gets a label PNG, such as
     DIR/NAME_000123.png, and --overlay writes DIR/NAME_overlay.mp4.

@@ -18,7 +18,7 @@ from deconvnet_cli.errors import ImageError, UsageError
     "--list",
     "lists",
     multiple=True,
-    help="Name of an image list of the VOC tree; repeatable.",
+    help="List in ImageSets/Segmentation/; repeatable.",
 )
 @click.option(
     "--weights",
@@ -42,7 +42,7 @@ def command(
     out: Path,
     quiet: bool,
 ) -> None:
-    """Write the teacher's probabilities for each of PHOTOS, or for image lists of a VOC tree, to
+    """Write the teacher's probabilities for each of PHOTOS, or for lists of a VOC tree, to
     OUT/NAME.npz. Photos whose file is in OUT already are left out, unless it is damaged. A photo
     that cannot be read is reported, and the exit code is 1.
     """

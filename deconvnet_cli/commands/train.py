@@ -46,7 +46,7 @@ processes, each on a GPU if there is one."""
     "lists",
     multiple=True,
     group=FILES,
-    help="Name of an image list; repeatable.  [default: train]",
+    help="List in ImageSets/Segmentation/; repeatable.  [default: train]",
 )
 @option(
     "--classes",
@@ -62,7 +62,7 @@ processes, each on a GPU if there is one."""
     "--val-list",
     "val_list",
     group=FILES,
-    help="Image list to validate on during training; the best weights are kept.",
+    help="List to validate on during training; the best weights are kept.",
 )
 @option(
     "--teacher",

@@ -70,7 +70,8 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="File to write.  [default: FILE with .safetensors; for a URL, in this folder]",
+    metavar="FILE",
+    help="Weights file to write.  [default: FILE with .safetensors; for a URL, in this folder]",
 )
 @click.option(
     "--net",
@@ -180,13 +181,19 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
 @click.argument("first", metavar="FIRST", shell_complete=weights_names)
 @click.argument("second", metavar="SECOND", shell_complete=weights_names)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Weights file to write.",
 )
 @click.option(
     "--share",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
+    metavar="X",
     help="Weight of SECOND in the mean.",
 )
 def average_(first: str, second: str, share: float, output: Path) -> None:
@@ -224,7 +231,12 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
 @command.command("compress")
 @click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Weights file to write.",
 )
 def compress(weights: str, output: Path) -> None:
     """Store weights in 8 bits, with a scale for each output channel: half the size of the usual

@@ -77,7 +77,7 @@ def read_tallies(path: Path) -> Counts:
         raise DatasetError(f"{path}: {len(rows)} rows; a file of counts has at most {MAX_ROWS}")
     classes = content.get("classes", list(CLASSES))
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise DatasetError(f"{path}: its classes are not names; count the images again")
+        raise DatasetError(f"{path}: its classes are not names; count the photos again")
     tallies = {}
     for name, row in rows.items():
         tally = tally_from_json(row, f"{path}, {name}")
@@ -126,7 +126,7 @@ def merged(parts: Mapping[Path, Mapping[str, Tally]]) -> dict[str, Tally]:
         other = counted.setdefault(true_pixels.tobytes(), path)
         if other != path and true_pixels.any():
             raise DatasetError(
-                f"{path}: the same images as in {other}, which would count twice; leave one out"
+                f"{path}: the same photos as in {other}, which would count twice; leave one out"
             )
         try:
             total = {name: total[name] + rows[name] if total else rows[name] for name in first}

@@ -72,14 +72,14 @@ def page(
     )
     lead = (
         f"{escape(top.name)}: mean IoU <strong>{figures['mean IoU']} %</strong> "
-        f"(95 % interval {figures['95 % interval']}) over {top.result.images} images."
+        f"(95 % interval {figures['95 % interval']}) over {top.result.images} photos."
     )
     body = (
         section("Results", _summary(rows, top))
         + section(f"Classes: {top.name}", _classes(top, rows, classes))
         + section(f"Confusion: {top.name}", _confusion(top, classes) + "".join(folded))
-        + section("Best images", "".join(_example(image, classes) for image in best))
-        + section("Worst images", "".join(_example(image, classes) for image in worst))
+        + section("Best photos", "".join(_example(image, classes) for image in best))
+        + section("Worst photos", "".join(_example(image, classes) for image in worst))
         + section("Settings and weights", cards(about), "cards")
     )
     return document(title, lead, body)
@@ -121,7 +121,7 @@ def _summary(rows: Sequence[Row], top: Row) -> str:
             value = "&ndash;" if row.reported is None else f"{row.reported:.1f}"
             cells += f'<td class="apart">{value}</td>'
         body += _line(escape(row.name), cells, "top" if row is top else "")
-    caption = "All in per cent. The interval is for the choice of images."
+    caption = "All in per cent. The interval is for the choice of photos."
     return _table("summary", caption, head, body) + note
 
 

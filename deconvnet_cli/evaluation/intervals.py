@@ -140,7 +140,7 @@ def compare(sums_a: Counts, whole_a: Counts, sums_b: Counts, whole_b: Counts) ->
         map(np.array_equal, (sums_a[:, 1], whole_a[1]), (sums_b[:, 1], whole_b[1]))
     ):
         raise DatasetError(
-            "the two runs were not evaluated on the same images with the same seed; "
+            "the two runs were not evaluated on the same photos with the same seed; "
             "evaluate both on one list"
         )
     difference = estimate(whole_a) - estimate(whole_b)

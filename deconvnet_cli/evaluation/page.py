@@ -23,7 +23,7 @@ def page_of(
     """Return the page: all rows, and the best and worst images of the last row."""
     reported = REPORTED if tree.classes == CLASSES else {}
     rows = [Row(name, tally.result(), reported.get(name)) for name, tally in board.tallies.items()]
-    title = f"deconvnet on {counted(rows[0].result.images, 'image')} of {tree.root.name}"
+    title = f"deconvnet on {counted(rows[0].result.images, 'photo')} of {tree.root.name}"
     best, worst = (examples(tree, some, max_pixels) for some in (board.best, board.worst))
     return page(title, rows, best, worst, about, tree.classes)
 

@@ -90,7 +90,7 @@ def lists_of(parts: Mapping[Path, Counts]) -> list[Counted]:
                     other = shard if shard in shards else first
                     raise DatasetError(
                         f"{path}: has shard {shard_text(shard)} of {found.split}, and "
-                        f"{shards[other]} has {shard_text(other)}; images would count twice, so "
+                        f"{shards[other]} has {shard_text(other)}; photos would count twice, so "
                         "merge each of I/N once, with one N"
                     )
                 shards[shard] = path

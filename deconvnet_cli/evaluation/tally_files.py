@@ -48,7 +48,7 @@ def tally_from_json(content: object, source: str) -> Tally:
         return _parsed(content)
     except (DatasetError, ValueError, OverflowError) as error:
         raise DatasetError(
-            f"{source}: not a tally of this program ({error}); count the images again"
+            f"{source}: not a tally of this program ({error}); count the photos again"
         ) from error
 
 

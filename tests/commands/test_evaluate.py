@@ -151,7 +151,7 @@ def test_missing_label_pngs_are_left_out_if_told_so(evaluate, folder, kept):
     refused = evaluate("--predictions", folder)
     assert refused.exit_code == 1 and "2 of 4" in refused.stderr.splitlines()[-1]
     result = evaluate("--predictions", folder, "--allow-missing", "--json")
-    assert "2 of 4 images are missing and left out" in result.stderr
+    assert "2 of 4 photos are missing and left out" in result.stderr
     rest = evaluate("--split", "second", "--predictions", kept, *QUIET_JSON)
     assert line_of(result) == line_of(rest)
     (folder / "p2.png").unlink()
@@ -454,9 +454,9 @@ def test_runs_over_other_images_are_not_compared_nor_added(evaluate, deconvnet, 
     evaluate("--predictions", kept, "--limit", 3, "-o", files[1])
     files[2].write_bytes(files[0].read_bytes())
     result = deconvnet("evaluate", "--compare", *files[:2])
-    one_error_line(result, 1, "not evaluated on the same images")
+    one_error_line(result, 1, "not evaluated on the same photos")
     result = deconvnet("evaluate", "--merge", files[0], files[2])
-    one_error_line(result, 1, "copy: the same images as in", "count twice")
+    one_error_line(result, 1, "copy: the same photos as in", "count twice")
     content = json.loads(files[1].read_text())
     content["rows"]["more"] = content["rows"]["predictions"]
     files[1].write_text(json.dumps(content))
@@ -491,7 +491,7 @@ def test_shards_are_added_up_if_they_are_of_one_list_and_counted_alike(
     monkeypatch.setenv("WORLD_SIZE", "3")
     auto = counted("auto.json", *given, "--shard", "auto")
     assert json.loads(auto.read_text())["about"]["list"]["shard"] == "2/3"
-    one_error_line(merge(two, auto), 1, "the same images as in", "twice")
+    one_error_line(merge(two, auto), 1, "the same photos as in", "twice")
     one_error_line(merge(one, half), 1, "half.json: has shard 2/2 of val", "1.json", "twice")
     one_error_line(merge(one, whole), 1, "all.json: has shard all of val", "twice")
     # Another net or setting.
@@ -538,7 +538,7 @@ def test_the_page_has_all_rows_and_the_best_and_worst_images(evaluate, kept, tmp
     for line in lines:
         assert line["row"] in text and f"{line['reported']:.1f}" in text
         assert f"{100 * line['mean_iou']:.2f}" in text
-    assert "4 images of VOC2012" in text
+    assert "4 photos of VOC2012" in text
     for name in NAMES:
         assert f"<b>{name}</b>" in text
     assert text.count("data:image/jpeg;base64,") == 16 == text.count("data:image/png;base64,")

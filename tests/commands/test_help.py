@@ -77,7 +77,17 @@ def test_what_most_photos_need_stands_in_the_first_group(deconvnet, name):
         assert re.search(rf"^  (-o, )?{option}\b", first, re.MULTILINE), option
 
 
-@pytest.mark.parametrize("name", GROUPED)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_numbers_have_plain_names(deconvnet, name):
     """click calls them INTEGER RANGE and FLOAT RANGE."""
-    assert not re.search(r"INTEGER|FLOAT|RANGE", deconvnet(name, "--help").stdout)
+    command = command_of(name)
+    for below in command.commands if isinstance(command, click.Group) else [None]:
+        words = [name, below, "--help"] if below else [name, "--help"]
+        assert not re.search(r"INTEGER|FLOAT|RANGE", deconvnet(*words).stdout)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "soft-labels", "train"])
+def test_photos_have_one_name(deconvnet, name):
+    """What is segmented is a photo in all texts; only names of arguments say IMAGE."""
+    text = deconvnet(name, "--help").stdout.replace("ImageSets/", "")
+    assert not re.search(r"\bimages?\b", text, re.IGNORECASE)

@@ -89,8 +89,8 @@ def test_table_says_what_was_measured_and_what_was_not() -> None:
         "72.5",
     ]
     assert "reported in the paper, its own weights, VOC 2012 test (not measured here)" in text
-    assert "mean IoU <strong>63.33 %</strong>" in text and "over 7 images" in text
-    assert Outline(text).of("figure") == [] and "Best images" not in text
+    assert "mean IoU <strong>63.33 %</strong>" in text and "over 7 photos" in text
+    assert Outline(text).of("figure") == [] and "Best photos" not in text
 
 
 def test_without_reported_values_there_is_no_such_column() -> None:

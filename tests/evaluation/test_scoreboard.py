@@ -133,7 +133,7 @@ def test_difference_of_a_run_with_itself_and_with_other_images() -> None:
     tally = board_of(NAMES).tallies["first"]
     itself = paired("a", tally, "b", tally)
     assert itself == Paired("a", "b", Comparison(0, 0, 0, 0), Comparison(0, 0, 0, 0))
-    with pytest.raises(DatasetError, match="not evaluated on the same images"):
+    with pytest.raises(DatasetError, match="not evaluated on the same photos"):
         paired("a", tally, "b", board_of(NAMES[:6]).tallies["first"])
 
 
@@ -178,7 +178,7 @@ def test_what_does_not_add_up() -> None:
     # A copy, and another run over the same images.
     again = {"first": one["second"], "second": one["first"]}
     for twice in (copy.deepcopy(one), again):
-        with pytest.raises(DatasetError, match="c: the same images as in a"):
+        with pytest.raises(DatasetError, match="c: the same photos as in a"):
             merged({Path("a"): one, Path("b"): other, Path("c"): twice})
     nothing = {"first": Tally(), "second": Tally()}  # void everywhere: that may be
     found = merged({Path("a"): nothing, Path("b"): nothing, Path("c"): one})

@@ -220,7 +220,7 @@ BAD: dict[str, object] = {
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_malformed_json_is_named(bad: object) -> None:
-    with pytest.raises(DatasetError, match=r"^part\.json: .*count the images again$") as caught:
+    with pytest.raises(DatasetError, match=r"^part\.json: .*count the photos again$") as caught:
         tally_from_json(bad, "part.json")
     assert "\n" not in str(caught.value)
 

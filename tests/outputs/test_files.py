@@ -178,7 +178,7 @@ def test_nothing_takes_the_place_of_a_photo_or_of_another_output(deconvnet, cat,
     assert clash.read_bytes() == before
     out = tmp_path / "out"
     result = deconvnet("segment", cat, clash, "-o", f"{out}/", "--overlay", *quick)
-    assert result.exit_code == 2 and "written for two images" in result.stderr
+    assert result.exit_code == 2 and "written for two photos" in result.stderr
     assert not out.exists()
 
 

@@ -22,7 +22,7 @@ def merged_files(files: tuple[Path, ...], quiet: bool) -> Counts:
     if not files:
         raise UsageError("--merge needs files that `evaluate -o FILE` wrote")
     if len({realpath(path) for path in files}) < len(files):
-        raise UsageError("--merge: a file is named twice; its images would count twice")
+        raise UsageError("--merge: a file is named twice; its photos would count twice")
     parts = {path: read_tallies(path) for path in files}
     classes = same_classes(parts)
     rows = merged({path: counts.rows for path, counts in parts.items()})

@@ -45,7 +45,7 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
         raise DatasetError(f"{folder}: has no label PNG for this list; call them NAME.png")
     if problems.missing:
         are = "is" if len(problems.missing) == 1 else "are"
-        console.say(f"{len(problems.missing)} of {len(names)} images {are} missing and left out")
+        console.say(f"{len(problems.missing)} of {len(names)} photos {are} missing and left out")
     return left
 
 

@@ -107,7 +107,7 @@ def row_table(
     console.table(columns, lines, numbers=True, to_stderr=to_stderr)
     images = next(iter(rows.values())).images
     notes = [
-        f"{counted(images, 'image')}; means over {averaged(rows)} classes (absent ones left out)",
+        f"{counted(images, 'photo')}; means over {averaged(rows)} classes (absent ones left out)",
         "pixel, mean: accuracy; fwIoU: frequency-weighted IoU; bIoU: Boundary IoU",
     ]
     if compared:

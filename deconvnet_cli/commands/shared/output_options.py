@@ -105,8 +105,8 @@ OUTPUT_OPTIONS = (
         type=click.Choice(ALL_FORMATS),
         group=FILES,
         help="Format of the labels. png: a palette PNG in the colours of the classes; npy: a NumPy "
-        "array of uint8; cvat: PNGs in the folders of CVAT's mask export; none: only the files "
-        "beside them.  [default: png]",
+        "array of uint8; cvat: PNGs in the folders of CVAT's mask export; none (segment): only "
+        "the files beside them.  [default: png]",
     ),
     option(
         "--min-area",

@@ -70,7 +70,7 @@ def check_targets(images: tuple[str, ...], files: list[list[Path]]) -> None:
     twice = next((path for path, count in Counter(paths).items() if count > 1), None)
     if twice is not None:
         raise UsageError(
-            f"{twice}: would be written for two images; rename one, or segment them one by one"
+            f"{twice}: would be written for two photos; rename one, or segment them one by one"
         )
     # All photos count: the labels of a.jpg must not replace a.png, which may come next.
     photos = [Path(image) for image in images if image != "-"]
@@ -108,7 +108,7 @@ def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool
             raise UsageError("standard input needs -o FILE, or -o - for standard output")
         return beside(Path(image), outputs.label_suffix.removeprefix("."))
     if several and not into_folder(output):
-        raise UsageError(f"{output}: several images need a folder; write -o {output}/")
+        raise UsageError(f"{output}: several photos need a folder; write -o {output}/")
     return labels_target(output, stem, outputs)
 
 
