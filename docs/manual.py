@@ -32,6 +32,9 @@ ENVIRONMENT = (
 )
 
 
+LINKED = 2  # a group of more options is linked where it comes again
+
+
 @dataclass(frozen=True)
 class Entry:
     """A command in the manual.
@@ -141,7 +144,8 @@ def verbatim(paragraph: str) -> str | None:
 
 
 def markdown(commands: list[Entry]) -> str:
-    """Return the manual as Markdown."""
+    """Return the manual as Markdown. A long group of options that is there already is linked."""
+    shown: dict[tuple[tuple[str, str], ...], str] = {}
     lines = [
         "# Commands",
         "",
@@ -157,6 +161,11 @@ def markdown(commands: list[Entry]) -> str:
             kept = verbatim(paragraph)
             lines += [f"```\n{kept}\n```" if kept else escaped(paragraph), ""]
         for title, options in entry.groups:
+            first = shown.setdefault(options, entry.path)
+            if first != entry.path and len(options) > LINKED:
+                link = f"[`{first}`](#{first.replace(' ', '-')})"
+                lines += [f"{title}: the options are those of {link}.", ""]
+                continue
             lines += [f"{title}:", ""] if len(entry.groups) > 1 else []
             for written, text in options:
                 lines += [f"- `{written}`: {escaped(text)}" if text else f"- `{written}`"]

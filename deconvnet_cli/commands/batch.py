@@ -83,7 +83,7 @@ checked at the end."""
     default="stem",
     show_default=True,
     group=RUN,
-    help="Names of the files: a.png for a.jpg, or a.jpg.png, so that a.jpg and a.tif do not clash.",
+    help="Names of the files. stem: a.png for a.jpg; full: a.jpg.png, so a.tif does not clash.",
 )
 @option(
     "--voc-submission",

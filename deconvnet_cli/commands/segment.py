@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.shared.clips import plan_clips, segment_clips
-from deconvnet_cli.commands.shared.grouped_help import FILES, MESSAGES, GroupedCommand, option
+from deconvnet_cli.commands.shared.grouped_help import MESSAGES, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     LOADING,
@@ -52,10 +52,10 @@ EVERY_OPTION = option(
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    group=FILES,
+    group="Videos",
     help="Label only every N-th frame of a video; the MP4 of overlays plays as fast as the clip.",
 )
-COMMON = ("output", "overlay", "cutout", "only", "crf", "system_name", "weights", "proposals")
+COMMON = ("output", "overlay", "cutout", "only", "crf", "system_name", "weights")
 
 
 @click.command("segment", cls=GroupedCommand, common=COMMON)

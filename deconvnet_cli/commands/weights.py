@@ -194,7 +194,7 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
     default=0.5,
     show_default=True,
     metavar="X",
-    help="Weight of SECOND in the mean.",
+    help="Share of SECOND in the mean.",
 )
 def average_(first: str, second: str, share: float, output: Path) -> None:
     """Average the weights FIRST and SECOND, for example of a net before and after further training.

@@ -92,12 +92,24 @@ def test_scores_in_the_weights_are_those_of_the_documents():
             )
 
 
-@pytest.mark.parametrize("name", ["README.md", "NOTICE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_links_lead_somewhere(name):
-    text = (ROOT / name).read_text()
-    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)]+)\)", text)]
-    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
-    assert not missing
+BESIDE_THE_SITE = sorted((*ROOT.glob("*.md"), *(ROOT / "weights").glob("*.md")))
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which links reach the headings of a page, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", BESIDE_THE_SITE, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if "://" not in target:
+            file, _, heading = target.partition("#")
+            other = page.parent / file if file else page
+            assert other.exists(), target
+            assert not heading or heading in anchors(other), target
 
 
 def pictures_of(page: Path) -> list[Path]:

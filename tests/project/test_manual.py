@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -98,6 +99,18 @@ def test_markdown_says_what_was_meant(nasty):
     assert f"-o, --out A|B: {NASTY.replace('`', '')}" in texts
     kept = [token.content for token in tokens if token.type in ("fence", "code_block")]
     assert kept == ["deconvnet nasty [OPTIONS]\n", "kept   as\n.it is\n"]
+
+
+def test_a_group_that_comes_again_is_linked(entries):
+    text = manual.markdown(entries)
+    sections = dict(re.findall(r"^##+ (deconvnet .+)\n((?:(?!^##).*\n)*)", text, re.MULTILINE))
+    for entry in entries:
+        section = sections[entry.path]
+        for first in re.findall(r"the options are those of \[`(.+?)`\]", section):
+            section += sections[first]  # one step is enough: what is linked is written out
+        for written, _ in entry.options:
+            assert f"- `{written}`" in section, f"{entry.path} {written}"
+    assert len(text.split()) < 6000
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="no man here")

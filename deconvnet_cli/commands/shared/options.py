@@ -96,7 +96,7 @@ ENSEMBLE_OPTIONS = (
         "--share",
         type=click.FloatRange(0, 1),
         group=NET,
-        help="Weight of FCN-8s in the mean. By default its weights decide (0.5 in the paper).",
+        help="Share of FCN-8s in the mean. By default its weights decide (0.5 in the paper).",
     ),
 )
 SEARCH_OPTIONS = (
