@@ -92,6 +92,22 @@ def test_scores_in_the_weights_are_those_of_the_documents():
             )
 
 
+def test_pages_that_round_the_scores_agree_with_the_weights():
+    """The mean IoUs of FCN-8s, DeconvNet and EDeconvNet, the latter two with the CRF too."""
+    cards = {path.stem: read_card(path) for path in (ROOT / "weights").glob("*.safetensors")}
+    alone, refined = list(cards["deconvnet-mobilenet"].scores.values())[:2]
+    fcn, both, both_refined = list(cards["fcn8s-mobilenet"].scores.values())[:3]
+    names = ("FCN-8s", "DeconvNet (default)", "DeconvNet + CRF", "EDeconvNet", "EDeconvNet + CRF")
+    rounded = [f"{value:.3f}" for value in (fcn, alone, refined, both, both_refined)]
+    assert f"| measured | 0.648 | {' | '.join(rounded)} |" in (ROOT / "README.md").read_text()
+    nets = (ROOT / "docs" / "nets.md").read_text()
+    speed = (ROOT / "docs" / "speed.md").read_text()
+    for name, value in zip(names, rounded, strict=True):
+        assert f"| {name} | {value} |" in nets
+        if "CRF" not in name:
+            assert re.search(rf"^\| {re.escape(name)}[^|]*\|.*\| {value} \|", speed, re.MULTILINE)
+
+
 BESIDE_THE_SITE = sorted((*ROOT.glob("*.md"), *(ROOT / "weights").glob("*.md")))
 
 
