@@ -113,39 +113,25 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
     if isinstance(path, RemotePath):
         remote.write(path, content if isinstance(content, bytes) else _written(content))
         return
-    temporary: str | None = None
-    try:
+    with _writing(path):
         if path.exists() and not path.is_file():
             # Pipes and devices (/dev/stdout, /dev/null) are written to, not replaced by a file.
             with open(path, "wb") as device:
                 device.write(content) if isinstance(content, bytes) else content(device)
             return
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f"{_part_name(path)}.", suffix=PART, delete=False
-        ) as file:
-            temporary = file.name
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                content(file)
-            file.flush()
-            os.fsync(file.fileno())  # or a crash of the machine could leave an empty file
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise full(error)(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    with part_file(path, PART) as part, open(part, "wb") as file:
+        file.write(content) if isinstance(content, bytes) else content(file)
 
 
 @contextmanager
-def part_file(path: Path) -> Iterator[Path]:
+def part_file(path: Path, suffix: str | None = None) -> Iterator[Path]:
     """Yield the path of a part, for libraries that write to a name; put it in place at the end.
 
-    The part has the suffix of ``path``. If the block raises an error or removes the part, ``path``
-    is left as it is.
+    If the block raises an error or removes the part, ``path`` is left as it is.
+
+    Args:
+        path: The file.
+        suffix: The suffix of the part; None takes ``PART`` and the suffix of ``path``.
 
     Raises:
         OutputError: The folder is missing or cannot be written to.
@@ -153,21 +139,32 @@ def part_file(path: Path) -> Iterator[Path]:
     """
     part: Path | None = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f"{_part_name(path)}.", suffix=PART + path.suffix, delete=False
-        ) as file:
-            part = Path(file.name)
-        yield part
-        if part.exists():
-            with open(part, "rb+") as whole:
-                os.fsync(whole.fileno())
-            os.chmod(part, 0o666 & ~_umask())
-            os.replace(part, path)
-    except OSError as error:
-        raise full(error)(f"{path}: cannot be written ({error.strerror or error})") from error
+        with _writing(path):
+            with tempfile.NamedTemporaryFile(
+                dir=path.parent,
+                prefix=f"{_part_name(path)}.",
+                suffix=suffix or PART + path.suffix,
+                delete=False,
+            ) as file:
+                part = Path(file.name)
+            yield part
+            if part.exists():
+                with open(part, "rb+") as whole:
+                    os.fsync(whole.fileno())  # or a crash of the machine could leave an empty file
+                os.chmod(part, 0o666 & ~_umask())
+                os.replace(part, path)
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the errors of the operating system into those of a file that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise full(error)(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _written(write: Callable[[IO[bytes]], object]) -> bytes:
