@@ -20,7 +20,7 @@ from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.explain.explanation import explain
 from deconvnet_cli.nets.fusion import fused
 from deconvnet_cli.nets.registry import build_net, default_input
-from deconvnet_cli.segmentation.crf import mean_field
+from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.inference import cutter
 from deconvnet_cli.segmentation.labels import enlarge_and_label
@@ -79,9 +79,9 @@ def test_the_crf_of_the_cpu_and_the_same_each_time() -> None:
     image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
     scores = rng.random((4, 40, 60), dtype=np.float32)
     maps = scores / scores.sum(0)
-    there = mean_field.refine(image, maps, device=CUDA)
-    np.testing.assert_allclose(there, mean_field.refine(image, maps), atol=1e-3)
-    np.testing.assert_array_equal(there, mean_field.refine(image, maps, device=CUDA))
+    there = refine(image, maps, device=CUDA)
+    np.testing.assert_allclose(there, refine(image, maps), atol=1e-3)
+    np.testing.assert_array_equal(there, refine(image, maps, device=CUDA))
 
 
 def test_large_photos_are_labelled_there() -> None:

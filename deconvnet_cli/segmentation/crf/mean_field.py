@@ -106,36 +106,6 @@ def labels_that_win(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
     return np.flatnonzero((probabilities == best).any(axis=(1, 2)))
 
 
-def refine(
-    image: NDArray[np.uint8],
-    probabilities: NDArray[np.float32],
-    settings: CrfSettings = CrfSettings(),
-    device: torch.device | None = None,
-) -> NDArray[np.float32]:
-    """Move the borders between labels to the borders in the photo.
-
-    Labels that win no pixel beforehand are left out. They would win one pixel in 20,000, and the
-    time grows with the number of labels.
-
-    Args:
-        image: The photo, uint8 H x W x 3, RGB.
-        probabilities: The probabilities of the labels, C x H x W, 0 to 1. The unary energy is
-            their -log, with probabilities under 1e-5 raised to 1e-5.
-        settings: The kernels and the number of steps.
-        device: The device to compute on; None is the CPU.
-
-    Returns:
-        The probabilities after the last mean-field step, C x H x W. They add up to 1 at each
-        pixel, and labels that were left out have 0. Equal input gives output equal to the bit.
-
-    Raises:
-        ValueError: The shapes do not fit together.
-        UsageError: A kernel is too narrow for the photo (see ``permutohedral.pack``).
-    """
-    ((_, refined),) = refine_each(image, probabilities, [settings], device)
-    return refined
-
-
 @torch.inference_mode()
 def refine_each(
     image: NDArray[np.uint8],
@@ -143,13 +113,15 @@ def refine_each(
     settings: Sequence[CrfSettings],
     device: torch.device | None = None,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the number of each of several settings, and what :func:`refine` returns for it.
+    """Yield the number of each of several settings, and the refined probabilities C x H x W.
 
     The order is the one that shares most. Settings share a kernel if its reach is equal, and their
-    mean-field steps if they differ only in the number of steps.
+    mean-field steps if they differ only in the number of steps. Labels that win no pixel beforehand
+    are left out, and have probability 0 then. They would win one pixel in 20,000, and the time
+    grows with the number of labels.
 
     Args:
-        image, probabilities, device: As for :func:`refine`.
+        image, probabilities, device: As for :func:`deconvnet_cli.segmentation.crf.refine.refine`.
         settings: The settings.
 
     Raises:

@@ -41,30 +41,28 @@ def refine(
     Raises:
         DependencyError: The backend is not installed.
         ValueError: The shapes do not fit together (an error of the caller).
+        UsageError: In torch, a kernel is too narrow for the photo (see ``permutohedral.pack``).
     """
-    if settings.backend == "pydensecrf":
-        from deconvnet_cli.segmentation.crf import pydensecrf
-
-        return pydensecrf.refine(image, probabilities, settings)
-    from deconvnet_cli.segmentation.crf import mean_field
-
-    return mean_field.refine(image, probabilities, settings, device)
+    ((_, refined),) = refine_each(image, probabilities, [settings], device)
+    return refined
 
 
 def refine_each(
     image: NDArray[np.uint8],
     probabilities: NDArray[np.float32],
     settings: Sequence[CrfSettings],
-    device: torch.device | None = None,
+    device: torch.device | None,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the number of each of several settings, and what :func:`refine` returns for it.
+    """Yield the number of each of several settings of one backend, and what each makes of a photo.
 
     In torch, settings share the work that they have in common, and come in the order that shares
     most. Arguments and errors are those of :func:`refine`.
     """
     if any(crf.backend == "pydensecrf" for crf in settings):
+        from deconvnet_cli.segmentation.crf import pydensecrf
+
         for number, crf in enumerate(settings):
-            yield number, refine(image, probabilities, crf, device)
+            yield number, pydensecrf.refine(image, probabilities, crf)
         return
     from deconvnet_cli.segmentation.crf import mean_field
 

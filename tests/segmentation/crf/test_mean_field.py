@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.crf import mean_field, pydensecrf
 from deconvnet_cli.segmentation.crf.permutohedral import Lattice, pack, simplices
+from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.settings import CrfSettings
 
 
@@ -119,7 +120,7 @@ def test_settings_that_share_work_give_what_each_gives_alone(data: Path, monkeyp
         for far in (20.0, 40.0)
         for near in (3.0, 2.0)
     ]
-    alone = [mean_field.refine(image, probabilities, crf) for crf in grid]
+    alone = [refine(image, probabilities, crf) for crf in grid]
     made = []
     monkeypatch.setattr(mean_field, "Lattice", lambda features: made.append(1) or Lattice(features))
     together = dict(mean_field.refine_each(image, probabilities, grid))
@@ -133,7 +134,7 @@ def test_same_labels_as_pydensecrf(data: Path) -> None:
     pytest.importorskip("pydensecrf")
     image, probabilities = photo_and_guess(data)
     ours, theirs = (
-        mean_field.refine(image, probabilities),
+        refine(image, probabilities),
         pydensecrf.refine(image, probabilities),
     )
     assert (ours.argmax(0) == theirs.argmax(0)).mean() > 0.99
@@ -147,29 +148,29 @@ def test_shape_type_sum_and_input_left_alone(data: Path) -> None:
     image, probabilities = photo_and_guess(data)
     image.flags.writeable = probabilities.flags.writeable = False
     kept = probabilities.copy()
-    refined = mean_field.refine(image, probabilities)
+    refined = refine(image, probabilities)
     assert refined.shape == probabilities.shape
     assert refined.dtype == np.float32
     np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
     assert refined.min() >= 0
     np.testing.assert_array_equal(probabilities, kept)
-    np.testing.assert_array_equal(refined, mean_field.refine(image, probabilities))
+    np.testing.assert_array_equal(refined, refine(image, probabilities))
 
 
 def test_labels_that_win_nowhere_are_left_out(data: Path) -> None:
     image, probabilities = photo_and_guess(data)
     assert mean_field.labels_that_win(probabilities).tolist() == [0, 8, 12]
-    refined = mean_field.refine(image, probabilities)
+    refined = refine(image, probabilities)
     assert np.flatnonzero(refined.any(axis=(1, 2))).tolist() == [0, 8, 12]
-    few = mean_field.refine(image, probabilities[[0, 8, 12]])
+    few = refine(image, probabilities[[0, 8, 12]])
     np.testing.assert_array_equal(refined[[0, 8, 12]], few)
 
 
 def test_order_of_labels_is_no_matter(data: Path) -> None:
     image, probabilities = photo_and_guess(data)
     order = np.random.default_rng(1).permutation(21)
-    refined = mean_field.refine(image, probabilities)
-    shuffled = mean_field.refine(image, probabilities[order])
+    refined = refine(image, probabilities)
+    shuffled = refine(image, probabilities[order])
     np.testing.assert_allclose(shuffled, refined[order], atol=1e-3)
 
 
@@ -178,7 +179,7 @@ def test_tiny_photos(size: tuple[int, int]) -> None:
     generator = np.random.default_rng(0)
     image = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
     first = generator.random(size, dtype=np.float32)
-    refined = mean_field.refine(image, np.stack([first, 1 - first]))
+    refined = refine(image, np.stack([first, 1 - first]))
     assert refined.shape == (2, *size)
     np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
 
@@ -186,15 +187,15 @@ def test_tiny_photos(size: tuple[int, int]) -> None:
 def test_flat_colour_goes_with_the_majority() -> None:
     first = np.full((20, 30), 0.7, np.float32)
     first[8:10, 10:13] = 0.4
-    refined = mean_field.refine(np.zeros((20, 30, 3), np.uint8), np.stack([first, 1 - first]))
+    refined = refine(np.zeros((20, 30, 3), np.uint8), np.stack([first, 1 - first]))
     assert (refined[0] > 0.99).all()
 
 
 def test_one_label_and_ties() -> None:
     image = np.zeros((2, 3, 3), np.uint8)
     certain = np.stack([np.zeros((2, 3)), np.ones((2, 3))]).astype(np.float32)
-    np.testing.assert_array_equal(mean_field.refine(image, certain), certain)
-    even = mean_field.refine(image, np.full((2, 2, 3), 0.5, np.float32))
+    np.testing.assert_array_equal(refine(image, certain), certain)
+    even = refine(image, np.full((2, 2, 3), 0.5, np.float32))
     np.testing.assert_allclose(even, 0.5, atol=1e-4)
 
 
@@ -204,4 +205,4 @@ def test_one_label_and_ties() -> None:
 )
 def test_shapes_that_do_not_fit(image: tuple[int, ...], probabilities: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        mean_field.refine(np.zeros(image, np.uint8), np.zeros(probabilities, np.float32))
+        refine(np.zeros(image, np.uint8), np.zeros(probabilities, np.float32))
