@@ -8,6 +8,7 @@ A box is [x0, y0, x1, y1), 0-based and half-open, in pixels of the photo.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,19 +49,20 @@ class Proposals:
 def edge_boxes(
     image: NDArray[np.uint8],
     settings: ProposalSettings = ProposalSettings(),
-    least_score: float = LEAST_SCORE,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the boxes that EdgeBoxes finds in the photo, by falling score, not enlarged.
+    least_scores: Sequence[float] = (LEAST_SCORE,),
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+    """Yield the boxes that EdgeBoxes finds in the photo, by falling score, not enlarged.
 
     Args:
         image: The photo, H x W x 3, RGB.
         settings: The settings of the search. The count is not applied; boxes that ``min_side``
             would leave out are found only in part (see :func:`first_area`).
-        least_score: The score above which a box of the coarse grid is moved to fit, and kept.
+        least_scores: The scores above which boxes of the coarse grid are moved to fit, and kept;
+            the photo is searched for each of them in turn.
 
-    Returns:
-        N x 4 boxes and N scores. N is 0 for a flat photo, or if a side of the photo that is
-        searched is under ``LEAST_SIDE`` pixels.
+    Yields:
+        N x 4 boxes and N scores. N is 0, and no further search follows, for a flat photo or if a
+        side of the photo that is searched is under ``LEAST_SIDE`` pixels.
 
     Raises:
         DependencyError: OpenCV lacks ``ximgproc``.
@@ -76,27 +78,31 @@ def edge_boxes(
     nothing = np.zeros((0, 4), dtype=np.int32), np.zeros(0, dtype=np.float32)
     ximgproc = require_ximgproc()
     if min(height, width) < LEAST_SIDE:
-        return nothing
+        yield nothing
+        return
     edges, orientation = structured_edges(searched, model) if model else gradient_edges(searched)
     if not edges.any():
-        return nothing
-    # The object is not reused: it keeps state of the last photo that would change the boxes.
-    finder = ximgproc.createEdgeBoxes(
-        maxBoxes=settings.candidates,
-        alpha=settings.alpha,
-        beta=settings.beta,
-        minScore=least_score,
-        minBoxArea=first_area(settings, max(height, width)),
-    )
-    found, scores = finder.getBoundingBoxes(edges, orientation)
-    if found is None or scores is None or len(found) == 0:
-        return nothing
-    # The columns are x, y, w, h, with x and y counted from 1.
-    x, y, w, h = np.asarray(found, dtype=np.int32).reshape(-1, 4).T
-    boxes = np.stack((x - 1, y - 1, x - 1 + w, y - 1 + h), axis=1)
-    boxes = rescaled(boxes, (width, height), (image.shape[1], image.shape[0]))
-    # The scores have shape N x 1 in OpenCV 4, and N in OpenCV 5.
-    return boxes, np.asarray(scores, dtype=np.float32).reshape(-1)
+        yield nothing
+        return
+    for least_score in least_scores:
+        # The object is not reused: it keeps state of the last search that would change the boxes.
+        finder = ximgproc.createEdgeBoxes(
+            maxBoxes=settings.candidates,
+            alpha=settings.alpha,
+            beta=settings.beta,
+            minScore=least_score,
+            minBoxArea=first_area(settings, max(height, width)),
+        )
+        found, scores = finder.getBoundingBoxes(edges, orientation)
+        if found is None or scores is None or len(found) == 0:
+            yield nothing
+            continue
+        # The columns are x, y, w, h, with x and y counted from 1.
+        x, y, w, h = np.asarray(found, dtype=np.int32).reshape(-1, 4).T
+        boxes = np.stack((x - 1, y - 1, x - 1 + w, y - 1 + h), axis=1)
+        boxes = rescaled(boxes, (width, height), (image.shape[1], image.shape[0]))
+        # The scores have shape N x 1 in OpenCV 4, and N in OpenCV 5.
+        yield boxes, np.asarray(scores, dtype=np.float32).reshape(-1)
 
 
 def at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -159,8 +165,7 @@ def propose(image: NDArray[np.uint8], settings: ProposalSettings = ProposalSetti
     least_scores = [LEAST_SCORE]
     if settings.count <= settings.quick_count and settings.structured_model is None:
         least_scores.insert(0, settings.quick_score)
-    for least_score in least_scores:
-        boxes, scores = edge_boxes(image, settings, least_score)
+    for boxes, scores in edge_boxes(image, settings, least_scores):
         boxes = enlarged(boxes, settings.enlarge)
         least = settings.min_side * max(height, width) / settings.reference_side
         large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= least

@@ -63,7 +63,7 @@ def find_boxes(photo: Image.Image, count: int | None) -> NDArray[np.int32]:
     work = working_copy(photo, SegmentSettings.max_side)
     settings = settings_of(count)
     if count is None:
-        boxes = edge_boxes(np.asarray(work), settings)[0]
+        boxes, _ = next(edge_boxes(np.asarray(work), settings))
     else:
         boxes = propose(np.asarray(work), settings).boxes
     scale = (photo.width / work.width, photo.height / work.height) * 2

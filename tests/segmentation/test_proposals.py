@@ -46,7 +46,7 @@ def test_a_b_a_gives_the_boxes_of_a(data):
 
 def test_the_rectangle_is_found_where_it_is():
     truth = (100, 60, 220, 180)
-    boxes, scores = edge_boxes(rectangle(*truth), ProposalSettings())
+    boxes, scores = next(edge_boxes(rectangle(*truth), ProposalSettings()))
     assert max(overlap(box, truth) for box in boxes[:10].tolist()) > 0.85
     assert (np.diff(scores) <= 0).all()
 
@@ -61,14 +61,14 @@ def test_boxes_count_from_zero(monkeypatch):
                 return found, np.array([0.5, 0.25], np.float32).reshape(shape)
 
         monkeypatch.setattr(cv2.ximgproc, "createEdgeBoxes", lambda **_: Finder())
-        boxes, scores = edge_boxes(rectangle(0, 0, 50, 40), ProposalSettings())
+        boxes, scores = next(edge_boxes(rectangle(0, 0, 50, 40), ProposalSettings()))
         assert boxes.tolist() == [[0, 0, 50, 40], [10, 20, 15, 26]]
         assert scores.tolist() == [0.5, 0.25]
 
 
 def test_real_boxes_stay_inside_the_photo(data):
     image = np.asarray(read_photo(data / "chelsea.jpg"))
-    boxes, _ = edge_boxes(image, ProposalSettings())
+    boxes, _ = next(edge_boxes(image, ProposalSettings()))
     assert len(boxes) > 500
     assert boxes[:, :2].min() == 0
     assert boxes[:, 2].max() <= image.shape[1] and boxes[:, 3].max() <= image.shape[0]
@@ -79,8 +79,8 @@ def test_a_large_photo_is_searched_in_a_smaller_size():
     large = np.kron(small, np.ones((4, 4, 1), np.uint8))  # 1280 x 960
     settings = ProposalSettings(search_side=320)
     assert np.array_equal(at_most(large, 320), small)
-    expected, scores = edge_boxes(small, settings)
-    found, other_scores = edge_boxes(large, settings)
+    expected, scores = next(edge_boxes(small, settings))
+    found, other_scores = next(edge_boxes(large, settings))
     assert np.array_equal(found, 4 * expected) and np.array_equal(other_scores, scores)
     assert at_most(small, 320) is small and at_most(small, 400) is small
 
@@ -108,7 +108,7 @@ def test_enlargement_by_hand():
 
 def with_boxes(monkeypatch, boxes) -> None:
     found = np.array(boxes, np.int32), np.linspace(1, 0.1, len(boxes), dtype=np.float32)
-    monkeypatch.setattr(proposals, "edge_boxes", lambda image, settings, least: found)
+    monkeypatch.setattr(proposals, "edge_boxes", lambda *_: iter([found]))
 
 
 def test_small_boxes_are_skipped_and_do_not_count(monkeypatch):
@@ -156,15 +156,27 @@ def test_few_boxes_are_searched_for_quickly_at_first(monkeypatch, count, searche
     """Two boxes of a quick search and the whole photo are enough for three, not for four."""
     asked = []
 
-    def found(image, settings, least):
-        asked.append(least)
-        boxes = [[9, 9, 200 + x, 200] for x in range(2 if least == 0.05 else 3)]
-        return np.array(boxes, np.int32), np.ones(len(boxes), np.float32)
+    def found(image, settings, least_scores):
+        for least in least_scores:
+            asked.append(least)
+            boxes = [[9, 9, 200 + x, 200] for x in range(2 if least == 0.05 else 3)]
+            yield np.array(boxes, np.int32), np.ones(len(boxes), np.float32)
 
     monkeypatch.setattr(proposals, "edge_boxes", found)
     boxes = propose(np.zeros((400, 500, 3), np.uint8), ProposalSettings(count=count)).boxes
     assert asked == searches
     assert len(boxes) == (3 if count == 3 else 4)
+
+
+def test_edges_are_found_once_for_both_searches(data, monkeypatch):
+    image = np.asarray(read_photo(data / "chelsea.jpg"))
+    plain = ProposalSettings(quick_score=0.9)  # few boxes reach it, so a second search follows
+    expected = propose(image, replace(plain, quick_count=0)).boxes
+    found = []
+    edges = proposals.gradient_edges
+    monkeypatch.setattr(proposals, "gradient_edges", lambda at: found.append(at) or edges(at))
+    assert np.array_equal(propose(image, plain).boxes, expected)
+    assert len(found) == 1
 
 
 def test_duplicates_are_dropped(monkeypatch):
