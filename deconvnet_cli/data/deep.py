@@ -11,14 +11,14 @@ from PIL import Image
 
 from deconvnet_cli.data import jp2, tiff
 from deconvnet_cli.data.decoding import ORIENTATION, Unsupported
-from deconvnet_cli.data.png_chunks import with_pixels_alone
+from deconvnet_cli.data.png_chunks import SAMPLES, with_pixels_alone
 from deconvnet_cli.data.pnm import largest_of_pnm, pnm_values
 from deconvnet_cli.data.ranges import BAND_VALUES, NOTE, add_note, eight_bits
 from deconvnet_cli.data.tiff_values import values_of
 from deconvnet_cli.runtime.opencv import cv2
 
+EXIF_WORDS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # with an orientation
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of each number of samples
-PNG_SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # of each colour type but the palette
 
 
 class DeepImage(Image.Image):
@@ -94,13 +94,15 @@ def deep_image(data: bytes, opened: Image.Image) -> DeepImage | None:
     image = DeepImage(opened.size, MODES[samples], decode)
     image.format, image.info = opened.format, dict(opened.info)
     image.info.pop("transparency", None)
-    image.getexif().update(opened.getexif())
+    # To look for these words behind the pixels of a PNG, Pillow decodes it.
+    if opened.format != "PNG" or any(word in data for word in EXIF_WORDS):
+        image.getexif().update(opened.getexif())
     return image
 
 
 def _png_depth(data: bytes, opened: Image.Image) -> tuple[int, int]:
     """Return the largest value and the samples of a pixel, as the first chunk says."""
-    return ((1 << data[24]) - 1, PNG_SAMPLES.get(data[25], 0)) if len(data) > 25 else (255, 0)
+    return ((1 << data[24]) - 1, SAMPLES.get(data[25], 0)) if len(data) > 25 else (255, 0)
 
 
 def _jp2_depth(data: bytes, opened: Image.Image) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.png_chunks import with_pixels_alone
 
 
@@ -56,3 +57,18 @@ def test_a_damaged_file_is_refused_without_a_word(capfd):
         with pytest.raises(ValueError, match=r"damaged|missing"):
             with_pixels_alone(damaged)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_deep_photo_is_decoded_once_and_turned_as_exif_says_behind_its_pixels(monkeypatch):
+    values = np.random.default_rng(0).integers(0, 65536, (9, 14, 3), np.uint16)
+    data = file_of(values)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    content = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = len(content).to_bytes(4, "big") + b"eXIf" + content
+    chunk += zlib.crc32(chunk[4:]).to_bytes(4, "big")
+    turned = read_photo(data[:-12] + chunk + data[-12:])
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("decoded"))
+    plain = read_photo(data)
+    assert plain.size == (14, 9)
+    assert turned.tobytes() == plain.transpose(Image.Transpose.ROTATE_270).tobytes()
