@@ -38,29 +38,28 @@ class TooLarge(Undecodable):
     """An image with too many pixels; the message names the remedy."""
 
 
-def identify(data: bytes, formats: Sequence[str], max_pixels: int = MAX_PIXELS) -> Image.Image:
+def identify(data: bytes, formats: Sequence[str]) -> Image.Image:
     """Return the image in the bytes of a file; :func:`load` decodes its pixels.
 
     Args:
         data: The bytes of the file.
         formats: Pillow's names of the accepted formats. Formats that this Pillow was built
             without are ignored.
-        max_pixels: The largest accepted product of width and height.
 
     Raises:
         UnknownFormat: The file is in none of the formats.
-        TooLarge: The image has too many pixels.
+        TooLarge: The image has more than ``MAX_PIXELS``, or too long a side.
         Undecodable: The file is damaged at its start, or has no pixel.
     """
     with decoding():
         image = opened(data, formats)
-    check_size(image, max_pixels)
+    check_size(image.size, MAX_PIXELS)
     return image
 
 
-def check_size(image: Image.Image, max_pixels: int) -> None:
-    """Raise TooLarge or, for an image without a pixel, Undecodable."""
-    width, height = image.size
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Raise TooLarge or, for an image without a pixel, Undecodable; ``size`` is width, height."""
+    width, height = size
     if not width or not height:
         raise Undecodable(f"{width}x{height} pixels, so the image is empty; make it again")
     if width * height > max_pixels:

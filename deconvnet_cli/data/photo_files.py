@@ -63,7 +63,7 @@ def identify_photo(
     """
     with decoding():
         image = _opened(data, max_pixels, page)
-    check_size(image, max_pixels)
+    check_size(image.size, max_pixels)
     return image
 
 
@@ -73,7 +73,7 @@ def _opened(data: bytes, max_pixels: int, page: int | None) -> Image.Image:
     if tiff.is_tiff(data):
         return _opened_tiff(data, page)
     image = _opened_other(data)
-    check_size(image, max_pixels)  # Pillow decodes a PNG to find EXIF data after its pixels
+    check_size(image.size, max_pixels)  # Pillow decodes a PNG to find EXIF data after its pixels
     if image.format == "JPEG2000" and (profile := jp2.icc_profile(data)):
         image.info["icc_profile"] = profile  # Pillow does not look for it
     remark = ""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.choices import MAX_PIXELS
+from deconvnet_cli.data.decoding import Undecodable, check_size
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.video_files import head_of, is_video
 from deconvnet_cli.errors import ImageError
@@ -148,10 +149,9 @@ def picture(clip: Clip, number: int) -> Image.Image:
     if not good or pixels is None or not pixels.size:
         raise ImageError(f"{clip.path}: frame {number} cannot be decoded; cut the clip before it")
     height, width = pixels.shape[:2]
-    if width * height > clip.max_pixels:
-        raise ImageError(
-            f"{clip.path}: {width}x{height} pixels are more than the {clip.max_pixels:,} allowed; "
-            "scale it down"
-        )
+    try:
+        check_size((width, height), clip.max_pixels)
+    except Undecodable as error:
+        raise ImageError(f"{clip.path}: {error}") from error
     colours: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return Image.fromarray(colours)
