@@ -30,12 +30,7 @@ from deconvnet_cli.storage.files import read_whole
 
 
 class WrongSize(Exception):
-    """A PNG whose size is not the expected one."""
-
-    def __init__(self, width: int, height: int) -> None:
-        super().__init__(f"{width}x{height} pixels")
-        self.width = width
-        self.height = height
+    """A PNG whose size is not the expected one; says which it has."""
 
 
 def read_png(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
@@ -55,7 +50,7 @@ def read_png(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     image: Image.Image
     with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
         if size is not None and image.size != size:
-            raise WrongSize(*image.size)
+            raise WrongSize(f"{image.width}x{image.height} pixels")
         load(image)
     return image
 

@@ -83,50 +83,32 @@ def read_prediction(
     Raises:
         DatasetError: The PNG cannot be used; the error names the problem and the remedy.
     """
-    try:
-        return _read(path, truth, classes, rgb)
-    except _Wrong as problem:
-        raise DatasetError(f"{path}: {problem}") from problem
-
-
-class _Wrong(Exception):
-    """The problem of one PNG, and the remedy; it never leaves this module."""
-
-
-def _read(
-    path: Path, truth: NDArray[np.uint8], classes: Sequence[str], rgb: bool
-) -> NDArray[np.uint8]:
-    """The labels; _Wrong if they cannot be scored against ``truth`` (H x W)."""
     height, width = truth.shape
     try:
         image = read_png(path, (width, height))
     except WrongSize as found:
-        raise _Wrong(
-            f"{found.width}x{found.height} pixels, but its mask has {width}x{height}; "
-            "save labels in the size of the photo"
+        raise DatasetError(
+            f"{path}: {found}, but its mask has {width}x{height}; save labels in the size of the "
+            "photo"
         ) from None
     except OSError as error:
-        raise _Wrong(f"cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except UnknownFormat:
-        raise _Wrong("not a PNG; save labels as 8-bit palette or grey PNG") from None
+        raise DatasetError(f"{path}: not a PNG; save labels as 8-bit palette or grey PNG") from None
     except Undecodable as error:
-        raise _Wrong(f"damaged PNG ({error}); write it again") from error
+        raise DatasetError(f"{path}: damaged PNG ({error}); write it again") from error
     try:
         labels = labels_of(image, classes, rgb=rgb)
     except WrongColours as error:
-        raise _Wrong(str(error)) from error
-    _check_labels(labels, truth, len(classes))
-    return labels
-
-
-def _check_labels(labels: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> None:
+        raise DatasetError(f"{path}: {error}") from error
     counted = labels[truth != IGNORE]
-    wrong = counted[counted >= classes]
-    if not wrong.size:
-        return
-    which = ", ".join(str(label) for label in np.unique(wrong)[:5])
-    binary = "; it has 0 and 255 alone, so save the label of the class in place of 255"
-    raise _Wrong(
-        f"{wrong.size} pixels have no class but label {which}; save a label "
-        f"0..{classes - 1} wherever the mask is not void{binary if is_binary(labels) else ''}"
-    )
+    wrong = counted[counted >= len(classes)]
+    if wrong.size:
+        which = ", ".join(str(label) for label in np.unique(wrong)[:5])
+        binary = "; it has 0 and 255 alone, so save the label of the class in place of 255"
+        raise DatasetError(
+            f"{path}: {wrong.size} pixels have no class but label {which}; save a label "
+            f"0..{len(classes) - 1} wherever the mask is not void"
+            f"{binary if is_binary(labels) else ''}"
+        )
+    return labels
