@@ -112,20 +112,6 @@ def metrics_of(confusion: NDArray[np.int64]) -> Metrics:
     )
 
 
-def image_iou(confusion: NDArray[np.int64]) -> float:
-    """Return the mean IoU of one image, 0 to 1, over the classes in its truth or prediction.
-
-    It ranks images; its mean over images is not the mean IoU of the set.
-
-    Args:
-        confusion: The matrix from :func:`confusion`, C x C, of this image alone.
-
-    Raises:
-        DatasetError: No pixel was counted, as the truth is void everywhere.
-    """
-    return metrics_of(confusion).mean_iou
-
-
 def check_sizes(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
     """Raise DatasetError unless two label maps are H x W and of the same size."""
     if truth.ndim != 2 or truth.shape != prediction.shape:

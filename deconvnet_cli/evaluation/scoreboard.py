@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.metrics import image_iou
+from deconvnet_cli.evaluation.metrics import metrics_of
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.runtime.ordered_pool import in_order
 
@@ -95,7 +95,7 @@ class Scoreboard:
             except DatasetError as error:
                 raise DatasetError(f"{name}: {error}") from error
         if rows and counts.any():
-            self._rank(Ranked(image_iou(counts), name, labels))
+            self._rank(Ranked(metrics_of(counts).mean_iou, name, labels))
 
     def _tally(self, row: str) -> Tally:
         if row not in self.tallies:

@@ -112,8 +112,7 @@ class Tally:
                 the truth is void.
 
         Returns:
-            The image's own confusion matrix, C x C, for
-            :func:`deconvnet_cli.evaluation.metrics.image_iou`.
+            The image's own confusion matrix, C x C, by which images are ranked.
 
         Raises:
             DatasetError: Sizes differ or a label is out of range. Nothing is counted then.

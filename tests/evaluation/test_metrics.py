@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.metrics import confusion, image_iou, metrics_of
+from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 
 
 def labels(rows: list[list[int]]) -> np.ndarray:
@@ -37,13 +37,6 @@ def test_scores_by_hand() -> None:
     # In the truth are 0 (1 of 2 right) and 1 (2 of 3 right); 2 is only predicted.
     assert result.mean_accuracy == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert result.frequency_weighted_iou == pytest.approx(2 / 5 * 0.5 + 3 / 5 * 0.5)
-
-
-def test_image_iou_by_hand() -> None:
-    assert image_iou(confusion(TRUTH, PREDICTION, classes=4)) == pytest.approx(1 / 3)
-    assert image_iou(confusion(TRUTH, TRUTH)) == 1.0
-    with pytest.raises(DatasetError, match="no pixel"):
-        image_iou(np.zeros((4, 4), np.int64))
 
 
 def test_class_absent_from_both_is_left_out() -> None:

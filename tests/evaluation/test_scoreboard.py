@@ -15,7 +15,7 @@ from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.counts import merged, read_tallies, write_tallies
 from deconvnet_cli.evaluation.intervals import Comparison
-from deconvnet_cli.evaluation.metrics import confusion, image_iou
+from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.evaluation.paired import QUESTIONS, Paired, comparisons, paired
 from deconvnet_cli.evaluation.scoreboard import EXTREMES, TABLE, Labels, Scoreboard, count
 from deconvnet_cli.evaluation.tally import Tally
@@ -67,7 +67,10 @@ def test_each_row_is_counted_for_itself() -> None:
 
 def test_best_and_worst_of_the_last_row() -> None:
     board = board_of(NAMES)
-    own = {name: image_iou(confusion(truth_of(name), rows_of(name)["second"])) for name in NAMES}
+    own = {
+        name: metrics_of(confusion(truth_of(name), rows_of(name)["second"])).mean_iou
+        for name in NAMES
+    }
     order = sorted(NAMES, key=lambda name: own[name])
     assert [image.name for image in board.worst] == order[:EXTREMES]
     assert [image.name for image in board.best] == order[::-1][:EXTREMES]
