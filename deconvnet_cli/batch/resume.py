@@ -13,6 +13,7 @@ from deconvnet_cli.batch.source import file_state
 from deconvnet_cli.batch.spec import Fingerprint
 from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, place_of
 from deconvnet_cli.runtime.ordered_pool import in_order
+from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.hashing import file_sha256_or_none
 from deconvnet_cli.storage.remote import RemotePath
 
@@ -133,7 +134,9 @@ def names_another(path: Path, job: Job) -> bool:
     if path.suffix != POLYGON_SUFFIXES["labelme"] or path.name.endswith(POLYGON_SUFFIXES["coco"]):
         return False
     try:
-        return bool(json.loads(path.read_bytes())["imagePath"] != place_of(job.photo, job.target))
+        content = remote.read(path) if isinstance(path, RemotePath) else path.read_bytes()
+        expected = place_of(job.photo, job.target) or job.photo.name
+        return bool(json.loads(content)["imagePath"] != expected)
     except (OSError, ValueError, LookupError, TypeError):
         return True  # it cannot be one
 

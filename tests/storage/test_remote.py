@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -14,13 +15,13 @@ from helpers import warm_python
 from helpers.object_store import s3_server
 from helpers.small_batch import lines, outputs, small_photos
 
-from deconvnet_cli.batch.manifest import Entry, read_entries
+from deconvnet_cli.batch.manifest import DONE, Entry, read_entries
 from deconvnet_cli.batch.photo import start_worker
 from deconvnet_cli.batch.plan import Job, plan
 from deconvnet_cli.batch.remote_manifest import LINES, SECONDS, RemoteManifest
-from deconvnet_cli.batch.resume import damaged, sort_out
+from deconvnet_cli.batch.resume import damaged, reason, sort_out
 from deconvnet_cli.batch.run import prepare_folder
-from deconvnet_cli.batch.spec import BatchSpec, fingerprint_of
+from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, fingerprint_of
 from deconvnet_cli.errors import DependencyError, ImageError, OutputError, UsageError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -125,6 +126,38 @@ def test_photos_of_a_remote_folder_keep_its_tree(memory):
     for nothing in ("memory://none", "memory://b/*.gif"):
         with pytest.raises(ImageError, match=r"memory://"):
             plan([nothing], Path("out"))
+
+
+def test_annotations_there_say_which_photo_they_are_of(memory, tmp_path):
+    """As of LabelMe: a photo elsewhere is another one if its name is another."""
+    folder = place("memory://labels")
+    files = {"a.png": b"png", "a.json": b'{"imagePath": "a.jpg"}'}
+    for name, content in files.items():
+        memory.pipe_file(f"/labels/{name}", content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    photos = [tmp_path / "a.jpg", tmp_path / "a.jpeg"]
+    for photo in photos:
+        photo.write_bytes(b"photo")
+    entry = Entry(
+        "before/a.jpg",
+        "a.png",
+        DONE,
+        5,
+        sha256=hashlib.sha256(b"photo").hexdigest(),
+        output_sha256=hashes["a.png"],
+        extras=hashes,
+    )
+    found = [
+        reason(
+            Job(photo, folder / "a.png"),
+            entry,
+            Fingerprint({}, "", {}),
+            folder,
+            [folder / "a.json"],
+        )
+        for photo in photos
+    ]
+    assert found == [None, "the photo moved"]
 
 
 def test_lists_may_name_urls(memory, tmp_path):
