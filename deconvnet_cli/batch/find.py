@@ -30,7 +30,7 @@ def raised(error: DeconvnetError) -> None:
 def photos_in(
     folder: Path,
     unreadable: Callable[[ImageError], None],
-    left_out: Counter[str] | None = None,
+    left_out: Counter[str],
     output: Path | None = None,
 ) -> list[Path]:
     """Return all photos under a folder, by suffix, sorted by path; without what is hidden.
@@ -42,7 +42,6 @@ def photos_in(
         left_out: Counts the files that are no photos, by suffix, and what else is left out.
         output: A folder that is passed over: the labels of earlier runs.
     """
-    left_out = Counter() if left_out is None else left_out
     found = []
     below = _folders_below(str(folder), unreadable, left_out, output)
     for path in (Path(parent, name) for parent, names in below for name in names):

@@ -35,7 +35,8 @@ def found_in(folder: Path, left_out: Counter[str] | None = None, **options) -> l
     def unreadable(error: ImageError) -> None:
         raise error
 
-    photos = photos_in(folder, unreadable, left_out, **options)
+    counts = Counter() if left_out is None else left_out
+    photos = photos_in(folder, unreadable, counts, **options)
     return [photo.relative_to(folder).as_posix() for photo in photos]
 
 
@@ -238,8 +239,8 @@ def test_a_clash_is_taken_back_when_one_photo_goes(tmp_path):
     failures: list[str] = []
     refused: set[str] = set()
     for _ in range(2):
-        plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused)
+        plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused, plan)
         assert len(failures) == 1
     (tmp_path / "a" / "a.png").unlink()
-    plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused)
+    plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused, plan)
     assert failures == []

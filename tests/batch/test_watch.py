@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.small_batch import kill, lines, outputs, parts, small_photos, start_warm, wait_for
 
-from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.plan import Job, plan
 from deconvnet_cli.batch.watch import INTERVAL, arriving
 from deconvnet_cli.commands.shared.batch_progress import plan_now
 
@@ -131,7 +131,7 @@ def test_an_empty_folder_beside_a_full_one(tmp_path):
     (tmp_path / "empty").mkdir()
     sources = (str(tmp_path / "empty"), str(tmp_path / "full"), str(tmp_path / "none"))
     failures: list[str] = []
-    assert len(plan_now(sources, tmp_path / "out", failures)) == 1
+    assert len(plan_now(sources, tmp_path / "out", failures, set(), plan)) == 1
     assert failures == []
 
 
@@ -141,7 +141,7 @@ def test_two_photos_for_one_label_png_are_said_once(tmp_path, capsys):
         small_photos(tmp_path / "a", 1)[0].rename(tmp_path / "a" / name)
     failures: list[str] = []
     for _ in range(3):
-        assert len(plan_now((str(tmp_path / "a"),), tmp_path / "out", failures)) == 1
+        assert len(plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, set(), plan)) == 1
     assert len(failures) == 1 and "would both be written to" in failures[0]
     assert capsys.readouterr().err.count("would both be written to") == 1
 

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 import zlib
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -294,7 +295,7 @@ def test_a_tree_that_leads_back_into_itself(tmp_path: Path) -> None:
     (tmp_path / "sub" / "whole").symlink_to(tmp_path)
     (tmp_path / "self.jpg").symlink_to("self.jpg")
     unreadable: list[ImageError] = []
-    found = photos_in(tmp_path, unreadable.append)
+    found = photos_in(tmp_path, unreadable.append, Counter())
     assert found == [tmp_path / "a.jpg", tmp_path / "sub" / "b.jpg"] and not unreadable
 
 

@@ -172,16 +172,15 @@ def plan_now(
     sources: tuple[str, ...],
     output: Path,
     failures: list[str],
-    refused: set[str] | None = None,
-    find: Callable[..., list[Job]] | None = None,
+    refused: set[str],
+    find: Callable[..., list[Job]],
 ) -> list[Job]:
     """Return the photos that are there now; report those that are refused, each of them once.
 
     Args:
         refused: The errors of the last look; those that are gone leave ``failures`` too.
-        find: Plans the jobs, by default :func:`deconvnet_cli.batch.plan.plan`.
+        find: Plans the jobs, as :func:`deconvnet_cli.batch.plan.plan` does.
     """
-    from deconvnet_cli.batch.plan import plan
     from deconvnet_cli.reporting import console
 
     now: list[str] = []
@@ -192,8 +191,7 @@ def plan_now(
             failures.append(str(error))
             console.failure(error)
 
-    refused = set() if refused is None else refused
-    jobs = (find or plan)(sources, output, on_refusal, on_refusal, missing_ok=True)
+    jobs = find(sources, output, on_refusal, on_refusal, missing_ok=True)
     for error in refused.difference(now):  # as one of two photos with one name was removed
         failures.remove(error)
     refused.clear()
