@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.batch.manifest import DONE, FAILED, Entry
@@ -17,7 +19,15 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
 from deconvnet_cli.outputs.files import write_outputs
 from deconvnet_cli.runtime.devices import one_core_a_photo
-from deconvnet_cli.segmentation.segment import Inferred, Segmentation, infer, label_photo
+from deconvnet_cli.runtime.stopwatch import Stopwatch
+from deconvnet_cli.segmentation.proposals import propose
+from deconvnet_cli.segmentation.segment import (
+    Inferred,
+    Segmentation,
+    infer,
+    label_photo,
+    working_copy,
+)
 from deconvnet_cli.segmentation.stored_scores import write_scores
 from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.storage.files import make_folder
@@ -65,6 +75,24 @@ def decoded_photo(job: Job, source: Source, spec: BatchSpec) -> Image.Image:
         ImageError: The file is not a photo, or has no such page.
     """
     return read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels, page=spec.page)
+
+
+def prepared(
+    photo: Image.Image, info: SystemInfo
+) -> tuple[Image.Image, NDArray[np.int32] | None, dict[str, float]]:
+    """Return what the nets are given of a photo.
+
+    Returns:
+        The photo in the size that is segmented; its boxes, int32 N x 4, in that size, or None if no
+        net takes boxes; and the milliseconds by stage.
+    """
+    working = working_copy(photo, info.settings.max_side)
+    boxes, watch = None, Stopwatch()
+    if info.boxes is not None:
+        box_settings = replace(info.settings.boxes, count=info.boxes)
+        with watch.timed("proposals"):
+            boxes = propose(np.asarray(working), box_settings).boxes
+    return working, boxes, watch.ms
 
 
 def result_or_failed_entry(

@@ -11,8 +11,12 @@ import numpy as np
 
 from deconvnet_cli.batch.gpu.messages import Answer, NetsEndedError, Request
 from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.opening import prepared
-from deconvnet_cli.batch.photo import decoded_photo, result_or_failed_entry, write_result
+from deconvnet_cli.batch.photo import (
+    decoded_photo,
+    prepared,
+    result_or_failed_entry,
+    write_result,
+)
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo

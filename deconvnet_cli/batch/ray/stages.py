@@ -19,12 +19,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import ray
+from numpy.typing import NDArray
+from PIL import Image
 
 from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.opening import OpenedPhoto, open_photo
-from deconvnet_cli.batch.photo import decoded_photo, label_and_write, result_or_failed_entry
+from deconvnet_cli.batch.photo import (
+    decoded_photo,
+    label_and_write,
+    prepared,
+    result_or_failed_entry,
+)
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
@@ -34,6 +41,17 @@ from deconvnet_cli.runtime.workers import TRIES
 from deconvnet_cli.segmentation.segment import Inferred, infer
 
 State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class OpenedPhoto:
+    """A photo that has been read, with its boxes; see :func:`prepared` for the last three."""
+
+    job: Job
+    source: Source
+    working: Image.Image
+    boxes: NDArray[np.int32] | None
+    ms: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,7 @@ def find_boxes(
     def advance(job: Job) -> OpenedPhoto | Entry:
         source = read_source(job.photo)
         return result_or_failed_entry(
-            lambda: open_photo(job, source, spec, info),
+            lambda: OpenedPhoto(job, source, *prepared(decoded_photo(job, source, spec), info)),
             job, source, spec.folder, info.fingerprint,
         )  # fmt: skip
 
