@@ -97,10 +97,10 @@ def photos(
     before = earlier(against, now, rows)
     lines = []
     with console.progress(quiet) as progress:
-        task = progress.add_task("bench", total=len(trials(most)) * len(sides or SIZES))
+        advance = console.bar(progress, "bench", len(rows))
         for side in sides or SIZES:
             for line in measure(Work(photos, side, count, options), most):
-                progress.advance(task)
+                advance()
                 lines.append(line)
                 if as_json:
                     console.json_line(line)
@@ -213,8 +213,8 @@ def proposals(
     now = Figures("proposals", {"split": split, "photos": len(names), **options})
     before = earlier(against, now, [("ms", "2000")])
     with console.progress(quiet) as progress:
-        task = progress.add_task("proposals", total=len(names))
-        found = recall(tree, names, proposal_settings(**options), lambda: progress.advance(task))
+        advance = console.bar(progress, "proposals", len(names))
+        found = recall(tree, names, proposal_settings(**options), advance)
     recalls = {str(iou): {str(count): found.shares[iou, count] for count in COUNTS} for iou in IOUS}
     line = {
         "photos": found.photos,

@@ -129,10 +129,8 @@ def command(
         choices = combinations(base, grid, fixed=pairs)
         with console.progress(quiet) as progress:
             # A step is one choice on one photo: a photo with many choices takes a while.
-            task = progress.add_task("crf", total=len(files) * len(choices))
-            ious = sweep(
-                files.items(), choices, read, tree, workers, lambda: progress.advance(task)
-            )
+            advance = console.bar(progress, "crf", len(files) * len(choices))
+            ious = sweep(files.items(), choices, read, tree, workers, advance)
         evaluation_tables.sweep(ious, quiet=quiet, as_json=as_json)
         return
     failed = 0
@@ -143,7 +141,7 @@ def command(
         return targets[path]
 
     with console.progress(quiet) as progress:
-        task = progress.add_task("crf", total=len(files))
+        advance = console.bar(progress, "crf", len(files))
         for path, result in in_order(files, refined, workers):
             try:
                 target = result()
@@ -156,7 +154,7 @@ def command(
                     console.json_line({"scores": str(path), "error": str(error)})
                 continue
             finally:
-                progress.advance(task)
+                advance()
             written.append(target)
             if as_json:
                 console.json_line({"scores": str(path), "output": str(target)})

@@ -99,10 +99,8 @@ def import_command(
         console.failure(error)
 
     with console.progress(quiet) as progress:
-        task = progress.add_task("import", total=len(export.names))
-        names = write_tree(
-            export, tree, val_share, seed, lambda: progress.advance(task), on_failure=on_failure
-        )
+        advance = console.bar(progress, "import", len(export.names))
+        names = write_tree(export, tree, val_share, seed, advance, on_failure)
     unmasked = len(export.unmasked)
     if unmasked:
         which = first_names([str(path) for path in export.unmasked])
@@ -150,8 +148,7 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     if sheet is not None:
         require_file(sheet, "png", "the sheet is", "another --sheet")
     with console.progress(quiet) as progress:
-        task = progress.add_task("check", total=None)
-        survey = survey_tree(tree, lambda: progress.advance(task), rgb=rgb)
+        survey = survey_tree(tree, console.bar(progress, "check", None), rgb=rgb)
     if as_json:
         console.json_line(survey_line(survey))
     else:

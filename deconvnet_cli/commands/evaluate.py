@@ -241,8 +241,7 @@ def check_masks(tree: VocTree, names: list[str], quiet: bool) -> None:
     from deconvnet_cli.reporting import console
 
     with console.progress(quiet) as progress:
-        task = progress.add_task("reading masks", total=len(names))
-        require_masks(tree, names, lambda: progress.advance(task))
+        require_masks(tree, names, console.bar(progress, "reading masks", len(names)))
 
 
 def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: bool) -> Scoreboard:
@@ -251,8 +250,7 @@ def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: 
     from deconvnet_cli.reporting import console
 
     with console.progress(quiet) as progress:
-        task = progress.add_task("evaluate", total=len(names))
-        return count(tree, names, predict, workers, lambda: progress.advance(task))
+        return count(tree, names, predict, workers, console.bar(progress, "evaluate", len(names)))
 
 
 def write_page(

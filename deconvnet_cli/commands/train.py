@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -247,7 +248,7 @@ def command(
                 tree,
                 settings,
                 proposal_cache or run / "proposals",
-                progress,
+                partial(console.bar, progress),
                 lambda: bool(stop),
                 cache=cache,
                 device=chosen,

@@ -10,8 +10,9 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,6 +71,11 @@ def progress(quiet: bool = False) -> bars.Progress:
         console=console,
         disable=quiet or not console.is_terminal,
     )
+
+
+def bar(display: bars.Progress, description: str, total: float | None) -> Callable[[], None]:
+    """Begin a bar of a progress display, and return a function that advances it by one step."""
+    return partial(display.advance, display.add_task(description, total=total))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -28,22 +28,15 @@ from deconvnet_cli.training.settings_toml import parse_settings, read_settings
 from deconvnet_cli.training.soft_labels import missing, missing_error, read_soft, soft_path
 from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
 
+# Begins a progress bar, given what it shows and its steps; returns what advances it by one.
+BeginBar = Callable[[str, int], Callable[[], None]]
+
 
 def trained_and_validated(tree: VocTree, settings: TrainSettings) -> int:
     """Return how many photos are trained on and validated on."""
     if not settings.val_list:
         return 0
     return len(set(tree.names(settings.val_list)) & set(list_names(tree, settings.lists)))
-
-
-class ProgressBars(Protocol):
-    """A display of progress bars, such as ``reporting.console.progress`` gives."""
-
-    def add_task(self, description: str, *, total: float) -> Any:
-        """Add a bar and return its number."""
-
-    def advance(self, task: Any, /) -> None:
-        """Advance a bar by one."""
 
 
 def collect_settings(
@@ -117,7 +110,7 @@ def build_datasets(
     tree: VocTree,
     settings: TrainSettings,
     proposal_cache: Path,
-    progress: ProgressBars,
+    begin_bar: BeginBar,
     stop: Callable[[], bool] = lambda: False,
     *,
     cache: str = "none",
@@ -132,7 +125,7 @@ def build_datasets(
         tree: The VOC tree of the photos.
         settings: The settings of the run.
         proposal_cache: The folder of the proposals of stage 2.
-        progress: Where the preparation is shown.
+        begin_bar: Begins a progress bar of the preparation.
         stop: A function that is asked after each photo whether to stop.
         cache: Where the photos are held, one of ``choices.CACHES``.
         device: The device that trains.
@@ -142,16 +135,16 @@ def build_datasets(
         DatasetError: A photo, mask or file of soft labels is missing or damaged.
         KeyboardInterrupt: ``stop`` returned True.
     """
-    progress = StoppableBars(progress, stop)
+    begin_bar = stoppable(begin_bar, stop)
     shown = settings.stage == 2 and settings.boxes == "shown"
-    objects = annotated_objects(tree, settings, progress)
+    objects = annotated_objects(tree, settings, begin_bar)
     tell(photos_of_classes(objects, tree.classes))
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
         taught = list_names(tree, settings.lists) if shown else [item.name for item in objects]
         require_soft_labels(teacher, taught)
     if settings.stage == 2:
-        objects = stage2_boxes(tree, settings, objects, proposal_cache, progress)
+        objects = stage2_boxes(tree, settings, objects, proposal_cache, begin_bar)
     sampling = SampleSettings(
         stage=settings.stage,
         shown=shown,
@@ -164,24 +157,28 @@ def build_datasets(
     names = list(dict.fromkeys(item.name for item in objects))
     files = PhotoFiles(tree, teacher)
     cache = choose_cache(cache, files, names, device)
-    task = progress.add_task("reading photos", total=0 if cache == "none" else len(names))
-    source = open_photos(files, names, cache, device, lambda: progress.advance(task))
+    advance = begin_bar("reading photos", 0 if cache == "none" else len(names))
+    source = open_photos(files, names, cache, device, advance)
     soft = teacher is not None
     samples = CropDataset(source, objects, settings.crops, settings.seed, sampling, soft=soft)
     calibration = CropDataset(source, objects, settings.crops, settings.seed + 1, sampling)
     return samples_of(samples, cache), samples_of(calibration, cache)
 
 
-class StoppableBars:
-    """Progress bars that raise KeyboardInterrupt once a run is to stop."""
+def stoppable(begin_bar: BeginBar, stop: Callable[[], bool]) -> BeginBar:
+    """Return a ``begin_bar`` whose bars raise KeyboardInterrupt once a run is to stop."""
 
-    def __init__(self, bars: ProgressBars, stop: Callable[[], bool]) -> None:
-        self.add_task, self.bars, self.stop = bars.add_task, bars, stop
+    def begin(description: str, total: int) -> Callable[[], None]:
+        advance = begin_bar(description, total)
 
-    def advance(self, task: Any) -> None:
-        self.bars.advance(task)
-        if self.stop():
-            raise KeyboardInterrupt
+        def advance_or_stop() -> None:
+            advance()
+            if stop():
+                raise KeyboardInterrupt
+
+        return advance_or_stop
+
+    return begin
 
 
 def stage2_boxes(
@@ -189,7 +186,7 @@ def stage2_boxes(
     settings: TrainSettings,
     objects: list[ObjectBox],
     folder: Path,
-    progress: ProgressBars,
+    begin_bar: BeginBar,
 ) -> list[ObjectBox]:
     """Return the boxes of stage 2; the first process finds the proposals for all.
 
@@ -198,28 +195,26 @@ def stage2_boxes(
         settings: The settings of the run.
         objects: The annotated objects.
         folder: The folder of the proposals.
-        progress: Where progress is shown.
+        begin_bar: Begins a progress bar.
     """
     shown = settings.boxes == "shown"
     count = net_spec(settings.net).proposals if shown else None
     photos = sum(len(tree.names(split)) for split in settings.lists)
-    task = progress.add_task("proposals", total=photos)
+    advance = begin_bar("proposals", photos)
     with first_process_first():
         make_folder(folder)
-        proposals = list_boxes(folder, tree, settings.lists, count, lambda: progress.advance(task))
+        proposals = list_boxes(folder, tree, settings.lists, count, advance)
     if not shown:
         return overlapping_proposals(proposals, objects)
-    task = progress.add_task("classes in boxes", total=len(proposals))
-    return shown_boxes(tree, proposals, lambda: progress.advance(task))
+    return shown_boxes(tree, proposals, begin_bar("classes in boxes", len(proposals)))
 
 
 def annotated_objects(
-    tree: VocTree, settings: TrainSettings, progress: ProgressBars
+    tree: VocTree, settings: TrainSettings, begin_bar: BeginBar
 ) -> list[ObjectBox]:
     """Return the annotated objects of all photos on the run's image lists."""
     names = list_names(tree, settings.lists)
-    task = progress.add_task("reading masks", total=len(names))
-    return find_objects(tree, names, lambda: progress.advance(task))
+    return find_objects(tree, names, begin_bar("reading masks", len(names)))
 
 
 def require_soft_labels(teacher: Path, names: list[str]) -> None:

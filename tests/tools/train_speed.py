@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from deconvnet_cli.choices import NET_NAMES
@@ -107,7 +106,7 @@ def main() -> None:
         ways["bare, compiled"] = Way(batches, settings, device, compile_net=True)
     for cache in given.cache or ("memory", "none"):
         samples, _ = build_datasets(
-            tree, settings, Path("proposals"), Progress(disable=True), cache=cache, device=device
+            tree, settings, Path("proposals"), lambda *_: lambda: None, cache=cache, device=device
         )
         ways[cache] = Way(batches_of(samples, settings, 0, 0, device), settings, device)
     for number in range(given.steps + 2):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from helpers.photos import pieces
 from PIL import Image
-from rich.progress import Progress
 from torch import nn
 
 from deconvnet_cli.data.images import read_photo
@@ -30,7 +29,7 @@ from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.proposal_files import boxes_path, find_boxes, list_boxes, read_boxes
 from deconvnet_cli.training.samples import CropDataset, SampleSettings, draw_box
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
-from deconvnet_cli.training.setup import StoppableBars, stage2_boxes
+from deconvnet_cli.training.setup import stage2_boxes, stoppable
 from deconvnet_cli.training.stage2_boxes import labels_shown, overlapping_proposals, shown_boxes
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import Weights
@@ -76,7 +75,7 @@ def searched(monkeypatch) -> list[str]:
 def boxes_of_run(tree: VocTree, cache: Path, boxes: str) -> list[ObjectBox]:
     settings = replace(default_settings("deconvnet-mobilenet", 2), boxes=boxes)
     objects = find_objects(tree, ["pets", "nothing"])
-    return stage2_boxes(tree, settings, objects, cache, Progress(disable=True))
+    return stage2_boxes(tree, settings, objects, cache, lambda *_: lambda: None)
 
 
 @pytest.mark.parametrize("size", [(200, 150), (1600, 900)])
@@ -235,9 +234,8 @@ def test_what_was_found_before_a_stop_is_kept(
     tree: VocTree, tmp_path: Path, searched: list[str], monkeypatch
 ):
     monkeypatch.setattr(proposal_files, "cores", lambda: 1)
-    progress = Progress(disable=True)
     settings = default_settings("deconvnet-mobilenet", 2)
-    bars = StoppableBars(progress, lambda: len(searched) == 1)
+    bars = stoppable(lambda *_: lambda: None, lambda: len(searched) == 1)
     with pytest.raises(KeyboardInterrupt):
         stage2_boxes(tree, settings, find_objects(tree, ["pets"]), tmp_path, bars)
     list_boxes(tmp_path, tree, ["train"], None)

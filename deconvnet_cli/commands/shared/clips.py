@@ -222,7 +222,7 @@ def segment_clip(
             add = stack.enter_context(video)
         progress = stack.enter_context(console.progress(quiet))
         total = None if clip.count is None else ceil(clip.count / job.every)
-        task = progress.add_task("frames", total=total)
+        advance = console.bar(progress, "frames", total)
         try:
             for frame in frames(clip, job.every):
                 if stopped:
@@ -233,7 +233,7 @@ def segment_clip(
                     add(frame.photo, seen.labels)
                 found = summarise(seen, system.classes)
                 done.add(target, (name for name in found["classes"] if name != system.classes[0]))
-                progress.advance(task)
+                advance()
                 if as_json:
                     console.json_line({**line_of(job, frame, target), **found})
         except DeconvnetError as error:  # raised below: the overlays until here become a whole MP4

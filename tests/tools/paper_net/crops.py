@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def samples_of_stage(tree: Path, stage: int, count: int, work: Path, seed: int =
         "teacher": str(soft) if stage == 2 else "",
     }
     settings = changed(default_settings("deconvnet-vgg16", stage), changes, "this script")
-    return build_datasets(voc, settings, work / "proposals", Silent())[0]
+    return build_datasets(voc, settings, work / "proposals", silent)[0]
 
 
 @torch.no_grad()
@@ -146,11 +147,7 @@ def encode(samples: Samples, trunk: dict[str, Tensor], count: int, folder: Path)
     return Crops(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in kinds))
 
 
-class Silent:
-    """Progress bars that show nothing."""
-
-    def add_task(self, description: str, *, total: float) -> None:
-        print(description, flush=True)
-
-    def advance(self, task: None) -> None:
-        pass
+def silent(description: str, total: int) -> Callable[[], None]:
+    """Print what begins, and return a function that does nothing."""
+    print(description, flush=True)
+    return lambda: None
