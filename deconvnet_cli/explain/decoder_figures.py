@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 
 from deconvnet_cli.explain.drawing import INK, Picture, Scale, heat
 from deconvnet_cli.explain.explanation import Explanation
-from deconvnet_cli.explain.figures import percent, size_of
-from deconvnet_cli.reporting.label_images import error_map, label_image, shown_size
+from deconvnet_cli.explain.figures import compared
+from deconvnet_cli.reporting.label_images import shown_size
 
 CROP_WIDTH = 320  # width of a picture of an activation, pixels; no net has wider crops
 MARK = (255, 214, 0)  # colour of the window on the crop
@@ -153,25 +153,3 @@ def merge_rules(explanation: Explanation) -> list[Picture]:
     comparison = explanation.comparison
     names = f"--rule {explanation.merge_rule}, used here", f"--rule {comparison.other_rule}"
     return compared(explanation, comparison.labels, comparison.other_labels, names)
-
-
-def compared(
-    explanation: Explanation,
-    labels: NDArray[np.uint8],
-    others: NDArray[np.uint8],
-    names: tuple[str, str],
-) -> list[Picture]:
-    """Return two label maps, uint8 h x w, under their names, and their differences on the photo."""
-    size = size_of(explanation)
-    first, second = (label_image(each, size, explanation.classes) for each in (labels, others))
-    photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
-    changed = error_map(photo, np.asarray(first), np.asarray(second))
-    return [
-        Picture(first, names[0], f"Labels {names[0]}"),
-        Picture(second, names[1], f"Labels {names[1]}"),
-        Picture(
-            changed,
-            f"{percent(labels != others)} of the pixels differ, in red",
-            "Pixels that differ, in red on the faded photo",
-        ),
-    ]

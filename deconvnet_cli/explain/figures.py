@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,16 +147,32 @@ def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def refinement(explanation: Explanation) -> list[Picture]:
     """Return the labels before and after the CRF, and the pixels where they differ."""
-    size = size_of(explanation)
-    before = label_image(explanation.before, size, explanation.classes)
-    after = label_image(explanation.after, size, explanation.classes)
-    photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
-    changed = error_map(photo, np.asarray(before), np.asarray(after))
+    names = "before the CRF", "after the CRF"
+    before, after, changed = compared(explanation, explanation.before, explanation.after, names)
     portion = percent(explanation.before != explanation.after)
+    caption, alt = f"changed in red: {portion}", "Changed pixels in red on the faded photo"
+    return [before, after, replace(changed, caption=caption, alt=alt)]
+
+
+def compared(
+    explanation: Explanation,
+    labels: NDArray[np.uint8],
+    others: NDArray[np.uint8],
+    names: tuple[str, str],
+) -> list[Picture]:
+    """Return two label maps, uint8 h x w, under their names, and their differences on the photo."""
+    size = size_of(explanation)
+    first, second = (label_image(each, size, explanation.classes) for each in (labels, others))
+    photo = explanation.photo.resize(size, Image.Resampling.LANCZOS)
+    changed = error_map(photo, np.asarray(first), np.asarray(second))
     return [
-        Picture(before, "before the CRF", "Labels before the CRF"),
-        Picture(after, "after the CRF", "Labels after the CRF"),
-        Picture(changed, f"changed in red: {portion}", "Changed pixels in red on the faded photo"),
+        Picture(first, names[0], f"Labels {names[0]}"),
+        Picture(second, names[1], f"Labels {names[1]}"),
+        Picture(
+            changed,
+            f"{percent(labels != others)} of the pixels differ, in red",
+            "Pixels that differ, in red on the faded photo",
+        ),
     ]
 
 
