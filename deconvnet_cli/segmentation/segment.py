@@ -214,8 +214,7 @@ def box_settings(weights: Weights, settings: SegmentSettings) -> ProposalSetting
 
 def merge_rule(system: System, settings: SegmentSettings) -> str:
     """Return the merge rule; with "max" all maps are logits."""
-    weights = system.deconvnet or system.fcn
-    rule = settings.merge or (weights.card.merge if weights else "max")
+    rule = settings.merge or system.nets[0].card.merge
     return maximum_of(system.deconvnet) if rule == "max" and system.deconvnet else rule
 
 

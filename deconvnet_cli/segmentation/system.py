@@ -13,7 +13,7 @@ from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.fusion import fused
 from deconvnet_cli.nets.registry import net_spec
-from deconvnet_cli.runtime.devices import CPU, DTYPES, merge_device
+from deconvnet_cli.runtime.devices import DTYPES, merge_device
 from deconvnet_cli.segmentation.score_maps import Ensemble
 from deconvnet_cli.weights.card import plain_values
 from deconvnet_cli.weights.files import Weights, load
@@ -38,25 +38,26 @@ class System:
     ensemble: Ensemble = Ensemble()
 
     @property
+    def nets(self) -> list[Weights]:
+        """The weights of the one net or of both, DeconvNet first."""
+        return [weights for weights in (self.deconvnet, self.fcn) if weights is not None]
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the labels, in order."""
-        weights = self.deconvnet or self.fcn
-        if weights is None:
-            raise ValueError("a system needs at least one net")
-        return weights.card.classes
+        return self.nets[0].card.classes
 
     def __str__(self) -> str:
         """Return the weights, the device and the precision, in short."""
-        nets = [weights for weights in (self.deconvnet, self.fcn) if weights is not None]
-        names = " + ".join(weights.path.stem for weights in nets)
-        precision = str(next(nets[0].net.parameters()).dtype).removeprefix("torch.")
-        return f"{names} on {nets[0].device}, {precision}"
+        names = " + ".join(weights.path.stem for weights in self.nets)
+        first = self.nets[0]
+        precision = str(next(first.net.parameters()).dtype).removeprefix("torch.")
+        return f"{names} on {first.device}, {precision}"
 
     @property
     def merge_device(self) -> torch.device:
         """The device that merges crops and computes the dense CRF: a CUDA GPU, or the CPU."""
-        weights = self.deconvnet or self.fcn
-        return merge_device(weights.device if weights else CPU)
+        return merge_device(self.nets[0].device)
 
     @property
     def name(self) -> str:
@@ -75,9 +76,8 @@ class System:
 
     def plain(self, device: torch.device) -> System:
         """Move the nets to a device, as they were trained, and return the system."""
-        for weights in (self.deconvnet, self.fcn):
-            if weights is not None:
-                weights.net.to(device)
+        for weights in self.nets:
+            weights.net.to(device)
         return self
 
 
@@ -190,5 +190,5 @@ def describe(system: System, settings: SegmentSettings) -> dict[str, dict[str, A
     }
     if system.deconvnet is not None and system.fcn is not None:
         about["ensemble"] = asdict(system.ensemble)
-    precision = {str(next(part.net.parameters()).dtype) for part in parts.values() if part}
+    precision = {str(next(weights.net.parameters()).dtype) for weights in system.nets}
     return {**about, "settings": {**asdict(settings), "precision": ", ".join(sorted(precision))}}
