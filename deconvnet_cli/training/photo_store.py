@@ -140,11 +140,6 @@ class PhotoStore:
         pixels, masks = self.pixels.to(device), self.masks.to(device)
         return replace(self, pixels=pixels, masks=masks, soft=soft)
 
-    @property
-    def nbytes(self) -> int:
-        """The bytes that the tensors take."""
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
-
 
 def load_photos(
     files: PhotoFiles, names: Sequence[str], on_photo: Callable[[], None] = lambda: None

@@ -142,14 +142,11 @@ def list_boxes(
                 current[name] = PhotoBoxes(stamps[name], result())
                 on_photo()
         finally:
-            if current and (current.keys() != kept.keys() or not _same(current, kept)):
+            before = {name: photo.stamp for name, photo in kept.items()}
+            if current and before != {name: stamps[name] for name in current}:
                 write_boxes(path, search_of(count), current)
         found |= current
     return {name: photo.boxes for name, photo in found.items()}
-
-
-def _same(some: dict[str, PhotoBoxes], others: dict[str, PhotoBoxes]) -> bool:
-    return all(others[name].stamp == photo.stamp for name, photo in some.items())
 
 
 def _stamp(path: Path) -> tuple[int, int]:
