@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
+from deconvnet_cli.data.label_colours import PACK
 from deconvnet_cli.data.label_png import read_png
 from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo, split_name
 from deconvnet_cli.datasets.pairs import Pairs, files_by_name, pair
@@ -49,8 +50,7 @@ def open_coloured(
     codes.setdefault(0, 0)
 
     def labels_of(path: Path) -> NDArray[np.uint8]:
-        pixels = _mask_pixels(path, "RGB").astype(np.uint32)
-        packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+        packed = _mask_pixels(path, "RGB") @ PACK
         return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
 
     export = _paired(_pairs(masks, photos), classes, labels_of, "RGB masks")

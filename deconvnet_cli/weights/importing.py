@@ -73,11 +73,9 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
         raise WeightsError(f"{source}: no such file; name the weights to import")
     if source.suffix == ".caffemodel":
         tensors, rows, settings, remark = _from_caffe(source, net_name)
-    elif source.suffix in (".pth", ".pt"):
-        tensors = _from_pickle(source)
-        rows = [LayerRow(name, (tuple(value.shape),), (name,)) for name, value in tensors.items()]
-    elif source.suffix == ".safetensors":
-        tensors = expanded(read_tensors(source), source)
+    elif source.suffix in (".pth", ".pt", ".safetensors"):
+        pickled = source.suffix != ".safetensors"
+        tensors = _from_pickle(source) if pickled else expanded(read_tensors(source), source)
         rows = [LayerRow(name, (tuple(value.shape),), (name,)) for name, value in tensors.items()]
     else:
         raise WeightsError(f"{source}: give a .caffemodel, .pth, .pt or .safetensors file")
