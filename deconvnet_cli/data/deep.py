@@ -76,8 +76,7 @@ def deep_image(data: bytes, opened: Image.Image) -> DeepImage | None:
     Returns:
         The photo; None if its values have 8 bits, or Pillow reads all of them.
     """
-    depth = {"PNG": _png_depth, "JPEG2000": _jp2_depth, "PPM": _pnm_depth}.get(opened.format or "")
-    largest, samples = depth(data, opened) if depth else (255, 3)
+    largest, samples = _depth(data, opened)
     if largest <= 255 or samples not in MODES:
         return None
     clear = opened.info.get("transparency")  # the colour in a PNG that is transparent
@@ -100,18 +99,16 @@ def deep_image(data: bytes, opened: Image.Image) -> DeepImage | None:
     return image
 
 
-def _png_depth(data: bytes, opened: Image.Image) -> tuple[int, int]:
-    """Return the largest value and the samples of a pixel, as the first chunk says."""
-    return ((1 << data[24]) - 1, SAMPLES.get(data[25], 0)) if len(data) > 25 else (255, 0)
-
-
-def _jp2_depth(data: bytes, opened: Image.Image) -> tuple[int, int]:
-    bits, samples = jp2.depth(data)
-    return (1 << bits) - 1, samples
-
-
-def _pnm_depth(data: bytes, opened: Image.Image) -> tuple[int, int]:
-    return largest_of_pnm(opened), len(opened.getbands())
+def _depth(data: bytes, opened: Image.Image) -> tuple[int, int]:
+    """Return the largest value that the file may hold, and the samples of a pixel."""
+    if opened.format == "PNG" and len(data) > 25:  # its first chunk says it
+        return (1 << data[24]) - 1, SAMPLES.get(data[25], 0)
+    if opened.format == "JPEG2000":
+        bits, samples = jp2.depth(data)
+        return (1 << bits) - 1, samples
+    if opened.format == "PPM":
+        return largest_of_pnm(opened), len(opened.getbands())
+    return 255, 3
 
 
 def _by_opencv(data: bytes, opened: Image.Image, samples: int) -> NDArray[Any]:
