@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deconvnet_cli.batch.manifest import NAME, Entry, Manifest, manifest_name, read_entries
+from deconvnet_cli.batch.manifest import NAME, Entry, Manifest, manifest_name
 from deconvnet_cli.batch.photo import failed_entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.remote_manifest import RemoteManifest
@@ -99,12 +99,6 @@ def locked_run(
 def open_manifest(path: Path) -> Manifest | RemoteManifest:
     """Open the manifest of a run for writing."""
     return RemoteManifest(path) if isinstance(path, RemotePath) else Manifest(path)
-
-
-def prepare_folder(jobs: Iterable[Job], spec: BatchSpec) -> dict[str, Entry]:
-    """Remove the partial files that a killed run left of ``jobs``, and read the manifests."""
-    remove_unfinished(jobs, spec)
-    return read_entries(spec.folder)
 
 
 def remove_unfinished(jobs: Iterable[Job], spec: BatchSpec) -> None:

@@ -136,7 +136,7 @@ def several_files(paths: Sequence[Path], done: str) -> None:
         say(f"{' to '.join(ends)}: {len(paths)} {done}")
 
 
-def failure(error: Exception) -> None:
+def failure(error: Exception | str) -> None:
     """Print one line about an error that does not end the command."""
     say(f"deconvnet: {error}")
 
@@ -192,21 +192,6 @@ def segmented(
     shares = ", ".join(f"{name} {per_cent(share)}" for name, share in line["classes"].items())
     files = ", ".join(filter(None, (line["output"], *line.get("beside", ()))))
     say(f"{line['image']} -> {files}: {shares} ({effort(line)})")
-
-
-def problems(lines: Sequence[str]) -> None:
-    """Print what is wrong with each of many files, one line each."""
-    for line in lines:
-        say(f"deconvnet: {line}")
-
-
-def batch_summary(output: Path, made: int, skipped: int, left: int, left_out: str = "") -> None:
-    """Print how many label PNGs were made, were there already, and are still to be made.
-
-    ``left_out`` says which files are not read.
-    """
-    rest = (f", {left} left" if left else "") + (f", {left_out}" if left_out else "")
-    say(f"{output}: {made} made, {skipped} there already{rest}")
 
 
 def batch_failures(failures: list[str]) -> None:

@@ -20,7 +20,7 @@ from deconvnet_cli.batch.photo import start_worker
 from deconvnet_cli.batch.plan import Job, plan
 from deconvnet_cli.batch.remote_manifest import LINES, SECONDS, RemoteManifest
 from deconvnet_cli.batch.resume import damaged, reason, sort_out
-from deconvnet_cli.batch.run import prepare_folder
+from deconvnet_cli.batch.run import remove_unfinished
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, fingerprint_of
 from deconvnet_cli.errors import DependencyError, ImageError, OutputError, UsageError
 from deconvnet_cli.outputs.files import Outputs
@@ -205,7 +205,8 @@ def test_memory_gets_the_bytes_that_a_folder_gets(memory, lively_weights, made_l
     manifest.close()
 
     def todo() -> list[str]:
-        entries = prepare_folder([job], spec)
+        remove_unfinished([job], spec)
+        entries = read_entries(spec.folder)
         return [why for _, why in sort_out([job], entries, known, folder, spec.extras).jobs]
 
     assert todo() == []

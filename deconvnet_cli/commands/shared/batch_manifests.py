@@ -33,8 +33,9 @@ def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
             f"{folder}: {counted(len(entries) - failed, 'photo')} done, {failed} failed, "
             f"{counted(len(errors), 'file')} missing or changed"
         )
+    for error in errors:
+        console.failure(f"{error}; start the batch again")
     if errors:
-        console.problems([f"{error}; start the batch again" for error in errors])
         raise SystemExit(1)
 
 

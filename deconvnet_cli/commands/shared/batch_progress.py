@@ -39,13 +39,15 @@ def do_all(
     Raises:
         DeconvnetError: The run was stopped before all photos were done.
     """
-    from deconvnet_cli.batch.run import prepare_folder
+    from deconvnet_cli.batch.manifest import read_entries
+    from deconvnet_cli.batch.run import remove_unfinished
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.interrupts import stop_signals
 
     folder = run.spec.folder
     warn_without_lock(run, quiet)
-    todo = choose(jobs, prepare_folder(jobs, run.spec))
+    remove_unfinished(jobs, run.spec)
+    todo = choose(jobs, read_entries(folder))
     failures += [f"{entry.error} (before; --retry-failed)" for entry in todo.failed]
     if as_json:
         for entry in todo.done:
@@ -71,7 +73,8 @@ def do_all(
             run.do((job for job, _ in todo.jobs), on_done, lambda: bool(stopped))
     finally:
         if not quiet:
-            console.batch_summary(folder, made, len(todo.done), left, left_out)
+            rest = (f", {left} left" if left else "") + (f", {left_out}" if left_out else "")
+            console.say(f"{folder}: {made} made, {len(todo.done)} there already{rest}")
     if left:
         raise DeconvnetError(f"{folder}: stopped, {left} left; the same command goes on with them")
 

@@ -36,7 +36,8 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
     if len(lines) == 1:
         raise DatasetError(lines[0] + remedy)
     if lines:
-        console.problems(lines)
+        for line in lines:
+            console.failure(line)
         raise DatasetError(
             f"{folder}: {len(lines)} of {len(names)} label PNGs cannot be scored{remedy}"
         )
