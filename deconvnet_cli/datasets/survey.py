@@ -96,7 +96,7 @@ def survey_tree(
     for name in survey.names:
         _survey_photo(tree, name, survey, hashes)
         on_photo()
-    _survey_lists(lists, set(survey.names), hashes, survey)
+    _survey_lists(lists, set(survey.names), survey)
     for label, count in enumerate(survey.counts[1:], start=1):
         if not count.photos:
             survey.problems.append(
@@ -215,9 +215,7 @@ def _read_lists(tree: VocTree, survey: Survey) -> dict[str, list[str]]:
     return lists
 
 
-def _survey_lists(
-    lists: dict[str, list[str]], names: set[str], hashes: dict[str, str], survey: Survey
-) -> None:
+def _survey_lists(lists: dict[str, list[str]], names: set[str], survey: Survey) -> None:
     """Note names that are listed twice, of no photo, or in both train and val."""
     for split, listed in lists.items():
         missing = [name for name in listed if name not in names]

@@ -72,7 +72,7 @@ def onnx_model(weights: Weights, shape: InputShape) -> bytes:
     if exported is None:
         raise RuntimeError("torch exported nothing")
     model = exported.model_proto
-    tidy(model, shape)
+    tidy(model)
     about = {
         **plain_values(shape.on_card(weights.card)),
         "weights": weights.path.name,
@@ -93,7 +93,7 @@ def free_sides(shape: InputShape) -> dict[int, Any]:
     return free
 
 
-def tidy(model: onnx.ModelProto, shape: InputShape) -> None:
+def tidy(model: onnx.ModelProto) -> None:
     """Name the free dimensions, and remove the paths and lines of code of each node."""
     graph = model.graph
     names = ("batch", "channels", "height", "width")

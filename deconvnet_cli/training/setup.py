@@ -137,12 +137,12 @@ def build_datasets(
     """
     begin_bar = stoppable(begin_bar, stop)
     shown = settings.stage == 2 and settings.boxes == "shown"
-    objects = annotated_objects(tree, settings, begin_bar)
+    listed = list_names(tree, settings.lists)
+    objects = find_objects(tree, listed, begin_bar("reading masks", len(listed)))
     tell(photos_of_classes(objects, tree.classes))
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
-        taught = list_names(tree, settings.lists) if shown else [item.name for item in objects]
-        require_soft_labels(teacher, taught)
+        require_soft_labels(teacher, listed if shown else [item.name for item in objects])
     if settings.stage == 2:
         objects = stage2_boxes(tree, settings, objects, proposal_cache, begin_bar)
     sampling = SampleSettings(
@@ -207,14 +207,6 @@ def stage2_boxes(
     if not shown:
         return overlapping_proposals(proposals, objects)
     return shown_boxes(tree, proposals, begin_bar("classes in boxes", len(proposals)))
-
-
-def annotated_objects(
-    tree: VocTree, settings: TrainSettings, begin_bar: BeginBar
-) -> list[ObjectBox]:
-    """Return the annotated objects of all photos on the run's image lists."""
-    names = list_names(tree, settings.lists)
-    return find_objects(tree, names, begin_bar("reading masks", len(names)))
 
 
 def require_soft_labels(teacher: Path, names: list[str]) -> None:
