@@ -20,7 +20,7 @@ KINDS = "a path, bytes, an open file, a PIL image, a NumPy array or a torch tens
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
 
-def photo_of(source: Photo, page: int | None = None) -> Image.Image:
+def photo_of(source: Photo, page: int | None) -> Image.Image:
     """Return a photo from any of ``KINDS``, as :func:`read_photo` does.
 
     Args:
@@ -80,7 +80,7 @@ def name_of(source: Photo) -> str:
     return Path(name).name if isinstance(name, str) else ""
 
 
-def photo_of_file(file: IO[bytes], page: int | None = None) -> Image.Image:
+def photo_of_file(file: IO[bytes], page: int | None) -> Image.Image:
     """Return the photo, or a page of it, in an open file from its position on.
 
     Raises:

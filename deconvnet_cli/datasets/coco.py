@@ -29,7 +29,7 @@ from deconvnet_cli.storage.files import read_whole
 MAX_BYTES = 2_000_000_000
 
 
-def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
+def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None) -> Export:
     """Open a file of COCO's instances.
 
     Args:

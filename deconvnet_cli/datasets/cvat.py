@@ -24,7 +24,7 @@ from deconvnet_cli.errors import DatasetError
 ALONE = "default"  # CVAT's list of what was put into no subset
 
 
-def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
+def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None) -> Export:
     """Open CVAT's "Segmentation mask" export: ``labelmap.txt`` beside ``SegmentationClass/``.
 
     Its lists are its splits, and ``SegmentationObject/`` has its objects, where they are there.

@@ -32,7 +32,7 @@ MAX_BYTES = 1 << 28  # of one file, which may hold its photo
 IGNORED, NOTHING = "__ignore__", "_background_"  # labels with a meaning in LabelMe
 
 
-def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None = None) -> Export:
+def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None) -> Export:
     """Open a folder of LabelMe files.
 
     Args:

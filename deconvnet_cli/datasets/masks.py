@@ -28,9 +28,7 @@ PHOTOS_REMEDY = "export with images, or say where they are with --photos DIR"
 VOID = "void"  # a class of this name in a colour table is ignored
 
 
-def open_coloured(
-    masks: Path, photos: Path, table: Path, wanted: Sequence[str] | None = None
-) -> Export:
+def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] | None) -> Export:
     """Open a folder of RGB masks, whose colours a table names.
 
     Raises:
@@ -57,7 +55,7 @@ def open_coloured(
     return replace(export, notes=class_notes(names, classes))
 
 
-def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
+def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
     """Open Roboflow's "Semantic Segmentation Masks": ``_classes.csv`` beside photos and masks.
 
     Raises:
@@ -92,7 +90,7 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None = None) -> Export:
     )
 
 
-def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None = None) -> Export:
+def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export:
     """Open a folder of grey masks in which 0 is background and 255 the one class.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import CLASSES, VocTree
@@ -18,7 +17,7 @@ def page_of(
     tree: VocTree,
     board: Scoreboard,
     about: Mapping[str, Mapping[str, Any]],
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int,
 ) -> str:
     """Return the page: all rows, and the best and worst images of the last row."""
     reported = REPORTED if tree.classes == CLASSES else {}

@@ -96,7 +96,7 @@ def yolo(
     return "".join(lines)
 
 
-def yolo_names(classes: Sequence[str], only: Iterable[str] | None = None) -> list[str]:
+def yolo_names(classes: Sequence[str], only: Iterable[str] | None) -> list[str]:
     """Return the classes of YOLO's text: all but the background, unless that is chosen."""
     first = 0 if BACKGROUND in chosen_labels(only, classes) else 1
     return list(classes[first:])

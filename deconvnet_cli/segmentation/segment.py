@@ -160,8 +160,8 @@ def merge_crops(
     boxes: NDArray[np.int32],
     weights: Weights,
     settings: SegmentSettings,
-    observe: Observer | None = None,
-    on_step: OnStep = no_step,
+    observe: Observer | None,
+    on_step: OnStep,
 ) -> NDArray[np.int32]:
     """Run the net on the crops of a photo, merge them, and return the boxes used, int32 N x 4.
 

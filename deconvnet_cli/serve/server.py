@@ -43,7 +43,7 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def make_server(app: FastAPI, settings: ServeSettings, *, quiet: bool = False) -> uvicorn.Server:
+def make_server(app: FastAPI, settings: ServeSettings, *, quiet: bool) -> uvicorn.Server:
     """Return a uvicorn server for the application."""
     config = uvicorn.Config(
         app,

@@ -48,7 +48,7 @@ def build_hooks(
     calibration: Samples,
     device: torch.device,
     *,
-    tensorboard: bool = False,
+    tensorboard: bool,
 ) -> Hooks:
     """Return hooks that validate a run and keep what is seen of it in its folder.
 
