@@ -17,7 +17,7 @@ from deconvnet_cli.batch.source import Source, file_state, read_source
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, SystemInfo, system_info
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
-from deconvnet_cli.outputs.files import write_outputs
+from deconvnet_cli.outputs.encoding import write_outputs
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.proposals import propose

@@ -11,7 +11,8 @@ from deconvnet_cli.batch.manifest import FAILED, Entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import file_state
 from deconvnet_cli.batch.spec import Fingerprint
-from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, place_of
+from deconvnet_cli.outputs.encoding import place_of
+from deconvnet_cli.outputs.files import POLYGON_SUFFIXES
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.hashing import file_sha256_or_none

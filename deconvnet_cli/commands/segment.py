@@ -216,7 +216,7 @@ def label_image(
         OutputError: A file cannot be written.
     """
     from deconvnet_cli.data.images import read_photo
-    from deconvnet_cli.outputs.files import label_file, write_outputs
+    from deconvnet_cli.outputs.encoding import label_file, write_outputs
     from deconvnet_cli.reporting import console
     from deconvnet_cli.segmentation.segment import infer, label_photo
     from deconvnet_cli.segmentation.stored_scores import write_scores

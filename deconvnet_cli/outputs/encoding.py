@@ -1,9 +1,12 @@
-"""Encode overlays, cut-outs, masks and polygons as the bytes of their files."""
+"""Encode and write the files of a segmented photo: its labels, and the files beside them."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,55 +14,118 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.data.images import png_bytes
+from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.outputs import interchange
 from deconvnet_cli.outputs.coco import coco
+from deconvnet_cli.outputs.files import NONE, Outputs
 from deconvnet_cli.outputs.outlines import simplified_rings
-from deconvnet_cli.outputs.overlay import overlay
+from deconvnet_cli.outputs.overlay import cutout, overlay
 from deconvnet_cli.outputs.palettes import colours_of
 from deconvnet_cli.outputs.polygons import geojson
+from deconvnet_cli.storage.files import write_whole
+from deconvnet_cli.storage.remote import RemotePath
 
 
-def overlay_file(
+def write_outputs(
     photo: Image.Image,
     labels: NDArray[np.uint8],
+    target: Path,
+    outputs: Outputs,
     classes: Sequence[str],
-    only: Sequence[str] | None,
-    palette: str,
+    *,
+    probabilities: Callable[[], NDArray[np.float32]] | None = None,
     name: str = "",
-) -> bytes:
-    """Return the PNG of an overlay in one of ``files.PALETTES``; see ``overlay.overlay``."""
-    colours = colours_of(palette, classes)
-    return png_bytes(
-        overlay(photo, labels, colours=colours, classes=classes, only=only, name=name), photo=True
-    )
+    source: Path | None = None,
+    shown: NDArray[np.uint8] | None = None,
+) -> list[Path]:
+    """Write the chosen files of a photo, each whole or not at all.
+
+    Args:
+        photo: The photo, mode RGB.
+        labels: The labels, uint8 H x W, in the size of the photo.
+        target: The path of the labels; the other files are written beside it.
+        outputs: The choice of files.
+        classes: The names of the labels, in order.
+        probabilities: A function that returns the probabilities, float32 C x h x w. It is called
+            only for polygons, which then have a score, and for cut-outs, whose edges are then soft.
+        name: The name of the photo in files of polygons and in notes.
+        source: The photo's file, if LabelMe's JSON is to say where it is.
+        shown: ``outputs.shown(labels)``, if it is known already.
+
+    Returns:
+        The paths of the files, the labels first if they are written.
+
+    Raises:
+        UsageError: The outputs name an unknown class.
+        OutputError: A file cannot be written.
+    """
+    if shown is None and (outputs.suffixes or outputs.clean_labels):
+        shown = outputs.shown(labels)
+    found: NDArray[np.float32] | None = None
+    if probabilities is not None and outputs.needs_probabilities:
+        found = probabilities()
+    for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):
+        assert shown is not None
+        if suffix == ".overlay.png":
+            colours = colours_of(outputs.palette, classes)
+            picture = overlay(
+                photo, shown, colours=colours, classes=classes, only=outputs.only, name=name
+            )
+            data = png_bytes(picture, photo=True)
+        elif suffix == ".cutout.png":
+            picture = cutout(
+                photo,
+                shown,
+                classes=classes,
+                only=outputs.only,
+                probabilities=found,
+                background=outputs.background,
+                crop=outputs.crop,
+            )
+            data = png_bytes(picture, photo=True)
+        elif suffix == ".mask.png":
+            mask = interchange.binary_mask(shown, outputs.mask or (), classes)
+            data = png_bytes(Image.fromarray(mask))
+        else:
+            place = place_of(source, target) or name
+            data = polygon_file(outputs, shown, classes, found, name, place)
+        write_whole(path, data)
+    # The labels are written last: if they exist, all files of the photo do.
+    if outputs.format != NONE:
+        kept = shown if outputs.clean_labels and shown is not None else labels
+        write_whole(target, label_file(kept, outputs.format, classes))
+    return outputs.files(target)
 
 
-def mask_file(labels: NDArray[np.uint8], names: Sequence[str], classes: Sequence[str]) -> bytes:
-    """Return the grey PNG of the mask of the named classes; labels are uint8 H x W."""
-    return png_bytes(Image.fromarray(interchange.binary_mask(labels, names, classes)))
+def label_file(labels: NDArray[np.uint8], file_format: str, classes: Sequence[str]) -> bytes:
+    """Return labels, uint8 H x W, as the bytes of a file in one of ``ALL_FORMATS``."""
+    if file_format != "npy":
+        return label_png(labels, classes)
+    buffer = io.BytesIO()
+    np.save(buffer, labels)
+    return buffer.getvalue()
 
 
 def polygon_file(
-    kind: str,
+    outputs: Outputs,
     labels: NDArray[np.uint8],
-    *,
     classes: Sequence[str],
-    only: Sequence[str] | None,
     probabilities: NDArray[np.float32] | None,
     name: str,
     place: str,
-    tolerance: float,
 ) -> bytes:
-    """Return the file of polygons or masks of one of the ``files.POLYGONS``.
-
-    Arguments are those of ``polygons.geojson``, and these:
+    """Return the file of polygons or masks of the kind that is chosen.
 
     Args:
-        kind: The kind of file.
+        outputs: The choice.
+        labels: The labels, uint8 H x W.
+        classes: The names of the labels, in order.
+        probabilities: The probabilities, float32 C x h x w, for the scores of polygons.
+        name: The name of the photo.
         place: The path of the photo, relative to the file.
-        tolerance: How far outlines may be from the pixel edges, in pixels.
     """
-    shared: dict[str, Any] = {"classes": classes, "only": only}
+    kind, tolerance = outputs.polygons, outputs.tolerance
+    shared: dict[str, Any] = {"classes": classes, "only": outputs.only}
     scored = {**shared, "probabilities": probabilities, "name": name}
     if kind == "yolo":
         return interchange.yolo(labels, **shared, tolerance=tolerance).encode()
@@ -72,3 +138,10 @@ def polygon_file(
     else:
         found = coco(labels, **scored, polygons=kind != "coco", tolerance=tolerance)
     return json.dumps(found, separators=(",", ":")).encode() + b"\n"
+
+
+def place_of(photo: Path | None, target: Path) -> str | None:
+    """Return the path of a photo relative to a file beside ``target``; None if it has none."""
+    if photo is None or isinstance(photo, RemotePath) or isinstance(target, RemotePath):
+        return None
+    return Path(os.path.relpath(photo.resolve(), target.parent.resolve())).as_posix()

@@ -1,10 +1,9 @@
-"""Write the files of a segmented photo: its labels, and the optional files beside them."""
+"""The choice of the files of a segmented photo: its labels, and the optional files beside them."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
 from pathlib import Path
@@ -13,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
 from deconvnet_cli.outputs.class_filter import chosen_labels
-from deconvnet_cli.storage.remote import RemotePath
 
-# Modules that draw and encode are imported late, so that options are checked without them.
+# Modules that draw are imported late, so that options are checked without them.
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image
 
 FORMATS = ("png", "npy")
 # Further choices of --format: CVAT's folders of label PNGs, and no labels at all.
@@ -197,104 +194,3 @@ class Outputs:
 def is_distance(value: object) -> bool:
     """Return whether a value is a finite number from 0 on."""
     return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf
-
-
-def label_file(labels: NDArray[np.uint8], file_format: str, classes: Sequence[str]) -> bytes:
-    """Return labels, uint8 H x W, as the bytes of a file in one of ``ALL_FORMATS``."""
-    if file_format != "npy":
-        from deconvnet_cli.data.label_png import label_png
-
-        return label_png(labels, classes)
-    import io
-
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.save(buffer, labels)
-    return buffer.getvalue()
-
-
-def write_outputs(
-    photo: Image.Image,
-    labels: NDArray[np.uint8],
-    target: Path,
-    outputs: Outputs,
-    classes: Sequence[str],
-    *,
-    probabilities: Callable[[], NDArray[np.float32]] | None = None,
-    name: str = "",
-    source: Path | None = None,
-    shown: NDArray[np.uint8] | None = None,
-) -> list[Path]:
-    """Write the chosen files of a photo, each whole or not at all.
-
-    Args:
-        photo: The photo, mode RGB.
-        labels: The labels, uint8 H x W, in the size of the photo.
-        target: The path of the labels; the other files are written beside it.
-        outputs: The choice of files.
-        classes: The names of the labels, in order.
-        probabilities: A function that returns the probabilities, float32 C x h x w. It is called
-            only for polygons, which then have a score, and for cut-outs, whose edges are then soft.
-        name: The name of the photo in files of polygons and in notes.
-        source: The photo's file, if LabelMe's JSON is to say where it is.
-        shown: ``outputs.shown(labels)``, if it is known already.
-
-    Returns:
-        The paths of the files, the labels first if they are written.
-
-    Raises:
-        UsageError: The outputs name an unknown class.
-        OutputError: A file cannot be written.
-    """
-    from deconvnet_cli.data.images import png_bytes
-    from deconvnet_cli.outputs import encoding
-    from deconvnet_cli.outputs.overlay import cutout
-    from deconvnet_cli.storage.files import write_whole
-
-    if shown is None and (outputs.suffixes or outputs.clean_labels):
-        shown = outputs.shown(labels)
-    found: NDArray[np.float32] | None = None
-    if probabilities is not None and outputs.needs_probabilities:
-        found = probabilities()
-    for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):
-        assert shown is not None
-        if suffix == ".overlay.png":
-            data = encoding.overlay_file(photo, shown, classes, outputs.only, outputs.palette, name)
-        elif suffix == ".cutout.png":
-            picture = cutout(
-                photo,
-                shown,
-                classes=classes,
-                only=outputs.only,
-                probabilities=found,
-                background=outputs.background,
-                crop=outputs.crop,
-            )
-            data = png_bytes(picture, photo=True)
-        elif suffix == ".mask.png":
-            data = encoding.mask_file(shown, outputs.mask or (), classes)
-        else:
-            data = encoding.polygon_file(
-                outputs.polygons or "",
-                shown,
-                classes=classes,
-                only=outputs.only,
-                probabilities=found,
-                name=name,
-                place=place_of(source, target) or name,
-                tolerance=outputs.tolerance,
-            )
-        write_whole(path, data)
-    # The labels are written last: if they exist, all files of the photo do.
-    if outputs.format != NONE:
-        kept = shown if outputs.clean_labels and shown is not None else labels
-        write_whole(target, label_file(kept, outputs.format, classes))
-    return outputs.files(target)
-
-
-def place_of(photo: Path | None, target: Path) -> str | None:
-    """Return the path of a photo relative to a file beside ``target``; None if it has none."""
-    if photo is None or isinstance(photo, RemotePath) or isinstance(target, RemotePath):
-        return None
-    return Path(os.path.relpath(photo.resolve(), target.parent.resolve())).as_posix()

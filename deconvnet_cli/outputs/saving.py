@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.files import CVAT, Outputs, write_outputs
+from deconvnet_cli.outputs.encoding import write_outputs
+from deconvnet_cli.outputs.files import CVAT, Outputs
 from deconvnet_cli.outputs.shared_files import write_class_files, write_list_of_masks
 from deconvnet_cli.outputs.targets import (
     folder_of,

@@ -11,7 +11,8 @@ from PIL import Image
 
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.files import MIN_AREA, Outputs, label_file, write_outputs
+from deconvnet_cli.outputs.encoding import label_file, write_outputs
+from deconvnet_cli.outputs.files import MIN_AREA, Outputs
 from deconvnet_cli.outputs.overlay import cutout, overlay
 from deconvnet_cli.outputs.palettes import colours_of
 from deconvnet_cli.outputs.specks import without_specks
@@ -186,7 +187,7 @@ def test_labels_are_written_last(tmp_path, monkeypatch):
     """A batch takes a photo for done once its labels are there."""
     order = []
     monkeypatch.setattr(
-        "deconvnet_cli.storage.files.write_whole", lambda path, _: order.append(path.name)
+        "deconvnet_cli.outputs.encoding.write_whole", lambda path, _: order.append(path.name)
     )
     photo, labels = Image.new("RGB", (4, 3)), np.ones((3, 4), np.uint8)
     outputs = Outputs(overlay=True, cutout=True, polygons="coco")

@@ -14,9 +14,9 @@ from pycocotools import mask as coco_mask
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.errors import OutputError, UsageError
 from deconvnet_cli.outputs.coco import coco, merged
-from deconvnet_cli.outputs.encoding import mask_file
-from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, Outputs, write_outputs
-from deconvnet_cli.outputs.interchange import yolo, yolo_yaml
+from deconvnet_cli.outputs.encoding import write_outputs
+from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, Outputs
+from deconvnet_cli.outputs.interchange import binary_mask, yolo, yolo_yaml
 from deconvnet_cli.outputs.outlines import (
     crosses_itself,
     flat,
@@ -156,7 +156,7 @@ def test_a_mask_of_one_class_is_read_as_grey(tmp_path):
     photos = exported(tmp_path / "photos")
     masks = tmp_path / "masks"
     masks.mkdir()
-    (masks / "a.png").write_bytes(mask_file(scene(), ["ring"], CLASSES))
+    Image.fromarray(binary_mask(scene(), ["ring"], CLASSES)).save(masks / "a.png")
     export = open_export(masks, "grey", photos=photos, classes=["ring"])
     assert np.array_equal(export.read("a").mask == 1, scene() == 2)
     with Image.open(masks / "a.png") as image:

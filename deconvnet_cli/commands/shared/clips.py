@@ -246,7 +246,7 @@ def label_frame(
     job: ClipJob, frame: Frame, target: Path, system: System, settings: SegmentSettings
 ) -> Segmentation:
     """Segment a frame, write its files, and return the result without specks."""
-    from deconvnet_cli.outputs.files import write_outputs
+    from deconvnet_cli.outputs.encoding import write_outputs
     from deconvnet_cli.segmentation.segment import segment
 
     result = segment(frame.photo, system, settings)
