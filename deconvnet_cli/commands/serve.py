@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -98,19 +98,7 @@ LIMITS = "Limits"
 )
 @apply(segment_options, WORKERS_OPTION, QUIET_OPTION)
 def command(
-    host: str,
-    port: int,
-    token: str | None,
-    names: tuple[str, ...],
-    origins: tuple[str, ...],
-    max_bytes: int,
-    max_pixels: int,
-    rate: int,
-    queue: int,
-    timeout: float,
-    workers: int | None,
-    quiet: bool,
-    options: SegmentOptions,
+    port: int, workers: int | None, quiet: bool, options: SegmentOptions, **limits: Any
 ) -> None:
     """Serve a page on which to drop photos, and /segment for programs, until Ctrl-C. On loopback
     (the default) only this machine can connect; any other --host needs a token. See docs/serve.md
@@ -127,22 +115,12 @@ def command(
     from deconvnet_cli.serve.settings import check
 
     settings = ServeSettings(
-        host=host,
-        token=token,
-        names=names,
-        origins=origins,
-        max_bytes=max_bytes,
-        max_pixels=max_pixels,
-        rate=rate,
-        workers=at_a_time(workers),
-        queue=queue,
-        timeout=timeout,
-        refinement=crf_settings(options.crf_backend),
+        workers=at_a_time(workers), refinement=crf_settings(options.crf_backend), **limits
     )
     check(settings)
     system, segmenting = load_system(options)
     one_core_a_photo()
-    with listen(host, port) as sock:
+    with listen(settings.host, port) as sock:
         if not quiet:
             console.say(f"{address_of(sock)} (stop with Ctrl-C)")
         run(build_app(system, segmenting, settings), settings, sock, quiet=quiet)
