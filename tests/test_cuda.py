@@ -19,7 +19,7 @@ from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.explain.explanation import explain
 from deconvnet_cli.nets.fusion import fused
-from deconvnet_cli.nets.registry import build_net, default_input
+from deconvnet_cli.nets.registry import build_net, net_spec
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.crops import cut
 from deconvnet_cli.segmentation.inference import cutter
@@ -160,7 +160,7 @@ def test_a_run_on_the_gpu_learns_and_goes_on(voc: Path, tmp_path: Path) -> None:
     settings = TrainSettings(crops=240, batch=8, size=32, lr=3e-3, warmup=2, log_every=5, ema=0.9)
     source = open_photos(PhotoFiles(tree), names, "device", CUDA)
     dataset = CropDataset(source, find_objects(tree, names), 240, 0, SampleSettings(size=32))
-    samples, convention = samples_of(dataset, "device"), default_input(settings.net)
+    samples, convention = samples_of(dataset, "device"), net_spec(settings.net).input
     steps: list[int] = []
     hooks = Hooks(on_step=lambda step, loss: steps.append(step), stop=lambda: len(steps) == 12)
     for name, times in (("straight", 1), ("stopped", 2)):

@@ -53,7 +53,7 @@ def command(
     from deconvnet_cli.data.images import read_photo
     from deconvnet_cli.data.objects import list_names
     from deconvnet_cli.data.voc import open_tree
-    from deconvnet_cli.nets.registry import default_input
+    from deconvnet_cli.nets.registry import net_spec
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import make_folder
     from deconvnet_cli.storage.hashing import file_sha256
@@ -73,7 +73,7 @@ def command(
         if len(sources) < len(photos):
             raise UsageError("two photos have the same name; their soft labels would collide")
     net = load_teacher(weights)
-    convention = default_input("deconvnet-mobilenet")
+    convention = net_spec("deconvnet-mobilenet").input
     teacher = file_sha256(weights)
     make_folder(out)
     names = list(to_make(out, list(sources), teacher))

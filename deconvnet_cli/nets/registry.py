@@ -233,15 +233,6 @@ def _like(value: Any, default: Any) -> Any:
     return value
 
 
-def default_input(name: str) -> InputConvention:
-    """Return the default input convention of a net; its weights may have their own.
-
-    Raises:
-        WeightsError: No net has this name.
-    """
-    return net_spec(name).input
-
-
 def input_stride(name: str, settings: Mapping[str, Any]) -> int:
     """Return the number of which the sides of an input are multiples, pixels.
 

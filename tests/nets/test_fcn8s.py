@@ -17,7 +17,7 @@ from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile, MobileNetSet
 from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK
 from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings, bilinear_kernel, initialise
 from deconvnet_cli.nets.fcn8s_mobilenet import FCN8sMobile, FCN8sMobileSettings
-from deconvnet_cli.nets.registry import default_input
+from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import alone
@@ -244,7 +244,7 @@ def test_a_photo_is_scored_in_its_own_size(tmp_path: Path):
     system = alone(load(str(tmp_path / "f.st")))
     scored = infer(Image.fromarray(pixels), system, SegmentSettings())
     bgr = torch.from_numpy(pixels[:, :, ::-1].copy()).permute(2, 0, 1).float()
-    bgr -= torch.tensor(default_input("fcn8s").mean).view(3, 1, 1)
+    bgr -= torch.tensor(net_spec("fcn8s").input.mean).view(3, 1, 1)
     with torch.inference_mode():
         torch.testing.assert_close(scored.maps.merged(), net(bgr[None])[0], atol=1e-4, rtol=1e-4)
     assert scored.maps.raw and scored.proposals == 0 and "proposals" not in scored.ms

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deconvnet_cli import choices
-from deconvnet_cli.nets.registry import NETS, build_net, default_input, net_spec
+from deconvnet_cli.nets.registry import NETS, build_net, net_spec
 from deconvnet_cli.runtime.devices import DTYPES
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.weights.shipped import registry
@@ -16,7 +16,7 @@ from deconvnet_cli.weights.shipped import registry
 def test_nets(name):
     with torch.device("meta"):
         assert sum(value.numel() for value in build_net(name).parameters()) > 1_000_000
-    assert default_input(name).size > 0
+    assert net_spec(name).input.size > 0
 
 
 def test_shipped_weights():

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.data.voc import open_tree
-from deconvnet_cli.nets.registry import build_net, default_input
+from deconvnet_cli.nets.registry import build_net, net_spec
 from deconvnet_cli.runtime.devices import choose_device
 from deconvnet_cli.training.compiling import compiled
 from deconvnet_cli.training.feeding import batches_of
@@ -53,7 +53,7 @@ class Way:
         self.loss_of = compiled(objective) if compile_net else objective
         self.optimiser = build_optimiser(net, settings)
         self.batches, self.settings, self.device = batches, settings, device
-        self.convention = default_input(settings.net)
+        self.convention = net_spec(settings.net).input
         self.seconds: list[float] = []
         self.waited: list[float] = []
 

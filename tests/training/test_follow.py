@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from deconvnet_cli.data.voc import VocTree, palette
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
-from deconvnet_cli.nets.registry import build_net, default_input, net_settings
+from deconvnet_cli.nets.registry import build_net, net_settings, net_spec
 from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentOptions
@@ -56,7 +56,7 @@ class Small(nn.Sequential):
 def run_in(run: Path, settings: TrainSettings, hooks: Hooks = Hooks()) -> TrainedNets:
     torch.manual_seed(0)
     prepare_run(run, settings)
-    convention = default_input(settings.net)
+    convention = net_spec(settings.net).input
     return train(Small(), Noise(), convention, run, settings, device=CPU, hooks=hooks)
 
 
@@ -158,7 +158,7 @@ def test_the_sheet_shows_crops_labels_and_predictions():
     net = build_net("fcn8s-mobilenet", {"head": 8, "skip": 8}).eval()
     crops = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 21, (3, 32, 32))
-    convention = default_input("fcn8s-mobilenet")
+    convention = net_spec("fcn8s-mobilenet").input
     card = card_for("fcn8s-mobilenet", net_settings(net))
     data = samples_png(net, crops, labels, convention, card.classes)
     with Image.open(io.BytesIO(data)) as picture:

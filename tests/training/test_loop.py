@@ -15,7 +15,7 @@ from torch import nn
 from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import UsageError, WeightsError
-from deconvnet_cli.nets.registry import build_net, default_input
+from deconvnet_cli.nets.registry import build_net, net_spec
 from deconvnet_cli.training import loop
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.losses import Objective
@@ -55,7 +55,7 @@ def run_in(
 ) -> nn.Module:
     prepare_run(run, settings)
     net = small_net()
-    convention = default_input(settings.net)
+    convention = net_spec(settings.net).input
     train(net, dataset, convention, run, settings, device=CPU, hooks=hooks)
     return net
 
@@ -117,7 +117,7 @@ def test_accumulated_gradients_are_the_mean_of_their_parts(dataset: CropDataset,
         optimiser="sgd", momentum=0.0, clip=0.0, weight_decay=0.0, warmup=0, lr=1e-2,
         crops=8, batch=4, accumulate=2, precision="fp32", schedule="step", lr_step=9,
     )  # fmt: skip
-    convention = default_input(settings.net)
+    convention = net_spec(settings.net).input
     torch.manual_seed(0)
     net = nn.Conv2d(3, 21, 3, padding=1)
     before = {name: value.clone() for name, value in net.state_dict().items()}

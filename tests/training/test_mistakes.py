@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from deconvnet_cli.errors import DivergenceError, UsageError
-from deconvnet_cli.nets.registry import build_net, default_input
+from deconvnet_cli.nets.registry import build_net, net_spec
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.run_folder import (
     TrainedNets,
@@ -70,7 +70,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     run = tmp_path / "run"
     prepare_run(run, SETTINGS)
     net = Diverging(4, value)
-    arguments = (Noise(), default_input(SETTINGS.net), run, SETTINGS)
+    arguments = (Noise(), net_spec(SETTINGS.net).input, run, SETTINGS)
     with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step 6.*--lr"):
         train(net, *arguments, device=CPU)
     whole = Diverging(0, value)
@@ -86,7 +86,7 @@ def test_the_loss_that_is_told_is_the_mean_since_the_last_line(tmp_path):
     torch.manual_seed(0)
     net = build_net("fcn8s-mobilenet", {"head": 8, "skip": 8})
     hooks = Hooks(on_step=lambda step, loss: told.update({step: loss}))
-    convention = default_input(SETTINGS.net)
+    convention = net_spec(SETTINGS.net).input
     train(net, Noise(), convention, tmp_path, SETTINGS, device=CPU, hooks=hooks)
     assert [step for step, loss in told.items() if loss is None] == [1, 5, 7]
     logged = {line["step"]: line["loss"] for line in read_log(tmp_path)}

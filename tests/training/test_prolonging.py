@@ -12,7 +12,7 @@ from helpers.shapes import shapes_tree
 from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import open_tree
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.nets.registry import build_net, default_input
+from deconvnet_cli.nets.registry import build_net, net_spec
 from deconvnet_cli.training.loop import Hooks, is_complete, train
 from deconvnet_cli.training.optimiser import learning_rate
 from deconvnet_cli.training.origin import FILE, check_origin, origin_of, write_origin
@@ -40,7 +40,7 @@ def trained(run: Path, settings: TrainSettings, tree: Path, hooks: Hooks = Hooks
     prepare_run(run, settings)
     torch.manual_seed(0)
     net = build_net("deconvnet-mobilenet", NARROW | {"classes": 4})
-    train(net, crops, default_input(settings.net), run, settings, device=CPU, hooks=hooks)
+    train(net, crops, net_spec(settings.net).input, run, settings, device=CPU, hooks=hooks)
     return net.state_dict()
 
 

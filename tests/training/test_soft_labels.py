@@ -14,7 +14,7 @@ from PIL import Image
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
 from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.nets.registry import default_input
+from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.training import soft_labels
 from deconvnet_cli.training.losses import soft_entropy
 
@@ -63,7 +63,7 @@ def test_soft_entropy_of_certain_labels_is_the_cross_entropy():
 def test_a_mirrored_photo_has_mirrored_soft_labels(data: Path):
     torch.manual_seed(0)
     net = DeconvNetMobile(strided=True).eval()
-    convention: InputConvention = default_input("deconvnet-mobilenet")
+    convention: InputConvention = net_spec("deconvnet-mobilenet").input
     with Image.open(data / "chelsea.jpg") as file:
         photo = file.convert("RGB").resize((160, 112))
     here = soft_labels.soft_labels(net, convention, photo)
