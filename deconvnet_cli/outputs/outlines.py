@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -14,31 +14,44 @@ from deconvnet_cli.outputs.polygons import Component, Ring, components, rings
 from deconvnet_cli.runtime.opencv import cv2
 
 LEAST = 0.25  # pixels: with less, all corners of pixels stay
-ROWS = 256  # sides that are compared with all others at a time
+ROWS = 64  # sides that are compared with others at a time
+ENDS = np.s_[:-1], np.s_[1:]  # where the sides of a closed ring start and end
 
 
 def simplified_rings(component: Component, tolerance: float) -> list[Ring]:
     """Return the rings of a component (see ``polygons.rings``) with fewer points.
 
     Points are left out by the algorithm of Ramer, Douglas and Peucker: none of them is farther
-    than ``tolerance`` pixels from the new line. A ring that would lose its area or cross itself
-    gets half the tolerance, and so on. With 0, rings follow the pixel edges exactly.
+    than ``tolerance`` pixels from the new line. A ring that would lose its area, cross or touch
+    itself, or cross another one gets half the tolerance, and so on. With 0, rings follow the pixel
+    edges exactly.
     """
-    exact = rings(component)
-    return exact if tolerance <= 0 else [simplified(ring, tolerance) for ring in exact]
+    return simplified(rings(component), tolerance)
 
 
-def simplified(ring: Ring, tolerance: float, cuts: Collection[int] = ()) -> Ring:
-    """Return a closed ring with fewer points, see :func:`simplified_rings`.
+def simplified(exact: list[Ring], tolerance: float, cuts: Collection[int] = ()) -> list[Ring]:
+    """Return the closed rings of a component with fewer points, see :func:`simplified_rings`.
 
     Points with an x in ``cuts`` are kept, so that parts on both sides of a cut still meet.
     """
-    while tolerance >= LEAST:
-        fewer = with_fewer_points(ring, tolerance, cuts)
-        if doubled_area(fewer) * doubled_area(ring) > 0 and not crosses_itself(fewer):
-            return fewer
-        tolerance /= 2
-    return ring
+    tolerances = [tolerance] * len(exact)
+    found = list(exact)
+    again = set(range(len(exact))) if tolerance >= LEAST else set()
+    while again:
+        for number in again:
+            left = tolerances[number]
+            ring = exact[number]
+            found[number] = with_fewer_points(ring, left, cuts) if left >= LEAST else ring
+        lost = {
+            number
+            for number, ring in enumerate(found)
+            if doubled_area(ring) * doubled_area(exact[number]) <= 0
+        }
+        # Exact rings are never wrong beside each other, so this ends.
+        again = {each for each in lost | wrong_rings(found) if tolerances[each] >= LEAST}
+        for number in again:
+            tolerances[number] /= 2
+    return found
 
 
 def with_fewer_points(ring: Ring, tolerance: float, cuts: Collection[int]) -> Ring:
@@ -59,16 +72,61 @@ def with_fewer_points(ring: Ring, tolerance: float, cuts: Collection[int]) -> Ri
     return fewer
 
 
-def crosses_itself(ring: Ring) -> bool:
-    """Return whether two sides of a closed ring cross, other than at their ends."""
-    start, end = np.array(ring[:-1], np.int64), np.array(ring[1:], np.int64)
-    for first in range(0, len(start), ROWS):
-        a, b = start[first : first + ROWS, None], end[first : first + ROWS, None]
-        apart = side_of(a, b, start) * side_of(a, b, end)
-        across = side_of(start, end, a) * side_of(start, end, b)
-        if ((apart < 0) & (across < 0)).any():
-            return True
-    return False
+def wrong_rings(found: Sequence[Ring]) -> set[int]:
+    """Return the numbers of the rings that make a polygon invalid.
+
+    They cross or touch themselves or cross each other, or they are holes outside the outline,
+    which is the first ring, or inside another hole, and then the ring around them. Two rings may
+    have a corner in common.
+    """
+    start, end = (np.concatenate([np.array(ring[of], np.int64) for ring in found]) for of in ENDS)
+    counts = [len(ring) - 1 for ring in found]
+    owner = np.repeat(np.arange(len(found)), counts)
+    following = np.arange(len(start)) + 1
+    following[np.cumsum(counts) - 1] -= counts
+    wrong: set[int] = set()
+    for one, other in close_sides(start, end):
+        a, b, c, d = start[one], end[one], start[other], end[other]
+        to_c = side_of(a, b, c)
+        cross = (to_c * side_of(a, b, d) < 0) & (side_of(c, d, a) * side_of(c, d, b) < 0)
+        between = ((np.minimum(a, b) <= c) & (c <= np.maximum(a, b))).all(1)
+        corner = (a == c).all(1) | (b == c).all(1)
+        allowed = np.where(owner[one] == owner[other], following[one] == other, corner)
+        bad = cross | ((to_c == 0) & between & ~allowed)
+        wrong.update(owner[one[bad]].tolist(), owner[other[bad]].tolist())
+    # The others share no points but corners, so each side is inside another ring or outside it.
+    middles = [(start + end)[owner == number] for number in range(len(found))]
+    around = [2 * np.array(ring, np.float32)[:, None] for ring in found]
+    boxes = np.array([(*ring.min((0, 1)), *ring.max((0, 1))) for ring in around])
+    for hole in range(1, len(found)):
+        if not all(is_inside(around[0], middle) for middle in middles[hole]):
+            wrong |= {0, hole}
+        near = (boxes[:, :2] < boxes[hole, 2:]).all(1) & (boxes[hole, :2] < boxes[:, 2:]).all(1)
+        for other in set(np.flatnonzero(near).tolist()) - {0, hole}:
+            if any(is_inside(around[other], middle) for middle in middles[hole]):
+                wrong |= {hole, other}
+    return wrong
+
+
+def close_sides(
+    start: NDArray[np.int64], end: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield all pairs of sides whose boxes overlap or touch, each in both orders."""
+    low, high = np.minimum(start, end), np.maximum(start, end)
+    order = np.argsort(low[:, 0], kind="stable")
+    low, high = low[order], high[order]
+    for first in range(0, len(order), ROWS):
+        rows = slice(first, first + ROWS)
+        last = np.searchsorted(low[:, 0], high[rows, 0].max(), "right")
+        others = slice(first, last)  # the pairs with those before were found before
+        near = (low[rows, None] <= high[others]) & (low[others] <= high[rows, None])
+        one, other = (order[first + each] for each in np.nonzero(np.triu(near.all(2), 1)))
+        yield np.concatenate((one, other)), np.concatenate((other, one))
+
+
+def is_inside(ring: NDArray[np.float32], point: NDArray[np.int64]) -> bool:
+    """Return whether a point is inside a ring, N x 1 x 2."""
+    return cv2.pointPolygonTest(ring, point.tolist(), False) > 0
 
 
 def side_of(
@@ -93,8 +151,7 @@ def hole_free_outlines(component: Component, tolerance: float) -> list[Ring]:
     """
     outlines = []
     for part, cuts in without_holes(component):
-        (ring,) = rings(part)
-        outlines.append(simplified(ring, tolerance, cuts) if tolerance > 0 else ring)
+        outlines += simplified(rings(part), tolerance, cuts)
     return outlines
 
 

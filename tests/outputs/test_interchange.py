@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -18,11 +19,11 @@ from deconvnet_cli.outputs.encoding import write_outputs
 from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, Outputs
 from deconvnet_cli.outputs.interchange import binary_mask, yolo, yolo_yaml
 from deconvnet_cli.outputs.outlines import (
-    crosses_itself,
     flat,
     hole_free_outlines,
     simplified_rings,
     without_holes,
+    wrong_rings,
 )
 from deconvnet_cli.outputs.overlay import border_distance
 from deconvnet_cli.outputs.polygons import components, rings
@@ -130,7 +131,7 @@ def test_three_programs_draw_the_outlines_within_the_tolerance(tolerance):
         pillow = Image.new("1", (120, 90))
         for component in components(labels, (1,)):
             for ring in hole_free_outlines(component, tolerance):
-                assert not crosses_itself(ring)
+                assert not wrong_rings([ring])
                 coco_drawn |= decoded([flat(ring)], 90, 120).astype(np.uint8)
                 points = [(float(x), float(y)) for x, y in ring[:-1]]
                 ImageDraw.Draw(pillow).polygon(points, fill=1, outline=1)
@@ -172,11 +173,62 @@ def test_labelme_names_the_photo_and_keeps_what_lies_inside(tmp_path):
     assert names == [("ring", 1), ("ring", 1), ("box", None), ("disc", None)]
 
 
-def test_which_rings_cross_themselves():
-    square = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]
-    bow = [[0, 0], [4, 4], [4, 0], [0, 4], [0, 0]]
-    touching = [[0, 0], [4, 0], [2, 2], [4, 4], [0, 4], [2, 2], [0, 0]]
-    assert [crosses_itself(ring) for ring in (square, bow, touching)] == [False, True, False]
+SQUARE = [[0, 0], [8, 0], [8, 8], [0, 8], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong"),
+    [
+        ([SQUARE], set()),
+        ([[[0, 0], [4, 4], [4, 0], [0, 4], [0, 0]]], {0}),  # crosses itself
+        ([[[0, 0], [8, 0], [4, 4], [8, 8], [0, 8], [4, 4], [0, 0]]], {0}),  # a corner at a corner
+        ([[[0, 0], [8, 0], [8, 8], [4, 0], [0, 8], [0, 0]]], {0}),  # a corner on a side
+        ([[[0, 0], [8, 0], [4, 0], [4, 8], [0, 0]]], {0}),  # a side that goes back
+        ([SQUARE, [[2, 2], [2, 4], [4, 4], [4, 2], [2, 2]]], set()),
+        ([SQUARE, [[0, 0], [2, 4], [4, 2], [0, 0]]], set()),  # a hole may touch a corner
+        ([SQUARE, [[0, 2], [2, 4], [4, 2], [0, 2]]], {0, 1}),  # a hole with a corner on a side
+        ([SQUARE, [[6, 2], [6, 4], [9, 4], [9, 2], [6, 2]]], {0, 1}),  # a hole across the outline
+        ([SQUARE, [[10, 2], [10, 4], [12, 4], [12, 2], [10, 2]]], {0, 1}),  # a hole outside
+        (
+            [SQUARE, [[1, 1], [1, 6], [6, 6], [6, 1], [1, 1]], [[2, 2], [2, 3], [3, 2], [2, 2]]],
+            {1, 2},
+        ),
+        (
+            [SQUARE, [[1, 1], [1, 4], [4, 4], [4, 1], [1, 1]], [[4, 4], [5, 6], [6, 5], [4, 4]]],
+            set(),
+        ),
+    ],
+)
+def test_which_rings_are_wrong(found, wrong):
+    assert wrong_rings(found) == wrong
+    assert wrong_rings([[[x + 300, -y] for x, y in ring] for ring in found]) == wrong
+
+
+def winding(found, height, width):
+    """Return how often rings go around points of a fine grid that are on none of their sides."""
+    turns = np.zeros((4 * height, 4 * width), int)
+    x, y = np.arange(4 * width) / 4 + 0.0917, np.arange(4 * height) / 4 + 0.0713
+    for (x0, y0), (x1, y1) in (side for ring in found for side in pairwise(ring)):
+        rows = np.flatnonzero((y > min(y0, y1)) & (y < max(y0, y1)))
+        if len(rows):
+            at = x0 + (y[rows] - y0) * (x1 - x0) / (y1 - y0)
+            turns[rows] += (1 if y1 > y0 else -1) * (x < at[:, None])
+    return turns
+
+
+@pytest.mark.parametrize("tolerance", [1, 2, 5])
+def test_simplified_outlines_and_holes_do_not_overlap(tolerance):
+    """Rings in the right directions go once around what is inside, and never around the rest."""
+    for seed in range(6):
+        random = np.random.default_rng(seed).normal(size=(60, 80)).astype(np.float32)
+        smooth = cv2.GaussianBlur(random, (0, 0), 2.5)
+        labels = (abs(smooth) < np.quantile(abs(smooth), 0.45)).astype(np.uint8)  # narrow bands
+        for component in components(labels, (1,)):
+            for found in [
+                simplified_rings(component, tolerance),
+                *([ring] for ring in hole_free_outlines(component, tolerance)),
+            ]:
+                assert set(np.unique(winding(found, 60, 80))) <= {0, 1}
 
 
 def test_parts_without_holes_are_the_component():
