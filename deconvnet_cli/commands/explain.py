@@ -98,6 +98,11 @@ def command(
         labels, *pictures, document = (str(output / name) for name in files)
         named = {"output": labels, "beside": [document, *pictures]}
         console.segmented({**line, **named}, system.classes, photo, seen, "none")
+        if not explanation.found:
+            name = explained_line(explanation)["explained"]
+            console.say(
+                f"{image}: no {name} found; the page shows the box that comes closest to it"
+            )
 
 
 def explained_line(explanation: Explanation) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from deconvnet_cli.explain.decoder_figures import marked_crop
 from deconvnet_cli.explain.explanation import Explanation
-from deconvnet_cli.explain.figures import percent
+from deconvnet_cli.explain.figures import per_cent, percent
 from deconvnet_cli.explain.windows import CORNERS
 from deconvnet_cli.outputs.overlay import border_distance
 from deconvnet_cli.reporting.html import label_swatch, picture
@@ -100,13 +100,15 @@ def about_decoder(explanation: Explanation) -> str:
     name = escape(explanation.classes[explained.label])
     x0, y0, x1, y1 = explanation.corners
     share = explained.pixels / explanation.decided.size
+    why = f"which decided {per_cent(share)} of the pixels, as {name}"
+    if not explanation.found:
+        why = f"which comes closest to {name}: no pixel of the photo is labelled so"
     return (
         "<p>The net is shown one box of the photo at a time. Its encoder loses the shape, and the "
         "decoder gets it back: after each unpooling, <b>deconvolutions</b> fill the gaps, so the "
         "shape becomes finer from stage to stage, as in figure 4 of the paper. The pictures show "
         f"box {explained.number + 1} of {len(explanation.boxes)} (columns {x0} to {x1 - 1}, rows "
-        f"{y0} to {y1 - 1}), which decided {100 * share:.1f} % of the "
-        f"pixels, as {name}.</p>\n"
+        f"{y0} to {y1 - 1}), {why}.</p>\n"
     )
 
 
@@ -163,7 +165,7 @@ def shares_table(explanation: Explanation) -> str:
     found = np.flatnonzero(counts[0] + counts[1]).tolist()
     for label in sorted(found, key=lambda label: -counts[0][label]):
         name = label_swatch(label, explanation.classes) + escape(explanation.classes[label])
-        shares = (f"<td>{100 * each[label] / comparison.labels.size:.1f} %</td>" for each in counts)
+        shares = (f"<td>{per_cent(each[label] / comparison.labels.size)}</td>" for each in counts)
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(shares)}</tr>\n')
     head = "<tr><th>class</th><th>with the decoder</th><th>without it</th></tr>"
     return f'<table class="shares"><thead>{head}</thead><tbody>\n{"".join(rows)}</tbody></table>\n'

@@ -117,3 +117,19 @@ def test_standard_input_and_one_pixel(deconvnet, tiny_weights, data, tmp_path):
         deconvnet, tmp_path / "dot.png", tmp_path / "b", "--weights", tiny_weights
     )
     assert dot["proposals"] == 1
+
+
+def test_a_class_that_the_photo_does_not_have_is_said_to_be_absent(
+    deconvnet, cat, lively_weights, tmp_path
+):
+    options = ("--weights", lively_weights, "--proposals", 3, "--precision", "fp32")
+    deconvnet("segment", cat, "-o", tmp_path / "cat.png", *options)
+    with Image.open(tmp_path / "cat.png") as image:
+        there = np.unique(np.array(image)).tolist()
+    absent = next(name for label, name in enumerate(CLASSES) if label not in there)
+    for name in (absent, CLASSES[there[-1]]):
+        result = deconvnet("explain", cat, "-o", tmp_path / "out", "--class", name, *options)
+        page = (tmp_path / "out" / "index.html").read_text()
+        assert (f"cat.png: no {name} found" in result.stderr) == (name == absent)
+        assert ("no pixel of the photo is labelled so" in page) == (name == absent)
+        assert ("pixels, as " in page) == (name != absent)

@@ -105,6 +105,8 @@ def test_all_files_of_a_frame_and_only_the_overlay(clip, quick, tmp_path):
     expected = [f"clip_00000{number}{end}" for number in (0, 4) for end in endings]
     assert names_in(tmp_path / "a") == expected
     assert all(name in result.stderr for name in expected)
+    found = json.loads((tmp_path / "a/clip_000004.geojson").read_text())
+    assert found["image"] == "clip.mp4#frame=4"
     only = ("--format", "none", "--overlay", "--quiet")
     result = run_cli("segment", clip, "-o", tmp_path / "b", *only, *quick)
     assert (result.output, names_in(tmp_path / "b")) == ("", ["clip_overlay.mp4"])

@@ -261,3 +261,17 @@ def test_no_page_is_wider_than_the_screen(
     )
     title = re.search("<title>(.*?)</title>", browser(file, "--dump-dom"))
     assert title and json.loads(title[1]) == [width, 4 if width > 640 else 2, True, True]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0.0 %"),
+        (1e-9, "under 0.1 %"),
+        (0.0004, "under 0.1 %"),
+        (0.0006, "0.1 %"),
+        (1, "100.0 %"),
+    ],
+)
+def test_a_share_that_is_not_zero_does_not_look_like_zero(share, text):
+    assert figures.per_cent(share) == text

@@ -258,7 +258,7 @@ def label_frame(
         job.outputs,
         system.classes,
         probabilities=result.probabilities,
-        name=target.name,
+        name=f"{job.path.name}#frame={frame.number}",
         shown=seen.labels,
     )
     return seen
