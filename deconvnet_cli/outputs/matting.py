@@ -40,7 +40,9 @@ def soft_alpha(
     if not band.any():
         return alpha
     share = np.ascontiguousarray(probabilities[kept].sum(0))
-    share = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)[band]
+    share = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
+    # After a CRF, probabilities are nearly 0 or 1: without this, edges would be stairs.
+    share = cv2.GaussianBlur(share, (3, 3), 0)[band]
     depth = depth[band]
     # At the edge alpha is one half; towards the end of the band it is bound to be all or nothing.
     low = np.where(depth > 0, 0.5 + depth / 2, 0)

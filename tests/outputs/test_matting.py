@@ -40,10 +40,17 @@ def test_in_a_large_photo_the_edge_is_as_soft_as_the_map():
     assert 8 <= len(soft) <= 16 and abs(soft.mean() - 79.5) < 1
 
 
-def test_sure_probabilities_leave_the_edge_sharp():
-    labels, _ = halves()
-    maps = np.stack([labels == 0, labels == 1, labels == 2]).astype(np.float32)
-    assert set(np.unique(soft_alpha(labels, [1], maps))) == {0, 255}
+def test_sure_probabilities_have_an_edge_without_stairs():
+    """A disc with the probabilities of a CRF: opacity changes over one pixel on either side."""
+    y, x = np.mgrid[:40, :40]
+    labels = (np.hypot(x - 19.5, y - 19.5) < 13.3).astype(np.uint8)
+    maps = np.stack([labels == 0, labels == 1]).astype(np.float32)
+    alpha = soft_alpha(labels, [1], maps)
+    assert np.array_equal(alpha > 127, labels == 1)
+    steps = [np.abs(np.diff(alpha.astype(int), axis=axis)).max() for axis in (0, 1)]
+    assert max(steps) < 0.75 * 255
+    around = np.stack([np.roll(labels, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)])
+    assert (alpha[around.all(0)] == 255).all() and (alpha[~around.any(0)] == 0).all()
 
 
 def test_depth_by_hand():
