@@ -34,6 +34,7 @@ FLAT_VALUES, FLAT_SHARE = 4, 0.998  # a photo with this share of pixels in so fe
 DARK_VALUE, DARK_SHARE = 16, 0.9999
 STRAIGHT = {"La": "LA", "RGBa": "RGBA"}  # the mode of each whose colours are times alpha
 FEW_PIXELS = 64  # say nothing of what a photo shows
+WEB = ("http:/", "https:/")  # how addresses begin as paths, which lose a slash
 BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
 
 
@@ -109,7 +110,9 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
     except FileNotFoundError:
         several = label.startswith("@") or "*" in label or "?" in label
         more = "; `deconvnet batch` takes lists and globs" if several else ""
-        raise ImageError(f"{label}: no such file; check the path{more}") from None
+        on_the_web = label.lower().startswith(WEB)
+        remedy = "download the photo first" if on_the_web else f"check the path{more}"
+        raise ImageError(f"{label}: no such file; {remedy}") from None
     except IsADirectoryError:
         raise ImageError(f"{label}: a folder; use `deconvnet batch` for folders") from None
     except OSError as error:

@@ -160,6 +160,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     (folder / "folder.jpg").mkdir()
     return {
         "missing": (folder / "missing.jpg", "no such file; check"),
+        "address": (Path("https://a.org/b.jpg"), "no such file; download the photo first"),
         "list": (Path("@photos.txt"), "check the path; `deconvnet batch` takes lists"),
         "glob": (folder / "*.jpg", "check the path; `deconvnet batch` takes lists and globs"),
         "directory": (folder / "folder.jpg", "deconvnet batch"),
@@ -170,7 +171,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "list", "glob", "directory", "empty", "truncated", "text"]
+    "kind", ["missing", "address", "list", "glob", "directory", "empty", "truncated", "text"]
 )
 def test_bad_photo(deconvnet, tiny_weights, tmp_path, kind):
     path, words = bad_files(tmp_path)[kind]
@@ -178,6 +179,11 @@ def test_bad_photo(deconvnet, tiny_weights, tmp_path, kind):
     result = deconvnet("segment", path, "-o", out, "--weights", tiny_weights)
     one_error_line(result, 1, path.name, words)
     assert not out.exists()
+
+
+def test_a_folder_of_the_photo_that_is_missing_is_not_to_be_made(deconvnet, tiny_weights, tmp_path):
+    result = deconvnet("segment", tmp_path / "no" / "a.jpg", "--weights", tiny_weights)
+    one_error_line(result, 1, "a.jpg: no such file; check the path")
 
 
 def test_output_is_the_input(deconvnet, tiny_weights, tmp_path):

@@ -47,7 +47,8 @@ def plan_targets(
                 raise UsageError(
                     f"{target}: is there already, and is no label PNG; give another file with -o"
                 )
-    if output != "-" and not into_folder(output):
+    # Without -o, a folder that is missing is the photo's, of which its reader says so.
+    if output not in (None, "-") and not into_folder(output):
         for target in targets:
             if target is not None:
                 require_folder(target)
