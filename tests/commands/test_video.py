@@ -110,6 +110,22 @@ def test_all_files_of_a_frame_and_only_the_overlay(clip, quick, tmp_path):
     only = ("--format", "none", "--overlay", "--quiet")
     result = run_cli("segment", clip, "-o", tmp_path / "b", *only, *quick)
     assert (result.output, names_in(tmp_path / "b")) == ("", ["clip_overlay.mp4"])
+    result = run_cli("segment", clip, "-o", tmp_path / "c", "--every", 5, *quick)
+    assert "clip_000000.png: 1 frame (" in result.stderr  # not clip_000000.png to clip_000000.png
+
+
+def test_classes_that_no_frame_has_are_named(clip, quick, tmp_path):
+    result = run_cli("segment", clip, "-o", tmp_path / "a", "--json", *quick)
+    lines = [json.loads(line) for line in result.stdout.splitlines()[:-1]]
+    there = {name for line in lines for name in line["classes"]}
+    absent, present = min(set(CLASSES) - there), max(there)
+    count = sum(present in line["classes"] for line in lines)
+    assert f"{present} in {count}" in result.stderr
+    for more in (("--overlay", "--only"), ("--mask",)):
+        for names in (absent, f"{absent},{present}"):
+            result = run_cli("segment", clip, "-o", tmp_path / "b", *more, names, *quick)
+            said = f"clip.mp4: no {absent} found in any frame" in result.stderr
+            assert said == (names == absent)
 
 
 def test_frames_of_odd_sizes(quick, tmp_path, monkeypatch):

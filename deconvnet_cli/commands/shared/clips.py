@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.errors import DeconvnetError, UsageError
+from deconvnet_cli.outputs.class_filter import BACKGROUND
 from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
 from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.storage.files import refuse_overwriting
@@ -35,20 +36,18 @@ class ClipJob:
     Attributes:
         path: The clip.
         folder: The folder of the outputs.
-        outputs: The files that are written for each frame.
+        asked: The files that are asked for.
+        outputs: Those of each frame.
         every: Every so-many-th frame is labelled.
         overlay: The MP4 of the overlays, or None.
-        shown: The classes that it shows; None shows all but the background.
-        palette: Its colours.
     """
 
     path: Path
     folder: Path
+    asked: Outputs
     outputs: Outputs
     every: int
     overlay: Path | None
-    shown: tuple[str, ...] | None
-    palette: str
 
     def target(self, number: int, count: int | None) -> Path:
         """Return the path of a frame's labels; the names of ``count`` frames sort by number."""
@@ -76,7 +75,7 @@ class Done:
         self.first = self.first if self.count else target
         self.last = target
         self.count += 1
-        self.classes.update(classes)
+        self.classes.update(list(classes))  # a mapping would be taken for counts
 
 
 def plan_clips(
@@ -107,7 +106,7 @@ def plan_clips(
             if overlay.is_dir():
                 raise UsageError(f"{overlay}: is a folder; the overlays would go to this file")
         frame = frame_outputs(outputs)
-        jobs.append(ClipJob(path, folder, frame, every, overlay, outputs.only, outputs.palette))
+        jobs.append(ClipJob(path, folder, outputs, frame, every, overlay))
     return jobs
 
 
@@ -169,7 +168,7 @@ def segment_clips(
             if as_json:
                 line = {"image": str(job.path), "frames": done.count, "overlay": overlay}
                 console.json_line(line)
-            for text in () if quiet else summary(job, done, overlay):
+            for text in () if quiet else summary(job, done, overlay, system.classes):
                 console.say(text)
             if stopped:
                 raise DeconvnetError(
@@ -216,9 +215,8 @@ def segment_clip(
         clip = stack.enter_context(opened_clip(job.path, max_pixels))
         add = None
         if job.overlay is not None:
-            video = overlay_video(
-                job.overlay, clip.rate / job.every, system.classes, job.shown, job.palette
-            )
+            asked, rate = job.asked, clip.rate / job.every
+            video = overlay_video(job.overlay, rate, system.classes, asked.only, asked.palette)
             add = stack.enter_context(video)
         progress = stack.enter_context(console.progress(quiet))
         total = None if clip.count is None else ceil(clip.count / job.every)
@@ -232,7 +230,7 @@ def segment_clip(
                 if add is not None:
                     add(frame.photo, seen.labels)
                 found = summarise(seen, system.classes)
-                done.add(target, (name for name in found["classes"] if name != system.classes[0]))
+                done.add(target, found["classes"])
                 advance()
                 if as_json:
                     console.json_line({**line_of(job, frame, target), **found})
@@ -276,16 +274,25 @@ def line_of(job: ClipJob, frame: Frame, target: Path) -> dict[str, Any]:
     return {**line, "beside": beside} if beside else line
 
 
-def summary(job: ClipJob, done: Done, overlay: str | None) -> Iterator[str]:
+def summary(job: ClipJob, done: Done, overlay: str | None, classes: Sequence[str]) -> Iterator[str]:
     """Yield lines that name the files of a clip, and say which classes are in how many frames."""
+    import numpy as np
+
     if not done.count:
         return
     first, last = job.outputs.files(done.first), job.outputs.files(done.last)
-    named = [f"{one} to {other.name}" for one, other in zip(first, last, strict=True)]
+    named = [
+        str(one) if one == other else f"{one} to {other.name}"
+        for one, other in zip(first, last, strict=True)
+    ]
     named += [overlay] if overlay else []
-    found = ", ".join(f"{name} in {count}" for name, count in done.classes.most_common())
+    common = (each for each in done.classes.most_common() if each[0] != classes[BACKGROUND])
+    found = ", ".join(f"{name} in {count}" for name, count in common)
     frames = counted(done.count, "frame")
     yield f"{job.path} -> {', '.join(named)}: {frames} ({found or 'nothing found'})"
+    labels = np.array([classes.index(name) for name in done.classes], np.uint8)
+    for names in job.asked.absent(labels, classes):
+        yield f"{job.path}: no {names} found in any frame, so what shows it is empty"
     mark = re.compile(rf"{re.escape(job.path.stem)}_(\d{{{DIGITS},}})")
     there = (mark.fullmatch(path.stem) for path in job.folder.glob(f"*{job.outputs.label_suffix}"))
     written = range(0, 0 if job.outputs.format == NONE else done.count * job.every, job.every)
