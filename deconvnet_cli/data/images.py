@@ -116,7 +116,9 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
     except IsADirectoryError:
         raise ImageError(f"{label}: a folder; use `deconvnet batch` for folders") from None
     except OSError as error:
-        raise ImageError(f"{label}: cannot be read ({error.strerror})") from error
+        piped = isinstance(source, Path) and source.is_fifo()
+        remedy = "; read it as standard input: `... | deconvnet segment - -o FILE`" if piped else ""
+        raise ImageError(f"{label}: cannot be read ({error.strerror}){remedy}") from error
     if not data:
         raise ImageError(f"{label}: the file is empty; copy or download it again")
     return data

@@ -158,11 +158,13 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     (folder / "text.jpg").write_text("not a photo")
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "folder.jpg").mkdir()
+    os.mkfifo(folder / "pipe.jpg")
     return {
         "missing": (folder / "missing.jpg", "no such file; check"),
         "address": (Path("https://a.org/b.jpg"), "no such file; download the photo first"),
         "list": (Path("@photos.txt"), "check the path; `deconvnet batch` takes lists"),
         "glob": (folder / "*.jpg", "check the path; `deconvnet batch` takes lists and globs"),
+        "pipe": (folder / "pipe.jpg", "a pipe or device, not a file); read it as standard input"),
         "directory": (folder / "folder.jpg", "deconvnet batch"),
         "empty": (folder / "empty.jpg", "empty"),
         "truncated": (folder / "cut.jpg", "truncated"),
@@ -171,7 +173,8 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "address", "list", "glob", "directory", "empty", "truncated", "text"]
+    "kind",
+    ["missing", "address", "list", "pipe", "glob", "directory", "empty", "truncated", "text"],
 )
 def test_bad_photo(deconvnet, tiny_weights, tmp_path, kind):
     path, words = bad_files(tmp_path)[kind]
