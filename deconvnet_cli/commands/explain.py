@@ -98,7 +98,7 @@ def command(
         labels, *pictures, document = (str(output / name) for name in files)
         named = {"output": labels, "beside": [document, *pictures]}
         console.segmented({**line, **named}, system.classes, photo, seen, "none")
-        if not explanation.found:
+        if explanation.explained.label not in explanation.present:
             name = explained_line(explanation)["explained"]
             console.say(
                 f"{image}: no {name} found; the page shows the box that comes closest to it"

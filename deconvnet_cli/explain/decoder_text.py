@@ -101,7 +101,7 @@ def about_decoder(explanation: Explanation) -> str:
     x0, y0, x1, y1 = explanation.corners
     share = explained.pixels / explanation.decided.size
     why = f"which decided {per_cent(share)} of the pixels, as {name}"
-    if not explanation.found:
+    if explained.label not in explanation.present:
         why = f"which comes closest to {name}: no pixel of the photo is labelled so"
     return (
         "<p>The net is shown one box of the photo at a time. Its encoder loses the shape, and the "

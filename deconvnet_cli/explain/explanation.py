@@ -128,11 +128,6 @@ class Explanation:
         return x0, y0, x1, y1
 
     @property
-    def found(self) -> bool:
-        """Whether a pixel has the class that is explained, before the CRF."""
-        return self.explained.label in self.before
-
-    @property
     def raw(self) -> bool:
         """Whether ``merged`` holds logits rather than probabilities."""
         return self.merge_rule == "max"
