@@ -217,6 +217,7 @@ def command(
                     else:
                         do_all(run, jobs, choose, failures, summary(left_out), quiet, as_json)
                     if part is None:  # --merge writes them of all shards
+                        run.manifest.close()  # a remote one writes its last lines only then
                         shared += write_collection(output, read_entries(output).values())
                 for path in () if quiet else shared:
                     console.say(f"also: {path}")

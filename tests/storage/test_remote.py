@@ -333,6 +333,19 @@ def info(manifest) -> set[tuple[object, ...]]:
     return {(line["output"], line["status"], line.get("output_sha256")) for line in manifest}
 
 
+def test_the_file_of_all_photos_has_those_of_this_run(photos, options, s3):
+    """Lines of a remote manifest wait, and the file of all photos must not miss them."""
+    files, out = fsspec.filesystem("s3", use_listings_cache=False), f"{s3}/all"
+    for expected in (["0000.jpg"], ["0000.jpg", "0001.jpg"]):
+        sources = [photos / name for name in expected]
+        command = ("batch", *sources, "-o", out, *options, "--workers", 1, "--polygons", "coco")
+        result = warm_python.run(("-m", "deconvnet_cli", *command))
+        assert result.returncode == 0, result.stderr
+        found = json.loads(files.cat_file(f"{out}/coco.json"))
+        assert [image["file_name"] for image in found["images"]] == expected
+        assert len(files.cat_file(f"{out}/manifest.jsonl").splitlines()) == len(expected)
+
+
 def test_what_s3_refuses(deconvnet, photos, options, s3):
     result = deconvnet("batch", "s3://no-such-bucket/in", "-o", f"{s3}/out", *options)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1), result.output
