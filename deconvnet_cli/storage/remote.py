@@ -103,6 +103,8 @@ def files_below(
     except FileNotFoundError:
         return
     for name in names:
+        if name.endswith("/"):
+            continue  # an empty object that consoles of object stores make for a folder
         path = _path(files, name)
         if files._strip_protocol(str(path)) != name:
             name = files.unstrip_protocol(name)

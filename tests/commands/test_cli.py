@@ -345,6 +345,8 @@ def test_a_batch_is_not_written_among_its_photos(deconvnet, tmp_path):
         "batch", tmp_path, "-o", tmp_path, "--format", "npy", "--polygons", "labelme", "--dry-run"
     )
     assert boxes.exit_code == 0  # nothing of it is a picture
+    for url in (f"file://{tmp_path}", "memory://photos"):
+        one_error_line(deconvnet("batch", url, "-o", url, "--dry-run"), 2, "another -o folder")
     remote = deconvnet("batch", tmp_path, "-o", "memory://elsewhere", "--dry-run")
     assert remote.exit_code == 0, remote.output
     one_error_line(deconvnet("batch", "/", "--dry-run"), 2, "-o DIR")

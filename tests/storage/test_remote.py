@@ -355,9 +355,9 @@ def test_what_s3_refuses(deconvnet, photos, options, s3):
 
 def test_a_key_that_is_no_path_is_named(s3):
     files = fsspec.filesystem("s3", use_listings_cache=False)
-    for key in ("odd/a.jpg", "odd//a.jpg"):
+    for key in ("odd/", "odd/empty/", "odd/a.jpg", "odd//a.jpg"):  # consoles make the first two
         files.pipe_file(f"{s3}/{key}", b"x")
     told: list[ImageError] = []
     jobs = plan([f"{s3}/odd"], Path("out"), unreadable=told.append)
     assert [str(job.photo) for job in jobs] == ["s3://photos/odd/a.jpg"]
-    assert "s3://photos/odd//a.jpg" in str(told[0])
+    assert len(told) == 1 and "s3://photos/odd//a.jpg" in str(told[0])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
-from deconvnet_cli.storage.remote import place, real
+from deconvnet_cli.storage.remote import RemotePath, place, real
 
 
 def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
@@ -24,8 +24,9 @@ def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
 def refuse_source(sources: tuple[str, ...], output: Path, outputs: Outputs) -> None:
     """Raise UsageError if pictures would be written where later runs look for photos."""
     pictures = any(suffix.endswith(".png") for suffix in (outputs.label_suffix, *outputs.suffixes))
-    for source in sources:
-        if pictures and real(place(source)) == real(output) and Path(source).is_dir():
+    for where in map(place, sources):
+        same = real(where) == real(output) and (isinstance(where, RemotePath) or where.is_dir())
+        if pictures and same:
             raise UsageError(
                 f"{output}: holds the photos, and the next run would take what is written for "
                 "photos too; give another -o folder"
