@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from deconvnet_cli.batch.manifest import written_in
 from deconvnet_cli.data.photo_files import HEIF_REMEDY
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
 from deconvnet_cli.data.video_files import VIDEO_HINT, VIDEO_SUFFIXES, is_clip
-from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError
+from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError, UsageError
 from deconvnet_cli.storage import remote
+from deconvnet_cli.storage.files import LOCK
 from deconvnet_cli.storage.lists import read_list
 from deconvnet_cli.storage.remote import RemotePath, place
 
@@ -20,6 +22,7 @@ LINKED = "in links to folders that are read anyway or hold this one"
 HIDDEN = "hidden"
 HIDDEN_FOLDERS = "hidden folders"
 IN_HIDDEN_FOLDERS = "in hidden folders"
+WRITTEN = "written by an earlier batch"
 
 
 def raised(error: DeconvnetError) -> None:
@@ -35,7 +38,8 @@ def photos_in(
 ) -> list[Path]:
     """Return all photos under a folder, by suffix, sorted by path; without what is hidden.
 
-    Linked folders are read too, but not those that are or hold a folder that is read anyway.
+    Linked folders are read too, but not those that are or hold a folder that is read anyway. What
+    earlier batches wrote is left out.
 
     Args:
         unreadable: Called with an error for each subfolder that cannot be read.
@@ -43,9 +47,10 @@ def photos_in(
         output: A folder that is passed over: the labels of earlier runs.
     """
     found = []
-    below = _folders_below(str(folder), unreadable, left_out, output)
+    written: set[Path] = set()
+    below = _folders_below(str(folder), unreadable, left_out, output, written)
     for path in (Path(parent, name) for parent, names in below for name in names):
-        if reason := no_photo(path):
+        if reason := WRITTEN if path in written else no_photo(path):
             left_out[reason] += 1
         elif path.is_file():
             found.append(path)
@@ -67,8 +72,12 @@ def _folders_below(
     unreadable: Callable[[ImageError], None],
     left_out: Counter[str],
     output: Path | None,
+    written: set[Path],
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder and the names of its files; read no folder twice, and no hidden one."""
+    """Yield each folder and the names of its files; read no folder twice, and no hidden one.
+
+    The files that earlier batches wrote are added to ``written``.
+    """
 
     def note(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # a folder removed meanwhile is no error
@@ -93,6 +102,11 @@ def _folders_below(
                 read.append(target)
             kept.append(name)
         folders[:] = kept
+        if LOCK in names:
+            try:
+                written |= written_in(Path(parent))
+            except DatasetError as error:
+                unreadable(ImageError(str(error)))
         yield parent, names
 
 
@@ -184,7 +198,7 @@ def glob_matches(
                 yield Path(match)
                 continue
             rest = parts[parts.index("**") + 1 :] or ("*",)
-            for folder, _ in _folders_below(match, unreadable, here, output):
+            for folder, _ in _folders_below(match, unreadable, here, output, written):
                 yield from expand((*Path(glob.escape(folder)).parts, *rest), here)
 
     known, rest = Path(), list(Path(pattern).parts)
@@ -193,10 +207,13 @@ def glob_matches(
     literal = Path(glob.escape(str(known)))
     for one in (Path(pattern), literal.joinpath(*rest), literal.joinpath(*_escaped(rest))):
         here: Counter[str] = Counter()
+        written: set[Path] = set()
         if matches := sorted(set(expand(one.parts, here))):
+            kept = [match for match in matches if match not in written]
+            here[WRITTEN] = len(matches) - len(kept)
             del here[HIDDEN_FOLDERS]  # a glob is not expected to look there
-            left_out.update(here)
-            return matches
+            left_out.update(+here)
+            return kept
     return []
 
 

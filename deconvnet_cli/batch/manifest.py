@@ -117,6 +117,15 @@ def read_entries(folder: Path) -> dict[str, Entry]:
     return entries
 
 
+def written_in(folder: Path) -> set[Path]:
+    """Return the files that the manifests in an output folder name.
+
+    Raises:
+        DatasetError: A manifest cannot be read.
+    """
+    return {folder / name for entry in read_entries(folder).values() for name in entry.files()}
+
+
 def manifests_in(folder: Path) -> list[Path]:
     """Return the manifests in a folder, including those of shards and remote parts, sorted."""
     if isinstance(folder, RemotePath):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from deconvnet_cli.batch.find import (
     LINKED,
+    WRITTEN,
     find_photos,
     glob_matches,
     photos_in,
@@ -22,6 +24,7 @@ from deconvnet_cli.batch.find import (
 from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.commands.shared.batch_progress import keep_watching, plan_now
 from deconvnet_cli.errors import ImageError, UsageError
+from deconvnet_cli.storage.files import locked
 from deconvnet_cli.storage.lists import read_list
 
 
@@ -62,6 +65,25 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert left_out == wanted
     assert summary(left_out).startswith("6 left out: 2 .txt, 1 ")
     assert summary(Counter()) == ""
+
+
+def test_what_an_earlier_batch_wrote_is_no_photo(tmp_path, monkeypatch):
+    """Photos in its folder are, such as those beside which it wrote arrays."""
+    touch(tmp_path, "a.jpg", "old/a.png", "old/a.overlay.png", "old/deep/b.png", "old/c.png")
+    line = {"status": "done", "image": "a.jpg", "extras": {"a.overlay.png": "1"}}
+    lines = [{**line, "output": name, "output_sha256": "2"} for name in ("a.png", "deep/b.png")]
+    (tmp_path / "old/manifest.1-of-2.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    everything = ["a.jpg", "old/a.overlay.png", "old/a.png", "old/c.png", "old/deep/b.png"]
+    assert found_in(tmp_path) == everything  # a manifest of somebody else's
+    with locked(tmp_path / "old"):
+        pass
+    monkeypatch.chdir(tmp_path)
+    for source in (str(tmp_path), ".", "**/*.*g"):
+        left_out: Counter[str] = Counter()
+        found = find_photos(source, left_out=left_out)
+        assert sorted(photo.name for photo, _ in found) == ["a.jpg", "c.png"]
+        assert left_out[WRITTEN] == 3
+    assert len(find_photos("old/*.png")) == 3  # these are asked for
 
 
 def test_heic_names_its_package(tmp_path, monkeypatch):
