@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from deconvnet_cli.batch.find import find_photos, raised
 from deconvnet_cli.errors import ImageError, UsageError
-from deconvnet_cli.storage.remote import place, real
+from deconvnet_cli.storage.remote import RemotePath, place, real
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ def plan(
     def refuse(message: str) -> None:
         refused(UsageError(message))
 
+    folder = cache(real)  # which looks at each name of a path, and photos share folders
+
+    def where(path: Path) -> Path:
+        if isinstance(path, RemotePath) or os.path.islink(path):
+            return real(path)
+        return folder(path.parent) / path.name
+
     jobs: dict[Path, Job] = {}
     photos = set()
     for source in sources:
@@ -70,16 +79,17 @@ def plan(
             if missing_ok:
                 continue
             raise
+        holds_output = _inside(output, place(source))
         for photo, relative in found:
             if ".." in relative.parts:
                 refuse(f"{photo}: leads out of {output}; list paths without '..'")
                 continue
-            if _inside(output, place(source)) and _inside(photo, output):
+            if holds_output and _inside(photo, output):
                 continue  # the output folder lies in the source: these are labels of an earlier run
             name = f"{relative.name}.png" if full_names else relative.with_suffix(".png").name
             job = Job(photo, output / relative.with_name(name))
             other = jobs.setdefault(job.target, job)
-            if real(other.photo) != real(photo):
+            if other is not job and where(other.photo) != where(photo):
                 apart = photo.parent != other.photo.parent
                 common = "give their common folder, whose subfolders are kept, " if apart else ""
                 helps = not full_names and photo.name != other.photo.name
@@ -88,9 +98,9 @@ def plan(
                     f"{'give --names full, ' if helps else ''}rename one, {common}or give them "
                     "separate -o folders"
                 )
-            photos.add(real(photo))
+            photos.add(where(photo))
     for job in list(jobs.values()):
-        if real(job.target) in photos:
+        if where(job.target) in photos:
             refuse(f"{job.target}: is one of the photos; give another -o folder")
             del jobs[job.target]
     return list(jobs.values())

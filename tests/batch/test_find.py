@@ -266,3 +266,20 @@ def test_a_clash_is_taken_back_when_one_photo_goes(tmp_path):
     (tmp_path / "a" / "a.png").unlink()
     plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused, plan)
     assert failures == []
+
+
+def test_links_in_a_plan_are_followed_and_each_folder_is_looked_up_once(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"a/{number}.jpg" for number in range(50)), "a/one.png")
+    (tmp_path / "a" / "one.jpg").symlink_to("one.png")  # one photo under two names
+    (tmp_path / "b").symlink_to("a")
+    counted = Counter()
+    resolve = Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda path: counted.update("1") or resolve(path))
+    jobs = plan([str(tmp_path / "a"), str(tmp_path / "b")], tmp_path / "out")
+    assert len(jobs) == 51 and counted.total() < 20
+    (tmp_path / "out").symlink_to("a")
+    with pytest.raises(UsageError, match=r"out/one.png: is one of the photos"):
+        plan([str(tmp_path / "a" / "one.jpg")], tmp_path / "out")
+    long = tmp_path / "list.txt"
+    long.write_text("x" * 300 + ".jpg")
+    assert len(plan([f"@{long}"], tmp_path / "out")) == 1  # fails later, alone
