@@ -239,14 +239,15 @@ def jobs_of(
     failures: list[str],
 ) -> list[Job]:
     """Return the jobs of all photos, a list or a shard; add unreadable ones to ``failures``."""
-    from deconvnet_cli.runtime.shards import shard_of
+    from deconvnet_cli.batch.photo import relative_name
+    from deconvnet_cli.runtime.shards import shard_by_name
 
     jobs = find(sources, output, unreadable=lambda error: failures.append(str(error)))
     if listed is not None:
         from deconvnet_cli.batch.voc_submission import plan_submission
 
         jobs = plan_submission(jobs, listed, output)
-    return shard_of(jobs, shard)
+    return shard_by_name(jobs, lambda job: relative_name(job.target, output), shard)
 
 
 def check_reading(context: click.Context, mode: str) -> None:

@@ -1,12 +1,13 @@
-"""Shards: each of N runs takes every N-th photo, so that together they take all."""
+"""Shards: each of N runs takes a part of the photos, so that together they take all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.storage.hashing import bytes_sha256
 
 Item = TypeVar("Item")
 
@@ -65,5 +66,21 @@ def shard_here(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def shard_of(items: Sequence[Item], shard: tuple[int, int] | None) -> list[Item]:
-    """Return shard I of N of ``items``, or all items without a shard."""
+    """Return every N-th item from the I-th on, or all items without a shard."""
     return list(items) if shard is None else list(items[shard[0] - 1 :: shard[1]])
+
+
+def shard_by_name(
+    items: Sequence[Item], name: Callable[[Item], str], shard: tuple[int, int] | None
+) -> list[Item]:
+    """Return the items whose names belong to shard I of N, or all items without a shard.
+
+    An item stays in its shard if others come or go between the runs of the shards.
+    """
+    if shard is None:
+        return list(items)
+
+    def number_of(item: Item) -> int:
+        return int(bytes_sha256(os.fsencode(name(item)))[:15], 16) % shard[1] + 1
+
+    return [item for item in items if number_of(item) == shard[0]]

@@ -8,7 +8,7 @@ import pytest
 from helpers.small_batch import lines, outputs
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.runtime.shards import parse_shard, shard_of
+from deconvnet_cli.runtime.shards import parse_shard, shard_by_name, shard_of
 
 
 def test_shards_are_counted_from_one():
@@ -64,6 +64,20 @@ def test_each_item_is_in_one_shard(count):
     assert shard_of(items, None) == items
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_names_stay_in_their_shards_when_others_come_and_go(count):
+    names = [f"day {number % 9}/IMG_{number:05d}.png" for number in range(4000)] + ["\udcff.png"]
+    for left in (names, names[7:], sorted([*names, "a.png", "day 3/new.png"])):
+        shards = [shard_by_name(left, str, (number, count)) for number in range(1, count + 1)]
+        assert sorted(name for shard in shards for name in shard) == sorted(left)
+        if left is names:
+            first = shards
+            assert min(map(len, shards)) > 0.85 * len(names) / count
+        for before, now in zip(first, shards, strict=True):
+            assert set(now) & set(names) == set(before) & set(left)
+    assert shard_by_name(names, str, None) == names
+
+
 @pytest.mark.parametrize("count, workers, system", [(2, 2, "slurm"), (4, 1, "torchrun")])
 def test_shards_give_the_bytes_of_one_run(
     deconvnet, voc, lively_weights, whole_run, tmp_path, monkeypatch, count, workers, system
@@ -78,7 +92,9 @@ def test_shards_give_the_bytes_of_one_run(
                 patch.setenv(name, value)
             shard = deconvnet("batch", voc / "JPEGImages", "-o", out, "--shard", "auto", *options)
         assert shard.exit_code == 0, shard.output
-        assert len(outputs(out)) == 4 * number // count
+        said = [path.read_bytes().count(b"\n") for path in out.glob("manifest.*-of-*.jsonl")]
+        assert len(said) == number and sum(said) == len(outputs(out))
+    assert len(outputs(out)) == 4
     assert not (out / "manifest.jsonl").exists()
     merged = deconvnet("batch", "--merge", out)
     assert merged.exit_code == 0, merged.output

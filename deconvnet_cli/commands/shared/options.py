@@ -226,7 +226,7 @@ SHARD_OPTION = option(
     "--shard",
     metavar="I/N|auto",
     group=MACHINE,
-    help="Take only every N-th photo, from the I-th on. auto: I and N come from SLURM's array, or "
+    help="Take only the I-th of N parts of the photos. auto: I and N come from SLURM's array, or "
     "from RANK and WORLD_SIZE.",
 )
 RGB_OPTION = option(
