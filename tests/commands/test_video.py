@@ -94,7 +94,34 @@ def test_every_nth_frame(clip, quick, tmp_path):
     rate, shown = read_clip(out / "clip_overlay.mp4")
     assert (rate, len(shown)) == (6, 3)
     again = run_cli("segment", clip, "-o", out, "--every", 3, *quick)
-    assert "also has labels of 2 other frames" in again.stderr  # 2 and 4 are of before
+    left = "also has 3 files of an earlier run: clip_000002.png to clip_overlay.mp4"
+    assert left in again.stderr  # 2 and 4, and the overlays of 0, 2 and 4
+
+
+def test_files_of_an_earlier_run_are_counted_whatever_kind_they_are(clip, quick, tmp_path):
+    run_cli("segment", clip, "-o", tmp_path, "--mask", "cat", "--cutout", "--overlay", *quick)
+    (tmp_path / ".clip_overlay.mp4.x_1y.part.mp4").touch()  # of a run that was killed
+    before = names_in(tmp_path)
+    for name in ("clip_1.png", "clip_000001.txt", "other_000001.png", "clip_000001_000000.png"):
+        (tmp_path / name).touch()  # of somebody else
+    again = run_cli(
+        "segment", clip, "-o", tmp_path, "--format", "none", "--mask", "dog", "--every", 2, *quick
+    )
+    written = [f"clip_00000{number}.mask.png" for number in (0, 2, 4)]
+    others = sorted(set(before) - {"clip.mp4", *written})
+    assert len(others) == len(before) - 4
+    said = f"{len(others)} files of an earlier run: {others[0]} to {others[-1]}"
+    assert said in again.stderr
+
+
+def test_the_overlays_of_an_earlier_run_are_not_taken_for_those_of_this_one(clip, quick, tmp_path):
+    (tmp_path / "clip_overlay.mp4").write_bytes(b"earlier")
+    clip.write_bytes(clip.read_bytes()[:100])
+    result = run_cli("segment", clip, "-o", tmp_path, "--overlay", "--json", *quick)
+    assert result.exit_code == 1
+    line = {"image": str(clip), "frames": 0, "overlay": None}
+    assert json.loads(result.stdout.splitlines()[-1]) == line
+    assert (tmp_path / "clip_overlay.mp4").read_bytes() == b"earlier"
 
 
 def test_all_files_of_a_frame_and_only_the_overlay(clip, quick, tmp_path):

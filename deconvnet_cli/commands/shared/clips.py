@@ -15,7 +15,7 @@ from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.outputs.class_filter import BACKGROUND
 from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
 from deconvnet_cli.reporting.numerals import counted
-from deconvnet_cli.storage.files import refuse_overwriting
+from deconvnet_cli.storage.files import PART, refuse_overwriting
 
 if TYPE_CHECKING:
     from deconvnet_cli.data.video import Frame
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DIGITS = 6  # of the number of a frame, at least
 OVERLAY = "_overlay.mp4"
+FRAME_FILES = r"\.png|\.npy|\.cutout\.png|\.mask\.png|\.geojson"
 WITHOUT_PICTURES = ("geojson", None)  # kinds of polygons that name no picture of the frame
 REMEDY = "make pictures of it (ffmpeg -i CLIP frames/%06d.png) for `deconvnet batch`"
 
@@ -63,12 +64,14 @@ class Done:
         count: How many they are.
         first, last: The labels' paths of the first and the last.
         classes: In how many of them each class is.
+        overlay: The MP4 of their overlays, once it is whole.
     """
 
     count: int = 0
     first: Path = Path()
     last: Path = Path()
     classes: Counter[str] = field(default_factory=Counter)
+    overlay: Path | None = None
 
     def add(self, target: Path, classes: Iterable[str]) -> None:
         """Count a frame with these classes, whose labels go to ``target``."""
@@ -164,11 +167,11 @@ def segment_clips(
             except DeconvnetError as error:
                 failed = True
                 console.failure(error)
-            overlay = str(job.overlay) if job.overlay and job.overlay.exists() else None
+            overlay = str(done.overlay) if done.overlay else None
             if as_json:
                 line = {"image": str(job.path), "frames": done.count, "overlay": overlay}
                 console.json_line(line)
-            for text in () if quiet else summary(job, done, overlay, system.classes):
+            for text in () if quiet else summary(job, done, system.classes):
                 console.say(text)
             if stopped:
                 raise DeconvnetError(
@@ -236,6 +239,7 @@ def segment_clip(
                     console.json_line({**line_of(job, frame, target), **found})
         except DeconvnetError as error:  # raised below: the overlays until here become a whole MP4
             failure = error
+    done.overlay = job.overlay if done.count else None
     if failure is not None:
         raise failure
 
@@ -274,7 +278,7 @@ def line_of(job: ClipJob, frame: Frame, target: Path) -> dict[str, Any]:
     return {**line, "beside": beside} if beside else line
 
 
-def summary(job: ClipJob, done: Done, overlay: str | None, classes: Sequence[str]) -> Iterator[str]:
+def summary(job: ClipJob, done: Done, classes: Sequence[str]) -> Iterator[str]:
     """Yield lines that name the files of a clip, and say which classes are in how many frames."""
     import numpy as np
 
@@ -285,7 +289,7 @@ def summary(job: ClipJob, done: Done, overlay: str | None, classes: Sequence[str
         str(one) if one == other else f"{one} to {other.name}"
         for one, other in zip(first, last, strict=True)
     ]
-    named += [overlay] if overlay else []
+    named += [str(done.overlay)] if done.overlay else []
     common = (each for each in done.classes.most_common() if each[0] != classes[BACKGROUND])
     found = ", ".join(f"{name} in {count}" for name, count in common)
     frames = counted(done.count, "frame")
@@ -293,8 +297,23 @@ def summary(job: ClipJob, done: Done, overlay: str | None, classes: Sequence[str
     labels = np.array([classes.index(name) for name in done.classes], np.uint8)
     for names in job.asked.absent(labels, classes):
         yield f"{job.path}: no {names} found in any frame, so what shows it is empty"
-    mark = re.compile(rf"{re.escape(job.path.stem)}_(\d{{{DIGITS},}})")
-    there = (mark.fullmatch(path.stem) for path in job.folder.glob(f"*{job.outputs.label_suffix}"))
-    written = range(0, 0 if job.outputs.format == NONE else done.count * job.every, job.every)
-    if others := sum(int(match[1]) not in written for match in there if match):
-        yield f"{job.folder}: also has labels of {counted(others, 'other frame')} of an earlier run"
+    if others := left_over(job, done):
+        yield (
+            f"{job.folder}: also has {counted(len(others), 'file')} of an earlier run: {others[0]}"
+            + (f" to {others[-1]}" if others[1:] else "")
+        )
+
+
+def left_over(job: ClipJob, done: Done) -> list[str]:
+    """Return the names of the files of this clip that this run has not written, sorted."""
+    numbers = range(0, done.count * job.every, job.every)
+    endings = [path.name.removeprefix(done.first.stem) for path in job.outputs.files(done.first)]
+    frame = re.compile(rf"{re.escape(job.path.stem)}_(\d{{{DIGITS},}})({FRAME_FILES})")
+    found = []
+    for name in sorted(path.name for path in job.folder.iterdir()):
+        match = frame.fullmatch(name)
+        other = match is not None and not (int(match[1]) in numbers and match[2] in endings)
+        part = name.startswith(f".{job.path.stem}_") and PART in name  # of a run that was killed
+        if other or part or (name == f"{job.path.stem}{OVERLAY}" and done.overlay is None):
+            found.append(name)
+    return found
