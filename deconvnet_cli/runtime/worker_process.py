@@ -158,7 +158,7 @@ def serve(pipe: Connection, begin: Callable[[], Work[Any, Any]]) -> None:
     """Work on one item after another until the pipe is closed; this runs in the worker."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # see signals_held
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     for answer in answers(pipe, begin):
         try:
             pipe.send(answer)
@@ -193,8 +193,12 @@ def answers(pipe: Connection, begin: Callable[[], Work[Any, Any]]) -> Iterator[t
 
 
 def end_with_parent() -> None:
-    """End this worker when its parent ends, even if the parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    """Let this process end as soon as its parent does, even if the parent is killed."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -247,3 +247,24 @@ def test_a_process_does_not_wait_for_busy_workers_at_its_end(tmp_path):
 @needs_signals
 def test_how_a_process_ended(code, words):
     assert how_it_ended(code) == words
+
+
+@needs_signals
+def test_a_busy_worker_of_a_pool_ends_with_its_killed_parent():
+    program = (
+        "import multiprocessing, time\n"
+        "from deconvnet_cli.runtime.worker_process import end_with_parent\n"
+        "pool = multiprocessing.get_context('spawn').Pool(1, end_with_parent)\n"
+        "print(pool.apply(len, ('abc',)), flush=True)\n"
+        "pool.apply(time.sleep, (60,))\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as parent:
+        assert parent.stdout.readline()
+        time.sleep(0.3)  # until it sleeps
+        parent.kill()
+        began = time.monotonic()
+        parent.stdout.read()  # the worker has this pipe too, until it ends
+    assert time.monotonic() - began < 20

@@ -32,6 +32,7 @@ from deconvnet_cli.evaluation.intervals import Comparison
 from deconvnet_cli.evaluation.paired import paired
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.runtime.devices import CPU, keep_freed_memory
+from deconvnet_cli.runtime.worker_process import end_with_parent
 from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.proposals import propose
@@ -182,7 +183,7 @@ def main() -> None:
     names = tree.names(options.split)[:: options.every]
     nets = dict(pair.split("=", 1) for pair in options.weights)
     parts = [names[first :: options.processes] for first in range(options.processes)]
-    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(options.processes, end_with_parent) as pool:
         rules = options.rule or RULES
         work = [(tree, part, nets, options.fcn, rules, options.precision) for part in parts]
         found = pool.starmap(tallies, work)

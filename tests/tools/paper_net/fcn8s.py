@@ -42,6 +42,7 @@ from deconvnet_cli.nets.fcn8s import (
 from deconvnet_cli.nets.inputs import FCN_INPUT
 from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.runtime.devices import keep_freed_memory
+from deconvnet_cli.runtime.worker_process import end_with_parent
 from deconvnet_cli.training.soft_labels import read_soft, soft_path
 from deconvnet_cli.training.start import load_trunk, read_trunk
 from deconvnet_cli.weights.card import card_for
@@ -230,7 +231,7 @@ def main() -> None:
     keep_freed_memory()
     (options.out / "pools").mkdir(parents=True, exist_ok=True)
     write_soft_labels(open_tree(options.tree), LISTS, options.out / "soft")
-    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(options.processes, end_with_parent) as pool:
         parts = range(options.processes)
         work = [
             (options.tree, options.trunk, options.out, first, options.processes, options.photos)
