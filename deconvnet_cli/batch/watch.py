@@ -7,10 +7,9 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from deconvnet_cli.batch.plan import Job
-from deconvnet_cli.batch.source import file_state
-from deconvnet_cli.storage.remote import Found
 
 INTERVAL = 2.0  # seconds between two looks
+State = tuple[int, int, int]  # size and times of change: of the content, and of who may read it
 
 
 def arriving(
@@ -29,8 +28,8 @@ def arriving(
         at_work: The photos being segmented; one that changes meanwhile has to wait.
         clock: Returns the time in seconds.
     """
-    before: dict[Path, Found | None] = {}
-    given: dict[Path, Found | None] = {}
+    before: dict[Path, State | None] = {}
+    given: dict[Path, State | None] = {}
     due = clock()
     while not stop():
         if clock() < due:
@@ -38,7 +37,7 @@ def arriving(
             continue
         due = clock() + INTERVAL
         jobs = look()
-        now = {job.photo: file_state(job.photo) for job in jobs}
+        now = {job.photo: state_of(job.photo) for job in jobs}
         given = {photo: state for photo, state in given.items() if photo in now}
         for job in jobs:
             state = now[job.photo]
@@ -48,3 +47,12 @@ def arriving(
                 yield job
         before = now
         yield None
+
+
+def state_of(photo: Path) -> State | None:
+    """Return a file's size and times of change; None if it is gone."""
+    try:
+        status = photo.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -48,7 +48,8 @@ def prepare_workers(module: str) -> None:
         with signals_held():
             forkserver.ensure_running()
     except OSError as error:
-        raise CrashError(f"no worker process can be started ({error})") from error
+        remedy = "; set TMPDIR to a folder with a shorter path" if "too long" in str(error) else ""
+        raise CrashError(f"no worker process can be started ({error}){remedy}") from error
 
 
 @contextmanager

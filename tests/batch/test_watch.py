@@ -87,6 +87,16 @@ def test_a_photo_that_changes_comes_again(folder):
     assert [folder.next_look() for _ in range(3)] == [[], ["a.jpg"], []]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no time of such a change there")
+def test_a_photo_that_may_be_read_at_last_comes_again(folder):
+    folder.write("a.jpg", "one")
+    (folder.path / "a.jpg").chmod(0)
+    folder.next_look()
+    assert folder.next_look() == ["a.jpg"]  # and fails
+    (folder.path / "a.jpg").chmod(0o644)
+    assert [folder.next_look() for _ in range(3)] == [[], ["a.jpg"], []]
+
+
 def test_a_photo_that_goes_and_comes_back(folder):
     folder.write("a.jpg", "one")
     folder.next_look()

@@ -13,7 +13,7 @@ import pytest
 from helpers.paths import ROOT
 
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
-from deconvnet_cli.runtime.worker_process import how_it_ended
+from deconvnet_cli.runtime.worker_process import METHOD, how_it_ended
 from deconvnet_cli.runtime.workers import side_by_side
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
@@ -268,3 +268,20 @@ def test_a_busy_worker_of_a_pool_ends_with_its_killed_parent():
         began = time.monotonic()
         parent.stdout.read()  # the worker has this pipe too, until it ends
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.skipif(METHOD != "forkserver", reason="no server with a socket there")
+def test_a_long_path_of_temporary_files_is_named(tmp_path):
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    code = (
+        "from deconvnet_cli.runtime.worker_process import prepare_workers; prepare_workers('json')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert "set TMPDIR to a folder with a shorter path" in result.stderr
