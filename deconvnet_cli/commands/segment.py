@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.shared.clips import plan_clips, segment_clips
+from deconvnet_cli.commands.shared.clip_plan import plan_clips
+from deconvnet_cli.commands.shared.clips import segment_clips
 from deconvnet_cli.commands.shared.grouped_help import MESSAGES, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
