@@ -13,6 +13,7 @@ from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.remote_manifest import RemoteManifest
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint
 from deconvnet_cli.errors import DeconvnetError, DiskFullError
+from deconvnet_cli.outputs.shared_files import COCO_OF_ALL, CVAT_LIST
 from deconvnet_cli.storage.files import locked, make_folder, remove_parts
 from deconvnet_cli.storage.remote import RemotePath
 
@@ -102,6 +103,6 @@ def open_manifest(path: Path) -> Manifest | RemoteManifest:
 
 
 def remove_unfinished(jobs: Iterable[Job], spec: BatchSpec) -> None:
-    """Remove the partial files that a killed run left of ``jobs`` and of the manifest."""
+    """Remove the partial files that a killed run left of ``jobs`` and of all photos."""
     targets = (path for job in jobs for path in (job.target, *spec.extras(job)))
-    remove_parts((spec.folder / NAME, *targets))
+    remove_parts((*(spec.folder / name for name in (NAME, COCO_OF_ALL, CVAT_LIST)), *targets))

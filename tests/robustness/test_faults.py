@@ -102,7 +102,8 @@ def test_kill_9_at_random_moments(photos, options, undisturbed, tmp_path):
         wait_for(lambda pids=workers: not any(Path(f"/proc/{pid}").exists() for pid in pids))
         assert all(undisturbed[name] == data for name, data in outputs(out).items())
         if number == 0:  # what a kill leaves behind once in a while
-            (out / ".0001.png.abcdefgh.part").write_bytes(b"half")
+            for name in (".0001.png.abcdefgh.part", ".coco.json.abcdefgh.part"):
+                (out / name).write_bytes(b"half")
             with open(out / NAME, "ab") as file:
                 file.write(b'{"image": "photos/00')
     assert run_warm(*command, log=log) == 0, log.read_text()
