@@ -141,6 +141,8 @@ def command(
         raise UsageError(
             "--verify, --merge, --dry-run and --watch exclude each other; give one of them"
         )
+    if "" in sources:
+        raise UsageError("a SOURCE is empty; a variable of the shell may have no value")
     if verify or merge:
         check_reading(context, "--verify" if verify else "--merge")
     if watch and (listed is not None or shard is not None):

@@ -334,6 +334,16 @@ def test_doctor_finds_all_that_is_needed(deconvnet):
     assert "ximgproc" in result.output
 
 
+def test_an_empty_text_is_not_this_folder(deconvnet, tmp_path, monkeypatch):
+    """A shell gives one for a variable without a value."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    photo(tmp_path / "in" / "a.jpg")
+    for arguments in (("", "-o", "out"), ("in", "-o", ""), ("in", "", "-o", "out")):
+        result = deconvnet("batch", *arguments, "--dry-run")
+        assert result.exit_code == 2 and "is empty" in result.stderr, arguments
+
+
 def test_a_batch_is_not_written_among_its_photos(deconvnet, tmp_path):
     photo(tmp_path / "a.jpg")
     result = deconvnet("batch", tmp_path, "-o", tmp_path, "--dry-run")
