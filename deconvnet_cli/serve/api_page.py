@@ -53,13 +53,13 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}: requests</title>
-<link rel="icon" href="/icon.svg">
-<link rel="stylesheet" href="/page.css">
+<link rel="icon" href="icon.svg">
+<link rel="stylesheet" href="page.css">
 </head>
 <body>
 <main class="requests">
 <h1>{title}: requests</h1>
-<p>As a file: <a href="/openapi.json">openapi.json</a>. The page: <a href="/">photos</a>.</p>
+<p>As a file: <a href="openapi.json">openapi.json</a>. The page: <a href="./">photos</a>.</p>
 {requests}</main>
 </body>
 </html>

@@ -8,10 +8,11 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pytest
-from helpers import needs_serve  # noqa: F401
+from helpers import needs_serve, serving  # noqa: F401
 from helpers.chromium import Browser
 from helpers.photos import pieces
 from helpers.serving import FIRST, SECOND, encoded, expected, servers, shown, until
+from httpx import get
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
@@ -21,6 +22,7 @@ from deconvnet_cli.segmentation.labels import class_shares
 TOKEN = "0123456789abcdef"
 PHOTO = pieces((60, 40))[0]
 SHOWN = colours_of("safe")  # the page's colours; label PNGs that it saves have VOC's
+STATES = "[...document.querySelectorAll('#photos button')].map((b) => b.dataset.state)"
 pytestmark = pytest.mark.browser
 
 
@@ -116,8 +118,7 @@ def test_several_photos_one_after_another(browser, address, system):
     """All are segmented, one that cannot be read too; a click shows each with its own labels."""
     browser.open(address)
     drop_many(browser, [FIRST, b"hello", SECOND])
-    states = "[...document.querySelectorAll('#photos button')].map((b) => b.dataset.state)"
-    until(lambda: browser.run(states) == ["done", "failed", "done"])
+    until(lambda: browser.run(STATES) == ["done", "failed", "done"])
     until(lambda: browser.run("document.body.dataset.state") == "done")
     for index, data in ((0, FIRST), (2, SECOND), (0, FIRST)):
         browser.run(f"document.querySelectorAll('#photos button')[{index}].click()")
@@ -285,6 +286,35 @@ def test_it_fits_and_has_its_colours(browser, address, system, tmp_path, width, 
     found = {colour for _, colour in picture.getcolors(1 << 24) or []}
     for name in shares:
         assert tuple(SHOWN[system.classes.index(name)].tolist()) in found
+
+
+def test_a_proxy_may_give_it_a_path(browser, serve, monkeypatch):
+    """The page and /docs find all that they need under it."""
+    beside = []
+    build_app = serving.build_app
+
+    def behind_a_proxy(*given):
+        app = build_app(*given)
+
+        async def proxied(scope, receive, send):
+            path = scope.get("path", "")
+            if scope["type"] == "http" and not path.startswith("/cats/"):
+                beside.append(path)
+            await app({**scope, "path": path.removeprefix("/cats")}, receive, send)
+
+        return proxied
+
+    monkeypatch.setattr(serving, "build_app", behind_a_proxy)
+    address = f"{serve().base_url}/cats/"
+    beside.clear()
+    for target in (f"{address}docs", address):
+        browser.open(target)
+        parts = "[...document.querySelectorAll('[href], [src]')].map((e) => e.href || e.src)"
+        for url in browser.run(parts):
+            assert url.startswith(address) and get(url, trust_env=False).status_code == 200
+    browser.drop(FIRST)
+    browser.wait("done")
+    assert beside == []
 
 
 def test_nothing_else_is_loaded(browser, address):

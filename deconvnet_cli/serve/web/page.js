@@ -85,7 +85,7 @@ async function work() {
 /** Ask the server for the labels of a photo, and note them or the problem with the photo. */
 async function label(item, signal) {
   try {
-    about ??= await ask("/about");
+    about ??= await ask("about");
     const { file } = item;
     if (file.size > about.max_bytes) {
       const limit = about.max_bytes / 1e6;
@@ -93,7 +93,7 @@ async function label(item, signal) {
     }
     const start = performance.now();
     const crf = at("crf").checked;
-    const found = await ask(`/segment?output=json&embed=true&crf=${crf}`, {
+    const found = await ask(`segment?output=json&embed=true&crf=${crf}`, {
       method: "POST",
       body: file,
       headers: { "Content-Type": "application/octet-stream" },
@@ -403,7 +403,7 @@ document.addEventListener("drop", (event) => {
   else complain(new Problem("That is not a file; drop an image file.", 400));
 });
 
-ask("/about").then(
+ask("about").then(
   (found) => {
     about = found;
     at("which").title = found.classes.map(({ name }) => name).join(", ");
