@@ -133,6 +133,46 @@ def test_several_photos_one_after_another(browser, address, system):
     assert not browser.text("status")
 
 
+def pick(browser: Browser, index: int) -> None:
+    """Click on one of several photos."""
+    browser.run(f"document.querySelectorAll('#photos button')[{index}].click()")
+    browser.wait("done")
+
+
+def seen_parts(browser: Browser) -> list[bool]:
+    return [browser.shown(name) for name in ("photo", "labels", "contours")]
+
+
+@pytest.mark.parametrize(
+    "view, parts",
+    [
+        ("photo", [True, False, False]),
+        ("labels", [False, True, False]),
+        ("overlay", [True, True, True]),
+    ],
+)
+def test_the_view_stays_from_photo_to_photo(browser, address, view, parts):
+    """A photo that the browser cannot show has only labels; the next has the chosen view again."""
+    browser.open(address)
+    drop_many(browser, [FIRST, SECOND, encoded(PHOTO, "TIFF")])
+    until(lambda: browser.run(STATES) == ["done"] * 3)
+    pick(browser, 0)
+    choose(browser, view)
+    assert seen_parts(browser) == parts
+    for index, right in ((1, parts), (2, [False, True, False]), (0, parts)):
+        pick(browser, index)
+        assert seen_parts(browser) == right
+
+
+def test_photos_wait_while_the_server_is_busy(browser, serve):
+    """The others are not used up by refusals; they are tried again on a click."""
+    browser.open(str(serve(workers=1, rate=2).base_url))
+    drop_many(browser, [FIRST] * 5)
+    until(lambda: browser.run("document.body.dataset.state") == "failed")
+    right = ["done", "done", "failed", "waiting", "waiting"]
+    assert browser.run(STATES) == right and browser.shown("again")
+
+
 def test_classes_are_hidden_and_lit(browser, address, system):
     browser.open(address)
     browser.drop(FIRST)
@@ -154,6 +194,25 @@ def test_classes_are_hidden_and_lit(browser, address, system):
     boxes = browser.run("document.querySelectorAll('tbody input').length")
     assert boxes == len(set(labels.ravel().tolist()) - {0})
     assert browser.troubles() == []
+
+
+def test_a_tap_on_a_class_dims_no_others(browser, address, system):
+    """The focus that a tap gives to its box would do so until the next tap."""
+    browser.open(address, 390)
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    browser.drop(FIRST)
+    browser.wait("done")
+    x, y = browser.run("""(() => {
+        const box = document.querySelector("tbody input");
+        box.scrollIntoView({ block: "center" });
+        const { x, y } = box.getBoundingClientRect();
+        return [x + 5, y + 5];
+    })()""")
+    for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+        browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+    until(lambda: not browser.run("document.querySelector('tbody input').checked"))
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
+    assert set(np.unique(canvas(browser)[..., 3])) == {0, 255}
 
 
 def test_what_is_downloaded(browser, address, system, tmp_path):

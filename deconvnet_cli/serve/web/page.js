@@ -24,6 +24,7 @@ let drawing = 0; // counts what is shown, so that only the last is drawn to its 
 let result = null; // the shown photo, its bitmap, and whether this browser can show it
 const hidden = new Set(); // names of classes that are not painted
 let lit = null; // the class that is painted while others are dim
+let wanted = "overlay"; // the view that the user chose; labels where no photo can be seen
 let running = null; // aborts the current request
 
 class Problem extends Error {
@@ -78,7 +79,7 @@ async function work() {
     if (mine.signal.aborted) return;
     list();
     if (item === current) await display(item);
-    if (item.problem && [0, 401].includes(item.problem.status)) return; // of the server, for all
+    if (item.problem && [0, 401, 429].includes(item.problem.status)) return; // all would
   }
 }
 
@@ -134,8 +135,8 @@ async function display(item) {
   const bitmap = await createImageBitmap(item.shown, { colorSpaceConversion: "none" });
   if (mine !== drawing) return;
   result = { ...item, bitmap, seen };
-  show(item.elapsed);
   state("done");
+  show(item.elapsed);
 }
 
 /** List the photos with their states, if there are several, and say which is worked on. */
@@ -188,8 +189,12 @@ function state(name) {
   document.body.dataset.state = name;
   at("problem").hidden = name !== "failed";
   at("views").disabled = name !== "done";
-  for (const id of ["labels", "contours", "classes", "saving"]) at(id).hidden = name !== "done";
-  if (name !== "done") at("caption").textContent = "";
+  for (const id of ["classes", "saving"]) at(id).hidden = name !== "done";
+  if (name !== "done") {
+    for (const id of ["labels", "contours"]) at(id).hidden = true; // until they are drawn
+    at("photo").hidden = false;
+    at("caption").textContent = "";
+  }
   if (name === "failed") at("result").hidden = true;
 }
 
@@ -214,7 +219,7 @@ function show(elapsed) {
   at("result").hidden = false;
   for (const radio of document.querySelectorAll("[name=view]")) {
     radio.disabled = !seen && radio.value !== "labels";
-    if (!seen) radio.checked = radio.value === "labels";
+    radio.checked = radio.value === (seen ? wanted : "labels");
   }
   at("save-overlay").disabled = !seen;
   table(json.classes);
@@ -237,7 +242,10 @@ function table(shares) {
     swatch.style.background = colours.get(name);
     if (colours.get(name) === BACKGROUND) head.append(name);
     else head.append(toggle(name));
-    for (const kind of ["pointerenter", "focusin"]) row.addEventListener(kind, () => light(name));
+    row.addEventListener("pointerenter", () => light(name));
+    row.addEventListener("focusin", ({ target }) => {
+      if (target.matches(":focus-visible")) light(name); // not by a tap, which nothing would end
+    });
     for (const kind of ["pointerleave", "focusout"]) row.addEventListener(kind, () => light(null));
     const bar = row.insertCell().appendChild(document.createElement("span"));
     bar.className = "bar";
@@ -372,7 +380,11 @@ at("access").addEventListener("submit", (event) => {
   token = at("token").value.trim();
   work();
 });
-at("views").addEventListener("change", (event) => event.target.name === "view" && view());
+at("views").addEventListener("change", ({ target }) => {
+  if (target.name !== "view") return;
+  wanted = target.value;
+  view();
+});
 at("opacity").addEventListener("input", fade);
 at("outlined").addEventListener("change", view);
 at("save-labels").addEventListener("click", () => save(result.png, "-labels.png"));
