@@ -1,4 +1,4 @@
-"""The web application: its routes, its page and its error answers."""
+"""The web application: its routes and its page."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from time import perf_counter
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from PIL import Image
-from starlette.exceptions import HTTPException
 
 from deconvnet_cli import __version__
 from deconvnet_cli.data.colours import palette_for
@@ -28,14 +26,14 @@ from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.serve.access import OPEN, Guard
 from deconvnet_cli.serve.api_page import SEGMENT, api_page
-from deconvnet_cli.serve.errors import Refusal, error_response
+from deconvnet_cli.serve.error_answers import answer_errors
+from deconvnet_cli.serve.errors import Refusal
 from deconvnet_cli.serve.limits import TokenBuckets, WorkQueue
 from deconvnet_cli.serve.prometheus import Counting, Metrics
 from deconvnet_cli.serve.responses import (
     SegmentQuery,
     choose_output,
     chosen_classes,
-    in_one_line,
     refuse_ignored,
     render,
     with_fields,
@@ -86,7 +84,12 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
         queue.close()
 
     app = FastAPI(
-        title="deconvnet", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="deconvnet",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # curl would write the empty answer as if it were labels
     )
     app.add_middleware(Guard, settings=serving)
     app.add_middleware(Counting, metrics=metrics, paths=PATHS)
@@ -256,22 +259,3 @@ def serve_page(app: FastAPI) -> None:
         app.add_api_route(
             path, part(text, media_type), response_class=Response, include_in_schema=False
         )
-
-
-def answer_errors(app: FastAPI) -> None:
-    """Answer each error with a JSON object of one line that names no path of this machine."""
-
-    async def refused(request: Request, error: Exception) -> Response:
-        if isinstance(error, Refusal):
-            return error_response(error.status, error.message, error.headers)
-        if isinstance(error, ImageError):
-            return error_response(400, str(error))
-        if isinstance(error, HTTPException):
-            headers = dict(error.headers) if error.headers else None
-            return error_response(error.status_code, str(error.detail), headers)
-        if isinstance(error, RequestValidationError):
-            return error_response(422, in_one_line(error.errors()))
-        return error_response(500, "something went wrong; the server's log says what")
-
-    for kind in (Refusal, ImageError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, refused)

@@ -7,11 +7,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
 
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
@@ -35,12 +34,23 @@ HEEDED_BY: dict[str, tuple[Output, ...]] = {
     "embed": ("json",),
     "min_area": ("overlay", "cutout", "geojson", "coco", "json"),
 }
+RIGHT = {  # the values of each option
+    "output": " or ".join((", ".join(get_args(Output)[:-1]), get_args(Output)[-1])),
+    "crf": "true or false",
+    "only": f"at most {MOST_OF_ONLY} characters",
+    "embed": "true or false",
+    "min_area": AREA,
+}
 
 
 def checked_area(value: float) -> float:
-    """Return a least area if it is one; pydantic answers with the error otherwise."""
+    """Return a least area if it is one.
+
+    Raises:
+        ValueError: It is none; pydantic turns this into an error of its own.
+    """
     if not is_area(value):
-        raise PydanticCustomError("area", f"Input should be {AREA}")
+        raise ValueError(AREA)
     return value
 
 
@@ -95,8 +105,15 @@ def with_fields(query: SegmentQuery, fields: Iterable[tuple[str, str]]) -> Segme
 
 
 def in_one_line(mistakes: Iterable[Mapping[str, Any]]) -> str:
-    """Return what is wrong with the options of a request."""
-    return "; ".join(f"{str(each['loc'][-1])[:80]}: {each['msg']}" for each in mistakes)
+    """Return what is wrong with the options of a request, from what pydantic found."""
+    lines = []
+    for each in mistakes:
+        name, value = str(each["loc"][-1])[:80], str(each["input"])[:80]
+        if name in RIGHT:
+            lines.append(f"{name}={value}: give {RIGHT[name]}")
+        else:
+            lines.append(f"{name}: no such option; there are {', '.join(RIGHT)}")
+    return "; ".join(lines)
 
 
 def chosen_classes(query: SegmentQuery, classes: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -222,6 +222,6 @@ def test_the_page_is_whole(server):
     page = server.get("/")
     assert page.headers["content-type"].startswith("text/html")
     for path, kind in {"/page.js": "javascript", "/page.css": "css", "/icon.svg": "svg"}.items():
-        assert path in page.text
+        assert f'"{path[1:]}"' in page.text
         assert kind in server.get(path).headers["content-type"]
     assert "<script>" not in page.text and "style=" not in page.text
