@@ -347,6 +347,17 @@ def test_it_fits_and_has_its_colours(browser, address, system, tmp_path, width, 
         assert tuple(SHOWN[system.classes.index(name)].tolist()) in found
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_thin_photo_fits(browser, address, width):
+    """Its height is that of the window at most, and the words under it have room."""
+    browser.open(address, width)
+    browser.drop(encoded(Image.new("RGB", (3, 300))))
+    browser.wait("done")
+    heights = "['stack', 'caption'].map((id) => document.getElementById(id).offsetHeight)"
+    photo, caption = browser.run(heights)
+    assert 300 < photo < 900 and 0 < caption < 100
+
+
 def test_a_proxy_may_give_it_a_path(browser, serve, monkeypatch):
     """The page and /docs find all that they need under it."""
     beside = []
