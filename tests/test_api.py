@@ -20,6 +20,7 @@ from PIL import Image
 import deconvnet_cli
 from deconvnet_cli import SegmentationResult, Segmenter
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.video_files import VIDEO_HINT
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError, WeightsError
@@ -267,9 +268,12 @@ def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_pa
         (np.zeros((4, 4, 3)), r"float64 4 x 4 x 3: must be uint8.*array \* 255"),
         (np.zeros(4, np.uint8), r"array uint8 4: must be H x W \(grey\), H x W x 3"),
         (np.zeros((4, 4, 2), np.uint8), "H x W x 3"),
-        (np.zeros((3, 4, 5), np.uint8), "uint8 3 x 4 x 5: must be H x W"),
+        (np.zeros((3, 4, 5), np.uint8), r"uint8 3 x 4 x 5: must be H x W.*transpose\(1, 2, 0\)"),
         (np.zeros((0, 4, 3), np.uint8), "4 x 0 pixels"),
-        (np.zeros((4, 4, 3), np.int64), "int64"),
+        (
+            np.zeros((4, 4, 3), np.int64),
+            r"int64.*for values from 0 to 255: array.astype\('uint8'\)",
+        ),
         ([[1, 2, 3]], "list: not a photo; give a path.*torch tensor"),
         (torch.zeros(5, 4, 3), r"tensor float32 5 x 4 x 3: must be C x H x W.*permute\(2, 0, 1\)"),
         (torch.zeros(1, 3, 4, 5), "one photo at a time"),
@@ -287,6 +291,25 @@ def test_what_is_no_photo(segmenter, photo, words):
     with pytest.raises(ImageError, match=words) as caught:
         segmenter.segment(photo)
     assert "\n" not in str(caught.value)
+
+
+def test_arrays_and_images_that_show_nothing_are_noted(segmenter, cat, capsys):
+    """So are floats from 0 to 1 that became whole numbers; the file itself gets no such line."""
+    note.cache_clear()
+    with Image.open(cat) as image:
+        values = (np.asarray(image.convert("RGB")) / 255).astype(np.uint8)
+    for photo, name in (
+        (values, "array"),
+        (torch.from_numpy(values).permute(2, 0, 1), "tensor"),
+        (Image.fromarray(values), "PIL image"),
+    ):
+        segmenter.segment(photo)
+        line = f"deconvnet: {name}: is nearly one colour; check whether it is the photo"
+        assert capsys.readouterr().err.startswith(line)
+    segmenter.segment(Image.fromarray(np.asarray(Image.open(cat)).astype(np.uint16)[..., 0] * 4))
+    assert "PIL image: none of its 16-bit values is over 1023" in capsys.readouterr().err
+    segmenter.segment(cat)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_damaged_pil_image(segmenter, data, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -44,13 +44,14 @@ def read_photo(
     *,
     max_pixels: int = MAX_PIXELS,
     page: int | None = None,
+    tell: Callable[[str], None] = note,
 ) -> Image.Image:
     """Return a photo as a viewer shows it: mode RGB, EXIF orientation applied.
 
     Grey, palette, CMYK and 16-bit images become RGB, and colour profiles are applied.
     Transparent parts are put on black, as the original system continues a photo beyond its edge.
-    The file's name does not matter. A photo of several pages, or of nearly one colour or black, is
-    noted on standard error.
+    The file's name does not matter. A word is told of a photo of several pages, or of nearly one
+    colour or black.
 
     Args:
         source: The path of a regular file, its bytes, or a stream that is read to its end.
@@ -59,7 +60,8 @@ def read_photo(
             pixels, reading took 8 bytes a pixel for a JPEG, up to 23 for other files of 8 bits, and
             up to 43 for 16 bits; the bytes of the file are among them.
         page: The page or frame of a file of several, from 1 on; None takes the first one, and
-            notes that there are others.
+            tells that there are others.
+        tell: Is called with each such word; by default, it goes to standard error.
 
     Raises:
         ImageError: The file is missing, empty, truncated, not an image, a pipe or a device; it has
@@ -80,11 +82,18 @@ def read_photo(
         raise ImageError(f"{label}: {error}; copy or download it again") from error
     except MemoryError as error:
         raise ImageError(f"{label}: too little memory for its pixels; scale it down") from error
-    if remark:
-        note(f"{label}: {remark}")
-    if doubt := shows_nothing(photo):
-        note(f"{label}: is nearly {doubt}; check whether it is the photo that you mean")
+    tell_of(photo, remark, label, tell)
     return photo
+
+
+def tell_of(
+    photo: Image.Image, remark: str | None, label: str, tell: Callable[[str], None] = note
+) -> None:
+    """Tell how a photo was read, if there is a remark, and that it shows nothing, if so."""
+    if remark:
+        tell(f"{label}: {remark}")
+    if doubt := shows_nothing(photo):
+        tell(f"{label}: is nearly {doubt}; check whether it is the photo that you mean")
 
 
 def shows_nothing(photo: Image.Image) -> str:

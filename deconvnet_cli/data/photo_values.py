@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.data.decoding import Undecodable
-from deconvnet_cli.data.images import as_shown, check_size, read_photo
+from deconvnet_cli.data.images import as_shown, check_size, read_photo, tell_of
+from deconvnet_cli.data.ranges import NOTE
 from deconvnet_cli.errors import ImageError
 
 Photo = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor
@@ -103,12 +104,15 @@ def photo_of_pil(image: Image.Image) -> Image.Image:
     """
     check_size(*image.size, "PIL image")
     try:
-        return as_shown(image.copy())  # a copy, as it is turned in place
+        copy = image.copy()  # as it is turned in place
+        photo = as_shown(copy)
     except OSError as error:  # Pillow may read the file only now
         what = " ".join(str(error).split())
         raise ImageError(f"PIL image: damaged or truncated ({what}); load it again") from error
     except (Undecodable, ValueError) as error:
         raise ImageError(f"PIL image: {error}") from error
+    tell_of(photo, copy.info.get(NOTE), "PIL image")
+    return photo
 
 
 def photo_of_array(array: NDArray[Any], kind: str = "array") -> Image.Image:
@@ -121,16 +125,22 @@ def photo_of_array(array: NDArray[Any], kind: str = "array") -> Image.Image:
     """
     what = described(kind, array.dtype, array.shape)
     if array.dtype != np.uint8:
-        raise ImageError(
-            f"{what}: must be uint8, 0 to 255; for floats from 0 to 1: "
-            "(array * 255).round().astype('uint8')"
+        floats = array.dtype.kind == "f"
+        remedy = (
+            "for floats from 0 to 1: (array * 255).round().astype('uint8')"
+            if floats
+            else "for values from 0 to 255: array.astype('uint8')"
         )
+        raise ImageError(f"{what}: must be uint8, 0 to 255; {remedy}")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in CHANNELS):
-        raise ImageError(f"{what}: must be H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA)")
+        hint = "; for C x H x W: array.transpose(1, 2, 0)" if array.ndim == 3 else ""
+        raise ImageError(f"{what}: must be H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA){hint}")
     check_size(array.shape[1], array.shape[0], kind)
-    return as_shown(Image.fromarray(np.ascontiguousarray(array)))
+    photo = as_shown(Image.fromarray(np.ascontiguousarray(array)))
+    tell_of(photo, None, kind)
+    return photo
 
 
 def photo_of_tensor(tensor: torch.Tensor) -> Image.Image:
