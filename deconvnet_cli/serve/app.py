@@ -211,7 +211,8 @@ def answer_photo(
         output = choose_output(options, accept)
         refuse_ignored(options, output)
         only = chosen_classes(options, system.classes)
-        photo = photo_from_file(data, serving.max_pixels)
+        notes: list[str] = []
+        photo = photo_from_file(data, serving.max_pixels, notes.append)
         result = segment(photo, system, for_request(settings, options, serving))
         content, media_type = render(
             output,
@@ -220,6 +221,7 @@ def answer_photo(
             system.classes,
             only=only,
             embed=options.embed,
+            notes=notes,
             min_area=MIN_AREA if options.min_area is None else options.min_area,
         )
     except (Refusal, ImageError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, get_args
 
@@ -169,6 +169,7 @@ def render(
     *,
     only: tuple[str, ...] | None = None,
     embed: bool = False,
+    notes: Sequence[str] = (),
     min_area: float = MIN_AREA,
 ) -> tuple[bytes, str]:
     """Return the body of an answer and its media type. Call it in a worker thread."""
@@ -189,7 +190,11 @@ def render(
         shapes = encode(seen.labels, classes=classes, only=only, probabilities=found)
         return json.dumps(shapes).encode(), "application/json"
     height, width = result.labels.shape
-    values = {"size": {"width": width, "height": height}, **summarise(seen, classes)}
+    values = {
+        "size": {"width": width, "height": height},
+        **summarise(seen, classes),
+        "notes": list(notes),
+    }
     if embed:
         for name, labels in (("labels_png", result.labels), ("shown_png", seen.labels)):
             values[name] = base64.b64encode(label_png(labels, classes)).decode()

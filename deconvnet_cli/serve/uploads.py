@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 
 import python_multipart
 from fastapi import Request
@@ -94,19 +95,20 @@ def read_upload(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:
     return read_form(body, kind) if kind.lower().startswith(FORM) else (body, [])
 
 
-def photo_from_file(data: bytes, max_pixels: int) -> Image.Image:
+def photo_from_file(data: bytes, max_pixels: int, tell: Callable[[str], None]) -> Image.Image:
     """Decode a photo. Call it in a worker thread.
 
     Args:
         data: The bytes of its file.
         max_pixels: The largest allowed width x height, checked before anything is decoded.
+        tell: Is called with each word about how the photo was read.
 
     Raises:
         Refusal: 400 if the format is unknown; 413 if there are too many pixels.
         ImageError: The image is empty, damaged or truncated.
     """
     check_size(data, max_pixels)
-    return read_photo(data, NAME, max_pixels=max_pixels)
+    return read_photo(data, NAME, max_pixels=max_pixels, tell=tell)
 
 
 def check_size(data: bytes, max_pixels: int) -> None:

@@ -296,5 +296,5 @@ def test_the_server_names_segment(clip):
     from deconvnet_cli.serve.uploads import photo_from_file
 
     with pytest.raises(Refusal, match="a video; `deconvnet segment") as refused:
-        photo_from_file(clip.read_bytes(), 10**6)
+        photo_from_file(clip.read_bytes(), 10**6, print)
     assert refused.value.status == 400

@@ -88,7 +88,8 @@ def test_json(server, system):
     response = server.post("/segment?output=json", content=FIRST)
     assert response.headers["content-type"] == "application/json"
     found = response.json()
-    assert found.keys() == {"size", "classes", "confidence", "proposals", "ms"}
+    assert found.keys() == {"size", "classes", "confidence", "proposals", "ms", "notes"}
+    assert found["notes"] == []
     assert found["size"] == {"width": 60, "height": 40}
     assert found["classes"] == class_shares(right.labels, system.classes)
     sure = {system.classes[label]: mean for label, mean in right.confidence.items()}
@@ -103,6 +104,20 @@ def test_json(server, system):
     every = expected(system, FIRST).labels
     assert base64.b64decode(embedded["labels_png"]) == label_png(every) != label_png(right.labels)
     assert base64.b64decode(embedded["shown_png"]) == label_png(right.labels)
+
+
+def test_who_sends_a_photo_is_told_how_it_is_read(server, capsys):
+    """Each request tells it, and the server's own standard error does not."""
+    buffer = io.BytesIO()
+    pages = pieces((60, 40))[:2]
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
+    for _ in range(2):
+        found = server.post("/segment?output=json", content=buffer.getvalue()).json()
+        assert found["notes"] == [
+            "photo: has several pages; the first is read; "
+            "`deconvnet segment --page N` reads another"
+        ]
+    assert capsys.readouterr().err == ""
 
 
 def test_overlay(server, system):

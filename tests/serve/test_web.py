@@ -230,7 +230,7 @@ def test_what_is_downloaded(browser, address, system, tmp_path):
     assert (tmp_path / names[0]).read_bytes() == label_png(expected(system, FIRST).labels)
     found = json.loads((tmp_path / names[2]).read_text())
     assert found["classes"] == class_shares(right.labels, system.classes)
-    assert found.keys() == {"size", "classes", "confidence", "proposals", "ms"}
+    assert found.keys() == {"size", "classes", "confidence", "proposals", "ms", "notes"}
     over = np.asarray(Image.open(tmp_path / names[1]).convert("RGB")).astype(float)
     photo = np.asarray(PHOTO).astype(float)
     mixed = 0.4 * photo + 0.6 * SHOWN[right.labels]
@@ -285,6 +285,18 @@ def test_what_is_wrong_is_said(browser, serve, given, data, words):
     assert browser.troubles() == []
 
 
+@pytest.mark.parametrize(
+    "status, words",
+    [(502, "The answer was status 502, without a reason."), (413, "The photo is too large.")],
+)
+def test_an_error_of_a_proxy(browser, address, status, words):
+    browser.open(address)
+    browser.run(f"fetch = async () => new Response('<h1>No', {{ status: {status} }})")
+    browser.drop(FIRST)
+    until(lambda: browser.run("document.body.dataset.state") == "failed")
+    assert browser.text("message") == words
+
+
 def test_a_server_that_has_gone(browser, system):
     with servers(system) as start:
         browser.open(str(start().base_url))
@@ -313,8 +325,17 @@ def test_a_photo_that_the_browser_cannot_show(browser, address, system):
     browser.drop(data, "photo.tif", "image/tiff")
     browser.wait("done")
     assert (canvas(browser)[..., :3] == SHOWN[shown(system, data).labels]).all()
-    assert not browser.shown("photo") and "cannot show" in browser.text("caption")
+    assert not browser.shown("photo") and browser.text("caption").endswith(
+        "s. This browser cannot show the photo itself."
+    )
     assert browser.run("document.getElementById('save-overlay').disabled")
+
+
+def test_how_a_photo_is_read_is_said(browser, address):
+    browser.open(address)
+    browser.drop(encoded(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(180)]))
+    browser.wait("done")
+    assert "s. Has several frames; the first is read; " in browser.text("caption")
 
 
 def test_a_turned_photo(browser, address, system):
@@ -355,7 +376,7 @@ def test_a_thin_photo_fits(browser, address, width):
     browser.wait("done")
     heights = "['stack', 'caption'].map((id) => document.getElementById(id).offsetHeight)"
     photo, caption = browser.run(heights)
-    assert 300 < photo < 900 and 0 < caption < 100
+    assert 300 < photo < 900 and 0 < caption < 200
 
 
 def test_a_proxy_may_give_it_a_path(browser, serve, monkeypatch):

@@ -51,12 +51,18 @@ async function ask(path, options = {}) {
 
 /** Return what went wrong, in words for a person. */
 function advice({ status, headers }, error) {
-  const summary = ADVICE[status] ?? "";
+  const other = error ? "" : `The answer was status ${status}, without a reason.`; // of a proxy
+  const summary = ADVICE[status] ?? other;
   if (status === 401) return summary; // the detail is for programs
-  const detail = error.replace(/^photo: /, "");
   const wait = headers.get("Retry-After");
   const hint = wait ? ` Try again in ${wait} s.` : "";
-  return `${summary} ${detail.charAt(0).toUpperCase()}${detail.slice(1)}.${hint}`.trim();
+  return `${summary} ${sentence(error)}${hint}`.trim();
+}
+
+/** Return what the server says of a photo as a sentence. */
+function sentence(line) {
+  const words = line.replace(/^photo: /, "");
+  return words && `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
 }
 
 /** Segment photos one after another, in place of those of before. */
@@ -225,9 +231,12 @@ function show(elapsed) {
   table(json.classes);
   const stages = Object.entries(json.ms).map(([stage, ms]) => `${stage} ${seconds(ms)}`);
   const boxes = `${json.proposals} ${json.proposals === 1 ? "box" : "boxes"}`;
-  at("caption").textContent =
-    `${width} × ${height} pixels, ${boxes}, ${seconds(elapsed)} in all: ${stages.join(", ")}` +
-    (seen ? "" : ". This browser cannot show the photo itself");
+  const notes = json.notes.map(sentence);
+  if (!seen) notes.unshift("This browser cannot show the photo itself.");
+  at("caption").textContent = [
+    `${width} × ${height} pixels, ${boxes}, ${seconds(elapsed)} in all: ${stages.join(", ")}.`,
+    ...notes,
+  ].join(" ");
   view();
 }
 
