@@ -164,6 +164,19 @@ def test_the_view_stays_from_photo_to_photo(browser, address, view, parts):
         assert seen_parts(browser) == right
 
 
+def test_a_folder_is_dropped_among_photos(browser, address, tmp_path):
+    browser.open(address)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "photo.png").write_bytes(FIRST)
+    files = [str(tmp_path / name) for name in ("folder", "photo.png")]
+    data = {"items": [], "files": files, "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.call("Input.dispatchDragEvent", type=kind, x=300, y=300, data=data)
+    until(lambda: browser.run(STATES) == ["failed", "done"])
+    browser.run("document.querySelector('#photos button').click()")
+    assert browser.text("message").startswith("folder cannot be read: it is a folder")
+
+
 def test_photos_wait_while_the_server_is_busy(browser, serve):
     """The others are not used up by refusals; they are tried again on a click."""
     browser.open(str(serve(workers=1, rate=2).base_url))

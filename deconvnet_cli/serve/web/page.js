@@ -98,11 +98,12 @@ async function label(item, signal) {
       const limit = about.max_bytes / 1e6;
       throw new Problem(`${ADVICE[413]} ${file.name} has ${mega(file.size)} MB of ${limit}.`, 413);
     }
+    const body = await contents(file);
     const start = performance.now();
     const crf = at("crf").checked;
     const found = await ask(`segment?output=json&embed=true&crf=${crf}`, {
       method: "POST",
-      body: file,
+      body,
       headers: { "Content-Type": "application/octet-stream" },
       signal,
     });
@@ -115,6 +116,16 @@ async function label(item, signal) {
     if (!(error instanceof Problem)) console.error(error);
     const problem = error instanceof Problem ? error : new Problem(`This went wrong: ${error}`);
     Object.assign(item, { state: "failed", problem });
+  }
+}
+
+/** Return the bytes of a file; sending what cannot be read would look like the server's fault. */
+async function contents(file) {
+  try {
+    return await file.arrayBuffer();
+  } catch {
+    const why = "it is a folder, or was moved or changed. Choose the photos themselves";
+    throw new Problem(`${file.name} cannot be read: ${why}.`, 400);
   }
 }
 
