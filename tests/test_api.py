@@ -379,6 +379,34 @@ def test_pictures_and_files_are_those_of_the_modules(result, tmp_path):
         result.overlay(palette="pink")
 
 
+@pytest.mark.parametrize(
+    "outputs, words",
+    [
+        ({"overlay": "a.png"}, "overlay='a.png': must be True or False"),
+        ({"cutout": True, "crop": 1}, "crop=1: must be True or False"),
+        ({"mask": True}, "mask: True is no name of a class; known: background"),
+        ({"overlay": True, "only": 8}, "only: 8 is no name of a class"),
+        ({"cutout": True, "background": (255, 0, 0)}, r"background=.*255, 0, 0.*: no colour; give"),
+    ],
+)
+def test_outputs_that_there_are_not(result, tmp_path, outputs, words):
+    with pytest.raises(UsageError, match=words):
+        result.save(tmp_path / "a.png", **outputs)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_of_classes_may_come_from_an_iterator(result, tmp_path):
+    files = [
+        result.save(tmp_path / name, overlay=True, only=only, mask=mask)
+        for name, only, mask in (
+            ("a.png", ["cat", "dog"], ["cat"]),
+            ("b.png", iter(["cat", "dog"]), iter(["cat"])),
+        )
+    ]
+    for one, other in zip(*files, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_what_the_package_exports():
     assert deconvnet_cli.__all__ == ["SegmentationResult", "Segmenter", "__version__"]
     assert set(deconvnet_cli.__all__) <= set(dir(deconvnet_cli))

@@ -35,7 +35,9 @@ def chosen_labels(
     chosen = set()
     label_of = {parts_of(name): label for label, name in reversed(list(enumerate(classes)))}
     most = max(map(len, label_of), default=1)  # parts of the longest name
-    rest = [names] if isinstance(names, str) else list(names)
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        names = (names,)
+    rest = list(names)
     for name in rest:
         if not isinstance(name, str):
             raise UsageError(f"{option}: {name!r} is no name of a class; {near_match('', classes)}")

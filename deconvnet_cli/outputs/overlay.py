@@ -177,7 +177,8 @@ def colour_of(text: str) -> tuple[int, int, int]:
         UsageError: The text is no colour, or one that is partly transparent.
     """
     try:
-        red, green, blue, *alpha = ImageColor.getrgb(text.strip())
+        # A program may give a tuple, which is no colour here.
+        red, green, blue, *alpha = ImageColor.getrgb(str(text).strip())
         if alpha and alpha != [255]:
             raise UsageError(
                 f"--background {text}: is partly transparent; give a colour of six digits, or "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def save_files(
         UsageError: The choice does not fit together or to the output; nothing is written.
         OutputError: A file cannot be written.
     """
-    outputs = Outputs(**{**choice, "format": format_of(output, choice.get("format"))})
+    given = checked(choice)
+    outputs = Outputs(**{**given, "format": format_of(output, given.get("format"))})
     outputs.check(classes)
     refuse_nothing(outputs)
     target = labels_target(output, stem_for(output, name), outputs)
@@ -76,6 +78,22 @@ def save_files(
     if outputs.format == CVAT:
         shared.append(write_list_of_masks(folder_of(target, outputs)))
     return [*written, *shared]
+
+
+def checked(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of ``Outputs`` that a program gives, with its iterators as tuples.
+
+    Raises:
+        UsageError: A switch is neither True nor False, but perhaps the name of a file.
+    """
+    switches = {each.name for each in fields(Outputs) if isinstance(each.default, bool)}
+    for name in switches & choice.keys():
+        if not isinstance(choice[name], bool):
+            raise UsageError(f"{name}={choice[name]!r}: must be True or False")
+    return {
+        name: tuple(value) if isinstance(value, Iterator) else value
+        for name, value in choice.items()
+    }
 
 
 def stem_for(output: str, name: str) -> str:
