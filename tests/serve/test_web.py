@@ -363,6 +363,20 @@ def test_a_turned_photo(browser, address, system):
     assert browser.run(box.format("photo")) == browser.run(box.format("labels"))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_photo_that_the_browser_does_not_turn_is_not_shown(browser, address, system, kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    data = encoded(PHOTO, kind, exif=exif.tobytes())
+    browser.open(address)
+    browser.drop(data, f"photo.{kind.lower()}", f"image/{kind.lower()}")
+    browser.wait("done")
+    assert canvas(browser).shape[:2] == expected(system, data).labels.shape == (60, 40)
+    turned = browser.run("document.getElementById('photo').naturalHeight") == 60
+    assert browser.shown("photo") == turned
+    assert browser.run("document.getElementById('save-overlay').disabled") != turned
+
+
 @pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False), (390, True)])
 def test_it_fits_and_has_its_colours(browser, address, system, tmp_path, width, dark):
     browser.open(address, width, dark)

@@ -151,7 +151,7 @@ async function display(item) {
   if (mine !== drawing || item.state !== "done") return;
   const bitmap = await createImageBitmap(item.shown, { colorSpaceConversion: "none" });
   if (mine !== drawing) return;
-  result = { ...item, bitmap, seen };
+  result = { ...item, bitmap, seen: seen && upright(item.json.size) };
   state("done");
   show(item.elapsed);
 }
@@ -196,6 +196,12 @@ async function preview(source, wanted) {
   at("result").hidden = !seen;
   if (seen) shape(photo.naturalWidth, photo.naturalHeight);
   return seen;
+}
+
+/** Return whether the photo lies as its labels do; browsers do not turn all kinds by EXIF data. */
+function upright({ width, height }) {
+  const { naturalWidth, naturalHeight } = at("photo");
+  return (naturalWidth - naturalHeight) * (width - height) >= 0;
 }
 
 function shape(width, height) {
