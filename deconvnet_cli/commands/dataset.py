@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
+from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.reporting.numerals import counted
 
 
@@ -51,7 +52,7 @@ def command() -> None:
 )
 @click.option(
     "--val-share",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FiniteRange(0, 1, max_open=True),
     default=0.2,
     show_default=True,
     metavar="X",

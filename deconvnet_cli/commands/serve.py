@@ -13,6 +13,7 @@ from deconvnet_cli.commands.shared.options import (
     apply,
     segment_options,
 )
+from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.segmentation.loading import crf_settings, load_system
 from deconvnet_cli.serve.settings import ServeSettings
 
@@ -90,7 +91,7 @@ LIMITS = "Limits"
 )
 @option(
     "--timeout",
-    type=click.FloatRange(0, 1e6, min_open=True),
+    type=FiniteRange(0, 1e6, min_open=True),
     default=ServeSettings.timeout,
     show_default=True,
     group=LIMITS,

@@ -12,6 +12,7 @@ import click
 from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, RGB_OPTION, apply, weights_names
+from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
@@ -100,10 +101,10 @@ processes, each on a GPU if there is one."""
 @option(
     "--frozen/--no-frozen", default=None, group=SETTINGS, help="Train only the decoder, or all."
 )
-@option("--lr", type=click.FloatRange(0, min_open=True), group=SETTINGS, help="Learning rate.")
+@option("--lr", type=FiniteRange(0, min_open=True), group=SETTINGS, help="Learning rate.")
 @option(
     "--ema",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FiniteRange(0, 1, max_open=True),
     group=SETTINGS,
     help="Keep a moving average of the weights too, with this decay, such as 0.999.",
 )

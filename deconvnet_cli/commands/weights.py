@@ -11,6 +11,7 @@ import click
 
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.commands.shared.options import weights_names
+from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.errors import UsageError
 
 
@@ -87,7 +88,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @click.option(
     "--max-size",
     "most",
-    type=click.FloatRange(0, 1e6, min_open=True),
+    type=FiniteRange(0, 1e6, min_open=True),
     default=4.0,
     show_default=True,
     metavar="GB",
@@ -190,7 +191,7 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
 )
 @click.option(
     "--share",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.5,
     show_default=True,
     metavar="X",

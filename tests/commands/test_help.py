@@ -91,3 +91,26 @@ def test_photos_have_one_name(deconvnet, name):
     """What is segmented is a photo in all texts; only names of arguments say IMAGE."""
     text = deconvnet(name, "--help").stdout.replace("ImageSets/", "")
     assert not re.search(r"\bimages?\b", text, re.IGNORECASE)
+
+
+def all_commands() -> list[click.Command]:
+    """The commands, with those of their groups."""
+    found = [command_of(name) for name in COMMANDS]
+    for command in found:
+        found += command.commands.values() if isinstance(command, click.Group) else []
+    return found
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_no_number_is_taken_that_is_none(number):
+    """NaN is below and above no end of a range: `average --share nan` wrote such weights."""
+    options = [
+        one
+        for command in all_commands()
+        for one in command.params
+        if isinstance(one.type, click.FloatRange | type(click.FLOAT))
+    ]
+    assert {"share", "timeout", "lr"} <= {one.name for one in options}
+    for one in options:
+        with pytest.raises(click.BadParameter):
+            one.type.convert(number, one, None)

@@ -23,6 +23,7 @@ from deconvnet_cli.commands.shared.grouped_help import (
     NET,
     option,
 )
+from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.loading import check_edges
 from deconvnet_cli.segmentation.settings import SegmentOptions
@@ -96,7 +97,7 @@ ENSEMBLE_OPTIONS = (
     ),
     option(
         "--share",
-        type=click.FloatRange(0, 1),
+        type=FiniteRange(0, 1),
         group=NET,
         help="Share of FCN-8s in the mean. By default its weights decide (0.5 in the paper).",
     ),

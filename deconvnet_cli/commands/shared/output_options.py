@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import FILES, option
+from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
 from deconvnet_cli.outputs.class_filter import names_in
 from deconvnet_cli.outputs.files import (
@@ -77,7 +78,7 @@ OUTPUT_OPTIONS = (
     ),
     option(
         "--simplify",
-        type=click.FloatRange(0),
+        type=FiniteRange(0),
         metavar="PIXELS",
         group=FILES,
         help="Leave out points of outlines that are at most this far from the new line.  [default: "
