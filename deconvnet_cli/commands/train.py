@@ -204,6 +204,8 @@ def command(
     )
 
     settings = collect_settings(net, stage, file, pairs, named)
+    if proposal_cache is not None and settings.stage != 2:
+        raise UsageError("--proposal-cache goes with --stage 2, which takes proposals")
     settings, tree = with_classes(settings, open_tree(voc_root, rgb=rgb))
 
     from deconvnet_cli.commands.shared.train_progress import TrainBar

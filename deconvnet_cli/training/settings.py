@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -11,7 +10,7 @@ from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, UsageError
-from deconvnet_cli.nets.registry import input_stride, net_spec
+from deconvnet_cli.nets.registry import net_spec
 
 STAGES = (0, 1, 2)
 OPTIMISERS = ("adamw", "sgd")
@@ -144,6 +143,8 @@ def default_settings(net: str, stage: int | None = None) -> TrainSettings:
 def changed(settings: TrainSettings, values: dict[str, Any], source: str) -> TrainSettings:
     """Return the settings with these values changed.
 
+    Whether they fit together is checked once all are known, see ``settings_checks.py``.
+
     Args:
         settings: The settings to start from.
         values: New values by the name of the setting.
@@ -166,12 +167,12 @@ def changed(settings: TrainSettings, values: dict[str, Any], source: str) -> Tra
             raise UsageError(f"{source}: {name} = {value!r} is not of type {kind.__name__}")
         given[name] = value
     result = replace(settings, **given)
-    check(result, source)
+    check_values(result, source)
     return result
 
 
-def check(settings: TrainSettings, source: str) -> None:
-    """Raise UsageError if a value is out of range."""
+def check_values(settings: TrainSettings, source: str) -> None:
+    """Raise UsageError if a value is out of range, whatever the others are."""
     for name, choices in (
         ("net", NET_NAMES),
         ("stage", STAGES),
@@ -195,39 +196,14 @@ def check(settings: TrainSettings, source: str) -> None:
     for name in AT_LEAST_0:
         if getattr(settings, name) < 0:
             raise UsageError(f"{source}: {name} must be at least 0")
-    if settings.stage == 2 and settings.boxes == "shown" and not net_spec(settings.net).takes_boxes:
-        raise UsageError(f'{source}: {settings.net} is shown no boxes; set boxes = "overlapping"')
     if not 0 <= settings.seed < 1 << 63:
         raise UsageError(f"{source}: seed must be 0 to 2**63 - 1")
     check_classes(settings.classes, source)
     for name in ABOVE_0:
         if getattr(settings, name) <= 0:
             raise UsageError(f"{source}: {name} must be above 0")
-    check_size(settings, source)
-    if settings.schedule == "step" and settings.lr_step <= 0:
-        raise UsageError(f'{source}: schedule = "step" needs lr_step above 0')
-    if settings.resize and settings.resize < settings.size:
-        raise UsageError(f"{source}: resize must be 0 or at least size")
-    if settings.steps < 1:
-        raise UsageError(f"{source}: crops must be at least batch times accumulate")
-    if settings.patience and not settings.val_list:
-        raise UsageError(f"{source}: patience needs val_list (--val-split)")
     if not settings.lists:
         raise UsageError(f"{source}: lists is empty; name at least one image list")
-
-
-def check_size(settings: TrainSettings, source: str) -> None:
-    """Raise UsageError unless the net can be shown crops of this size."""
-    try:
-        given = json.loads(settings.net_settings)
-        if not isinstance(given, dict):
-            raise ValueError("it has no names and values")
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{source}: net_settings is not a JSON object ({error})") from error
-    stride, least = input_stride(settings.net, given), net_spec(settings.net).least_size
-    if settings.size % stride or settings.size < least:
-        allowed = f"a multiple of {stride}" + (f", at least {least}" if least > stride else "")
-        raise UsageError(f"{source}: {settings.net} is shown crops whose size is {allowed}")
 
 
 def check_classes(classes: tuple[str, ...], source: str) -> None:

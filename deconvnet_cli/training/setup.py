@@ -24,6 +24,7 @@ from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.proposal_files import list_boxes
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
+from deconvnet_cli.training.settings_checks import check_effect, check_together
 from deconvnet_cli.training.settings_toml import parse_settings, read_settings
 from deconvnet_cli.training.soft_labels import missing, missing_error, read_soft, soft_path
 from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
@@ -58,7 +59,8 @@ def collect_settings(
         options: Values of command-line options by name; None leaves a setting as it is.
 
     Raises:
-        UsageError: A setting is unknown, of the wrong type or out of range.
+        UsageError: A setting is unknown, of the wrong type or out of range, has no effect, or does
+            not fit another one.
     """
     given = dict(options)
     given["net"], given["stage"] = net, stage
@@ -75,9 +77,12 @@ def collect_settings(
     for values, source in layers:
         chosen |= {name: values[name] for name in chosen if name in values}
         changed(TrainSettings(), {name: values[name] for name in chosen if name in values}, source)
-    settings = default_settings(chosen["net"], chosen["stage"])
+    settings = usual = default_settings(chosen["net"], chosen["stage"])
     for values, source in layers:
         settings = changed(settings, values, source)
+    check_together(settings, ", ".join(source for values, source in layers if values) or "options")
+    one_by_one = layers[0 if file is None else 1 :]
+    check_effect(settings, usual, {name for values, _ in one_by_one for name in values})
     return settings
 
 

@@ -31,6 +31,7 @@ from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.training.settings import changed, default_settings
+from deconvnet_cli.training.settings_checks import check_together
 from deconvnet_cli.training.settings_toml import as_toml, read_settings
 from deconvnet_cli.training.soft_labels import read_soft, write_soft
 from deconvnet_cli.weights import importing
@@ -317,7 +318,8 @@ def use_encoder(path: Path) -> None:
 
 
 def use_settings(path: Path) -> None:
-    changed(default_settings("deconvnet-vgg16", 1), read_settings(path), str(path))
+    settings = changed(default_settings("deconvnet-vgg16", 1), read_settings(path), str(path))
+    check_together(settings, str(path))
 
 
 TARGETS = {

@@ -33,6 +33,7 @@ from deconvnet_cli.storage.npz import array_of, read_npz
 from deconvnet_cli.training.proposal_files import read_boxes
 from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.training.settings import changed, default_settings
+from deconvnet_cli.training.settings_checks import check_together
 from deconvnet_cli.training.settings_toml import read_settings
 from deconvnet_cli.training.soft_labels import read_soft
 
@@ -256,7 +257,11 @@ def test_settings_that_no_run_can_have(tmp_path: Path, text: str) -> None:
     path = tmp_path / "settings.toml"
     path.write_text(text)
     base = default_settings("deconvnet-vgg16", 1)
-    said = refused(lambda: changed(base, read_settings(path), str(path)), UsageError)
+
+    def read() -> None:
+        check_together(changed(base, read_settings(path), str(path)), str(path))
+
+    said = refused(read, UsageError)
     assert "settings.toml" in said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from helpers.command_line import one_error_line, run_cli
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
+from deconvnet_cli.training.settings_checks import check_together
 from deconvnet_cli.training.settings_toml import as_toml, parse_settings, read_settings
 from deconvnet_cli.training.setup import collect_settings
 
@@ -95,7 +97,77 @@ def test_the_command_leaves_the_net_to_them(tmp_path: Path):
 )
 def test_wrong_settings_are_named(text: str, message: str):
     with pytest.raises(UsageError, match=message):
-        changed(TrainSettings(), parse_settings(text, "x.toml"), "x.toml")
+        settings = changed(TrainSettings(), parse_settings(text, "x.toml"), "x.toml")
+        check_together(settings, "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs", "named"),
+    [
+        ("crops = 4", (), {"batch_size": 2}),
+        ("", ("crops = 4", "batch = 2"), {}),
+        ("", ("schedule = 'step'", "lr_step = 5"), {}),
+        ("", ("resize = 80", "size = 64"), {}),
+        ("patience = 2", (), {"val_list": "val"}),
+        ("", ("patience = 2",), {"val_list": "val"}),
+        ("boxes = 'shown'", ("net = 'deconvnet-mobilenet'", "stage = 2"), {}),
+    ],
+)
+def test_settings_may_fit_together_only_once_all_are_known(
+    tmp_path: Path, text: str, pairs: tuple[str, ...], named: dict[str, object]
+):
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    settings = asdict(collect_settings(None, None, file, pairs, {**NOTHING, **named}))
+    for part in (text, *pairs[-2:]):
+        assert settings.items() >= parse_settings(part, "").items()
+
+
+def test_settings_that_do_not_fit_are_named_with_all_their_sources(tmp_path: Path):
+    file = tmp_path / "s.toml"
+    file.write_text("crops = 4")
+    with pytest.raises(UsageError, match=r"s\.toml, --set batch = 5, options: crops must be at"):
+        collect_settings(None, None, file, ("batch = 5",), {**NOTHING, "seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("pair", "need", "cure"),
+    [
+        ("lr_step = 5", "schedule", "schedule = 'step'"),
+        ("momentum = 0.5", "optimiser", "optimiser = 'sgd'"),
+        ("pretrained_lr = 0.5", "--no-frozen", "frozen = false"),
+        ("teacher_weight = 2", "--teacher", "teacher = 'soft'"),
+        ("boxes = 'shown'", "--stage 2", "stage = 2"),
+        ("val_every = 7", "--val-split", "val_list = 'val'"),
+        ("val_images = 7", "--val-split", "val_list = 'val'"),
+        ("val_boxes = 7", "--val-split", "val_list = 'val'"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(pair: str, need: str, cure: str, tmp_path: Path):
+    name = pair.split()[0]
+    with pytest.raises(UsageError, match=f"^{name} has no effect without .*{need}"):
+        collect_settings(None, None, None, (pair,), NOTHING)
+    collect_settings(None, None, None, (pair, cure), NOTHING)
+    usual = f"{name} = {json.dumps(getattr(default_settings('deconvnet-mobilenet'), name))}"
+    collect_settings(None, None, None, (usual,), NOTHING)
+    file = tmp_path / "settings.toml"  # such a file has all settings
+    file.write_text(pair)
+    collect_settings(None, None, file, (), NOTHING)
+
+
+def test_whole_photos_are_drawn_in_stage_0_and_beside_shown_boxes():
+    for stage, more in ((0, ()), (2, ("boxes = 'shown'",))):
+        collect_settings(None, stage, None, ("whole = 0.3", *more), NOTHING)
+    for stage in (1, 2):
+        with pytest.raises(UsageError, match="whole has no effect without"):
+            collect_settings(None, stage, None, ("whole = 0.3",), NOTHING)
+
+
+def test_a_folder_of_proposals_goes_with_stage_2(tmp_path: Path):
+    made = run_cli(
+        "train", "--voc-root", tmp_path, "--out", tmp_path / "run", "--proposal-cache", tmp_path
+    )
+    one_error_line(made, 2, "--proposal-cache goes with --stage 2")
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path):

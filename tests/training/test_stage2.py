@@ -29,6 +29,7 @@ from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.proposal_files import boxes_path, find_boxes, list_boxes, read_boxes
 from deconvnet_cli.training.samples import CropDataset, SampleSettings, draw_box
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
+from deconvnet_cli.training.settings_checks import check_together
 from deconvnet_cli.training.setup import stage2_boxes, stoppable
 from deconvnet_cli.training.stage2_boxes import labels_shown, overlapping_proposals, shown_boxes
 from deconvnet_cli.weights.card import card_for
@@ -245,7 +246,7 @@ def test_what_was_found_before_a_stop_is_kept(
 def test_nets_that_are_shown_no_boxes_are_refused():
     settings = default_settings("fcn8s-mobilenet", 2)
     with pytest.raises(UsageError, match="fcn8s-mobilenet is shown no boxes"):
-        changed(settings, {"boxes": "shown"}, "--set")
+        check_together(changed(settings, {"boxes": "shown"}, "--set"), "--set")
     with pytest.raises(UsageError, match="known: overlapping, shown"):
         changed(TrainSettings(), {"boxes": "first"}, "--set")
 
