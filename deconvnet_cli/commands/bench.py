@@ -82,7 +82,7 @@ def photos(
     it was trained, in fp32, one photo after another on all cores; then 1, 2, 4 ... workers with the
     prepared net in the precision of --precision, each on one core.
     """
-    check_kept(save, against, quiet)
+    check_kept(save, against, quiet, as_json)
     from deconvnet_cli.runtime.worker_process import prepare_workers
 
     prepare_workers("deconvnet_cli.batch.preload")
@@ -143,7 +143,7 @@ def gpu(
     file to labels, one after another in one process; the share of that time that is between the
     first and the last work of a photo on the GPU; and the peak memory of its tensors.
     """
-    check_kept(save, against, quiet)
+    check_kept(save, against, quiet, as_json)
     from deconvnet_cli.diagnostics.gpu_speed import measure, require_gpu
     from deconvnet_cli.diagnostics.kept_figures import Figures, compared, settings_of
     from deconvnet_cli.diagnostics.throughput import SIZES
@@ -201,7 +201,7 @@ def proposals(
     """Measure the share of the objects in a list that proposals find, and the milliseconds per
     photo. An object is found if one of the first N boxes has an IoU of 0.5 (or 0.7) with its box.
     """
-    check_kept(save, against, quiet)
+    check_kept(save, against, quiet, as_json)
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.diagnostics.kept_figures import Figures, compared
     from deconvnet_cli.evaluation.recall import COUNTS, IOUS, recall

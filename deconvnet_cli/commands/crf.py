@@ -18,6 +18,7 @@ from deconvnet_cli.commands.shared.options import (
     SYSTEM_OPTION,
     WORKERS_OPTION,
     apply,
+    refuse_silence,
 )
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.evaluation.crf_search import (
@@ -92,6 +93,8 @@ def command(
         raise UsageError("give either -o DIR, to write labels, or --grid, to compare settings")
     if grid and voc_root is None:
         raise UsageError("--grid needs the masks: --voc-root DIR")
+    if grid:
+        refuse_silence(quiet, [as_json], "--json")
     if output and (voc_root is not None or rgb):
         raise UsageError("--voc-root and --rgb are only for --grid; leave them out")
     if output == "-":

@@ -28,6 +28,7 @@ from deconvnet_cli.commands.shared.options import (
     WORKERS_OPTION,
     apply,
     check_backend,
+    refuse_silence,
     segment_options,
 )
 from deconvnet_cli.errors import DatasetError, UsageError
@@ -147,6 +148,9 @@ def command(
         )
         if not table:
             check_backend(options)
+    refuse_silence(
+        quiet, [as_json, as_csv, output, page], "--json" if compare else "--json, --csv or -o"
+    )
     check_outputs(files, output, page)
 
     from deconvnet_cli.commands.shared import evaluation_tables

@@ -30,7 +30,7 @@ from deconvnet_cli.segmentation.segment import Inferred, working_copy
 from deconvnet_cli.segmentation.system import ensemble_of
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.hashing import file_sha256
-from deconvnet_cli.storage.npz import read_npz
+from deconvnet_cli.storage.npz import NoArchive, read_npz
 from deconvnet_cli.storage.remote import real
 from deconvnet_cli.weights.card import check_classes
 
@@ -187,6 +187,10 @@ def read_scores(path: Path) -> Stored:
         ) from None
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except NoArchive:
+        raise DatasetError(
+            f"{path}: not a file of stored scores; `deconvnet batch --save-scores` writes them"
+        ) from None
     except Exception as error:  # a hostile file can raise anything
         what = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"{path}: damaged scores ({what}); make them again") from error

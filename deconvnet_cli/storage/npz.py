@@ -26,6 +26,10 @@ PARSING = threading.Lock()
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
+class NoArchive(ValueError):
+    """The error of a file that is no ``.npz`` at all."""
+
+
 def read_npz(path: Path, most: int) -> dict[str, NDArray[Any]]:
     """Return the arrays of a ``.npz`` file by name.
 
@@ -35,10 +39,13 @@ def read_npz(path: Path, most: int) -> dict[str, NDArray[Any]]:
 
     Raises:
         OSError: The file cannot be read, see :func:`deconvnet_cli.storage.files.read_whole`.
+        NoArchive: The file does not begin as an archive does.
         ValueError: The file is damaged, is too large when unpacked, or has members that are not
             plain arrays.
     """
     data = read_whole(path, most)
+    if not data.startswith(b"PK"):
+        raise NoArchive("no NumPy archive")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()

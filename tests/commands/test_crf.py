@@ -142,7 +142,7 @@ def test_a_file_that_fails_does_not_stop_the_others(deconvnet, stored, tmp_path)
     result = deconvnet("crf", folder, "-o", out, "--net", "edeconvnet", "--json", "--quiet")
     assert result.exit_code == 1
     said = (
-        "aa.npz: damaged scores",
+        "aa.npz: not a file of stored scores",
         "gone.png: no such file",
         "changed.png: not the photo of these stored scores",
         "d.npz: has scores of deconvnet alone",
@@ -281,7 +281,7 @@ def test_a_sweep_over_names_with_folders(deconvnet, tmp_path):
     found = sweep(deconvnet, root, tmp_path / "scores", "--grid", "iterations=1")
     assert set(found) == {"no CRF", "iterations = 1"}
     (root / "SegmentationClass" / "b" / "p.png").unlink()
-    options = ("--grid", "iterations=1", "--voc-root", root, "--quiet")
+    options = ("--grid", "iterations=1", "--voc-root", root, "--json", "--quiet")
     result = deconvnet("crf", tmp_path / "scores", *options)
     one_error_line(result, 1, "p.png: no such label PNG")
 
@@ -295,7 +295,7 @@ def test_a_sweep_over_a_tree_that_was_moved(deconvnet, tmp_path):
 
 def test_sweeps_that_would_mean_nothing(deconvnet, tmp_path):
     root = tree_of(tmp_path / "VOC2012", "a", "b")
-    options = ("--grid", "iterations=1", "--voc-root", root, "--quiet")
+    options = ("--grid", "iterations=1", "--voc-root", root, "--json", "--quiet")
     store(root / "JPEGImages" / "b.jpg", tmp_path / "scores" / "b.npz", fcn=False)
     result = deconvnet("crf", tmp_path / "scores", *options)
     one_error_line(result, 1, "b.npz", "scores of deconvnet", "--net")
@@ -368,8 +368,13 @@ def test_wrong_usage(deconvnet, stored, voc, tmp_path):
     one_error_line(result, 2, "made: has the labels of a batch", "give another folder")
     assert len(list((tmp_path / "made").iterdir())) == 1
     result = deconvnet("crf", tmp_path / "photos" / "a.png", "-o", tmp_path / "out")
-    one_error_line(result, 1, "a.png: damaged scores")
+    one_error_line(result, 1, "a.png: not a file of stored scores", "--save-scores")
     one_error_line(deconvnet("crf", stored, *grid, "--voc-root", tmp_path), 1, "not a VOC tree")
+
+
+def test_a_search_that_prints_nothing_is_refused(deconvnet, tmp_path):
+    silent = ("--grid", "iterations=1", "--voc-root", tmp_path, "--quiet")
+    one_error_line(deconvnet("crf", tmp_path, *silent), 2, "--quiet", "give --json too")
 
 
 def test_two_files_with_one_output(tmp_path):

@@ -111,6 +111,7 @@ def test_comparisons_that_mean_nothing_are_refused(bench, speeds, deconvnet, voc
     result = deconvnet("bench", "proposals", "--voc-root", voc, "--against", kept)
     one_error_line(result, 2, "has figures of `bench photos`; give those of proposals")
     one_error_line(bench("--against", kept, "--quiet"), 2, "--against adds to the table")
+    one_error_line(bench("--quiet"), 2, "--quiet leaves out the table", "--json or --save")
     one_error_line(bench("--save", tmp_path / "none" / "a.json"), 2, "no such folder")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import option
+from deconvnet_cli.commands.shared.options import refuse_silence
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.targets import require_file
 
@@ -32,12 +33,13 @@ KEEP_OPTIONS = (
 )
 
 
-def check_kept(save: Path | None, against: Path | None, quiet: bool) -> None:
+def check_kept(save: Path | None, against: Path | None, quiet: bool, as_json: bool) -> None:
     """Raise UsageError, before minutes of work, if the options do not fit or FILE has no folder."""
     if save is not None:
         require_file(save, "json", "the figures are", "another file")
     if against is not None and quiet:
         raise UsageError("--against adds to the table, which --quiet leaves out; give one of them")
+    refuse_silence(quiet, [as_json, save], "--json or --save")
 
 
 def earlier(against: Path | None, now: Figures, wanted: Iterable[Key]) -> Mapping[Key, float]:
