@@ -213,7 +213,7 @@ def command(
     from deconvnet_cli.reporting.numerals import counted
     from deconvnet_cli.runtime.devices import choose_device, keep_freed_memory
     from deconvnet_cli.runtime.interrupts import stop_signals
-    from deconvnet_cli.training.distributed import joined, local_device, rank
+    from deconvnet_cli.training.distributed import joined, local_device, rank, share_of
     from deconvnet_cli.training.follow import build_hooks, prepared_batches
     from deconvnet_cli.training.loop import train
     from deconvnet_cli.training.origin import check_origin, origin_of, write_origin
@@ -241,6 +241,7 @@ def command(
             if rank() == 0:
                 console.say(line)
 
+        share_of(settings.batch)  # before hours of preparation
         if both := trained_and_validated(tree, settings):
             tell(
                 f"--val-split {settings.val_list}: --split has {counted(both, 'photo')} of it, so "

@@ -166,9 +166,10 @@ def photos_of_classes(objects: Iterable[ObjectBox], classes: Sequence[str]) -> s
         for label in range(1, len(classes))
     }
     found = [f"{classes[label]} {count}" for label, count in photos.items() if count]
+    noun = " photo" if found and found[0].endswith(" 1") else " photos"
     none = [classes[label] for label, count in photos.items() if not count]
     first, *rest = found or ["none"]
-    line = ", ".join(["classes: " + first + (" photos" if found else ""), *rest])
+    line = ", ".join(["classes: " + first + (noun if found else ""), *rest])
     return line + (f"; in no photo: {', '.join(none)}" if none else "")
 
 

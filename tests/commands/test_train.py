@@ -13,6 +13,7 @@ from helpers import warm_python
 from PIL import Image
 
 from deconvnet_cli.choices import DEFAULT
+from deconvnet_cli.training import distributed
 from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.weights.files import load
 
@@ -40,6 +41,16 @@ def voc(tmp_path: Path, data: Path) -> Path:
     for name in ("train", "val"):
         (root / f"ImageSets/Segmentation/{name}.txt").write_text("cat\n")
     return root
+
+
+def test_a_batch_that_processes_cannot_share_is_refused_before_the_photos_are_read(
+    deconvnet, voc: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    (voc / "SegmentationClass/cat.png").write_bytes(b"damaged")
+    result = deconvnet("train", "--voc-root", voc, "--out", tmp_path / "run", *QUICK)
+    assert result.exit_code == 2 and "3 processes cannot share a batch of 2" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])

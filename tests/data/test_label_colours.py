@@ -166,3 +166,4 @@ def test_photos_of_each_class(tmp_path: Path):
     objects = find_objects(tree, ["a", "b"])
     line = "classes: disc 2 photos, square 1; in no photo: triangle"
     assert photos_of_classes(objects, OWN) == line
+    assert photos_of_classes(objects[:1], OWN).startswith("classes: disc 1 photo; in no photo")
