@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
-from deconvnet_cli.errors import UsageError
-from deconvnet_cli.nets.registry import input_stride, net_spec
+import torch
+
+from deconvnet_cli.errors import UsageError, WeightsError
+from deconvnet_cli.nets.registry import build_net, input_stride, net_spec
 from deconvnet_cli.training.settings import TrainSettings
 
 
@@ -19,7 +21,7 @@ def check_together(settings: TrainSettings, source: str) -> None:
     """
     if settings.stage == 2 and settings.boxes == "shown" and not net_spec(settings.net).takes_boxes:
         raise UsageError(f'{source}: {settings.net} is shown no boxes; set boxes = "overlapping"')
-    check_size(settings, source)
+    check_net(settings, source)
     if settings.schedule == "step" and settings.lr_step <= 0:
         raise UsageError(f'{source}: schedule = "step" needs lr_step above 0')
     if settings.resize and settings.resize < settings.size:
@@ -30,14 +32,19 @@ def check_together(settings: TrainSettings, source: str) -> None:
         raise UsageError(f"{source}: patience needs val_list (--val-split)")
 
 
-def check_size(settings: TrainSettings, source: str) -> None:
-    """Raise UsageError unless the net can be shown crops of this size."""
+def check_net(settings: TrainSettings, source: str) -> None:
+    """Raise UsageError unless there is a net of these settings that can be shown such crops."""
     try:
         given = json.loads(settings.net_settings)
         if not isinstance(given, dict):
             raise ValueError("it has no names and values")
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{source}: net_settings is not a JSON object ({error})") from error
+    try:
+        with torch.device("meta"):
+            build_net(settings.net, given)
+    except WeightsError as error:
+        raise UsageError(f"{source}: net_settings: {error}") from error
     stride, least = input_stride(settings.net, given), net_spec(settings.net).least_size
     if settings.size % stride or settings.size < least:
         allowed = f"a multiple of {stride}" + (f", at least {least}" if least > stride else "")

@@ -15,16 +15,28 @@ from deconvnet_cli.errors import DependencyError, UsageError, WeightsError
 from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNet
 from deconvnet_cli.nets.fcn8s import FCN8s
 from deconvnet_cli.nets.mobilenet_v2 import MobileNetEncoder
-from deconvnet_cli.nets.registry import build_net, net_spec
+from deconvnet_cli.nets.registry import build_net, net_settings, net_spec
 from deconvnet_cli.training.batchnorm import insert_batchnorm, start_from_folded
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.weights.files import Weights, check_values, load, read_tensors
+from deconvnet_cli.weights.files import Weights, check_values, load, read_card, read_tensors
+from deconvnet_cli.weights.shipped import locate
 
 TORCHVISION = "torchvision"
 
 
 def check_start(settings: TrainSettings, init: str | None, weights: str | None) -> None:
-    """Raise UsageError if both ways to start are given, or a frozen encoder has no weights."""
+    """Raise UsageError if the ways to start do not fit the settings.
+
+    Args:
+        settings: The settings of the run.
+        init: A published encoder to start from, or None.
+        weights: Weights of this tool to start from, by name or file, or None.
+
+    Raises:
+        UsageError: Both ways are given, a frozen encoder has no weights, or the weights are of
+            another net or of other ``net_settings``.
+        WeightsError: The weights are not found, or their card is wrong.
+    """
     if settings.frozen and init is None and weights is None:
         raise UsageError(
             "the encoder is frozen, so it needs weights: --from deconvnet-mobilenet (the shipped "
@@ -32,6 +44,19 @@ def check_start(settings: TrainSettings, init: str | None, weights: str | None) 
         )
     if init is not None and weights is not None:
         raise UsageError("--init and --from are two ways to start; give one of them")
+    if weights is None:
+        return
+    card = read_card(locate(weights))
+    if card.net != settings.net:
+        raise UsageError(f"{weights}: weights of {card.net}, not of {settings.net}")
+    with torch.device("meta"):
+        before = json.loads(json.dumps(net_settings(build_net(card.net, card.settings))))
+    for name, value in json.loads(settings.net_settings).items():
+        if name != "classes" and before[name] != value:
+            raise UsageError(
+                f"net_settings: {name} = {json.dumps(value)}, but {weights} has "
+                f"{json.dumps(before[name])}, and --from keeps its net; leave it out"
+            )
 
 
 def net_at_start(
@@ -65,8 +90,6 @@ def net_at_start(
     torch.manual_seed(settings.seed)
     if weights is not None:
         loaded = load(weights)
-        if loaded.card.net != settings.net:
-            raise UsageError(f"{weights}: weights of {loaded.card.net}, not of {settings.net}")
         if loaded.card.classes == settings.class_names:
             return loaded.net
         net = with_other_classes(loaded, settings)

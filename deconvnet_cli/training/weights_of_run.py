@@ -34,8 +34,6 @@ def card_at_start(settings: TrainSettings, start: str | None) -> Card:
     """
     usual = card_for(settings.net, {})
     given = read_card(locate(start)) if start is not None else usual
-    if given.net != settings.net:
-        given = usual  # ``net_at_start`` refuses such weights
     shown = replace(given.input, size=settings.size)
     return replace(usual, input=shown, merge=given.merge, proposals=given.proposals)
 

@@ -132,7 +132,7 @@ def test_evaluate_counts_these_classes_and_no_others(weights, tree: Path, voc, t
     assert json.loads(again.stdout)["iou"] == line["iou"]
     other = run_cli("evaluate", "--voc-root", voc, *quick)
     one_error_line(other, 1, str(weights), "4 classes", "21 classes", "'disc'", "'aeroplane'")
-    table = run_cli("evaluate", "--voc-root", tree, "--table", "--quiet")
+    table = run_cli("evaluate", "--voc-root", tree, "--table", "--json", "--quiet")
     one_error_line(table, 2, "--table", "VOC's classes")
 
 
@@ -143,7 +143,7 @@ def test_label_pngs_of_these_classes_are_evaluated(tree: Path, tmp_path: Path):
     made = run_cli("evaluate", "--voc-root", tree, "--predictions", tmp_path, "--json", "--quiet")
     assert json.loads(made.stdout)["mean_iou"] == 1
     path.write_bytes(label_png(np.full(drawn(7)[1].shape, 4, np.uint8)))
-    wrong = run_cli("evaluate", "--voc-root", tree, "--predictions", tmp_path, "--quiet")
+    wrong = run_cli("evaluate", "--voc-root", tree, "--predictions", tmp_path)
     one_error_line(wrong, 1, "s7.png", "label 4", "0..3")
 
 
@@ -164,7 +164,7 @@ def test_stored_scores_know_their_classes(weights, tree: Path, voc, tmp_path: Pa
     assert np.array_equal(colours, palette_for(CLASSES)[: len(colours)])
     for name in ("p0", "p1"):
         (out / f"{name}.npz").write_bytes((out / "s6.npz").read_bytes())
-    other = run_cli("evaluate", "--voc-root", voc, "--split", "first", "--scores", out, "--quiet")
+    other = run_cli("evaluate", "--voc-root", voc, "--split", "first", "--scores", out)
     one_error_line(other, 1, "p0.npz", "4 classes", "21 classes")
 
 

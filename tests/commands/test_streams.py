@@ -74,7 +74,7 @@ def call(deconvnet, tmp_path, voc, kept, counts, pth, lively_weights):
         "WEIGHTS": lively_weights,
     }
 
-    def run(name: str, *more: str):
+    def run(name: str, *more: str, code: int = 0):
         words: list[object] = []
         for word in CALLS[name][0].split():
             if word == "RUN":
@@ -82,7 +82,7 @@ def call(deconvnet, tmp_path, voc, kept, counts, pth, lively_weights):
             else:
                 words.append(places.get(word, word.replace("OUT/", f"{tmp_path}/")))
         result = deconvnet(*words, *more)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == code, result.output
         return result
 
     return run
@@ -109,10 +109,17 @@ def test_json_is_alone_on_standard_output(call, name):
     assert name not in AS_TABLE or (word is not None and word in result.stderr)
 
 
-@pytest.mark.parametrize("name", [name for name in AS_JSON if name != "doctor"])
+@pytest.mark.parametrize("name", [name for name in AS_JSON if not CALLS[name][1]])
 def test_quiet_prints_nothing(call, name):
     result = call(name, "--quiet")
     assert (result.stdout, result.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("name", AS_TABLE)
+def test_quiet_needs_another_way_to_give_the_result(call, name):
+    result = call(name, "--quiet", code=2)
+    assert result.stdout == "" and "--json" in result.stderr
+    assert call(name, "--quiet", "--json").stderr == ""
 
 
 @pytest.mark.parametrize("name", ["evaluate --table", "weights list", "weights import"])

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import warm_python
 from PIL import Image
 
 from deconvnet_cli.choices import DEFAULT
-from deconvnet_cli.training import distributed
 from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.weights.files import load
 
@@ -46,7 +46,8 @@ def voc(tmp_path: Path, data: Path) -> Path:
 def test_a_batch_that_processes_cannot_share_is_refused_before_the_photos_are_read(
     deconvnet, voc: Path, tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    for name, value in (("is_initialized", True), ("get_world_size", 3), ("get_rank", 0)):
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
     (voc / "SegmentationClass/cat.png").write_bytes(b"damaged")
     result = deconvnet("train", "--voc-root", voc, "--out", tmp_path / "run", *QUICK)
     assert result.exit_code == 2 and "3 processes cannot share a batch of 2" in result.stderr

@@ -88,6 +88,8 @@ def test_the_command_leaves_the_net_to_them(tmp_path: Path):
         ("lists = []", "name at least one image list"),
         ("size = 100", "deconvnet-mobilenet is shown crops whose size is a multiple of 16$"),
         ("net_settings = '{\"pools\": 5}'\nsize = 336", "a multiple of 32$"),
+        ("net_settings = '{\"fc\": 5}'", "deconvnet-mobilenet has no setting called fc$"),
+        ("net_settings = '{\"head\": 0}'", "x.toml: net_settings: .* above 0"),
         ("statistics = -1", "statistics must be at least 0"),
         ("weight_decay = -1", "weight_decay must be at least 0"),
         ("colour = -0.5", "colour must be 0 to 1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from safetensors.torch import save_file
 
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK
-from deconvnet_cli.nets.registry import build_net
+from deconvnet_cli.nets.registry import build_net, net_settings
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.start import (
     check_start,
@@ -19,6 +21,7 @@ from deconvnet_cli.training.start import (
     load_trunk,
     net_at_start,
 )
+from deconvnet_cli.weights.files import load
 
 VGG = TrainSettings(net="deconvnet-vgg16", net_settings='{"width": 0.125, "fc": 8}')
 
@@ -92,6 +95,20 @@ def test_torchvisions_first_layer_sees_the_same_picture(monkeypatch: pytest.Monk
 
 def test_weights_of_another_net_are_no_start(tiny_weights: Path):
     with pytest.raises(UsageError, match="weights of deconvnet-vgg16"):
-        net_at_start(TrainSettings(), None, str(tiny_weights), list)
+        check_start(TrainSettings(), None, str(tiny_weights))
     with pytest.raises(UsageError, match="give one of them"):
         check_start(VGG, "x", str(tiny_weights))
+
+
+def test_weights_keep_their_net(tiny_weights: Path):
+    has = net_settings(load(str(tiny_weights)).net)
+    same = {"width": has["width"], "fc": has["fc"], "classes": 3}
+    check_start(replace(VGG, net_settings=json.dumps(same)), None, str(tiny_weights))
+    other = replace(VGG, net_settings=json.dumps(same | {"fc": has["fc"] + 1}))
+    with pytest.raises(UsageError, match=f"fc = {has['fc'] + 1}, but .* has {has['fc']}"):
+        check_start(other, None, str(tiny_weights))
+
+
+def test_lists_of_channels_are_compared_with_those_of_the_weights():
+    has = json.dumps({"bridge": net_settings(load("deconvnet-mobilenet").net)["bridge"]})
+    check_start(TrainSettings(net_settings=has), None, "deconvnet-mobilenet")
