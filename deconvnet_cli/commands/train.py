@@ -13,7 +13,6 @@ from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, RGB_OPTION, apply, weights_names
 from deconvnet_cli.commands.shared.ranges import FiniteRange
-from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
 if TYPE_CHECKING:
@@ -198,14 +197,14 @@ def command(
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.training.setup import (
         build_datasets,
+        check_cache,
         collect_settings,
         trained_and_validated,
         with_classes,
     )
 
     settings = collect_settings(net, stage, file, pairs, named)
-    if proposal_cache is not None and settings.stage != 2:
-        raise UsageError("--proposal-cache goes with --stage 2, which takes proposals")
+    check_cache(settings, proposal_cache)
     settings, tree = with_classes(settings, open_tree(voc_root, rgb=rgb))
 
     from deconvnet_cli.commands.shared.train_progress import TrainBar
@@ -226,8 +225,6 @@ def command(
         store_weights,
     )
 
-    if run.exists() and not run.is_dir():
-        raise UsageError(f"{run}: not a folder; give one with --out")
     check_settings(run, settings)  # before hours of preparation
     check_start(settings, init, start)
     origin = origin_of(tree, settings, init, start)

@@ -66,10 +66,12 @@ class TrainedNets:
 
 
 def check_settings(run: Path, settings: TrainSettings) -> None:
-    """Raise UsageError if the folder holds a run with other settings; more ``crops`` prolong it.
+    """Raise UsageError if the folder holds a run with other settings, or is a file.
 
-    A setting that an older version did not write had its default.
+    More ``crops`` prolong a run. A setting that an older version did not write had its default.
     """
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run}: not a folder; give one with --out")
     path = run / "settings.toml"
     if not path.is_file():
         return

@@ -86,6 +86,12 @@ def collect_settings(
     return settings
 
 
+def check_cache(settings: TrainSettings, proposal_cache: Path | None) -> None:
+    """Raise UsageError if a folder of proposals is given to a run that takes none."""
+    if proposal_cache is not None and settings.stage != 2:
+        raise UsageError("--proposal-cache goes with --stage 2, which takes proposals")
+
+
 def with_classes(settings: TrainSettings, tree: VocTree) -> tuple[TrainSettings, VocTree]:
     """Return both with the classes of the run: those of the settings, or else the tree's.
 

@@ -280,18 +280,6 @@ def check_backend(options: SegmentOptions) -> None:
         refuse_given(click.get_current_context(), ("crf_backend",), "without --crf there is no CRF")
 
 
-def refuse_silence(quiet: bool, given: Collection[object], options: str) -> None:
-    """Raise UsageError if --quiet leaves out all that a command would give.
-
-    Args:
-        quiet: Whether --quiet is given.
-        given: The values of the options that give something besides the table.
-        options: Their names, for the error.
-    """
-    if quiet and not any(given):
-        raise UsageError(f"--quiet leaves out the table, and so all results; give {options} too")
-
-
 def refuse_given(context: click.Context, names: Collection[str], why: str) -> None:
     """Raise UsageError if one of these options was given on the command line.
 
