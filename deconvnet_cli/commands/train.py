@@ -199,7 +199,7 @@ def command(
         build_datasets,
         check_cache,
         collect_settings,
-        trained_and_validated,
+        overlap_note,
         with_classes,
     )
 
@@ -209,7 +209,6 @@ def command(
 
     from deconvnet_cli.commands.shared.train_progress import TrainBar
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.reporting.numerals import counted
     from deconvnet_cli.runtime.devices import choose_device, keep_freed_memory
     from deconvnet_cli.runtime.interrupts import stop_signals
     from deconvnet_cli.training.distributed import joined, local_device, rank, share_of
@@ -226,9 +225,9 @@ def command(
     )
 
     check_settings(run, settings)  # before hours of preparation
-    check_start(settings, init, start)
     origin = origin_of(tree, settings, init, start)
     check_origin(run, origin)
+    check_start(settings, init, start)
     first = card_at_start(settings, start)
     keep_freed_memory()
     chosen = local_device(choose_device(device))
@@ -239,11 +238,8 @@ def command(
                 console.say(line)
 
         share_of(settings.batch)  # before hours of preparation
-        if both := trained_and_validated(tree, settings):
-            tell(
-                f"--val-split {settings.val_list}: --split has {counted(both, 'photo')} of it, so "
-                "its mean IoU says little of new photos"
-            )
+        if line := overlap_note(tree, settings):
+            tell(line)
         try:
             samples, calibration = build_datasets(
                 tree,

@@ -16,6 +16,7 @@ from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names, phot
 from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError, UsageError
 from deconvnet_cli.nets.registry import net_spec
+from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.devices import CPU
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.training.distributed import first_process_first
@@ -33,11 +34,16 @@ from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_box
 BeginBar = Callable[[str, int], Callable[[], None]]
 
 
-def trained_and_validated(tree: VocTree, settings: TrainSettings) -> int:
-    """Return how many photos are trained on and validated on."""
-    if not settings.val_list:
-        return 0
-    return len(set(tree.names(settings.val_list)) & set(list_names(tree, settings.lists)))
+def overlap_note(tree: VocTree, settings: TrainSettings) -> str:
+    """Return a line on the photos that are both trained and validated on; "" if there are none."""
+    both = set(list_names(tree, settings.lists))
+    both &= set(tree.names(settings.val_list)) if settings.val_list else set()
+    if not both:
+        return ""
+    return (
+        f"--val-split {settings.val_list}: --split has {counted(len(both), 'photo')} of it, so "
+        "its mean IoU says little of new photos"
+    )
 
 
 def collect_settings(
