@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from deconvnet_cli.outputs.polygons import Component, Ring, components, rings
 from deconvnet_cli.runtime.opencv import cv2
 
 LEAST = 0.25  # pixels: with less, all corners of pixels stay
-ROWS = 64  # sides that are compared with others at a time
+ROWS = 64  # boxes that are compared with others at a time
 ENDS = np.s_[:-1], np.s_[1:]  # where the sides of a closed ring start and end
 
 
@@ -85,7 +86,7 @@ def wrong_rings(found: Sequence[Ring]) -> set[int]:
     following = np.arange(len(start)) + 1
     following[np.cumsum(counts) - 1] -= counts
     wrong: set[int] = set()
-    for one, other in close_sides(start, end):
+    for one, other in close_boxes(np.minimum(start, end), np.maximum(start, end)):
         a, b, c, d = start[one], end[one], start[other], end[other]
         to_c = side_of(a, b, c)
         cross = (to_c * side_of(a, b, d) < 0) & (side_of(c, d, a) * side_of(c, d, b) < 0)
@@ -95,24 +96,24 @@ def wrong_rings(found: Sequence[Ring]) -> set[int]:
         bad = cross | ((to_c == 0) & between & ~allowed)
         wrong.update(owner[one[bad]].tolist(), owner[other[bad]].tolist())
     # The others share no points but corners, so each side is inside another ring or outside it.
-    middles = [(start + end)[owner == number] for number in range(len(found))]
+    middles = np.split(start + end, np.cumsum(counts)[:-1])
     around = [2 * np.array(ring, np.float32)[:, None] for ring in found]
-    boxes = np.array([(*ring.min((0, 1)), *ring.max((0, 1))) for ring in around])
     for hole in range(1, len(found)):
         if not all(is_inside(around[0], middle) for middle in middles[hole]):
             wrong |= {0, hole}
-        near = (boxes[:, :2] < boxes[hole, 2:]).all(1) & (boxes[hole, :2] < boxes[:, 2:]).all(1)
-        for other in set(np.flatnonzero(near).tolist()) - {0, hole}:
+    corners = np.array([(ring.min((0, 1)), ring.max((0, 1))) for ring in around])
+    low, high = corners[1:, 0], corners[1:, 1]
+    for some, others in close_boxes(low, high):
+        for hole, other in zip((some + 1).tolist(), (others + 1).tolist(), strict=True):
             if any(is_inside(around[other], middle) for middle in middles[hole]):
                 wrong |= {hole, other}
     return wrong
 
 
-def close_sides(
-    start: NDArray[np.int64], end: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield all pairs of sides whose boxes overlap or touch, each in both orders."""
-    low, high = np.minimum(start, end), np.maximum(start, end)
+def close_boxes(
+    low: NDArray[Any], high: NDArray[Any]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield the numbers of all pairs of boxes that overlap or touch, each pair in both orders."""
     order = np.argsort(low[:, 0], kind="stable")
     low, high = low[order], high[order]
     for first in range(0, len(order), ROWS):
