@@ -153,8 +153,8 @@ def find_photos(
     path = place(source)
     if isinstance(path, RemotePath):
         return find_remote(path, unreadable, left_out)
+    here: Counter[str] = Counter()
     if path.is_dir():
-        here: Counter[str] = Counter()
         found = photos_in(path, unreadable, here, output)
         left_out.update(here)
         if not found:
@@ -165,17 +165,19 @@ def find_photos(
         if is_clip(path):
             raise ImageError(f"{path}: {VIDEO_HINT}")
         return [(path, Path(path.name))]
-    matches = glob_matches(source, unreadable, left_out, output)
+    matches = glob_matches(source, unreadable, here, output)
     files = [match for match in matches if match.is_file()]
     if len(files) < len(matches):
-        left_out["folders"] += len(matches) - len(files)
+        here["folders"] += len(matches) - len(files)
     clips = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    left_out.update(clip.suffix.lower() for clip in clips)
+    here.update(clip.suffix.lower() for clip in clips)
+    left_out.update(here)
     files = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES]
     if clips and not files:
         raise ImageError(f"{clips[0]}: {VIDEO_HINT}")
     if not files:
-        raise ImageError(f"{source}: no such file or folder, and no photo matches it")
+        rest = f"; {summary(here)}" if here else ""
+        raise ImageError(f"{source}: no such file or folder, and no photo matches it{rest}")
     return [(match, Path(match.name)) for match in files]
 
 

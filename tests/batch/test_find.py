@@ -84,6 +84,8 @@ def test_what_an_earlier_batch_wrote_is_no_photo(tmp_path, monkeypatch):
         assert sorted(photo.name for photo, _ in found) == ["a.jpg", "c.png"]
         assert left_out[WRITTEN] == 3
     assert len(find_photos("old/*.png")) == 3  # these are asked for
+    with pytest.raises(ImageError, match=r"no photo matches it; 1 left out: 1 written by an ear"):
+        find_photos("old/**/b.png")
 
 
 def test_heic_names_its_package(tmp_path, monkeypatch):
