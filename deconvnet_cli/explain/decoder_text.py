@@ -8,7 +8,7 @@ import numpy as np
 
 from deconvnet_cli.explain.decoder_figures import marked_crop
 from deconvnet_cli.explain.explanation import Explanation
-from deconvnet_cli.explain.figures import per_cent, percent
+from deconvnet_cli.explain.figures import percent, share_text
 from deconvnet_cli.explain.windows import CORNERS
 from deconvnet_cli.outputs.overlay import border_distance
 from deconvnet_cli.reporting.html import label_swatch, picture
@@ -100,7 +100,7 @@ def about_decoder(explanation: Explanation) -> str:
     name = escape(explanation.classes[explained.label])
     x0, y0, x1, y1 = explanation.corners
     share = explained.pixels / explanation.decided.size
-    why = f"which decided {per_cent(share)} of the pixels, as {name}"
+    why = f"which decided {share_text(share)} of the pixels, as {name}"
     if explained.label not in explanation.present:
         why = f"which comes closest to {name}: no pixel of the photo is labelled so"
     return (
@@ -165,7 +165,7 @@ def shares_table(explanation: Explanation) -> str:
     found = np.flatnonzero(counts[0] + counts[1]).tolist()
     for label in sorted(found, key=lambda label: -counts[0][label]):
         name = label_swatch(label, explanation.classes) + escape(explanation.classes[label])
-        shares = (f"<td>{per_cent(each[label] / comparison.labels.size)}</td>" for each in counts)
+        shares = (f"<td>{share_text(each[label] / comparison.labels.size)}</td>" for each in counts)
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(shares)}</tr>\n')
     head = "<tr><th>class</th><th>with the decoder</th><th>without it</th></tr>"
     return f'<table class="shares"><thead>{head}</thead><tbody>\n{"".join(rows)}</tbody></table>\n'

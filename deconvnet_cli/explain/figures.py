@@ -178,10 +178,10 @@ def compared(
 
 def percent(where: NDArray[np.bool_]) -> str:
     """Return the share of pixels that are true, of bool h x w, as text in per cent."""
-    return per_cent(float(where.mean()))
+    return share_text(float(where.mean()))
 
 
-def per_cent(share: float) -> str:
+def share_text(share: float) -> str:
     """Return a share, 0 to 1, as text in per cent; "under 0.1 %" instead of "0.0 %"."""
     text = f"{100 * share:.1f} %"
     return "under 0.1 %" if share > 0 and text == "0.0 %" else text

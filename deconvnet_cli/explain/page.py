@@ -38,7 +38,7 @@ def rendered(
             columns = len(part.pictures) if part.strip else part.columns
             files[f"{part.name}.png"] = sheet(part.pictures, columns)
     shares = class_shares(Outputs().shown(explanation.result.labels), explanation.classes)
-    lead = ", ".join(f"{escape(each)} {figures.per_cent(part)}" for each, part in shares.items())
+    lead = ", ".join(f"{escape(each)} {figures.share_text(part)}" for each, part in shares.items())
     body = "".join(
         (folded if part.folded else section)(part.heading, part.text + grid(part) + part.after)
         for part in parts

@@ -221,11 +221,11 @@ def box_legend(explanation: Explanation) -> str:
     lines = [
         swatch(bytes(colours[number]))
         + (f"box {number + 1}" if number else "box 1, the whole photo")
-        + f": {figures.per_cent(part)}"
+        + f": {figures.share_text(part)}"
         for number, part in ranked[:MOST_LISTED]
     ]
     if rest := ranked[MOST_LISTED:]:
-        lines.append(f"{len(rest)} more: {figures.per_cent(sum(part for _, part in rest))}")
+        lines.append(f"{len(rest)} more: {figures.share_text(sum(part for _, part in rest))}")
     if idle := len(explanation.boxes) - len(ranked):
         lines.append(f"{idle} decided nothing")
     return items("legend", lines)

@@ -274,4 +274,4 @@ def test_no_page_is_wider_than_the_screen(
     ],
 )
 def test_a_share_that_is_not_zero_does_not_look_like_zero(share, text):
-    assert figures.per_cent(share) == text
+    assert figures.share_text(share) == text
