@@ -227,7 +227,7 @@ def command(
     check_settings(run, settings)  # before hours of preparation
     origin = origin_of(tree, settings, init, start)
     check_origin(run, origin)
-    check_start(settings, init, start)
+    check_start(settings, init, start, begun=(run / "settings.toml").is_file())
     first = card_at_start(settings, start)
     keep_freed_memory()
     chosen = local_device(choose_device(device))

@@ -24,13 +24,17 @@ from deconvnet_cli.weights.shipped import locate
 TORCHVISION = "torchvision"
 
 
-def check_start(settings: TrainSettings, init: str | None, weights: str | None) -> None:
+def check_start(
+    settings: TrainSettings, init: str | None, weights: str | None, *, begun: bool = False
+) -> None:
     """Raise UsageError if the ways to start do not fit the settings.
 
     Args:
         settings: The settings of the run.
         init: A published encoder to start from, or None.
         weights: Weights of this tool to start from, by name or file, or None.
+        begun: Whether the run goes on. Its ``net_settings`` stay then, as those of a run of an
+            earlier version may differ from those of the weights, without effect.
 
     Raises:
         UsageError: Both ways are given, a frozen encoder has no weights, or the weights are of
@@ -49,6 +53,8 @@ def check_start(settings: TrainSettings, init: str | None, weights: str | None) 
     card = read_card(locate(weights))
     if card.net != settings.net:
         raise UsageError(f"{weights}: weights of {card.net}, not of {settings.net}")
+    if begun:
+        return
     with torch.device("meta"):
         before = json.loads(json.dumps(net_settings(build_net(card.net, card.settings))))
     for name, value in json.loads(settings.net_settings).items():
