@@ -203,7 +203,8 @@ def command(
         with_classes,
     )
 
-    settings = collect_settings(net, stage, file, pairs, named)
+    begun = (run / "settings.toml").is_file()
+    settings = collect_settings(net, stage, file, pairs, named, begun=begun)
     check_cache(settings, proposal_cache)
     settings, tree = with_classes(settings, open_tree(voc_root, rgb=rgb))
 
@@ -227,7 +228,7 @@ def command(
     check_settings(run, settings)  # before hours of preparation
     origin = origin_of(tree, settings, init, start)
     check_origin(run, origin)
-    check_start(settings, init, start, begun=(run / "settings.toml").is_file())
+    check_start(settings, init, start, begun=begun)
     first = card_at_start(settings, start)
     keep_freed_memory()
     chosen = local_device(choose_device(device))

@@ -52,6 +52,8 @@ def collect_settings(
     file: Path | None,
     pairs: tuple[str, ...],
     options: Mapping[str, Any],
+    *,
+    begun: bool = False,
 ) -> TrainSettings:
     """Return the settings of a run: the net's own, changed by the file, the pairs, the options.
 
@@ -63,6 +65,8 @@ def collect_settings(
         file: A TOML file of settings.
         pairs: Single settings, as TOML ("lr = 0.1").
         options: Values of command-line options by name; None leaves a setting as it is.
+        begun: Whether the run goes on. Settings may be without effect then, as earlier versions
+            let them.
 
     Raises:
         UsageError: A setting is unknown, of the wrong type or out of range, has no effect, or does
@@ -87,8 +91,9 @@ def collect_settings(
     for values, source in layers:
         settings = changed(settings, values, source)
     check_together(settings, ", ".join(source for values, source in layers if values) or "options")
-    one_by_one = layers[0 if file is None else 1 :]
-    check_effect(settings, usual, {name for values, _ in one_by_one for name in values})
+    if not begun:
+        one_by_one = layers[0 if file is None else 1 :]
+        check_effect(settings, usual, {name for values, _ in one_by_one for name in values})
     return settings
 
 

@@ -54,6 +54,19 @@ def test_a_batch_that_processes_cannot_share_is_refused_before_the_photos_are_re
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_an_earlier_version_began_goes_on(deconvnet, voc: Path, tmp_path: Path):
+    """It let settings be without effect; the same command still continues it."""
+    run = tmp_path / "run"
+    command = ("train", "--voc-root", voc, "--out", run, *QUICK)
+    assert deconvnet(*command).exit_code == 0
+    settings = run / "settings.toml"
+    settings.write_text(settings.read_text().replace("lr_step = 0", "lr_step = 5"))
+    again = deconvnet(*command, "--set", "lr_step = 5")
+    assert again.exit_code == 0, again.output
+    new = deconvnet(*command[:4], tmp_path / "new", *QUICK, "--set", "lr_step = 5")
+    assert new.exit_code == 2 and "lr_step has no effect" in new.stderr
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_a_run_leaves_weights_that_segment(deconvnet, voc: Path, tmp_path: Path, data, stage: int):
     run = tmp_path / "run"

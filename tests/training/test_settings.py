@@ -149,6 +149,7 @@ def test_a_setting_without_effect_is_refused(pair: str, need: str, cure: str, tm
     name = pair.split()[0]
     with pytest.raises(UsageError, match=f"^{name} has no effect without .*{need}"):
         collect_settings(None, None, None, (pair,), NOTHING)
+    collect_settings(None, None, None, (pair,), NOTHING, begun=True)  # by an earlier version
     collect_settings(None, None, None, (pair, cure), NOTHING)
     usual = f"{name} = {json.dumps(getattr(default_settings('deconvnet-mobilenet'), name))}"
     collect_settings(None, None, None, (usual,), NOTHING)
