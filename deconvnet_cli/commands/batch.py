@@ -16,7 +16,7 @@ from deconvnet_cli.commands.shared.batch_folders import label_target, output_of,
 from deconvnet_cli.commands.shared.batch_manifests import merge_shards, verify_outputs
 from deconvnet_cli.commands.shared.batch_progress import do_all, keep_watching
 from deconvnet_cli.commands.shared.engine_options import ENGINE_OPTIONS, check_engine
-from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
+from deconvnet_cli.commands.shared.grouped_help import UNSET, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     MAX_PIXELS_OPTION,
@@ -142,7 +142,7 @@ def command(
             "--verify, --merge, --dry-run and --watch exclude each other; give one of them"
         )
     if "" in sources:
-        raise UsageError("a SOURCE is empty; a variable of the shell may have no value")
+        raise UsageError(f"a SOURCE is empty; {UNSET}")
     if verify or merge:
         check_reading(context, "--verify" if verify else "--merge")
     if watch and (listed is not None or shard is not None):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
+from deconvnet_cli.commands.shared.grouped_help import option
 from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.reporting.numerals import counted
 
@@ -18,7 +19,7 @@ def command() -> None:
 
 @command.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option(
+@option(
     "-o",
     "--output",
     "tree",
@@ -26,31 +27,31 @@ def command() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the VOC tree; it must be new or empty.",
 )
-@click.option(
+@option(
     "--kind",
     type=click.Choice(EXPORT_KINDS),
     default="auto",
     show_default=True,
     help="Format of SOURCE. auto: find out.",
 )
-@click.option(
+@option(
     "--photos",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the photos, if they are not beside the annotations.",
 )
-@click.option(
+@option(
     "--colours",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Colour table of RGB masks: lines such as cat 64 0 0.",
 )
-@click.option(
+@option(
     "--classes",
     "classes_file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File with the classes to take, one name per line, in the order of their labels. Other "
     "classes become background.",
 )
-@click.option(
+@option(
     "--val-share",
     type=FiniteRange(0, 1, max_open=True),
     default=0.2,
@@ -58,10 +59,10 @@ def command() -> None:
     metavar="X",
     help="Share of the photos that go to val.txt, unless SOURCE has its own splits.",
 )
-@click.option(
+@option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of that split."
 )
-@click.option("--quiet", is_flag=True, help="Print no progress and no summary.")
+@option("--quiet", is_flag=True, help="Print no progress and no summary.")
 def import_command(
     source: Path,
     tree: Path,
@@ -120,18 +121,18 @@ def import_command(
 
 @command.command("check")
 @click.argument("tree", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
+@option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a PNG of photos with their masks to this file.",
 )
-@click.option(
+@option(
     "--rgb",
     is_flag=True,
     help="Also read RGB masks, by the colours of the classes or VOC's, as `train --rgb` does.",
 )
-@click.option("--quiet", is_flag=True, help="Print no progress.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line instead of tables.")
+@option("--quiet", is_flag=True, help="Print no progress.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON line instead of tables.")
 def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_json: bool) -> None:
     """Print the photos, objects and pixels of each class in TREE, the sizes, and all problems.
 

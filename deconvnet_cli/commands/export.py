@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from deconvnet_cli.commands.shared.grouped_help import option
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.errors import OutputError
 from deconvnet_cli.outputs.targets import require_file
@@ -31,7 +32,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
 @click.command("export")
 @click.argument("net", metavar="NAME|FILE", shell_complete=weights_names)
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -39,12 +40,12 @@ class Size(click.ParamType[tuple[int, int]]):
     metavar="FILE",
     help="ONNX file to write.",
 )
-@click.option(
+@option(
     "--size",
     type=Size(),
     help="Size of the input in pixels.  [default: the size of the net's crops]",
 )
-@click.option(
+@option(
     "--dynamic",
     is_flag=True,
     help="Leave the height and width of the input open too; the batch always is.",

@@ -6,27 +6,28 @@ from pathlib import Path
 
 import click
 
+from deconvnet_cli.commands.shared.grouped_help import option
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, apply
 from deconvnet_cli.errors import ImageError, UsageError
 
 
 @click.command("soft-labels")
 @click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@click.option(
+@option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
+@option(
     "--split",
     "--list",
     "lists",
     multiple=True,
     help="List in ImageSets/Segmentation/; repeatable.",
 )
-@click.option(
+@option(
     "--weights",
     required=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Weights of the teacher: folded MobileNetV2 + DeepLabv3 head (safetensors).",
 )
-@click.option(
+@option(
     "-o",
     "--out",
     required=True,

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.choices import NET_NAMES
+from deconvnet_cli.commands.shared.grouped_help import option
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.errors import UsageError
@@ -49,7 +50,7 @@ def show(weights: str) -> None:
 
 @command.command("verify")
 @click.argument("weights", metavar="[NAME|FILE]...", nargs=-1, shell_complete=weights_names)
-@click.option("--sha256", "expected", help="SHA-256 that each FILE must have.")
+@option("--sha256", "expected", help="SHA-256 that each FILE must have.")
 def verify(weights: tuple[str, ...], expected: str | None) -> None:
     """Check the SHA-256 of weights, and that every tensor loads. By default, check all shipped
     weights.
@@ -67,25 +68,25 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 
 @command.command("import")
 @click.argument("source", metavar="FILE|URL")
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Weights file to write.  [default: FILE with .safetensors; for a URL, in this folder]",
 )
-@click.option(
+@option(
     "--net",
     type=click.Choice(NET_NAMES),
     default="deconvnet-vgg16",
     show_default=True,
     help="Net that the weights are for.",
 )
-@click.option(
+@option(
     "--licence", default="unknown; ask the makers", help="Licence of the weights, for their card."
 )
-@click.option("--sha256", "expected", help="SHA-256 that the file must have.")
-@click.option(
+@option("--sha256", "expected", help="SHA-256 that the file must have.")
+@option(
     "--max-size",
     "most",
     type=FiniteRange(0, 1e6, min_open=True),
@@ -94,7 +95,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
     metavar="GB",
     help="Largest download.",
 )
-@click.option("--verbose", is_flag=True, help="Print which layer went where, a line each.")
+@option("--verbose", is_flag=True, help="Print which layer went where, a line each.")
 def import_(
     source: str,
     output: Path | None,
@@ -181,7 +182,7 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
 @command.command("average")
 @click.argument("first", metavar="FIRST", shell_complete=weights_names)
 @click.argument("second", metavar="SECOND", shell_complete=weights_names)
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -189,7 +190,7 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
     metavar="FILE",
     help="Weights file to write.",
 )
-@click.option(
+@option(
     "--share",
     type=FiniteRange(0, 1),
     default=0.5,
@@ -231,7 +232,7 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
 
 @command.command("compress")
 @click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ FLAT_VALUES, FLAT_SHARE = 4, 0.998  # a photo with this share of pixels in so fe
 DARK_VALUE, DARK_SHARE = 16, 0.9999
 STRAIGHT = {"La": "LA", "RGBa": "RGBA"}  # the mode of each whose colours are times alpha
 FEW_PIXELS = 64  # say nothing of what a photo shows
-WEB = ("http:/", "https:/")  # how addresses begin as paths, which lose a slash
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # how a URL begins as a path: it loses a slash
 BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
 
 
@@ -117,11 +118,7 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
         else:
             data = source if isinstance(source, bytes) else read_stream(source, MAX_BYTES)
     except FileNotFoundError:
-        several = label.startswith("@") or "*" in label or "?" in label
-        more = "; `deconvnet batch` takes lists and globs" if several else ""
-        on_the_web = label.lower().startswith(WEB)
-        remedy = "download the photo first" if on_the_web else f"check the path{more}"
-        raise ImageError(f"{label}: no such file; {remedy}") from None
+        raise ImageError(_missing(label)) from None
     except IsADirectoryError:
         raise ImageError(f"{label}: a folder; use `deconvnet batch` for folders") from None
     except OSError as error:
@@ -131,6 +128,18 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
     if not data:
         raise ImageError(f"{label}: the file is empty; copy or download it again")
     return data
+
+
+def _missing(label: str) -> str:
+    """Return the message for a photo that is not there, with what its name suggests."""
+    if found := URL.match(label):
+        url = URL.sub(r"\1://", label, count=1)
+        on_the_web = found[1].lower() in ("http", "https")
+        remedy = "download the photo first" if on_the_web else "`deconvnet batch` takes URLs"
+        return f"{url}: a URL, not a file; {remedy}"
+    several = label.startswith("@") or "*" in label or "?" in label
+    more = "; `deconvnet batch` takes lists and globs" if several else ""
+    return f"{label}: no such file; check the path{more}"
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:

@@ -55,6 +55,8 @@ def save_files(
         UsageError: The choice does not fit together or to the output; nothing is written.
         OutputError: A file cannot be written.
     """
+    if not output:
+        raise UsageError("the path to save to is empty; give a file, or a folder: DIR/")
     given = checked(choice)
     outputs = Outputs(**{**given, "format": format_of(output, given.get("format"))})
     outputs.check(classes)

@@ -161,7 +161,8 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     os.mkfifo(folder / "pipe.jpg")
     return {
         "missing": (folder / "missing.jpg", "no such file; check"),
-        "address": (Path("https://a.org/b.jpg"), "no such file; download the photo first"),
+        "address": (Path("https://a.org/b.jpg"), "https://a.org/b.jpg: a URL, not a file; download"),
+        "store": (Path("s3://b/x.jpg"), "s3://b/x.jpg: a URL, not a file; `deconvnet batch`"),
         "list": (Path("@photos.txt"), "check the path; `deconvnet batch` takes lists"),
         "glob": (folder / "*.jpg", "check the path; `deconvnet batch` takes lists and globs"),
         "pipe": (folder / "pipe.jpg", "a pipe or device, not a file); read it as standard input"),
@@ -174,7 +175,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 
 @pytest.mark.parametrize(
     "kind",
-    ["missing", "address", "list", "pipe", "glob", "directory", "empty", "truncated", "text"],
+    ["missing", "address", "store", "list", "pipe", "glob", "directory", "empty", "truncated", "text"],
 )
 def test_bad_photo(deconvnet, tiny_weights, tmp_path, kind):
     path, words = bad_files(tmp_path)[kind]
@@ -342,6 +343,15 @@ def test_an_empty_text_is_not_this_folder(deconvnet, tmp_path, monkeypatch):
     for arguments in (("", "-o", "out"), ("in", "-o", ""), ("in", "", "-o", "out")):
         result = deconvnet("batch", *arguments, "--dry-run")
         assert result.exit_code == 2 and "is empty" in result.stderr, arguments
+    image = Path("in") / "a.jpg"
+    for arguments in (
+        *(("segment", image), ("explain", image), ("proposals", image), ("crf", "in")),
+        *(("dataset", "import", "in"), ("weights", "compress", "deconvnet-mobilenet")),
+        *(("export", "deconvnet-mobilenet"), ("soft-labels", image, "--weights", image)),
+    ):
+        result = deconvnet(*arguments, "-o", "")
+        assert result.exit_code == 2 and "is empty" in result.stderr, arguments
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_a_batch_is_not_written_among_its_photos(deconvnet, tmp_path):

@@ -113,3 +113,10 @@ def test_areas_are_checked_everywhere(result):
              for found in (every, large)]  # fmt: skip
     assert least[0] < 5 and least[1] >= 50
     assert np.array_equal(result.mask("cat"), result.labels == 8)
+
+
+def test_an_empty_path_is_not_this_folder(result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"the path to save to is empty; give a file"):
+        result.save("")
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+UNSET = "a variable of the shell may have no value"  # why an argument may be empty
 GENERAL = "Options"  # the commonest options, those without a group, and --help
 FILES = "Input and output"
 NET = "Net"
@@ -21,7 +22,8 @@ LAST = (MACHINE, MESSAGES)  # other groups stand in the order in which they are 
 class GroupedOption(click.Option):
     """An option that knows the group of ``--help`` in which it is listed.
 
-    Unless it has a metavar, a whole number is called N and any other number X.
+    Unless it has a metavar, a whole number is called N and any other number X. An empty path is
+    refused: it would be taken for the current folder.
     """
 
     def __init__(self, *arguments: Any, group: str = GENERAL, **settings: Any) -> None:
@@ -32,6 +34,12 @@ class GroupedOption(click.Option):
             settings.setdefault("metavar", "X")
         super().__init__(*arguments, **settings)
         self.group = group
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the value in the type of the option; raise BadParameter for an empty path."""
+        if value == "" and ("-o" in self.opts or isinstance(self.type, click.Path)):
+            raise click.BadParameter(f"is empty; {UNSET}", ctx, self)
+        return super().type_cast_value(ctx, value)
 
 
 class GroupedCommand(click.Command):

@@ -53,8 +53,6 @@ class FolderOrUrl(click.Path):
         super().__init__(file_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "":
-            self.fail("is empty; a variable of the shell may have no value", param, ctx)
         path = place(value) if isinstance(value, str) else value
         return path if isinstance(path, RemotePath) else super().convert(str(path), param, ctx)
 
