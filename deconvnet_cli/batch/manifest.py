@@ -1,7 +1,8 @@
 """The manifest of a batch: a JSON line for each photo that is done or has failed.
 
 ``manifest.jsonl`` lies in the output folder. Shard I of N writes ``manifest.I-of-N.jsonl``, so
-machines that share a folder never write to the same file. The last line of an output counts.
+machines that share a folder never write to the same file. The last line of an output counts. A
+photo that failed and was removed then gets a line that it is gone, and counts no more.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.files import full, write_whole
 from deconvnet_cli.storage.remote import RemotePath
 
-DONE, FAILED = "done", "failed"
+DONE, FAILED, GONE = "done", "failed", "gone"
 NAME = "manifest.jsonl"
 MANIFESTS = "manifest*.jsonl"  # matches the manifests of shards too
 LONGEST_LINE = 1 << 20  # bytes
@@ -35,7 +36,7 @@ class Entry:
     Attributes:
         image: The path of the photo, as it was given.
         output: Its label PNG, relative to the output folder, with forward slashes.
-        status: "done" or "failed".
+        status: "done", "failed", or "gone" for a photo that failed and was removed.
         size, mtime_ns, sha256: Size in bytes, time of change and SHA-256 of the photo's file;
             None if it could not be read.
         output_sha256: SHA-256 of the label PNG.
@@ -104,7 +105,7 @@ def read_entries(folder: Path) -> dict[str, Entry]:
     """Return the latest entry of each output from all manifests in an output folder.
 
     Within one manifest the last line counts, whatever its time; among several manifests the
-    latest time does.
+    latest time does. Outputs whose entry then says that the photo is gone are left out.
 
     Raises:
         DatasetError: A manifest cannot be read.
@@ -114,7 +115,12 @@ def read_entries(folder: Path) -> dict[str, Entry]:
         for output, entry in {entry.output: entry for entry in entries_in(path)}.items():
             if output not in entries or entries[output].time <= entry.time:
                 entries[output] = entry
-    return entries
+    return without_gone(entries)
+
+
+def without_gone(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return the entries of photos that are not gone."""
+    return {output: entry for output, entry in entries.items() if entry.status != GONE}
 
 
 def written_in(folder: Path) -> set[Path]:

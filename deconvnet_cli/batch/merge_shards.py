@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deconvnet_cli.batch.manifest import DONE, MANIFESTS, NAME, Entry, entries_in
+from deconvnet_cli.batch.manifest import DONE, MANIFESTS, NAME, Entry, entries_in, without_gone
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.storage.hashing import bytes_sha256
@@ -50,7 +50,8 @@ def check_shards(folders: Iterable[Path]) -> int:
 
 def latest_entries(path: Path) -> dict[str, Entry]:
     """Return the last entry of each output in one manifest; empty if the file is missing."""
-    return {entry.output: entry for entry in entries_in(path)} if path.exists() else {}
+    found = entries_in(path) if path.exists() else ()
+    return without_gone({entry.output: entry for entry in found})
 
 
 def has_new(entries: Mapping[str, Entry], merged: Mapping[str, Entry]) -> bool:

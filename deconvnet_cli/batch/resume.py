@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deconvnet_cli.batch.manifest import FAILED, Entry
+from deconvnet_cli.batch.manifest import FAILED, GONE, Entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import file_state
 from deconvnet_cli.batch.spec import Fingerprint
+from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.encoding import place_of
 from deconvnet_cli.outputs.files import POLYGON_SUFFIXES
 from deconvnet_cli.runtime.ordered_pool import in_order
+from deconvnet_cli.runtime.shards import shard_by_name
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.hashing import file_sha256_or_none
 from deconvnet_cli.storage.remote import RemotePath
@@ -140,6 +143,37 @@ def names_another(path: Path, job: Job) -> bool:
         return bool(json.loads(content)["imagePath"] != expected)
     except (OSError, ValueError, LookupError, TypeError):
         return True  # it cannot be one
+
+
+def gone(
+    entries: Iterable[Entry], jobs: Iterable[Job], folder: Path, shard: tuple[int, int] | None
+) -> Iterator[Entry]:
+    """Yield a line for each photo that failed and was removed since.
+
+    A photo that this run names, or whose folder is missing too, as on a disk that is not there,
+    does not count as removed.
+
+    Args:
+        entries: The entries of the manifests.
+        jobs: The photos of this run.
+        folder: The output folder.
+        shard: The run's shard; other shards have their own failures.
+    """
+    wanted = {job.target.relative_to(folder).as_posix() for job in jobs}
+    failed = [each for each in entries if each.status == FAILED and each.output not in wanted]
+    for entry in shard_by_name(failed, lambda each: each.output, shard):
+        if was_removed(remote.place(entry.image)):
+            yield Entry(entry.image, entry.output, GONE)
+
+
+def was_removed(photo: Path) -> bool:
+    """Return whether there is no such photo, although its folder can be read."""
+    try:
+        if isinstance(photo, RemotePath):
+            return remote.found(photo) is None
+        return photo.parent.is_dir() and not os.path.lexists(photo)
+    except (DeconvnetError, OSError, ValueError):  # unreachable, or a name that no file can have
+        return False
 
 
 def damaged(entries: Iterable[Entry], folder: Path) -> Iterator[tuple[Entry, str]]:

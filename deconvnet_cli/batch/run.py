@@ -33,6 +33,7 @@ class Run:
         fingerprint: The weights, settings and versions that labels depend on.
         engine: Runs the jobs.
         manifest: Gets a line for each job.
+        shard: The shard, or None for a whole run.
         locked: Whether other runs are kept out of the folder. They are not on a file system
             without locks, nor in a remote folder.
     """
@@ -41,6 +42,7 @@ class Run:
     fingerprint: Fingerprint
     engine: Engine
     manifest: Manifest | RemoteManifest
+    shard: tuple[int, int] | None = None
     locked: bool = True
 
     def do(
@@ -94,7 +96,7 @@ def locked_run(
             stack.enter_context(locked(folder, f".{name}.lock"))
         manifest = open_manifest(folder / name)
         stack.callback(manifest.close)
-        yield Run(spec, fingerprint, engine, manifest, is_locked)
+        yield Run(spec, fingerprint, engine, manifest, shard, is_locked)
 
 
 def open_manifest(path: Path) -> Manifest | RemoteManifest:

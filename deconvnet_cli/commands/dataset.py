@@ -59,9 +59,7 @@ def command() -> None:
     metavar="X",
     help="Share of the photos that go to val.txt, unless SOURCE has its own splits.",
 )
-@option(
-    "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of that split."
-)
+@option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of that split.")
 @option("--quiet", is_flag=True, help="Print no progress and no summary.")
 def import_command(
     source: Path,

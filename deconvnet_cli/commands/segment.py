@@ -31,6 +31,7 @@ from deconvnet_cli.commands.shared.output_options import (
 )
 from deconvnet_cli.commands.shared.photo_targets import (
     files_of,
+    name_in_files,
     plan_targets,
     scores_beside,
 )
@@ -242,7 +243,7 @@ def label_image(
         outputs,
         system.classes,
         probabilities=result.probabilities,
-        name=Path(image).name,
+        name=name_in_files(image),
         source=None if image == "-" else Path(image),
         shown=seen.labels,
     )

@@ -160,6 +160,36 @@ def test_a_failure_is_kept_until_it_is_to_be_tried_again(deconvnet, place, reaso
     assert reasons() == {"bad.jpg": "the photo changed"}
 
 
+def test_a_photo_that_failed_and_was_removed_counts_no_more(deconvnet, tiny_weights, tmp_path):
+    """Neither when shards are merged nor when files are checked; photos of others stay failed."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    small_photos(photos, 2)
+    bad = [photos / f"bad{number}.jpg" for number in range(4)]  # some are in each shard
+    for path in bad:
+        path.write_bytes(b"no photo")
+    options = ("--weights", tiny_weights, "--proposals", 1, "--workers", 1)
+    shards = [("batch", photos, "-o", out, *options, "--shard", f"{i}/2") for i in (1, 2)]
+    assert [deconvnet(*shard).exit_code for shard in shards] == [1, 1]
+    for path in bad:
+        path.unlink()
+    first = deconvnet(*shards[0])
+    assert first.exit_code == 0 and "was removed, so no longer counts" in first.stderr
+    assert "was removed" not in deconvnet(*shards[0]).stderr
+    assert deconvnet("batch", "--merge", out).exit_code == 1  # the failures of the other shard
+    photos.rename(tmp_path / "away")  # as a disk that is not there: nothing is known of them
+    other = small_photos(tmp_path / "others", 1)[0]
+    assert "was removed" not in deconvnet("batch", other, "-o", out, *options).stderr
+    (tmp_path / "away").rename(photos)
+    assert deconvnet("batch", photos, "-o", out, *options).exit_code == 0
+    verified = deconvnet("batch", "--verify", "-o", out)
+    assert verified.exit_code == 0 and " 0 failed" in verified.stderr
+    assert deconvnet("batch", "--merge", out).exit_code == 0
+    assert {line["status"] for line in lines(out)} == {"done"}
+    bad[0].write_bytes(b"no photo")  # back again
+    again = deconvnet("batch", photos, "-o", out, *options)
+    assert again.exit_code == 1 and "bad0.jpg: not an image" in again.stderr
+
+
 def test_a_failure_that_is_not_the_photos_is_tried_again(deconvnet, tiny_weights, tmp_path):
     """It may have passed: nothing is known of the photo itself."""
     (tmp_path / "list.txt").write_text(f"{tmp_path}/a.jpg\n{tmp_path}/b.jpg\n")

@@ -161,7 +161,10 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     os.mkfifo(folder / "pipe.jpg")
     return {
         "missing": (folder / "missing.jpg", "no such file; check"),
-        "address": (Path("https://a.org/b.jpg"), "https://a.org/b.jpg: a URL, not a file; download"),
+        "address": (
+            Path("https://a.org/b.jpg"),
+            "/a.org/b.jpg: a URL, not a file; download",
+        ),
         "store": (Path("s3://b/x.jpg"), "s3://b/x.jpg: a URL, not a file; `deconvnet batch`"),
         "list": (Path("@photos.txt"), "check the path; `deconvnet batch` takes lists"),
         "glob": (folder / "*.jpg", "check the path; `deconvnet batch` takes lists and globs"),
@@ -175,7 +178,18 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 
 @pytest.mark.parametrize(
     "kind",
-    ["missing", "address", "store", "list", "pipe", "glob", "directory", "empty", "truncated", "text"],
+    [
+        "missing",
+        "address",
+        "store",
+        "list",
+        "pipe",
+        "glob",
+        "directory",
+        "empty",
+        "truncated",
+        "text",
+    ],
 )
 def test_bad_photo(deconvnet, tiny_weights, tmp_path, kind):
     path, words = bad_files(tmp_path)[kind]

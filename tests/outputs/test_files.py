@@ -163,10 +163,21 @@ def test_options_that_do_not_fit(deconvnet, cat, quick, options, words):
     assert names(cat.parent) == ["cat.jpg"]
 
 
-def test_scores_of_standard_input_are_not_kept(deconvnet, cat, quick, tmp_path):
-    options = ("-", "-o", tmp_path / "out.png", "--save-scores", *quick)
+@pytest.mark.parametrize("option", [("--save-scores",), ("--polygons", "labelme")])
+def test_files_that_name_the_photo_are_not_made_of_standard_input(
+    deconvnet, cat, quick, tmp_path, option
+):
+    options = ("-", "-o", tmp_path / "out.png", *option, *quick)
     result = deconvnet("segment", *options, stdin=cat.read_bytes())
     assert result.exit_code == 2 and "where the photo is" in result.stderr
+
+
+def test_coco_has_a_name_for_standard_input(deconvnet, cat, quick, tmp_path):
+    options = ("-", "-o", f"{tmp_path}/", "--polygons", "coco", "--quiet", *quick)
+    result = deconvnet("segment", *options, stdin=cat.read_bytes())
+    assert result.exit_code == 0, result.output
+    (image,) = json.loads((tmp_path / "stdin.coco.json").read_text())["images"]
+    assert image["file_name"] == "stdin"
 
 
 def test_nothing_takes_the_place_of_a_photo_or_of_another_output(deconvnet, cat, quick, tmp_path):

@@ -40,6 +40,7 @@ def do_all(
         DeconvnetError: The run was stopped before all photos were done.
     """
     from deconvnet_cli.batch.manifest import read_entries
+    from deconvnet_cli.batch.resume import gone
     from deconvnet_cli.batch.run import remove_unfinished
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.interrupts import stop_signals
@@ -47,7 +48,14 @@ def do_all(
     folder = run.spec.folder
     warn_without_lock(run, quiet)
     remove_unfinished(jobs, run.spec)
-    todo = choose(jobs, read_entries(folder))
+    entries = read_entries(folder)
+    removed = list(gone(entries.values(), jobs, folder, run.shard))
+    for entry in removed:
+        run.manifest.add(entry)
+    if removed and not quiet:
+        first = f"{removed[0].image}{' and others' if removed[1:] else ''}"
+        console.say(f"{folder}: failed before and was removed, so no longer counts: {first}")
+    todo = choose(jobs, entries)
     failures += [f"{entry.error} (before; --retry-failed)" for entry in todo.failed]
     if as_json:
         for entry in todo.done:

@@ -39,6 +39,8 @@ def plan_targets(
         raise UsageError("-o - writes only labels; give -o FILE to write files beside them")
     if save_scores and "-" in images:
         raise UsageError("--save-scores stores where the photo is; give a file, not -")
+    if outputs.polygons == "labelme" and "-" in images:
+        raise UsageError("--polygons labelme stores where the photo is; give a file, not -")
     refuse_nothing(outputs, further=save_scores)
     check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
     if output is None and outputs.format != NONE:
@@ -103,7 +105,7 @@ def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool
         if several:
             raise UsageError("-o - takes one image; give a folder for several: -o DIR/")
         return None
-    stem = "stdin" if image == "-" else Path(image).stem
+    stem = Path(name_in_files(image)).stem
     if output is None:
         if image == "-":
             raise UsageError("standard input needs -o FILE, or -o - for standard output")
@@ -111,6 +113,11 @@ def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool
     if several and not into_folder(output):
         raise UsageError(f"{output}: several photos need a folder; write -o {output}/")
     return labels_target(output, stem, outputs)
+
+
+def name_in_files(image: str) -> str:
+    """Return the name of a photo in files about it; standard input is called ``stdin``."""
+    return "stdin" if image == "-" else Path(image).name
 
 
 def beside(photo: Path, file_format: str) -> Path:
