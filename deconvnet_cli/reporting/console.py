@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deconvnet_cli.errors import printable
+from deconvnet_cli.reporting.pace import LineProgress, PaceColumn
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,40 +36,20 @@ PIPE_WIDTH = 10_000  # columns: wider than any table here
 NARROWEST = 20  # columns: the last column of a table is never folded to less
 
 
-class PaceColumn(bars.ProgressColumn):
-    """A column with the photos (or steps) a second and the time left, or taken once finished.
-
-    The rate is the mean since the start of this run. A rate over a short while would jump, because
-    photos that are worked on at the same time also end at the same time.
-    """
-
-    def render(self, task: bars.Task) -> Text:
-        """Return text such as ``1.04/s 0:03:47``; steps of earlier runs do not count.
-
-        Without a known total there is no time left to show.
-        """
-        state = task.fields
-        first = state.setdefault("first", task.completed)
-        if task.completed != state.setdefault("seen", first):
-            state["seen"], state["took"] = task.completed, task.elapsed
-        if not state.get("took"):
-            return Text("")
-        pace = (state["seen"] - first) / state["took"]
-        if task.remaining is None:
-            return Text(f"{pace:.2f}/s")
-        seconds = round(state["took"] if task.finished else task.remaining / pace)
-        return Text(f"{pace:.2f}/s {timedelta(seconds=seconds)}")
-
-
 def progress(quiet: bool = False) -> bars.Progress:
-    """Return a progress bar on standard error, with photos a second and the time left."""
+    """Return a progress bar on standard error, with photos a second and the time left.
+
+    Where standard error is no terminal, a plain line says the same now and then.
+    """
+    if not (quiet or console.is_terminal):
+        return LineProgress(say)
     return bars.Progress(
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         PaceColumn(),
         console=console,
-        disable=quiet or not console.is_terminal,
+        disable=quiet,
     )
 
 

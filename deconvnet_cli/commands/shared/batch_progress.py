@@ -69,12 +69,13 @@ def do_all(
 
             def on_done(entry: Entry) -> None:
                 nonlocal made, left
-                progress.update(task, advance=1)
                 left -= 1
                 if entry.error is None:
                     made += 1
                 else:
                     failures.append(entry.error)
+                failed = len(todo.jobs) - left - made
+                progress.update(task, advance=1, failed=failed)
                 if as_json:
                     console.json_line(line_of(entry, folder))
 
