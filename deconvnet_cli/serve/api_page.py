@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Response
 
+from deconvnet_cli.serve.access import OPEN
 from deconvnet_cli.serve.responses import SegmentQuery
 from deconvnet_cli.serve.uploads import FORM
 
@@ -32,6 +33,13 @@ ERRORS = {
     500: "An error in the server; its log says why.",
     504: "Not done in time.",
 }
+ERROR = {
+    "schema": {
+        "type": "object",
+        "properties": {"error": {"type": "string", "description": "What is wrong, in one line."}},
+        "required": ["error"],
+    }
+}
 SEGMENT: dict[str, Any] = {
     "openapi_extra": {
         "requestBody": {
@@ -45,7 +53,10 @@ SEGMENT: dict[str, Any] = {
             "description": "The labels.",
             "content": {"image/png": FILE, "application/json": {"schema": {"type": "object"}}},
         },
-        **{status: {"description": why} for status, why in ERRORS.items()},
+        **{
+            status: {"description": why, "content": {"application/json": ERROR}}
+            for status, why in ERRORS.items()
+        },
     },
 }
 PAGE = """<!doctype html>
@@ -64,6 +75,19 @@ PAGE = """<!doctype html>
 </body>
 </html>
 """
+
+
+def require_token(schema: dict[str, Any]) -> None:
+    """Say in an OpenAPI document which requests need the token of the server."""
+    scheme = {"type": "http", "scheme": "bearer", "description": "The token of the server."}
+    schema.setdefault("components", {})["securitySchemes"] = {"token": scheme}
+    for path, methods in schema["paths"].items():
+        if path not in OPEN:
+            for about in methods.values():
+                about["security"] = [{"token": []}]
+                about["responses"].setdefault(
+                    "401", {"description": ERRORS[401], "content": {"application/json": ERROR}}
+                )
 
 
 def api_page(schema: Mapping[str, Any]) -> str:

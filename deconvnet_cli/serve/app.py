@@ -25,7 +25,7 @@ from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.serve.access import OPEN, Guard
-from deconvnet_cli.serve.api_page import SEGMENT, api_page
+from deconvnet_cli.serve.api_page import SEGMENT, api_page, require_token
 from deconvnet_cli.serve.error_answers import answer_errors
 from deconvnet_cli.serve.errors import Refusal
 from deconvnet_cli.serve.limits import TokenBuckets, WorkQueue
@@ -162,7 +162,11 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
         kind = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return Response(metrics.text(), headers=kind)
 
-    document = api_page(app.openapi())
+    schema = app.openapi()
+    if serving.token is not None:
+        require_token(schema)
+        app.openapi = lambda: schema  # type: ignore[method-assign]  # FastAPI's way to change it
+    document = api_page(schema)
 
     @app.get("/docs", include_in_schema=False)
     async def requests_page() -> Response:

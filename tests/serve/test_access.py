@@ -51,6 +51,18 @@ def test_a_token(serve):
     assert samples(client, headers=right)["requests_total", "/metrics", "401"] == 7
 
 
+def test_openapi_says_which_requests_need_the_token(serve):
+    client = serve(token=TOKEN)
+    document = client.get("/openapi.json").json()
+    ((name, scheme),) = document["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for path, methods in document["paths"].items():
+        for method, about in methods.items():
+            refused = client.request(method, path).status_code == 401
+            assert about.get("security") == ([{name: []}] if refused else None), path
+            assert "401" in about["responses"] or not refused
+
+
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "x@localhost", "["])
 def test_a_foreign_host_name(server, host):
     for path in ("/", "/segment", "/metrics", "/healthz"):

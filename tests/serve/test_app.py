@@ -275,6 +275,10 @@ def test_requests_as_openapi_and_as_a_page(server):
     assert {"image/*", "multipart/form-data"} <= about["requestBody"]["content"].keys()
     told = {"200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "504"}
     assert about["responses"].keys() == told
+    body = about["responses"]["400"]["content"]["application/json"]["schema"]
+    answer = server.post("/segment", content=b"hello").json()
+    assert body["properties"].keys() == set(body["required"]) == answer.keys()
+    assert "security" not in about  # it has no token
     metrics, ready = (
         document["paths"][path]["get"]["responses"] for path in ("/metrics", "/readyz")
     )

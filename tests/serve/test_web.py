@@ -120,6 +120,7 @@ def test_several_photos_one_after_another(browser, address, system):
     drop_many(browser, [FIRST, b"hello", SECOND])
     until(lambda: browser.run(STATES) == ["done", "failed", "done"])
     until(lambda: browser.run("document.body.dataset.state") == "done")
+    until(lambda: browser.text("status") == "2 done, 1 failed.")  # said by a screen reader
     for index, data in ((0, FIRST), (2, SECOND), (0, FIRST)):
         browser.run(f"document.querySelectorAll('#photos button')[{index}].click()")
         browser.wait("done")
@@ -330,6 +331,8 @@ def test_a_token_is_asked_for(browser, serve):
         browser.call("Input.dispatchKeyEvent", type=kind, **key)
     until(lambda: browser.run("document.body.dataset.state") == "done")
     assert not browser.shown("access") and not browser.shown("problem")
+    assert browser.run("document.activeElement.id") == "status"  # the form has hidden itself
+    until(lambda: browser.text("status") == "Done.")
 
 
 def test_a_photo_that_the_browser_cannot_show(browser, address, system):

@@ -87,6 +87,14 @@ async function work() {
     if (item === current) await display(item);
     if (item.problem && [0, 401, 429].includes(item.problem.status)) return; // all would
   }
+  if (!mine.signal.aborted) conclude();
+}
+
+/** Say that the work has ended, for people who do not see it; a problem of one photo says so. */
+function conclude() {
+  const failed = items.filter((item) => item.state === "failed").length;
+  if (items.length > 1) say(`${items.length - failed} done, ${failed} failed.`);
+  else if (!failed) say("Done.");
 }
 
 /** Ask the server for the labels of a photo, and note them or the problem with the photo. */
@@ -400,10 +408,14 @@ at("crf").addEventListener("change", () => {
   for (const item of items) item.state = "waiting";
   work();
 });
-at("again").addEventListener("click", () => work());
+at("again").addEventListener("click", () => {
+  at("status").focus(); // as the button that had the focus hides itself
+  work();
+});
 at("access").addEventListener("submit", (event) => {
   event.preventDefault();
   token = at("token").value.trim();
+  at("status").focus(); // as the form hides itself if the token is right
   work();
 });
 at("views").addEventListener("change", ({ target }) => {
