@@ -437,3 +437,34 @@ def test_the_page_in_docs_runs(data, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "(300, 451) uint8" in said and "of the photo is cat" in said
     assert "float64 300 x 451 x 3: must be uint8" in said
+
+
+@pytest.mark.parametrize(
+    "weights, arguments",
+    [
+        ("lively", {"net": "edeconvnet", "crf": True}),
+        ("lively", {"rule": "mean-probability"}),
+        ("lively", {"rule": "context", "proposals": "auto"}),
+        ("lively", {"rule": "max", "crf": True}),
+        ("lively", {"net": "fcn8s"}),
+        ("deconvnet-mobilenet", {"proposals": 3}),
+        ("deconvnet-mobilenet", {"net": "edeconvnet", "proposals": 2}),
+    ],
+)
+def test_the_default_type_of_a_notebook_does_not_matter(
+    cat, lively_weights, tiny_fcn, weights, arguments
+):
+    """Neither when the nets are loaded nor when a photo is segmented."""
+    own = weights == "lively"
+    mine = {"weights": lively_weights if own else weights, "proposals": 4, "precision": "fp32"}
+    if own and "net" in arguments:
+        mine["fcn_weights"] = tiny_fcn
+    expected = Segmenter.load(**{**mine, **arguments}).segment(cat)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = Segmenter.load(**{**mine, **arguments}).segment(cat)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(found.labels, expected.labels)
+    assert np.array_equal(found.probabilities, expected.probabilities)
+    assert found.probabilities.dtype == np.float32

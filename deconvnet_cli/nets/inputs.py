@@ -55,7 +55,7 @@ class InputConvention:
         """Return RGB pixels N x 3 x H x W, 0 to 255, as the float32 input of the net."""
         if self.channels == "BGR":
             crops = crops.flip(1)
-        mean = torch.tensor(self.mean, device=crops.device).view(1, 3, 1, 1)
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=crops.device).view(1, 3, 1, 1)
         return (crops.float() - mean) * self.scale
 
 

@@ -116,9 +116,9 @@ def between_cells(cells: int, pixels: int) -> Tensor:
 
     Cell ``i`` is at pixel ``i * pixels / cells``; pixels beyond the last cell get its value.
     """
-    at = (torch.arange(pixels) * cells / pixels).clamp_max(cells - 1)
+    at = (torch.arange(pixels, dtype=torch.float32) * cells / pixels).clamp_max(cells - 1)
     below = at.floor().long()
-    matrix = torch.zeros(pixels, cells)
+    matrix = torch.zeros(pixels, cells, dtype=torch.float32)
     matrix[torch.arange(pixels), below] = 1 - (at - below)
     matrix[torch.arange(pixels), (below + 1).clamp_max(cells - 1)] += at - below
     return matrix

@@ -43,7 +43,7 @@ def enlarge_and_label(merged: Tensor, width: int, height: int) -> NDArray[np.uin
     for top in range(0, height, band_rows):
         bottom = min(top + band_rows, height)
         # The centres of these rows, in rows of the map.
-        centres = torch.arange(top, bottom, device=merged.device) + 0.5
+        centres = torch.arange(top, bottom, dtype=torch.float32, device=merged.device) + 0.5
         at = (centres * rows / height - 0.5).clamp(0, rows - 1)
         above = at.floor().long()
         first, last = int(above[0]), min(int(above[-1]) + 2, rows)

@@ -82,8 +82,8 @@ class Canvas:
         device: torch.device | None = None,  # None: the CPU
     ) -> None:
         self.merge_rule = merge_rule
-        self.merged = torch.zeros(classes, height, width, device=device)
-        self.covered = torch.zeros(height, width, device=device)
+        self.merged = torch.zeros(classes, height, width, dtype=torch.float32, device=device)
+        self.covered = torch.zeros(height, width, dtype=torch.float32, device=device)
         self.whole = torch.zeros_like(self.merged) if merge_rule in WHOLE_RULES else None
         self.wholes = 0
 
@@ -147,7 +147,7 @@ class Canvas:
         if self.merge_rule == CONTEXT_MAX:
             whole = whole / max(1, self.wholes)
             return whole.add_((merged - whole).clamp_min_(0), alpha=MAX_SHARE)
-        share = torch.where(covered > 0, MEAN_SHARE, 0.0)
+        share = MEAN_SHARE * (covered > 0).to(covered.dtype)
         return (whole * ((1 - share) / max(1, self.wholes))).addcmul_(merged, share * weight)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,13 +39,14 @@ class Smoothness:
         """
         self.size = (height, width)
         self.reach = math.ceil(REACH * sd)
+        kind: Any = {"dtype": torch.float32, "device": device}  # whatever torch's default is
         # Row i of the band holds the weights of all pixels around pixel i of a block.
-        offset = torch.arange(BLOCK + 2 * self.reach, device=device) - self.reach
-        distance = offset - torch.arange(BLOCK, device=device)[:, None]
+        offset = torch.arange(BLOCK + 2 * self.reach, **kind) - self.reach
+        distance = offset - torch.arange(BLOCK, **kind)[:, None]
         self.band = torch.exp(-0.5 * (distance / sd).square())
         self.band *= distance.abs() <= self.reach
-        self.factor = torch.ones(height * width, device=device)
-        self.root = self.filter(torch.ones(1, height * width, device=device))[0].sqrt()
+        self.factor = torch.ones(height * width, **kind)
+        self.root = self.filter(self.factor[None])[0].sqrt()
 
     def weigh(self, weight: float) -> None:
         """Set the weight of the kernel in the sum of kernels."""
@@ -82,14 +84,15 @@ class Appearance:
             device: The device to compute on.
         """
         height, width = image.shape[:2]
-        features = torch.empty(5, height, width, device=device)
-        features[0] = torch.arange(width, device=device) / sd
-        features[1] = torch.arange(height, device=device)[:, None] / sd
+        kind: Any = {"dtype": torch.float32, "device": device}
+        features = torch.empty(5, height, width, **kind)
+        features[0] = torch.arange(width, **kind) / sd
+        features[1] = torch.arange(height, **kind)[:, None] / sd
         # The copy avoids a warning of torch about arrays that are read-only, such as Pillow's.
         colours = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C")).to(device)
         torch.div(colours, colour_sd, out=features[2:])
         self.lattice = Lattice(features.flatten(1))
-        self.root = self.lattice.filter(torch.ones(1, height * width, device=device))[0].sqrt()
+        self.root = self.lattice.filter(torch.ones(1, height * width, **kind))[0].sqrt()
 
     def weigh(self, weight: float) -> None:
         """Set the weight of the kernel in the sum of kernels."""
