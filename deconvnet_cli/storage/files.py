@@ -187,17 +187,20 @@ def _umask() -> int:
 
 def remove_parts(targets: Iterable[Path]) -> None:
     """Remove the incomplete parts of these files that a killed run has left."""
-    names: dict[Path, set[str]] = {}
+    names: dict[Path, set[tuple[str, str]]] = {}
     for target in targets:
         if isinstance(target, RemotePath):  # written in one request, without parts
             continue
-        names.setdefault(target.parent, set()).add(_part_name(target))
-    for folder, part_names in names.items():
+        names.setdefault(target.parent, set()).update(
+            (_part_name(target), ending) for ending in (PART, PART + target.suffix)
+        )
+    for folder, parts in names.items():
         if not folder.is_dir():
             continue
         for path in folder.iterdir():
-            # The name of a part is .NAME.RANDOM.part.
-            if path.suffix == PART and path.name.rsplit(".", 2)[0] in part_names:
+            # The name of a part is .NAME.RANDOM.part, or such with the suffix of the file.
+            before, part, suffix = path.name.rpartition(PART)
+            if part and (before.rpartition(".")[0], part + suffix) in parts:
                 path.unlink(missing_ok=True)
 
 

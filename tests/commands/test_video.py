@@ -100,7 +100,8 @@ def test_every_nth_frame(clip, quick, tmp_path):
 
 def test_files_of_an_earlier_run_are_counted_whatever_kind_they_are(clip, quick, tmp_path):
     run_cli("segment", clip, "-o", tmp_path, "--mask", "cat", "--cutout", "--overlay", *quick)
-    (tmp_path / ".clip_overlay.mp4.x_1y.part.mp4").touch()  # of a run that was killed
+    part = tmp_path / ".clip_overlay.mp4.x_1y.part.mp4"  # of a run that was killed
+    part.touch()
     before = names_in(tmp_path)
     for name in ("clip_1.png", "clip_000001.txt", "other_000001.png", "clip_000001_000000.png"):
         (tmp_path / name).touch()  # of somebody else
@@ -112,6 +113,9 @@ def test_files_of_an_earlier_run_are_counted_whatever_kind_they_are(clip, quick,
     assert len(others) == len(before) - 4
     said = f"{len(others)} files of an earlier run: {others[0]} to {others[-1]}"
     assert said in again.stderr
+    assert part.exists()  # this run has no overlays
+    run_cli("segment", clip, "-o", tmp_path, "--overlay", "--every", 3, *quick)
+    assert not part.exists()
 
 
 def test_the_overlays_of_an_earlier_run_are_not_taken_for_those_of_this_one(clip, quick, tmp_path):

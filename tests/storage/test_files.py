@@ -61,8 +61,21 @@ def test_files_and_streams_up_to_the_last_byte(tmp_path: Path) -> None:
 
 
 def test_files_that_only_begin_like_parts_are_kept(tmp_path: Path) -> None:
-    kept, left = tmp_path / ".a.txt.my.notes", tmp_path / ".a.txt.abcdefgh.part"
-    for path in (kept, left):
-        path.write_bytes(b"")
+    others = [
+        *(".a.txt.my.notes", ".a.txt.abcdefgh.part.mp4", ".b.txt.abcdefgh.part", "a.txt.x.part"),
+        *(".a.txt.partition", ".a.txt.part"),
+    ]
+    for name in (*others, ".a.txt.abcdefgh.part", ".a.txt.abcdefgh.part.txt"):
+        (tmp_path / name).write_bytes(b"")
     remove_parts([tmp_path / "a.txt"])
-    assert kept.exists() and not left.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+@pytest.mark.parametrize("suffix", [None, ".part"])
+def test_a_part_is_removed_after_its_run_was_killed(tmp_path: Path, suffix: str | None) -> None:
+    target = tmp_path / "clip.part.mp4"
+    with part_file(target, suffix) as part:
+        part.write_bytes(b"unfinished")
+        remove_parts([target])
+        assert not part.exists()
+    assert not list(tmp_path.iterdir())

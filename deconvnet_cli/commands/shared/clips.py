@@ -16,7 +16,7 @@ from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.class_filter import BACKGROUND
 from deconvnet_cli.outputs.files import NONE
 from deconvnet_cli.reporting.numerals import counted
-from deconvnet_cli.storage.files import PART
+from deconvnet_cli.storage.files import PART, remove_parts
 
 if TYPE_CHECKING:
     from deconvnet_cli.data.video import Frame
@@ -134,6 +134,7 @@ def segment_clip(
         clip = stack.enter_context(opened_clip(job.path, max_pixels))
         add = None
         if job.overlay is not None:
+            remove_parts([job.overlay])  # what a run that was killed has left
             asked, rate = job.asked, clip.rate / job.every
             video = overlay_video(job.overlay, rate, system.classes, asked.only, asked.palette)
             add = stack.enter_context(video)
