@@ -167,8 +167,10 @@ def command(
         raise UsageError("give photos: a folder, a glob, or @list.txt")
     refuse_source(sources, output, outputs)
 
+    from deconvnet_cli.runtime.interrupts import sigterm_as_interrupt
     from deconvnet_cli.runtime.worker_process import prepare_workers
 
+    context.with_resource(sigterm_as_interrupt())
     if not dry_run and engine == LOCAL:
         prepare_workers("deconvnet_cli.batch.preload")
     from deconvnet_cli.batch.collection import write_collection
