@@ -27,6 +27,7 @@ FAINT = (205, 205, 205)  # colour of the boxes that are not told apart
 FIRST_BOXES = 10  # boxes with colours and numbers of their own
 MAP_WIDTH = 640  # width of a picture with boxes, pixels
 TAG = 20  # height of a box's number in it, pixels
+ROOM = 120 * 160  # pixels, of which the numbers of ten boxes take a quarter
 LUMA = (0.299, 0.587, 0.114)  # weights of RGB in the brightness
 FRAME_MS, LAST_FRAME_MS = 900, 2700
 
@@ -136,10 +137,10 @@ def frame_for(photo: Image.Image, boxes: Sequence[Box]) -> Frame:
 
 
 def draw_proposals(photo: Image.Image, boxes: Sequence[Box]) -> Image.Image:
-    """Return the faded photo, in its size, with all boxes; the best are told apart.
+    """Return the faded photo with all boxes; the best are told apart.
 
     The first ``FIRST_BOXES`` have colours and numbers, the others are faint. Boxes end at the edge
-    of the photo.
+    of the photo. A photo of fewer than ``ROOM`` pixels is enlarged, or numbers would cover it.
     """
     width, height = photo.size
     inside = [(max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)) for x0, y0, x1, y1 in boxes]
@@ -148,7 +149,9 @@ def draw_proposals(photo: Image.Image, boxes: Sequence[Box]) -> Image.Image:
     colours = {**faint, **box_colours(first)}
     # The whole photo is drawn below the others, whose lines often run along its edge.
     broad = [*first[1:], *first[:1]]
-    return draw_boxes(photo, inside, colours, broad, Frame(width, height, 0, photo.size))
+    times = int(np.ceil(np.sqrt(ROOM / (width * height))))  # 1 if there is room
+    size = (width * times, height * times)
+    return draw_boxes(photo, inside, colours, broad, Frame(width, height, 0, size))
 
 
 def draw_boxes(

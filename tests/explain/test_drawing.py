@@ -111,6 +111,17 @@ def test_all_numbers_are_in_a_small_photo():
             assert (drawn == colour).all(-1).sum() > 150, number
 
 
+def test_a_tiny_photo_is_enlarged_so_that_numbers_do_not_cover_it():
+    photo = Image.new("RGB", (64, 48), (90, 90, 90))
+    drawn = np.asarray(
+        draw_proposals(photo, [(4 * n, 3 * n, 4 * n + 9, 3 * n + 9) for n in range(10)])
+    )
+    assert drawn.shape == (144, 192, 3)
+    faded = drawn[-1, 0]
+    assert (drawn == faded).all(-1).mean() > 0.6
+    assert draw_proposals(Image.new("RGB", (1, 3000)), [(0, 0, 1, 3000)]).height <= 9000
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_numbers_cover_no_other_while_there_is_room(seed):
     random = np.random.default_rng(seed)
