@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from importlib import resources
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ import deconvnet_cli
 from deconvnet_cli import SegmentationResult, Segmenter
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.notes import note
+from deconvnet_cli.data.photo_values import Photo
 from deconvnet_cli.data.video_files import VIDEO_HINT
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DeconvnetError, ImageError, UsageError, WeightsError
@@ -437,6 +439,12 @@ def test_the_page_in_docs_runs(data, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "(300, 451) uint8" in said and "of the photo is cat" in said
     assert "float64 300 x 451 x 3: must be uint8" in said
+
+
+def test_what_holds_the_bytes_of_a_file(segmenter, result, cat):
+    for kind in (bytes, bytearray, memoryview):
+        assert kind in get_args(Photo)  # type checkers allow it too
+        assert np.array_equal(segmenter.segment(kind(cat.read_bytes())).labels, result.labels)
 
 
 @pytest.mark.parametrize(

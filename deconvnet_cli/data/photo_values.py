@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,10 @@ from deconvnet_cli.data.images import as_shown, check_size, read_photo, tell_of
 from deconvnet_cli.data.ranges import NOTE
 from deconvnet_cli.errors import ImageError
 
-Photo = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor
+Encoded = bytes | bytearray | memoryview  # the content of a file
+Photo = (
+    str | os.PathLike[str] | Encoded | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor
+)
 KINDS = "a path, bytes, an open file, a PIL image, a NumPy array or a torch tensor"
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
@@ -31,7 +34,7 @@ def photo_of(source: Photo, page: int | None) -> Image.Image:
     Raises:
         ImageError: The source is none of these, is damaged, or has no such page.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
+    if isinstance(source, Encoded):
         return read_photo(bytes(source), "bytes", page=page)
     if isinstance(source, str | os.PathLike):
         if not os.fspath(source):
@@ -64,7 +67,7 @@ def is_one_photo(value: object) -> bool:
     """
     if isinstance(value, np.ndarray | torch.Tensor):
         return value.ndim in (2, 3)
-    kinds = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)
+    kinds = (str, *get_args(Encoded), os.PathLike, Image.Image)
     return isinstance(value, kinds) or hasattr(value, "read")
 
 
