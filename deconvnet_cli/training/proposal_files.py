@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli import __version__
+from deconvnet_cli.data.boxes import rescaled
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.errors import DatasetError
@@ -66,9 +67,7 @@ def find_boxes(photo: Image.Image, count: int | None) -> NDArray[np.int32]:
         boxes, _ = next(edge_boxes(np.asarray(work), settings))
     else:
         boxes = propose(np.asarray(work), settings).boxes
-    scale = (photo.width / work.width, photo.height / work.height) * 2
-    scaled: NDArray[np.int32] = np.floor(boxes * scale + 0.5).astype(np.int32)
-    return scaled
+    return rescaled(boxes, work.size, photo.size)
 
 
 def settings_of(count: int | None) -> ProposalSettings:

@@ -90,7 +90,7 @@ def test_shown_boxes_are_those_of_a_prediction(size: tuple[int, int]):
     scale = photo.width / inferred.photo.width
     found = find_boxes(photo, count)
     assert 1 < len(found) <= count
-    np.testing.assert_array_equal(found, np.floor(inferred.boxes * scale + 0.5))
+    np.testing.assert_array_equal(found, np.rint(inferred.boxes * scale))  # as Segmenter's
     assert found[0].tolist() == [0, 0, *size]
     # A net that is shown fewer boxes is shown the first of them: both searches are quick ones.
     np.testing.assert_array_equal(find_boxes(photo, 10), found[:10])
