@@ -217,7 +217,7 @@ def listed(
     *,
     rgb: bool,
 ) -> tuple[VocTree, list[str]]:
-    """Return the VOC tree and the names of the images to evaluate."""
+    """Return the VOC tree and the names of the photos to evaluate."""
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.runtime.shards import shard_of, shard_text
 
@@ -249,7 +249,7 @@ def check_masks(tree: VocTree, names: list[str], quiet: bool) -> None:
 
 
 def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: bool) -> Scoreboard:
-    """Evaluate all images, with a progress bar."""
+    """Evaluate all photos, with a progress bar."""
     from deconvnet_cli.evaluation.scoreboard import count
     from deconvnet_cli.reporting import console
 

@@ -1,13 +1,13 @@
-"""Estimate how a mean IoU varies with the choice of images, by a Poisson bootstrap.
+"""Estimate how a mean IoU varies with the choice of photos, by a Poisson bootstrap.
 
-An ordinary bootstrap draws N of the N images with replacement, many times. The counts of the
-images in a replicate are then multinomial, and all images must be at hand to draw from. Here each
-image draws its own count from Poisson(1), the limit of that multinomial for large N, independent of
-the other images and of N. A replicate is therefore a sum that grows image by image: memory does not
-depend on the number of images, and the sums of shards add up to those of the whole.
+An ordinary bootstrap draws N of the N photos with replacement, many times. The counts of the
+photos in a replicate are then multinomial, and all photos must be at hand to draw from. Here each
+photo draws its own count from Poisson(1), the limit of that multinomial for large N, independent of
+the other photos and of N. A replicate is therefore a sum that grows photo by photo: memory does not
+depend on the number of photos, and the sums of shards add up to those of the whole.
 
-The count depends only on the seed and the image's name. Two runs over the same images are therefore
-weighted alike in each replicate, and their difference is paired: images that are easy or hard for
+The count depends only on the seed and the photo's name. Two runs over the same photos are therefore
+weighted alike in each replicate, and their difference is paired: photos that are easy or hard for
 both runs do not widen it.
 
 Sources: Hanley and MacGibbon, "Creating non-parametric bootstrap samples using Poisson
@@ -37,14 +37,14 @@ _BELOW = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(13)]
 
 
 def image_weights(name: str, replicates: int, seed: int) -> NDArray[np.int64]:
-    """Return how often an image counts in each replicate: Poisson(1) draws, 0 to 12.
+    """Return how often a photo counts in each replicate: Poisson(1) draws, 0 to 12.
 
     The draws come from the bits of a hash, not from a random generator whose stream may change
     with its version. They are therefore equal on all machines. Fewer replicates are a prefix of
     more.
 
     Args:
-        name: The name of the image in its list.
+        name: The name of the photo in its list.
         replicates: The number of counts.
         seed: The seed of the bootstrap.
     """
@@ -55,15 +55,15 @@ def image_weights(name: str, replicates: int, seed: int) -> NDArray[np.int64]:
 
 
 def empty_sums(replicates: int, classes: int) -> NDArray[np.int64]:
-    """Return the sums over no image: zeros, replicates x 3 x classes."""
+    """Return the sums over no photo: zeros, replicates x 3 x classes."""
     return np.zeros((replicates, 3, classes), np.int64)
 
 
 def contribution(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the right, true and predicted pixels of one image by class, 3 x C.
+    """Return the right, true and predicted pixels of one photo by class, 3 x C.
 
     Args:
-        confusion: The confusion matrix of the image, C x C, rows the truth, columns the prediction.
+        confusion: The confusion matrix of the photo, C x C, rows the truth, columns the prediction.
     """
     return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
 
@@ -71,12 +71,12 @@ def contribution(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
 def add_image(
     sums: NDArray[np.int64], weights: NDArray[np.int64], pixels: NDArray[np.int64]
 ) -> None:
-    """Add one image to the sums, in place.
+    """Add one photo to the sums, in place.
 
     Args:
         sums: The sums, replicates x 3 x C.
-        weights: How often the image counts in each replicate, see :func:`image_weights`.
-        pixels: The right, true and predicted pixels of this image by class, 3 x C.
+        weights: How often the photo counts in each replicate, see :func:`image_weights`.
+        pixels: The right, true and predicted pixels of this photo by class, 3 x C.
     """
     sums += weights[:, np.newaxis, np.newaxis] * pixels
 
@@ -96,7 +96,7 @@ def unpacked(content: object, replicates: int, classes: int) -> NDArray[np.int64
         classes: The expected number of classes.
 
     Raises:
-        DatasetError: The content is malformed, of another shape, or impossible for any images.
+        DatasetError: The content is malformed, of another shape, or impossible for any photos.
     """
     shape = (replicates, 3, classes)
     if not isinstance(content, dict) or content.get("shape") != list(shape):

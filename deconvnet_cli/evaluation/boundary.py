@@ -27,8 +27,8 @@ def boundary_areas(
     """Return the areas of the two boundary regions of each class and of their intersection.
 
     The boundary region of a class is the part of its mask at most ``d`` pixels (in rows and in
-    columns) from a pixel outside the mask. Everything beyond the image is outside, so a mask cut by
-    the image border has an edge there. ``d`` is ``ratio`` of the image diagonal, at least 1.
+    columns) from a pixel outside the mask. Everything beyond the photo is outside, so a mask cut by
+    the photo border has an edge there. ``d`` is ``ratio`` of the photo diagonal, at least 1.
 
     Args:
         truth: The true labels, H x W, below ``classes``, or ``ignore``.
@@ -36,11 +36,11 @@ def boundary_areas(
             :func:`deconvnet_cli.evaluation.metrics.confusion` refuses them.
         classes: The number of labels.
         ignore: The label of the truth that is not counted (VOC: void, 255).
-        ratio: The width of the region as a share of the image diagonal, above 0.
+        ratio: The width of the region as a share of the photo diagonal, above 0.
 
     Returns:
         The areas in pixels, 3 x classes: those of the intersection, of the region in the truth
-        and of the region in the prediction. The areas of several images add up.
+        and of the region in the prediction. The areas of several photos add up.
 
     Raises:
         DatasetError: The sizes differ.
@@ -66,7 +66,7 @@ def boundary_ious(areas: NDArray[np.int64]) -> tuple[float | None, ...]:
     """Return the Boundary IoU of each class, 0 to 1; None if neither map has the class.
 
     Args:
-        areas: The areas from :func:`boundary_areas`, 3 x classes, summed over all images.
+        areas: The areas from :func:`boundary_areas`, 3 x classes, summed over all photos.
     """
     iou, present = ious(areas)
     return tuple(float(value) if there else None for value, there in zip(iou, present, strict=True))

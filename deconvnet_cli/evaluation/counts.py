@@ -110,7 +110,7 @@ def merged(parts: Mapping[Path, Mapping[str, Tally]]) -> dict[str, Tally]:
 
     Raises:
         DatasetError: The shards differ in their rows or settings, or two of them counted the same
-            images.
+            photos.
     """
     total: dict[str, Tally] = {}
     first = next(iter(parts.values()))
@@ -121,7 +121,7 @@ def merged(parts: Mapping[Path, Mapping[str, Tally]]) -> dict[str, Tally]:
                 f"{path}: has the rows {', '.join(rows)}, the first file has {', '.join(first)}; "
                 "evaluate all shards in the same way"
             )
-        # The true pixels of each replicate identify a set of images.
+        # The true pixels of each replicate identify a set of photos.
         true_pixels = rows[next(iter(first))].sums[:, 1]
         other = counted.setdefault(true_pixels.tobytes(), path)
         if other != path and true_pixels.any():

@@ -33,10 +33,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Example:
-    """An image that is shown as an example."""
+    """A photo that is shown as an example."""
 
     name: str
-    iou: float  # mean IoU of this image, 0 to 1
+    iou: float  # mean IoU of this photo, 0 to 1
     photo: Image.Image  # RGB
     truth: Labels  # H x W, 255 for void
     prediction: Labels  # H x W
@@ -56,8 +56,8 @@ def page(
         title: The title of the page.
         rows: The rows of the table, at least one. The best is shown class by class, and the
             others are folded away.
-        best: The images with the highest mean IoU.
-        worst: The images with the lowest mean IoU.
+        best: The photos with the highest mean IoU.
+        worst: The photos with the lowest mean IoU.
         about: The settings and weights, by heading.
         classes: The names of the labels, in order.
     """

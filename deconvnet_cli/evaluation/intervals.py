@@ -1,25 +1,25 @@
-"""A 95 % interval of the mean IoU that holds its estimate and is right for few images per class.
+"""A 95 % interval of the mean IoU that holds its estimate and is right for few photos per class.
 
-The middle of the bootstrap's replicates is such an interval only with many images. With few, whole
+The middle of the bootstrap's replicates is such an interval only with many photos. With few, whole
 classes vanish from replicates: their IoU then drops out of the mean, or counts as 0 where they are
 predicted by mistake. The replicates lie to one side of the estimate, and the 95 % in their middle
-may exclude it. A class that has a single image is no better off where it stays, because the
-replicates cannot show how much another image of it would differ.
+may exclude it. A class that has a single photo is no better off where it stays, because the
+replicates cannot show how much another photo of it would differ.
 
 The interval therefore has three parts, all from the same sums of the bootstrap:
 
 * The spread is that of the mean IoU to first order (the delta method). No class vanishes from it.
-* The spread that too few images hide is added. If the images of a class have equal areas, n of
-  them show 1 - 1/n of their variance. The rest is taken from the classes with more images, in
+* The spread that too few photos hide is added. If the photos of a class have equal areas, n of
+  them show 1 - 1/n of their variance. The rest is taken from the classes with more photos, in
   proportion to IoU x (1 - IoU), the largest variance that an IoU can have. Where no class has more
-  images, that largest variance is taken.
+  photos, that largest variance is taken.
 * The interval reaches from the estimate to the estimate without its bias. The bias is how far the
   mean of the replicates lies from the estimate, once over all classes and once without those that
   have no true pixel.
 
 The ends are computed on the logit scale, so they stay between 0 and 1.
 ``tests/tools/interval_coverage.py`` measures how often the interval contains the mean IoU of a
-large population of images; ``docs/evaluate.md`` has its figures.
+large population of photos; ``docs/evaluate.md`` has its figures.
 
 Source of the delta method and of the bias: Efron and Tibshirani, "An Introduction to the
 Bootstrap", Chapman & Hall (1993), chapters 5 and 10.
@@ -39,15 +39,15 @@ from deconvnet_cli.evaluation.metrics import NO_PIXEL
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
 Z = 1.959964  # 95 % of a normal distribution lie within this many standard deviations
-# With 1000 replicates, 1 / n of a class with one image is known to about 0.05. A class with n - 1
-# below this tells nothing about how its images vary.
+# With 1000 replicates, 1 / n of a class with one photo is known to about 0.05. A class with n - 1
+# below this tells nothing about how its photos vary.
 LEAST_FREEDOM = 0.15
 EDGE = 1e-3  # means on the logit scale are kept this far from 0 and 1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two runs a and b over the same images in mean IoU.
+    """The difference of two runs a and b over the same photos in mean IoU.
 
     Attributes:
         difference: The mean IoU of a minus that of b, -1 to 1.
@@ -78,7 +78,7 @@ def ious(sums: Counts) -> tuple[Values, NDArray[np.bool_]]:
 def mean_ious(sums: Counts, *, true_classes: bool = False) -> Values:
     """Return the mean IoU of each replicate, 0 to 1, over the classes in its truth or prediction.
 
-    A replicate without such a class gives nan. This happens with few images.
+    A replicate without such a class gives nan. This happens with few photos.
 
     Args:
         sums: The sums, ... x 3 x C.
@@ -97,7 +97,7 @@ def interval(sums: Counts, whole: Counts) -> tuple[float, float]:
 
     Args:
         sums: The sums of the bootstrap, replicates x 3 x C.
-        whole: The sums over the images, each counted once, 3 x C.
+        whole: The sums over the photos, each counted once, 3 x C.
 
     Raises:
         DatasetError: No pixel was counted.
@@ -107,7 +107,7 @@ def interval(sums: Counts, whole: Counts) -> tuple[float, float]:
     if not 0 < mean < 1:
         return mean, mean
     limit = iou * (1 - iou)
-    # As if there were one more class, with images that are either all right or all wrong.
+    # As if there were one more class, with photos that are either all right or all wrong.
     guess = float(limit[whole[1] > 0].mean())
     changes = deviations(sums, whole)
     seen = changes.sum(axis=1) / averaged.sum()
@@ -121,18 +121,18 @@ def interval(sums: Counts, whole: Counts) -> tuple[float, float]:
 
 
 def compare(sums_a: Counts, whole_a: Counts, sums_b: Counts, whole_b: Counts) -> Comparison:
-    """Compare two runs over the same images with the same seed.
+    """Compare two runs over the same photos with the same seed.
 
-    Images that are easy or hard for both runs do not widen the interval, as the deviations of both
+    Photos that are easy or hard for both runs do not widen the interval, as the deviations of both
     runs are subtracted in each replicate.
 
     Args:
         sums_a: The sums of the bootstrap of one run, replicates x 3 x C.
-        whole_a: The sums of that run over the images, each counted once, 3 x C.
+        whole_a: The sums of that run over the photos, each counted once, 3 x C.
         sums_b, whole_b: The sums of the other run.
 
     Raises:
-        DatasetError: The runs differ in images, masks, classes, replicates or seed, or nothing was
+        DatasetError: The runs differ in photos, masks, classes, replicates or seed, or nothing was
             counted.
     """
     # The true pixels of each replicate depend only on the masks, the names and the seed.
@@ -147,7 +147,7 @@ def compare(sums_a: Counts, whole_a: Counts, sums_b: Counts, whole_b: Counts) ->
     (iou_a, averaged_a), (iou_b, averaged_b) = ious(whole_a), ious(whole_b)
     changes_a, changes_b = deviations(sums_a, whole_a), deviations(sums_b, whole_b)
     seen = changes_a.sum(axis=1) / averaged_a.sum() - changes_b.sum(axis=1) / averaged_b.sum()
-    # Classes differ from each other at least as much as one image of each makes them differ.
+    # Classes differ from each other at least as much as one photo of each makes them differ.
     guess = float(((iou_a - iou_b)[whole_a[1] > 0] ** 2).mean())
     rare = concentration(sums_a, whole_a)
     hidden = hidden_variance(changes_a - changes_b, rare, np.ones(len(rare)), guess)
@@ -174,7 +174,7 @@ def deviations(sums: Counts, whole: Counts) -> Values:
 
     Args:
         sums: The sums of the bootstrap, replicates x 3 x C.
-        whole: The sums over the images, each counted once, 3 x C.
+        whole: The sums over the photos, each counted once, 3 x C.
     """
     iou, present = ious(whole)
     right, true, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
@@ -185,14 +185,14 @@ def deviations(sums: Counts, whole: Counts) -> Values:
 
 
 def concentration(sums: Counts, whole: Counts) -> Values:
-    """Return how far each class rests on a single image: 1 / n for n images of equal area, 0 to 1.
+    """Return how far each class rests on a single photo: 1 / n for n photos of equal area, 0 to 1.
 
-    It is the sum of the squared shares of the images in the true pixels of a class, the inverse of
+    It is the sum of the squared shares of the photos in the true pixels of a class, the inverse of
     Kish's effective sample size. The variance of the Poisson sums is the sum of the squares.
 
     Args:
         sums: The sums of the bootstrap, replicates x 3 x C.
-        whole: The sums over the images, each counted once, 3 x C.
+        whole: The sums over the photos, each counted once, 3 x C.
     """
     true = whole[1].astype(np.float64)
     variance = ((sums[:, 1] - true) ** 2).mean(axis=0)
@@ -201,12 +201,12 @@ def concentration(sums: Counts, whole: Counts) -> Values:
 
 
 def hidden_variance(changes: Values, rare: Values, limit: Values, guess: float) -> float:
-    """Return the variance of the sum of the IoUs that too few images per class hide.
+    """Return the variance of the sum of the IoUs that too few photos per class hide.
 
-    If the images of a class vary by v, its IoU varies by rare x v, and the replicates show
+    If the photos of a class vary by v, its IoU varies by rare x v, and the replicates show
     rare x (1 - rare) x v of that. The ratio of v to ``limit`` is taken to be the same in all
     classes. It is averaged over them and over one more class, whose v is ``guess``. A class counts
-    at most once, or the background, which is in all images and varies little, would decide.
+    at most once, or the background, which is in all photos and varies little, would decide.
 
     Args:
         changes: The changes of the IoUs in each replicate, replicates x C.
@@ -231,7 +231,7 @@ def unbiased(sums: Counts, whole: Counts) -> Values:
 
     Args:
         sums: The sums of the bootstrap, replicates x 3 x C.
-        whole: The sums over the images, each counted once, 3 x C.
+        whole: The sums over the photos, each counted once, 3 x C.
     """
     values = []
     for true_classes in (False, True):

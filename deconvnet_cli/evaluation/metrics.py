@@ -1,7 +1,7 @@
 """Mean intersection over union of label maps, as PASCAL VOC defines it.
 
 One confusion matrix is summed over the whole set and evaluated at the end; the mean of the IoUs of
-single images is a different figure. Pixels that are void (255) in the truth are not counted.
+single photos is a different figure. Pixels that are void (255) in the truth are not counted.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def confusion(
 
     Returns:
         The counts, classes x classes, rows the truth, columns the prediction. The matrices of
-        several images add up.
+        several photos add up.
 
     Raises:
         DatasetError: The sizes differ, or a label is out of range.
@@ -85,7 +85,7 @@ def metrics_of(confusion: NDArray[np.int64]) -> Metrics:
     predicted somewhere but absent from the truth counts with an IoU of 0.
 
     Args:
-        confusion: The matrix from :func:`confusion`, C x C, summed over all images.
+        confusion: The matrix from :func:`confusion`, C x C, summed over all photos.
 
     Raises:
         DatasetError: No pixel was counted.

@@ -19,7 +19,7 @@ def page_of(
     about: Mapping[str, Mapping[str, Any]],
     max_pixels: int,
 ) -> str:
-    """Return the page: all rows, and the best and worst images of the last row."""
+    """Return the page: all rows, and the best and worst photos of the last row."""
     reported = REPORTED if tree.classes == CLASSES else {}
     rows = [Row(name, tally.result(), reported.get(name)) for name, tally in board.tallies.items()]
     title = f"deconvnet on {counted(rows[0].result.images, 'photo')} of {tree.root.name}"
@@ -28,7 +28,7 @@ def page_of(
 
 
 def examples(tree: VocTree, ranked: Sequence[Ranked], max_pixels: int) -> list[Example]:
-    """Read the photos and masks of images again, as a run does not keep them."""
+    """Read photos and masks again, as a run does not keep them."""
     return [
         Example(
             name=image.name,

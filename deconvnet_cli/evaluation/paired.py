@@ -1,4 +1,4 @@
-"""Compare rows of results over the same images, in mean IoU and in Boundary IoU."""
+"""Compare rows of results over the same photos, in mean IoU and in Boundary IoU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class Paired:
-    """Two rows over the same images, compared.
+    """Two rows over the same photos, compared.
 
     Attributes:
         first, second: Their names.
@@ -52,7 +52,7 @@ def paired(first: str, one: Tally, second: str, other: Tally) -> Paired:
         one, other: Their counts.
 
     Raises:
-        DatasetError: The tallies did not count the same images.
+        DatasetError: The tallies did not count the same photos.
     """
     boundary = None
     if one.boundary_sums is not None and other.boundary_sums is not None:

@@ -39,7 +39,7 @@ def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
     Args:
         folder: The folder, with NAME.png for each name.
         tree: The VOC tree with the masks.
-        names: The names of the images to evaluate.
+        names: The names of the photos to evaluate.
 
     Raises:
         DatasetError: The folder does not exist, or masks of the tree are missing or wrong.
@@ -76,7 +76,7 @@ def read_prediction(
 
     Args:
         path: The PNG.
-        truth: The mask of the image, H x W; any label is accepted where it is void.
+        truth: The mask of the photo, H x W; any label is accepted where it is void.
         classes: The names of the labels, in order.
         rgb: Whether PNGs in the classes' colours (RGB) are read as well.
 

@@ -1,4 +1,4 @@
-"""Count the rows of results over one list of images."""
+"""Count the rows of results over one list of photos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.runtime.ordered_pool import in_order
 
 Labels = NDArray[np.uint8]
-EXTREMES = 4  # best and worst images that a report shows
+EXTREMES = 4  # best and worst photos that a report shows
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ REPORTED = {row.name: row.reported for row in TABLE}
 
 @dataclass(frozen=True, order=True)
 class Ranked:
-    """An image with its own mean IoU, by which it sorts, and its predicted labels."""
+    """A photo with its own mean IoU, by which it sorts, and its predicted labels."""
 
     iou: float
     name: str
@@ -59,12 +59,12 @@ class Ranked:
 
 @dataclass
 class Scoreboard:
-    """The tallies of all rows, and the best and worst images of the last row.
+    """The tallies of all rows, and the best and worst photos of the last row.
 
     Attributes:
         classes: The names of the labels, in order.
         tallies: Name of the row -> counts, in the order of the table.
-        best, worst: At most ``EXTREMES`` images each, by their own mean IoU in the last row.
+        best, worst: At most ``EXTREMES`` photos each, by their own mean IoU in the last row.
     """
 
     classes: tuple[str, ...] = CLASSES
@@ -73,20 +73,20 @@ class Scoreboard:
     worst: list[Ranked] = field(default_factory=list)
 
     def add(self, name: str, truth: Labels, rows: Mapping[str, Labels]) -> None:
-        """Count one image in every row, and keep it if it is an extreme of the last row.
+        """Count one photo in every row, and keep it if it is an extreme of the last row.
 
         Args:
-            name: The name of the image.
+            name: The name of the photo.
             truth: The true labels, H x W.
             rows: The predicted labels of each row, by its name.
 
         Raises:
             DatasetError: Sizes differ, a label is out of range, or the rows are not those of
-                earlier images; the error names the image.
+                earlier photos; the error names the photo.
         """
         if self.tallies and rows.keys() != self.tallies.keys():
             raise DatasetError(
-                f"{name}: has the rows {', '.join(rows)}, earlier images have "
+                f"{name}: has the rows {', '.join(rows)}, earlier photos have "
                 f"{', '.join(self.tallies)}; choose one system for all with --net"
             )
         for row, labels in rows.items():
@@ -114,15 +114,15 @@ def count(
     workers: int = 1,
     done: Callable[[], None] = lambda: None,
 ) -> Scoreboard:
-    """Count all images of a list.
+    """Count all photos of a list.
 
     Args:
         tree: The VOC tree with the masks.
-        names: The names of the images.
-        predict: A function that returns the label maps of an image, by row, given its name and its
+        names: The names of the photos.
+        predict: A function that returns the label maps of a photo, by row, given its name and its
             mask.
         workers: The number of threads that call ``predict``; it does not change the counts.
-        done: Called after each image.
+        done: Called after each photo.
 
     Raises:
         DatasetError: A mask or a label map cannot be used.

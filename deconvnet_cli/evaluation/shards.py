@@ -19,7 +19,7 @@ MOST_NAMED = 10  # missing shards
 
 
 class Counted(NamedTuple):
-    """The images of one list that files of counts hold together.
+    """The photos of one list that files of counts hold together.
 
     Attributes:
         split: The name of the list.

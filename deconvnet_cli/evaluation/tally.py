@@ -1,4 +1,4 @@
-"""Count pixels over a list of images and compute metrics; the counts of shards add up."""
+"""Count pixels over a list of photos and compute metrics; the counts of shards add up."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Result:
     """The results of a tally.
 
     Attributes:
-        images: The number of images.
+        images: The number of photos.
         metrics: The IoU and the accuracies.
         boundary_iou: The Boundary IoU of each class, 0 to 1; None for a class without boundary.
         mean_boundary_iou: The mean of ``boundary_iou`` over the classes that have one.
-        interval: The 95 % interval of the mean IoU over images, both ends 0 to 1; it contains the
+        interval: The 95 % interval of the mean IoU over photos, both ends 0 to 1; it contains the
             mean IoU.
         boundary_interval: That of the mean Boundary IoU; None if the counts lack it, as files of
             earlier versions do.
         confusion: The confusion matrix, int64 C x C, rows the truth, columns the prediction.
-        photos: The number of images whose truth has each class; None if the counts lack it, as
+        photos: The number of photos whose truth has each class; None if the counts lack it, as
             files of earlier versions do.
     """
 
@@ -55,23 +55,23 @@ class Result:
 
 @dataclass
 class Tally:
-    """The counts over a list of images. Their size does not depend on the number of images.
+    """The counts over a list of photos. Their size does not depend on the number of photos.
 
     Tallies of parts of a list add up, in any order, to the tally of the whole. Names are not kept,
-    so an image that is counted twice, in one tally or in two that are added, goes unnoticed.
+    so a photo that is counted twice, in one tally or in two that are added, goes unnoticed.
 
     Attributes:
         classes: The number of labels, 1 to 255.
         replicates: The number of replicates of the bootstrap, 1 to ``MAX_REPLICATES``.
         seed: The seed of the bootstrap. Runs that are to be compared need the same seed.
-        images: The number of images.
+        images: The number of photos.
         confusion: The confusion matrix, int64 C x C, rows the truth, columns the prediction.
         boundary: The areas of the boundary regions, int64 3 x C, see
             :func:`deconvnet_cli.evaluation.boundary.boundary_areas`.
         sums: The sums of the bootstrap, int64 replicates x 3 x C, see
             :mod:`deconvnet_cli.evaluation.bootstrap`.
         boundary_sums: Those of the boundary regions; None if a part lacks them.
-        photos: The number of images whose truth has each class, int64 C; None if a part lacks it.
+        photos: The number of photos whose truth has each class, int64 C; None if a part lacks it.
 
     Raises:
         DatasetError: The number of classes or replicates is out of range.
@@ -103,16 +103,16 @@ class Tally:
     def add(
         self, name: str, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]
     ) -> NDArray[np.int64]:
-        """Count one image.
+        """Count one photo.
 
         Args:
-            name: The name of the image in its list.
+            name: The name of the photo in its list.
             truth: The true labels, H x W, below ``classes``, or 255 for void.
             prediction: The predicted labels, H x W, below ``classes``; any label is accepted where
                 the truth is void.
 
         Returns:
-            The image's own confusion matrix, C x C, by which images are ranked.
+            The photo's own confusion matrix, C x C, by which photos are ranked.
 
         Raises:
             DatasetError: Sizes differ or a label is out of range. Nothing is counted then.
@@ -132,11 +132,11 @@ class Tally:
 
     @property
     def whole(self) -> NDArray[np.int64]:
-        """The right, true and predicted pixels of each class over all images, 3 x C."""
+        """The right, true and predicted pixels of each class over all photos, 3 x C."""
         return contribution(self.confusion)
 
     def __add__(self, other: Tally) -> Tally:
-        """Return a new tally of the images of both.
+        """Return a new tally of the photos of both.
 
         Raises:
             DatasetError: The tallies differ in classes, replicates or seed.
