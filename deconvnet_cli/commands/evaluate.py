@@ -183,7 +183,7 @@ def command(
             check_masks(tree, names, quiet)
         if predictions is not None:
             names = checked(predictions, tree, names, allow_missing)
-            predict = from_folder(predictions, tree)
+            predict = from_folder(predictions, tree, names)
             about = {"predictions": {"folder": str(predictions)}}
         elif scores is not None:
             predict, about = from_store(scores, tree, names, table, max_pixels, options)

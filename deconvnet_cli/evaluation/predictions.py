@@ -15,6 +15,7 @@ from deconvnet_cli.data.label_png import WrongSize, read_png, tree_mask
 from deconvnet_cli.data.mask_check import Faults, is_binary
 from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.evaluation.files_of_names import files_of_names
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,20 @@ def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
     is accepted where the mask is void. Files are read one at a time, each once.
 
     Args:
-        folder: The folder, with NAME.png for each name.
+        folder: The folder, which or whose subfolders have NAME.png for each name.
         tree: The VOC tree with the masks.
         names: The names of the photos to evaluate.
 
     Raises:
-        DatasetError: The folder does not exist, or masks of the tree are missing or wrong.
+        DatasetError: The folder does not exist, two PNGs in subfolders are of one name, or masks
+            of the tree are missing or wrong.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the one with the label PNGs")
     missing: list[str] = []
     wrong: list[str] = []
     masks = Faults(tree.root)
-    for name in names:
-        path = folder / f"{name}.png"
+    for name, path in files_of_names(folder, list(names), ".png").items():
         if not path.is_file():
             missing.append(name)
             continue

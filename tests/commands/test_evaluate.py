@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -354,6 +355,14 @@ def test_stored_scores_of_several_systems(evaluate, kept, tmp_path):
     one_error_line(evaluate("--scores", folder), 1, "p2", "EDeconvNet", "FCN-8s", "--net")
     chosen = line_of(evaluate("--scores", folder, "--net", "fcn8s", *QUIET_JSON))
     assert chosen["images"] == 4
+
+
+@pytest.mark.parametrize("option", ["--scores", "--predictions"])
+def test_files_in_subfolders_are_those_in_the_folder(evaluate, kept, tmp_path, option):
+    """`batch @list.txt` writes them there for photos in folders."""
+    shutil.copytree(kept, tmp_path / "nested/some/photos")
+    plain, nested = (line_of(evaluate(option, at, *QUIET_JSON)) for at in (kept, tmp_path))
+    assert plain == nested
 
 
 def test_stored_scores_that_are_missing_are_known_at_once(evaluate, kept, tmp_path, monkeypatch):

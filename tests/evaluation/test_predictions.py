@@ -12,6 +12,7 @@ from PIL import Image
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import VocTree, palette
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.evaluation.files_of_names import files_of_names
 from deconvnet_cli.evaluation.predictions import problems_of
 
 TRUTH = np.zeros((6, 9), np.uint8)
@@ -127,3 +128,20 @@ def test_faults_of_the_tree_are_errors(folder: Path, tree: VocTree) -> None:
         problems_of(folder, tree, ["z"])
     with pytest.raises(DatasetError, match="no such folder"):
         problems_of(folder / "elsewhere", tree, ["a"])
+
+
+def test_files_in_subfolders_are_found_where_the_folder_has_none(tmp_path: Path) -> None:
+    for place in ("x/a.png", "x/y/b.png", "x/y/deep/c.png", "x/cc.png"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    found = files_of_names(tmp_path, ["a", "b", "deep/c", "d"], ".png")
+    assert list(found) == ["a", "b", "deep/c", "d"]
+    places = [path.relative_to(tmp_path).as_posix() for path in found.values()]
+    assert places == ["x/a.png", "x/y/b.png", "x/y/deep/c.png", "d.png"]
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z/b.png").touch()
+    with pytest.raises(DatasetError, match=r"x/y/b\.png and z/b\.png are both of b"):
+        files_of_names(tmp_path, ["a", "b"], ".png")
+    (tmp_path / "a.png").touch()  # older ones in subfolders are not taken for what is missing
+    found = files_of_names(tmp_path, ["a", "b"], ".png")
+    assert list(found.values()) == [tmp_path / "a.png", tmp_path / "b.png"]

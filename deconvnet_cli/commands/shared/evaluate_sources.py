@@ -50,13 +50,16 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
     return left
 
 
-def from_folder(folder: Path, tree: VocTree) -> Predict:
+def from_folder(folder: Path, tree: VocTree, names: list[str]) -> Predict:
     """Return the function that reads the label map of a photo from a PNG."""
+    from deconvnet_cli.evaluation.files_of_names import files_of_names
     from deconvnet_cli.evaluation.predictions import read_prediction
 
+    files = files_of_names(folder, names, ".png")
+
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
-        path = folder / f"{name}.png"
-        return {"predictions": read_prediction(path, truth, tree.classes, rgb=tree.rgb)}
+        labels = read_prediction(files[name], truth, tree.classes, rgb=tree.rgb)
+        return {"predictions": labels}
 
     return predict
 
@@ -100,12 +103,14 @@ def from_store(
 ) -> tuple[Predict, dict[str, Any]]:
     """Return the function that labels a photo from its stored scores, and their description."""
     from deconvnet_cli.data.voc import require_classes
+    from deconvnet_cli.evaluation.files_of_names import files_of_names
     from deconvnet_cli.evaluation.paper_table import label_rows, row_of
     from deconvnet_cli.evaluation.scoreboard import TABLE
     from deconvnet_cli.segmentation.stored_scores import read_scores, restore
 
     crf = crf_settings(options.crf_backend)
-    missing = [path for name in names if not (path := folder / f"{name}.npz").is_file()]
+    files = files_of_names(folder, names, ".npz")
+    missing = [path for path in files.values() if not path.is_file()]
     if missing:
         raise DatasetError(
             f"{missing[0]}: no stored scores ({len(missing)} of {len(names)} are missing); "
@@ -113,7 +118,7 @@ def from_store(
         )
 
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
-        path = folder / f"{name}.npz"
+        path = files[name]
         stored = read_scores(path)
         require_classes(tree, stored.classes, str(path))
         system_name = options.system_name or stored.maps.system
