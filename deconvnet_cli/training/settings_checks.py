@@ -26,6 +26,11 @@ def check_together(settings: TrainSettings, source: str) -> None:
         raise UsageError(f'{source}: schedule = "step" needs lr_step above 0')
     if settings.resize and settings.resize < settings.size:
         raise UsageError(f"{source}: resize must be 0 or at least size")
+    if settings.teacher and settings.stage == 1:
+        raise UsageError(
+            f"{source}: stage 1 labels one class in each crop, and soft labels tell of all; "
+            "leave out --teacher, or give --stage 2 or 0"
+        )
     if settings.steps < 1:
         raise UsageError(f"{source}: crops must be at least batch times accumulate")
     if settings.patience and not settings.val_list:

@@ -166,6 +166,15 @@ def test_whole_photos_are_drawn_in_stage_0_and_beside_shown_boxes():
             collect_settings(None, stage, None, ("whole = 0.3",), NOTHING)
 
 
+@pytest.mark.parametrize("net", ["deconvnet-mobilenet", "deconvnet-vgg16"])
+def test_soft_labels_do_not_go_with_crops_of_one_class(net: str):
+    taught = {**NOTHING, "teacher": "soft"}
+    for stage in (0, 2):
+        assert collect_settings(net, stage, None, (), taught).teacher == "soft"
+    with pytest.raises(UsageError, match=r"stage 1 labels one class in each crop.* --teacher"):
+        collect_settings(net, 1, None, (), taught)
+
+
 def test_a_folder_of_proposals_goes_with_stage_2(tmp_path: Path):
     made = run_cli(
         "train", "--voc-root", tmp_path, "--out", tmp_path / "run", "--proposal-cache", tmp_path
