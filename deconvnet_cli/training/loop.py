@@ -246,9 +246,11 @@ def finite_loss(total: Tensor, run: Path, step: int) -> float:
     """
     loss = float(total)
     if not math.isfinite(loss):
+        before = (run / "checkpoint.pt").is_file()
+        kept = "the checkpoint of before is kept" if before else "there is no checkpoint yet"
         raise DivergenceError(
-            f"{run}: the loss is {loss} at step {step}, so the run has diverged; the checkpoint "
-            'of before is kept. Give another --out with a lower --lr, or precision = "fp32"'
+            f"{run}: the loss is {loss} at step {step}, so the run has diverged; {kept}. Give "
+            'another --out with a lower --lr, or precision = "fp32"'
         )
     return loss
 

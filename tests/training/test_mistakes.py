@@ -71,13 +71,21 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     prepare_run(run, SETTINGS)
     net = Diverging(4, value)
     arguments = (Noise(), net_spec(SETTINGS.net).input, run, SETTINGS)
-    with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step 6.*--lr"):
+    with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step 6.* kept.*--lr"):
         train(net, *arguments, device=CPU)
     whole = Diverging(0, value)
     progress = load_checkpoint(run, TrainedNets(whole))
     assert progress.step == 4
     assert all(value.isfinite().all() for value in whole.state_dict().values())
     assert [line["step"] for line in read_log(run)] == [3]
+
+
+def test_a_run_that_diverges_at_once_has_no_checkpoint(tmp_path):
+    prepare_run(tmp_path, SETTINGS)
+    arguments = (Noise(), net_spec(SETTINGS.net).input, tmp_path, SETTINGS)
+    with pytest.raises(DivergenceError, match=r"at step 2, .*; there is no checkpoint yet\. Give"):
+        train(Diverging(0, math.nan), *arguments, device=CPU)
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_the_loss_that_is_told_is_the_mean_since_the_last_line(tmp_path):
