@@ -235,12 +235,12 @@ def command(
     with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:
 
         def tell(line: str) -> None:
-            if rank() == 0:
+            if rank() == 0 and not quiet:
                 console.say(line)
 
         share_of(settings.batch)  # before hours of preparation
-        if line := overlap_note(tree, settings):
-            tell(line)
+        if (line := overlap_note(tree, settings)) and rank() == 0:
+            console.say(line)
         try:
             samples, calibration = build_datasets(
                 tree,
@@ -250,7 +250,7 @@ def command(
                 lambda: bool(stop),
                 cache=cache,
                 device=chosen,
-                tell=(lambda line: None) if quiet else tell,
+                tell=tell,
             )
         except KeyboardInterrupt:
             if rank() == 0:

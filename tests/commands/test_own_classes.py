@@ -27,7 +27,7 @@ NARROW = {
     "head": 16, "bridge": (16, 64), "decode4": (16, 32), "decode3": (24,), "decode2": (32,)
 }  # fmt: skip
 QUICK = (
-    "--batch-size", "2", "--size", "64", "--quiet", "--device", "cpu", "--no-frozen", "--cache",
+    "--batch-size", "2", "--size", "64", "--device", "cpu", "--no-frozen", "--cache",
     "none", "--set", "precision = 'fp32'", "--set", "log_every = 1", "--set", "statistics = 1",
 )  # fmt: skip
 ANEW = ("head.logits.", "score.")
@@ -54,7 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tree: Path, voc_net: Path) -> 
     folder = tmp_path_factory.mktemp("runs") / "run"
     made = train(tree, folder, "--from", voc_net, "--crops", 4, "--val-split", "val")
     assert made.exit_code == 0, made.output
-    assert made.stderr.startswith("head.logits, score start anew for 4 classes (background, disc,")
+    assert "\nhead.logits, score start anew for 4 classes (background, disc," in made.stderr
     return folder
 
 
@@ -242,6 +242,11 @@ def test_a_run_goes_on_and_starts_from_its_own_classes(run: Path, tree: Path, tm
     more = train(tree, tmp_path / "more", "--from", run / "weights.safetensors", "--crops", 2)
     assert more.exit_code == 0 and "anew" not in more.stderr
     assert read_card(tmp_path / "more" / "weights.safetensors").classes == CLASSES
+
+
+def test_a_quiet_run_says_nothing_of_its_start(tree: Path, voc_net: Path, tmp_path: Path):
+    made = train(tree, tmp_path / "run", "--from", voc_net, "--crops", 2, "--quiet")
+    assert made.exit_code == 0 and made.stderr == ""
 
 
 def test_a_run_keeps_how_its_start_is_shown_photos(tree: Path, voc_net: Path, tmp_path: Path):
