@@ -74,10 +74,10 @@ def import_command(
 ) -> None:
     """Write SOURCE as a VOC tree: photos, label PNGs, objects, train.txt and val.txt, classes.txt.
 
-    SOURCE is a COCO JSON file (polygons or run lengths), a folder of LabelMe JSON files, CVAT's
-    "Segmentation mask" export, Roboflow's semantic masks, a folder of RGB masks with a colour
-    table, or a folder of grey masks of 0 and 255. A photo that cannot be used is reported
-    and left out, and the exit code is 1.
+    SOURCE is a COCO JSON file (polygons or run lengths) or a folder with one for each split, a
+    folder of LabelMe JSON files, CVAT's "Segmentation mask" export, Roboflow's semantic masks, a
+    folder of RGB masks with a colour table, or a folder of grey masks of 0 and 255. A photo that
+    cannot be used is reported and left out, and the exit code is 1.
     """
     from deconvnet_cli.commands.shared.options import refuse_given
     from deconvnet_cli.data.classes import read_classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deconvnet_cli.datasets.export import (
     class_notes,
     find_photo,
     oriented_photo,
+    splits_below,
     whole_number,
 )
 from deconvnet_cli.datasets.pairs import by_name
@@ -27,87 +29,130 @@ from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 2_000_000_000
+Labelled = tuple[int, Mapping[str, Any]]  # an annotation and its label, 0 where it is not taken
 
 
-def open_coco(path: Path, photos: Path | None, wanted: Sequence[str] | None) -> Export:
-    """Open a file of COCO's instances.
+@dataclass(frozen=True)
+class _File:
+    """The content of one file.
+
+    Attributes:
+        path: The file.
+        images: The images by their ids.
+        annotations: The annotations of each image, by its id.
+        categories: The names of the classes by their ids.
+    """
+
+    path: Path
+    images: dict[int, dict[str, Any]]
+    annotations: dict[int, list[dict[str, Any]]]
+    categories: dict[int, str]
+
+    def found(self) -> list[str]:
+        """Return the classes that have annotations, by their ids."""
+        used = {int(item["category_id"]) for items in self.annotations.values() for item in items}
+        return [self.categories[number] for number in sorted(used)]
+
+
+def open_coco(
+    source: Path, paths: Sequence[Path], photos: Path | None, wanted: Sequence[str] | None
+) -> Export:
+    """Open files of COCO's instances, whose classes go by their names.
 
     Args:
-        path: The JSON file.
-        photos: The folder of the photos; by default they are looked for beside the file.
+        source: The file, or the folder of the files, in which they may lie in folders of splits.
+        paths: The JSON files.
+        photos: The folder of the photos; by default they are looked for beside the files.
         wanted: The classes, in the order of their labels; None takes those that have annotations,
             by their numbers.
 
     Raises:
-        DatasetError: The file cannot be read or is not of COCO's form.
+        DatasetError: A file cannot be read or is not of COCO's form, or photos have one name.
         DependencyError: pycocotools is not installed.
     """
     _masks()
+    files = [_open_file(path) for path in paths]
+    homes = {
+        file.path: "" if len(files) == 1 else f"{file.path.parent.relative_to(source)}/"
+        for file in files
+    }
+    names = by_name(
+        [(file, image) for file in files for image in file.images.values()],
+        lambda item: _stem(item[1]["file_name"]),
+        source,
+        lambda item: homes[item[0].path] + item[1]["file_name"],
+    )
+    known = [file.categories[number] for file in files for number in sorted(file.categories)]
+    used = set()
+    for file in files:
+        if (names_used := file.found()) and wanted is None:
+            with_background(names_used, str(file.path))  # refuses two numbers of one name
+        used.update(names_used)
+    found = [name for name in dict.fromkeys(known) if name in used]
+    classes = with_background(wanted if wanted is not None else found, str(source))
+
+    def label(file: _File, item: Mapping[str, Any]) -> int:
+        name = file.categories[int(item["category_id"])]
+        return classes.index(name) if name in classes else 0
+
+    def read(name: str) -> Example:
+        file, image = names[name]
+        path = file.path
+        folders = [photos] if photos else [path.parent, path.parent / "images", path.parent.parent]
+        photo_file = find_photo(folders, str(image["file_name"]), path)
+        size = int(image["width"]), int(image["height"])
+        photo, content = oriented_photo(photo_file, size, str(photo_file))
+        annotations = [(label(file, item), item) for item in file.annotations[int(image["id"])]]
+        mask, objects = _draw(annotations, size, f"{path}, {name}")
+        return Example(photo, content, mask, objects)
+
+    splits, split_notes = splits_below(source, {name: names[name][0].path for name in names})
+    labelled = [
+        [(label(file, item), item) for item in items]
+        for file in files
+        for items in file.annotations.values()
+    ]
+    notes = [*class_notes(found, classes, known), *_without_mask(labelled, source), *split_notes]
+    empty = [name for name in dict.fromkeys(known) if name not in used]
+    if empty and wanted is None:
+        named = ", ".join(empty)
+        notes.append(f"left out, as they have no annotation (--classes keeps them): {named}")
+    return Export("COCO JSON", classes, tuple(sorted(names)), read, splits, tuple(notes))
+
+
+def _open_file(path: Path) -> _File:
     content = _load(path)
     try:
         images = {int(image["id"]): image for image in content["images"]}
         if len(images) < len(content["images"]):
             raise ValueError("two images have one id")
         for image in images.values():
-            whole_number(image, "width"), whole_number(image, "height")
-        by_id = {int(item["id"]): str(item["name"]).strip() for item in content["categories"]}
+            whole_number(image, "width"), whole_number(image, "height"), _stem(image["file_name"])
+        categories = {int(item["id"]): str(item["name"]).strip() for item in content["categories"]}
         annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
         for item in content["annotations"]:
             if int(item["image_id"]) not in annotations:
                 raise ValueError(f"no image has the id {item['image_id']}")
             annotations[int(item["image_id"])].append(item)
-            if int(item["category_id"]) not in by_id:
+            if int(item["category_id"]) not in categories:
                 raise ValueError(f"no category has the id {item['category_id']}")
-        names = by_name(
-            images.values(),
-            lambda image: _stem(image["file_name"]),
-            path,
-            lambda image: image["file_name"],
-        )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(f"{path}: not COCO's instances ({why}); export them again") from error
-    used = {int(item["category_id"]) for items in annotations.values() for item in items}
-    found = [by_id[number] for number in sorted(by_id) if number in used]
-    classes = with_background(wanted if wanted is not None else found, str(path))
-    labels = {
-        number: classes.index(name) if name in classes else 0 for number, name in by_id.items()
-    }
-    folders = [photos] if photos else [path.parent, path.parent / "images", path.parent.parent]
-
-    def read(name: str) -> Example:
-        image = names[name]
-        file = find_photo(folders, str(image["file_name"]), path)
-        size = int(image["width"]), int(image["height"])
-        photo, content = oriented_photo(file, size, str(file))
-        mask, objects = _draw(annotations[int(image["id"])], labels, size, f"{path}, {name}")
-        return Example(photo, content, mask, objects)
-
-    notes = [
-        *class_notes(found, classes, by_id.values()),
-        *_without_mask(annotations, labels, path),
-    ]
-    empty = [by_id[number] for number in sorted(by_id) if number not in used]
-    if empty and wanted is None:
-        named = ", ".join(empty)
-        notes.append(f"left out, as they have no annotation (--classes keeps them): {named}")
-    return Export("COCO JSON", classes, tuple(sorted(names)), read, notes=tuple(notes))
+    return _File(path, images, annotations, categories)
 
 
-def _without_mask(
-    annotations: Mapping[int, Sequence[Mapping[str, Any]]], labels: Mapping[int, int], path: Path
-) -> list[str]:
+def _without_mask(photos: Sequence[Sequence[Labelled]], source: Path) -> list[str]:
     """Return a line about the annotations that are boxes alone, if there are any.
 
     Raises:
         DatasetError: All of them are.
     """
-    photos = [items for items in annotations.values() if items]
-    if photos and not any(item.get("segmentation") for items in photos for item in items):
-        raise DatasetError(f"{path}: has boxes but no masks; export segmentations")
+    photos = [items for items in photos if items]
+    if photos and not any(item.get("segmentation") for items in photos for _, item in items):
+        raise DatasetError(f"{source}: has boxes but no masks; export segmentations")
     bare = [
-        sum(labels[int(item["category_id"])] > 0 and not item.get("segmentation") for item in items)
-        for items in photos
+        sum(label > 0 and not item.get("segmentation") for label, item in items) for items in photos
     ]
     if not sum(bare):
         return []
@@ -141,10 +186,7 @@ def _stem(file_name: str) -> str:
 
 
 def _draw(
-    annotations: Sequence[Mapping[str, Any]],
-    labels: Mapping[int, int],
-    size: tuple[int, int],
-    source: str,
+    annotations: Sequence[Labelled], size: tuple[int, int], source: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the mask and the numbered objects of a photo, uint8 H x W each.
 
@@ -154,8 +196,7 @@ def _draw(
     mask = np.zeros((height, width), np.uint8)
     objects = np.zeros((height, width), np.uint8)
     drawn = []
-    for item in annotations:
-        label = labels[int(item["category_id"])]
+    for label, item in annotations:
         if not label or not item.get("segmentation"):
             continue
         try:

@@ -16,7 +16,13 @@ from deconvnet_cli.data.label_png import WrongSize, read_png
 from deconvnet_cli.data.objects import NO_INSTANCE
 from deconvnet_cli.data.voc import IGNORE, LISTS, palette
 from deconvnet_cli.data.voc_lists import INSTANCES, MASKS, PHOTOS, listed_names
-from deconvnet_cli.datasets.export import MOST_OBJECTS, Example, Export, split_name
+from deconvnet_cli.datasets.export import (
+    MOST_OBJECTS,
+    Example,
+    Export,
+    split_name,
+    unlisted_notes,
+)
 from deconvnet_cli.datasets.masks import open_coloured
 from deconvnet_cli.datasets.pairs import files_below, files_by_name
 from deconvnet_cli.errors import DatasetError
@@ -53,7 +59,11 @@ def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None) -
         return replace(example, objects=_numbered(instances[name], example.mask))
 
     return replace(
-        export, kind="CVAT's masks", read=read, splits=splits, notes=(*export.notes, *notes)
+        export,
+        kind="CVAT's masks",
+        read=read,
+        splits=splits or export.splits,
+        notes=(*export.notes, *notes),
     )
 
 
@@ -77,10 +87,7 @@ def _own_lists(folder: Path, export: Export) -> tuple[dict[str, list[str]], list
     splits = {split: names for split, names in splits.items() if names}
     if len(splits) < 2:  # one subset alone is no split
         return {}, notes
-    listed = {name for names in splits.values() for name in names}
-    if unlisted := sorted(known - listed):
-        notes.append(f"in no list of the export: {first_names(unlisted)}")
-    return splits, notes
+    return splits, [*notes, *unlisted_notes(known, splits)]
 
 
 def _flat(name: str) -> str:

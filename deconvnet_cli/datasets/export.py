@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, load
+from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
+SPLITS = ("train", "val", "test")  # as lists of a tree are called
 MOST_OBJECTS = 254  # of one photo, as they are numbered in bytes
 
 
@@ -82,6 +84,33 @@ def split_name(name: str) -> str:
     """Return the name of a list of a tree for a split's own name, such as ``Validation``."""
     lower = name.lower()
     return "val" if lower in ("valid", "validation") else lower
+
+
+def splits_below(
+    root: Path, files: Mapping[str, Path]
+) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Return the names of each split by the folders of their files, and what people should know.
+
+    A folder whose name is one of a split is a split. One alone is none.
+
+    Args:
+        root: The folder of the export; its own name tells nothing.
+        files: The annotation file of each name.
+    """
+    splits: dict[str, list[str]] = {}
+    for name, path in sorted(files.items()):
+        folders = map(split_name, path.relative_to(root).parent.parts)
+        if split := next((folder for folder in folders if folder in SPLITS), None):
+            splits.setdefault(split, []).append(name)
+    if len(splits) < 2:
+        return {}, ()
+    return splits, unlisted_notes(files, splits)
+
+
+def unlisted_notes(names: Iterable[str], splits: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return what people should know of names that are in no split of an export."""
+    unlisted = sorted({*names} - {name for listed in splits.values() for name in listed})
+    return (f"in no list of the export: {first_names(unlisted)}",) if unlisted else ()
 
 
 def whole_number(content: Mapping[str, Any], field: str) -> int:

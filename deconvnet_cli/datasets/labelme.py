@@ -22,6 +22,7 @@ from deconvnet_cli.datasets.export import (
     class_notes,
     find_photo,
     oriented_photo,
+    splits_below,
     whole_number,
 )
 from deconvnet_cli.datasets.pairs import files_by_name
@@ -67,7 +68,9 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
         mask, objects = _draw(content["shapes"], classes, size, str(path))
         return Example(photo, data, mask, objects)
 
-    return Export("LabelMe JSON", classes, tuple(files), read, notes=class_notes(found, classes))
+    splits, notes = splits_below(folder, files)
+    notes = (*class_notes(found, classes), *notes)
+    return Export("LabelMe JSON", classes, tuple(files), read, splits, notes)
 
 
 def _load(path: Path) -> Any:

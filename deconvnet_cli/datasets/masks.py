@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from deconvnet_cli.data.classes import BACKGROUND, with_background
 from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.label_colours import PACK
 from deconvnet_cli.data.label_png import read_png
-from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo, split_name
+from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo, splits_below
 from deconvnet_cli.datasets.pairs import Pairs, files_by_name, pair
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
@@ -51,8 +50,8 @@ def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] 
         packed = _mask_pixels(path, "RGB") @ PACK
         return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
 
-    export = _paired(_pairs(masks, photos), classes, labels_of, "RGB masks")
-    return replace(export, notes=class_notes(names, classes))
+    notes = class_notes(names, classes)
+    return _paired(_pairs(masks, photos), masks, classes, labels_of, "RGB masks", notes)
 
 
 def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
@@ -72,22 +71,16 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
         value: classes.index(name) if name in classes else 0 for value, name in values.items()
     }
     masks = files_by_name(folder, ".png", end=MASK)
-    splits: dict[str, list[str]] = {}
     homes = {table.parent for table in tables}
-    for name, mask in sorted(masks.items()):
-        home = next((parent for parent in mask.parents if parent in homes), None)
-        if home is None:
+    for mask in masks.values():
+        if not homes & {*mask.parents}:
             raise DatasetError(
                 f"{mask}: no _classes.csv in its folder or above; export all splits again"
             )
-        splits.setdefault(split_name(home.name), []).append(name)
     pairs = pair(masks, folder, folder, "put it beside its mask, or export again")
-    export = _paired(pairs, classes, lambda path: _by_value(path, lookup), "Roboflow's masks")
-    return replace(
-        export,
-        splits=splits if len(tables) > 1 else {},
-        notes=class_notes({*values.values()} - {BACKGROUND}, classes),
-    )
+    notes = class_notes({*values.values()} - {BACKGROUND}, classes)
+    kind = "Roboflow's masks"
+    return _paired(pairs, folder, classes, lambda path: _by_value(path, lookup), kind, notes)
 
 
 def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export:
@@ -103,7 +96,8 @@ def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Expo
     if len(classes) != 2:
         raise DatasetError(f"{masks}: masks of 0 and 255 have one class, not {len(classes) - 1}")
     pairs = _pairs(masks, photos)
-    return _paired(pairs, classes, lambda path: _by_value(path, {0: 0, 255: 1}), "grey masks")
+    lookup = {0: 0, 255: 1}
+    return _paired(pairs, masks, classes, lambda path: _by_value(path, lookup), "grey masks")
 
 
 def read_colour_table(path: Path) -> dict[str, Colour]:
@@ -197,11 +191,20 @@ def _pairs(masks: Path, photos: Path) -> Pairs:
     return pair(files, masks, photos, PHOTOS_REMEDY)
 
 
-def _paired(pairs: Pairs, classes: tuple[str, ...], labels_of: Reader, kind: str) -> Export:
+def _paired(
+    pairs: Pairs,
+    root: Path,
+    classes: tuple[str, ...],
+    labels_of: Reader,
+    kind: str,
+    notes: tuple[str, ...] = (),
+) -> Export:
     def read(name: str) -> Example:
         file, path = pairs.found[name]
         mask = labels_of(path)
         photo, content = oriented_photo(file, mask.shape[::-1], str(file))
         return Example(photo, content, mask)
 
-    return Export(kind, classes, tuple(sorted(pairs.found)), read, unmasked=pairs.unmasked)
+    names = tuple(sorted(pairs.found))
+    splits, more = splits_below(root, {name: pairs.found[name][1] for name in names})
+    return Export(kind, classes, names, read, splits, (*notes, *more), pairs.unmasked)

@@ -10,9 +10,10 @@ from typing import Any
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.datasets.coco import open_coco
 from deconvnet_cli.datasets.cvat import open_cvat
-from deconvnet_cli.datasets.export import Export
+from deconvnet_cli.datasets.export import SPLITS, Export, splits_below
 from deconvnet_cli.datasets.labelme import open_labelme
 from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_roboflow
+from deconvnet_cli.datasets.pairs import files_below
 from deconvnet_cli.errors import DatasetError, UsageError
 
 
@@ -44,7 +45,7 @@ def open_export(
     if colours is not None and chosen != "rgb":
         raise UsageError("--colours goes with RGB masks: --kind rgb")
     if chosen == "coco":
-        return open_coco(_coco_file(source), photos, classes)
+        return open_coco(source, _coco_files(source), photos, classes)
     if chosen == "labelme":
         return open_labelme(source, photos, classes)
     if chosen == "cvat":
@@ -68,21 +69,23 @@ def kind_of(source: Path, colours: Path | None) -> str:
     Raises:
         UsageError: It cannot be told.
     """
-    if source.is_file() and source.suffix.lower() == ".json":
-        return "coco"
+    if source.is_file():
+        if source.suffix.lower() == ".json":
+            return "coco"
+        raise UsageError(f"{source}: is no folder and no COCO file (.json); unpack archives first")
     if colours is not None:
         return "rgb"
     if (source / "labelmap.txt").is_file():
         return "cvat"
     if any(source.rglob("_classes.csv")):
         return "roboflow"
-    for path in sorted(source.rglob("*.json"))[:1]:
+    for path in files_below(source, (".json",))[:1]:
         content = _first_keys(path)
         if "shapes" in content:
             return "labelme"
         if "annotations" in content and "images" in content:
             return "coco"
-    if source.is_dir() and any(path.suffix.lower() == ".png" for path in source.iterdir()):
+    if any(path.suffix.lower() == ".png" for path in source.iterdir()):
         return "grey"
     raise UsageError(f"{source}: not clear what this is; say --kind {'|'.join(EXPORT_KINDS[1:])}")
 
@@ -95,11 +98,24 @@ def _first_keys(path: Path) -> set[str]:
     return set(content) if isinstance(content, dict) else set()
 
 
-def _coco_file(source: Path) -> Path:
-    """Return the one file of COCO's annotations in a folder, or the file itself."""
+def _coco_files(source: Path) -> list[Path]:
+    """Return the file of COCO's annotations, the one in a folder, or that of each split in it.
+
+    Raises:
+        UsageError: There is none, or which are meant is not clear.
+    """
     if source.is_file():
-        return source
-    files = [path for path in sorted(source.rglob("*.json")) if "images" in _first_keys(path)]
-    if len(files) != 1:
-        raise UsageError(f"{source}: {len(files)} COCO files in it; name one")
-    return files[0]
+        return [source]
+    files = [path for path in files_below(source, (".json",)) if "images" in _first_keys(path)]
+    if not files:
+        raise UsageError(f"{source}: has no COCO file (.json); check the path")
+    splits, unlisted = splits_below(source, {str(path): path for path in files})
+    apart = len({path.parent for path in files}) == len(files)
+    if splits and apart and not unlisted:
+        return [Path(path) for split in SPLITS for path in splits.get(split, ())]
+    if len(files) == 1:
+        return files
+    raise UsageError(
+        f"{source}: {len(files)} COCO files in it, not one in each of train/, val/ or test/; "
+        "name one"
+    )

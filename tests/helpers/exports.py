@@ -87,6 +87,34 @@ def coco_export(folder: Path) -> Path:
     return path
 
 
+def coco_splits(folder: Path) -> Path:
+    """``train``, ``valid`` and ``test`` as Roboflow writes them, each with numbers of its own."""
+    whole = json.loads(coco_export(folder).read_text())
+    (folder / "annotations.json").unlink()
+    for number, (split, names) in enumerate(
+        (("train", NAMES[:3]), ("valid", NAMES[3:4]), ("test", NAMES[4:]))
+    ):
+        (folder / split).mkdir()
+        images = [image for image in whole["images"] if image["file_name"][:-4] in names]
+        ids = {image["id"] for image in images}
+        for name in names:
+            (folder / f"images/{name}.jpg").rename(folder / split / f"{name}.jpg")
+        content = {
+            "images": images,
+            "annotations": [
+                {**item, "category_id": (item["category_id"] + number * 4) % 12}
+                for item in whole["annotations"]
+                if item["image_id"] in ids
+            ],
+            "categories": [
+                {**item, "id": (item["id"] + number * 4) % 12} for item in whole["categories"]
+            ],
+        }
+        (folder / split / "_annotations.coco.json").write_text(json.dumps(content))
+    (folder / "images").rmdir()
+    return folder
+
+
 def labelme_export(folder: Path) -> Path:
     """A JSON file beside each photo."""
     draw_photos(folder)

@@ -1,0 +1,142 @@
+"""Folders called train, valid and test become lists of these names, whatever the export is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.command_line import one_error_line
+from helpers.exports import (
+    NAMES,
+    coco_export,
+    coco_splits,
+    cvat_export,
+    grey_export,
+    labelme_export,
+    names_in,
+    read_labels,
+    truth,
+)
+
+from deconvnet_cli.datasets.opening import open_export
+
+# Of pycocotools, which numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+PLACES = dict(zip(NAMES, ("train", "train", "Train", "VALID", "test"), strict=True))
+
+
+def lists_of(tree: Path) -> dict[str, list[str]]:
+    folder = tree / "ImageSets/Segmentation"
+    return {path.stem: list(names_in(tree, path.stem)) for path in sorted(folder.iterdir())}
+
+
+LISTS = {"test": ["five"], "train": ["one", "three", "two"], "val": ["four"]}
+
+
+def test_coco_of_splits_is_one_tree_and_classes_go_by_name(deconvnet, tmp_path):
+    """Number 7 is the disc in train and the square in valid, 3 the square and the disc of test."""
+    source = coco_splits(tmp_path / "shapes")
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    assert result.exit_code == 0, result.stderr
+    tree = tmp_path / "tree"
+    assert lists_of(tree) == LISTS
+    assert (tree / "classes.txt").read_text().split() == ["background", "square", "disc"]
+    for number, name in enumerate(NAMES):
+        labels = read_labels(tree / f"SegmentationClass/{name}.png")
+        np.testing.assert_array_equal(labels, np.array([0, 2, 1])[truth(number)])
+    refused = deconvnet("dataset", "import", source, "-o", tmp_path / "b", "--val-share", 0.1)
+    one_error_line(refused, 2, "has its own splits", "--val-share")
+
+
+def test_a_class_may_be_in_one_split_alone_and_a_split_without_annotations(tmp_path):
+    source = coco_splits(tmp_path / "shapes")
+    for split, names in (("train", ("disc",)), ("test", ())):
+        path = source / split / "_annotations.coco.json"
+        content = json.loads(path.read_text())
+        kept = {item["id"] for item in content["categories"] if item["name"] in names}
+        content["annotations"] = [a for a in content["annotations"] if a["category_id"] in kept]
+        path.write_text(json.dumps(content))
+    export = open_export(source)
+    assert export.classes == ("background", "square", "disc") and export.splits == LISTS
+    assert not export.read("five").mask.any()
+    np.testing.assert_array_equal(export.read("one").mask == 2, truth(0) == 1)
+    only = open_export(source, classes=["disc"]).read("four").mask
+    np.testing.assert_array_equal(only, truth(3) == 1)
+
+
+def test_one_name_in_two_splits_is_refused(deconvnet, tmp_path):
+    source = coco_splits(tmp_path / "shapes")
+    path = source / "valid/_annotations.coco.json"
+    path.write_text(path.read_text().replace("four.jpg", "one.jpg"))
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    words = "train/one.jpg and valid/one.jpg would both be called one", "rename one"
+    one_error_line(result, 1, *words)
+    assert not (tmp_path / "tree").exists()
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"train": "first"},
+        {"valid/_annotations.coco.json": "train/other.json"},
+        {"train/_annotations.coco.json": "annotations.json"},
+    ],
+)
+def test_files_that_are_not_one_for_each_split_are_refused(deconvnet, tmp_path, moves):
+    source = coco_splits(tmp_path / "shapes")
+    for old, new in moves.items():
+        (source / old).rename(source / new)
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    one_error_line(result, 2, "3 COCO files in it", "name one")
+
+
+def test_one_split_by_itself_is_divided(deconvnet, tmp_path):
+    source = coco_splits(tmp_path / "shapes")
+    for place in ("train", "train/_annotations.coco.json"):
+        result = deconvnet("dataset", "import", source / place, "-o", tmp_path / place / "tree")
+        assert result.exit_code == 0, result.stderr
+        assert {*lists_of(tmp_path / place / "tree")} == {"train", "val"}
+
+
+@pytest.mark.parametrize("kind", ["labelme", "grey", "rgb"])
+def test_folders_of_other_exports_are_splits_too(tmp_path, kind):
+    options: dict[str, object] = {"kind": kind}
+    if kind == "labelme":
+        source, suffix = labelme_export(tmp_path / "export"), ".json"
+    elif kind == "grey":
+        source, suffix = grey_export(tmp_path / "export"), ".png"
+        options["photos"] = tmp_path / "export/photos"
+    else:
+        folder = cvat_export(tmp_path / "export")
+        source, suffix = folder / "SegmentationClass", ".png"
+        options |= {"photos": folder / "JPEGImages", "colours": folder / "labelmap.txt"}
+    for name, place in PLACES.items():
+        (source / place).mkdir(exist_ok=True)
+        (source / f"{name}{suffix}").rename(source / place / f"{name}{suffix}")
+    export = open_export(source, **options)
+    assert {split: sorted(names) for split, names in export.splits.items()} == LISTS
+    for number, name in enumerate(NAMES):
+        assert ((export.read(name).mask > 0) == (truth(number) > 0)).all()
+    (source / "VALID" / f"four{suffix}").rename(source / f"four{suffix}")
+    export = open_export(source, **options)
+    assert {*export.splits} == {"train", "test"}
+    assert "in no list of the export: four" in export.notes
+
+
+def test_what_is_no_export_is_told(deconvnet, tmp_path):
+    path = tmp_path / "export.zip"
+    path.touch()
+    result = deconvnet("dataset", "import", path, "-o", tmp_path / "tree")
+    one_error_line(result, 2, "export.zip", "unpack archives first")
+
+
+def test_what_macos_adds_to_an_archive_hides_no_export(deconvnet, tmp_path):
+    path = coco_export(tmp_path / "coco")
+    (tmp_path / "coco/__MACOSX").mkdir()
+    for name in ("__MACOSX/._annotations.json", "._annotations.json"):
+        (tmp_path / "coco" / name).write_bytes(b"\0\5\x16\7")
+    path.rename(tmp_path / "coco/Annotations.JSON")
+    result = deconvnet("dataset", "import", tmp_path / "coco", "-o", tmp_path / "tree")
+    assert result.exit_code == 0, result.stderr
