@@ -98,8 +98,9 @@ def open_coco(
     def read(name: str) -> Example:
         file, image = names[name]
         path = file.path
-        folders = [photos] if photos else [path.parent, path.parent / "images", path.parent.parent]
-        photo_file = find_photo(folders, str(image["file_name"]), path)
+        above = path.parent.parent
+        folders = [path.parent, path.parent / "images", above, above / "images"]
+        photo_file = find_photo([photos] if photos else folders, str(image["file_name"]), path)
         size = int(image["width"]), int(image["height"])
         photo, content = oriented_photo(photo_file, size, str(photo_file))
         annotations = [(label(file, item), item) for item in file.annotations[int(image["id"])]]
@@ -122,6 +123,8 @@ def open_coco(
 
 def _open_file(path: Path) -> _File:
     content = _load(path)
+    if isinstance(content, dict) and "shapes" in content:
+        raise DatasetError(f"{path}: a LabelMe file; give the folder of these files")
     try:
         images = {int(image["id"]): image for image in content["images"]}
         if len(images) < len(content["images"]):

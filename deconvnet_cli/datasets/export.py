@@ -192,4 +192,6 @@ def find_photo(folders: list[Path], name: str, source: Path) -> Path:
         for folder in folders:
             if (folder / candidate).is_file():
                 return folder / candidate
-    raise DatasetError(f"{source}: names {name}, which is not there; say where with --photos DIR")
+    raise DatasetError(
+        f"{source}: names {name}, which is not in {folders[0]}; give its folder with --photos DIR"
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.choices import EXPORT_KINDS
+from deconvnet_cli.data.voc_lists import MASKS, PHOTOS
 from deconvnet_cli.datasets.coco import open_coco
 from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import SPLITS, Export, splits_below
@@ -87,7 +88,15 @@ def kind_of(source: Path, colours: Path | None) -> str:
             return "coco"
     if any(path.suffix.lower() == ".png" for path in source.iterdir()):
         return "grey"
-    raise UsageError(f"{source}: not clear what this is; say --kind {'|'.join(EXPORT_KINDS[1:])}")
+    if (source / PHOTOS).is_dir() and (source / MASKS).is_dir():
+        raise UsageError(
+            f"{source}: is a VOC tree already, which needs no import; `deconvnet dataset check` "
+            "says whether it can be trained on"
+        )
+    raise UsageError(
+        f"{source}: not clear what this is; say --kind {'|'.join(EXPORT_KINDS[1:])}, or export "
+        "it as COCO JSON"
+    )
 
 
 def _first_keys(path: Path) -> set[str]:

@@ -126,10 +126,30 @@ def test_folders_of_other_exports_are_splits_too(tmp_path, kind):
 
 
 def test_what_is_no_export_is_told(deconvnet, tmp_path):
-    path = tmp_path / "export.zip"
-    path.touch()
-    result = deconvnet("dataset", "import", path, "-o", tmp_path / "tree")
-    one_error_line(result, 2, "export.zip", "unpack archives first")
+    def refused(source: Path, code: int, *words: str) -> None:
+        result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+        one_error_line(result, code, str(source), *words)
+
+    (tmp_path / "export.zip").touch()
+    refused(tmp_path / "export.zip", 2, "unpack archives first")
+    (tmp_path / "yolo/train/labels").mkdir(parents=True)
+    (tmp_path / "yolo/train/labels/one.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5")
+    refused(tmp_path / "yolo", 2, "not clear what this is", "export it as COCO JSON")
+    tree = cvat_export(tmp_path / "tree")
+    (tree / "labelmap.txt").unlink()
+    refused(tree, 2, "is a VOC tree already", "dataset check")
+    refused(labelme_export(tmp_path / "l") / "one.json", 1, "a LabelMe file; give the folder")
+
+
+def test_photos_of_coco_may_lie_beside_the_folder_of_its_file(deconvnet, tmp_path):
+    path = coco_export(tmp_path / "coco")
+    (tmp_path / "coco/annotations").mkdir()
+    moved = path.rename(tmp_path / "coco/annotations/instances_default.json")
+    assert len(open_export(tmp_path / "coco").names) == len(NAMES)
+    np.testing.assert_array_equal(open_export(moved).read("one").mask > 0, truth(0) > 0)
+    arguments = (moved, "-o", tmp_path / "tree", "--photos", tmp_path / "coco/annotations")
+    result = deconvnet("dataset", "import", *arguments)
+    assert "names one.jpg, which is not in " in result.stderr
 
 
 def test_what_macos_adds_to_an_archive_hides_no_export(deconvnet, tmp_path):
