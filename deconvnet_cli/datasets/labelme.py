@@ -64,7 +64,8 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
         path, content = files[name], contents[name]
         size = int(content["imageWidth"]), int(content["imageHeight"])
         source = _photo(path, content, [photos] if photos else [path.parent, folder])
-        photo, data = oriented_photo(source, size, str(path))
+        named = str(source) if isinstance(source, Path) else f"{path}, imageData"
+        photo, data = oriented_photo(source, size, named)
         mask, objects = _draw(content["shapes"], classes, size, str(path))
         return Example(photo, data, mask, objects)
 

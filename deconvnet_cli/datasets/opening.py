@@ -80,7 +80,7 @@ def kind_of(source: Path, colours: Path | None) -> str:
         return "cvat"
     if any(source.rglob("_classes.csv")):
         return "roboflow"
-    for path in files_below(source, (".json",))[:1]:
+    for path in files_below(source, (".json",)):
         content = _first_keys(path)
         if "shapes" in content:
             return "labelme"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.data.classes import FILE
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.images import read_photo
@@ -97,17 +98,27 @@ def survey_tree(
         _survey_photo(tree, name, survey, hashes)
         on_photo()
     _survey_lists(lists, set(survey.names), survey)
-    for label, count in enumerate(survey.counts[1:], start=1):
-        if not count.photos:
-            survey.problems.append(
-                f"{classes[label]}: in no mask; label it, or take it out of classes.txt"
-            )
-        elif count.photos < FEW:
-            photos = counted(count.photos, "photo")
-            survey.remarks.append(
-                f"{classes[label]}: in {photos} only; a net needs more to learn it"
-            )
+    _survey_classes(survey, root)
     return survey
+
+
+def _survey_classes(survey: Survey, root: Path) -> None:
+    """Note the classes that are in no mask, or in few."""
+    counts = dict(zip(survey.classes[1:], survey.counts[1:], strict=True))
+    absent = [name for name, count in counts.items() if not count.photos]
+    if (root / FILE).is_file():
+        survey.problems += [
+            f"{name}: in no mask; label it, or take it out of {FILE}" for name in absent
+        ]
+    elif absent:
+        survey.problems.append(
+            f"{root}: has no {FILE}, so its classes are VOC's, and these are in no mask: "
+            f"{', '.join(absent)}; if the labels are of your own classes, name them in {FILE}"
+        )
+    for name, count in counts.items():
+        if 0 < count.photos < FEW:
+            photos = counted(count.photos, "photo")
+            survey.remarks.append(f"{name}: in {photos} only; a net needs more to learn it")
 
 
 def _names(tree: VocTree, listed: Sequence[str]) -> list[str]:

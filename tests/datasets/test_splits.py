@@ -141,6 +141,12 @@ def test_what_is_no_export_is_told(deconvnet, tmp_path):
     refused(labelme_export(tmp_path / "l") / "one.json", 1, "a LabelMe file; give the folder")
 
 
+def test_a_json_file_of_another_kind_hides_no_export(tmp_path):
+    source = labelme_export(tmp_path / "labelme")
+    (source / "config.json").write_text("{}")
+    assert open_export(source).kind == "LabelMe JSON"
+
+
 def test_photos_of_coco_may_lie_beside_the_folder_of_its_file(deconvnet, tmp_path):
     path = coco_export(tmp_path / "coco")
     (tmp_path / "coco/annotations").mkdir()

@@ -12,6 +12,7 @@ from helpers.exports import HEIGHT, NAMES, WIDTH, labelme_export, shapes_of
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.data.voc import CLASSES as VOC
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.datasets.contact_sheet import contact_sheet
 from deconvnet_cli.datasets.opening import open_export
@@ -135,6 +136,16 @@ def test_names_in_subfolders_are_those_that_train_reads(tree):
     write_list("train", "../one", "two", "three")(tree)
     (problem,) = survey_tree(tree).problems
     assert "train.txt: names without a photo: ../one" in problem
+
+
+def test_a_tree_without_names_is_taken_for_vocs_and_that_is_said_once(tree):
+    (tree / "classes.txt").unlink()
+    for path in (tree / "SegmentationClass").iterdir():
+        Image.fromarray(np.array(Image.open(path))).save(path)  # in grey, of no class's colours
+    (problem,) = survey_tree(tree).problems
+    assert f"{tree}: has no classes.txt, so its classes are VOC's" in problem
+    assert all(f" {name}" in problem for name in VOC[3:])
+    assert not any(f" {name}," in problem for name in VOC[:3])
 
 
 def test_no_tree(tmp_path):
