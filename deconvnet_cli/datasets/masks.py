@@ -48,7 +48,8 @@ def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] 
 
     def labels_of(path: Path) -> NDArray[np.uint8]:
         packed = _mask_pixels(path, "RGB") @ PACK
-        return _looked_up(packed, codes, path, lambda code: f"colour #{code:06x}")
+        words = "colour #{:06x} is of no class in the table"
+        return _looked_up(packed, codes, path, words)
 
     notes = class_notes(names, classes)
     return _paired(_pairs(masks, photos), masks, classes, labels_of, "RGB masks", notes)
@@ -78,9 +79,12 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
                 f"{mask}: no _classes.csv in its folder or above; export all splits again"
             )
     pairs = pair(masks, folder, folder, "put it beside its mask, or export again")
+
+    def labels_of(path: Path) -> NDArray[np.uint8]:
+        return _looked_up(_values(path), lookup, path, "value {} is of no class in the table")
+
     notes = class_notes({*values.values()} - {BACKGROUND}, classes)
-    kind = "Roboflow's masks"
-    return _paired(pairs, folder, classes, lambda path: _by_value(path, lookup), kind, notes)
+    return _paired(pairs, folder, classes, labels_of, "Roboflow's masks", notes)
 
 
 def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export:
@@ -96,8 +100,12 @@ def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Expo
     if len(classes) != 2:
         raise DatasetError(f"{masks}: masks of 0 and 255 have one class, not {len(classes) - 1}")
     pairs = _pairs(masks, photos)
-    lookup = {0: 0, 255: 1}
-    return _paired(pairs, masks, classes, lambda path: _by_value(path, lookup), "grey masks")
+
+    def labels_of(path: Path) -> NDArray[np.uint8]:
+        words = "value {} is neither 0 nor 255; masks of labels need no import, but a VOC tree"
+        return _looked_up(_values(path), {0: 0, 255: 1}, path, words)
+
+    return _paired(pairs, masks, classes, labels_of, "grey masks")
 
 
 def read_colour_table(path: Path) -> dict[str, Colour]:
@@ -141,11 +149,6 @@ def _pixel_values(path: Path) -> dict[int, str]:
         raise DatasetError(f"{path}: not Roboflow's table of classes ({error})") from error
 
 
-def _by_value(path: Path, lookup: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Return the labels of a palette or grey mask."""
-    return _looked_up(_values(path), lookup, path, lambda value: f"value {value}")
-
-
 def _values(path: Path) -> NDArray[np.uint8]:
     """Return the grey of each pixel, in a palette too if it has as many greys as indices."""
     pixels, values = _mask_pixels(path, "RGB"), _mask_pixels(path, None)
@@ -155,16 +158,13 @@ def _values(path: Path) -> NDArray[np.uint8]:
 
 
 def _looked_up(
-    values: NDArray[np.generic],
-    lookup: Mapping[int, int],
-    path: Path,
-    words: Callable[[int], str],
+    values: NDArray[np.generic], lookup: Mapping[int, int], path: Path, wrong: str
 ) -> NDArray[np.uint8]:
-    """Return the labels of values; DatasetError names a value that no class has."""
+    """Return the labels of values; DatasetError names one that is ``wrong``, as no class has it."""
     known, where = np.unique(values, return_inverse=True)
     for value in known.tolist():
         if value not in lookup:
-            raise DatasetError(f"{path}: {words(value)} is of no class in the table")
+            raise DatasetError(f"{path}: {wrong.format(value)}")
     labels = np.array([lookup[value] for value in known.tolist()], np.uint8)
     return labels[where].reshape(values.shape)
 
@@ -178,7 +178,10 @@ def _mask_pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
     except Undecodable as error:
         raise DatasetError(f"{path}: not a readable mask ({error})") from error
     if mode is None and image.mode not in ("P", "L", "1"):
-        raise DatasetError(f"{path}: a mask in mode {image.mode}; palette or grey is needed here")
+        raise DatasetError(
+            f"{path}: a mask in mode {image.mode}, not palette or grey; save it so, or give its "
+            "colours with --colours FILE (lines: cat 64 0 0)"
+        )
     wanted = mode or ("L" if image.mode == "1" else image.mode)
     return np.array(image if image.mode == wanted else image.convert(wanted))
 

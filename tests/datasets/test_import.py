@@ -121,6 +121,22 @@ def test_grey_masks_of_one_class(tmp_path):
     np.testing.assert_array_equal(labels, (truth(0) > 0).astype(int))
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (lambda mask: np.dstack([mask] * 3), "mode RGB, not palette or grey.* --colours FILE"),
+        (lambda mask: mask // 255, "value 1 is neither 0 nor 255; masks of labels need no import"),
+    ],
+)
+def test_masks_that_are_not_grey_of_one_class_have_a_remedy(tmp_path, changed, words):
+    masks = exports.grey_export(tmp_path)
+    mask = changed(np.array(Image.open(masks / "one.png")))
+    Image.fromarray(mask).save(masks / "one.png")
+    export = open_export(masks, photos=tmp_path / "photos")
+    with pytest.raises(DatasetError, match=words):
+        export.read("one")
+
+
 def shrunk(path: Path) -> None:
     """Save a grey mask as oxipng does: a palette of its greys, in another order."""
     values = np.array(Image.open(path))
