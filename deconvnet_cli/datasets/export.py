@@ -179,14 +179,15 @@ def find_photo(folders: list[Path], name: str, source: Path) -> Path:
     """Return the file of a photo that an annotation names.
 
     Args:
-        folders: Where it is looked for, in this order: by its whole path, then by its last part.
+        folders: Where it is looked for, in this order: by its whole path, then by its last parts.
         source: The file that names it, for errors.
 
     Raises:
         DatasetError: No folder has it.
     """
-    parts = Path(name.replace("\\", "/"))
-    for candidate in (parts, Path(parts.name)):
+    parts = Path(name.replace("\\", "/")).parts
+    for start in range(len(parts)):
+        candidate = Path(*parts[start:])
         if candidate.is_absolute() or ".." in candidate.parts:
             continue
         for folder in folders:

@@ -63,7 +63,9 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
             raise faults[name]
         path, content = files[name], contents[name]
         size = int(content["imageWidth"]), int(content["imageHeight"])
-        source = _photo(path, content, [photos] if photos else [path.parent, folder])
+        place = path.parent.relative_to(folder)
+        folders = [photos / place, photos] if photos else [path.parent, folder]
+        source = _photo(path, content, folders)
         named = str(source) if isinstance(source, Path) else f"{path}, imageData"
         photo, data = oriented_photo(source, size, named)
         mask, objects = _draw(content["shapes"], classes, size, str(path))

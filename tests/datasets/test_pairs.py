@@ -109,6 +109,22 @@ def test_photos_that_are_not_there_have_a_remedy(deconvnet, tmp_path):
     one_error_line(result, 1, "nope: no such folder", "check --photos")
 
 
+@pytest.mark.parametrize("path", ["../../photos/{}", "..\\\\photos\\\\{}", "{}", "C:\\\\a\\\\{}"])
+def test_photos_of_labelme_may_lie_in_folders_elsewhere(tmp_path, path):
+    """As LabelMe writes them to a folder of their own, and this tool too."""
+    source = labelme_export(tmp_path / "labelme")
+    for name, place in zip(NAMES, ("train", "train", "val", "val", "."), strict=True):
+        move(tmp_path, f"labelme/{name}.jpg", f"photos/{place}/{name}.jpg")
+        move(tmp_path, f"labelme/{name}.json", f"labelme/{place}/{name}.json")
+        file = source / place / f"{name}.json"
+        below = f"{place}/{name}.jpg" if path.startswith("..") else f"{name}.jpg"
+        file.write_text(file.read_text().replace(f"{name}.jpg", path.format(below)))
+    (tmp_path / "photos/one.jpg").write_bytes(b"another")
+    export = open_export(source, photos=tmp_path / "photos")
+    for number, name in enumerate(NAMES):
+        np.testing.assert_array_equal(export.read(name).mask, truth(number))
+
+
 def test_masks_may_lie_around_their_photos_or_within(tmp_path):
     masks = grey_export(tmp_path)
     within = open_export(masks, photos=tmp_path)
