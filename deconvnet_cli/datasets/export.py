@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,9 +186,10 @@ def find_photo(folders: list[Path], name: str, source: Path) -> Path:
     Raises:
         DatasetError: No folder has it.
     """
-    parts = Path(name.replace("\\", "/")).parts
-    for start in range(len(parts)):
-        candidate = Path(*parts[start:])
+    # macOS writes an umlaut in the name of a file as two characters, and in JSON it may be one.
+    spelt = dict.fromkeys((name, normalize("NFC", name), normalize("NFD", name)))
+    paths = [Path(each.replace("\\", "/")).parts for each in spelt]
+    for candidate in (Path(*parts[start:]) for parts in paths for start in range(len(parts))):
         if candidate.is_absolute() or ".." in candidate.parts:
             continue
         for folder in folders:

@@ -81,7 +81,7 @@ def kind_of(source: Path, colours: Path | None) -> str:
     if any(source.rglob("_classes.csv")):
         return "roboflow"
     for path in files_below(source, (".json",)):
-        content = _first_keys(path)
+        content = _first_keys(path) or set()
         if "shapes" in content:
             return "labelme"
         if "annotations" in content and "images" in content:
@@ -99,11 +99,12 @@ def kind_of(source: Path, colours: Path | None) -> str:
     )
 
 
-def _first_keys(path: Path) -> set[str]:
+def _first_keys(path: Path) -> set[str] | None:
+    """Return the names at the top of a JSON file; None if it cannot be read."""
     try:
         content: Any = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return set()
+        return None
     return set(content) if isinstance(content, dict) else set()
 
 
@@ -115,7 +116,8 @@ def _coco_files(source: Path) -> list[Path]:
     """
     if source.is_file():
         return [source]
-    files = [path for path in files_below(source, (".json",)) if "images" in _first_keys(path)]
+    keys = {path: _first_keys(path) for path in files_below(source, (".json",))}
+    files = [path for path, found in keys.items() if found is None or "images" in found]
     if not files:
         raise UsageError(f"{source}: has no COCO file (.json); check the path")
     splits, unlisted = splits_below(source, {str(path): path for path in files})

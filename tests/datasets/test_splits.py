@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -76,6 +77,13 @@ def test_one_name_in_two_splits_is_refused(deconvnet, tmp_path):
     assert not (tmp_path / "tree").exists()
 
 
+def test_a_damaged_file_of_a_split_is_not_passed_over(deconvnet, tmp_path):
+    source = coco_splits(tmp_path / "shapes")
+    (source / "valid/_annotations.coco.json").write_text('{"images": [')
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    one_error_line(result, 1, "valid/_annotations.coco.json: not readable as JSON")
+
+
 @pytest.mark.parametrize(
     "moves",
     [
@@ -145,6 +153,15 @@ def test_a_json_file_of_another_kind_hides_no_export(tmp_path):
     source = labelme_export(tmp_path / "labelme")
     (source / "config.json").write_text("{}")
     assert open_export(source).kind == "LabelMe JSON"
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_umlaut_may_be_one_character_or_two(tmp_path, forms):
+    written, named = (normalize(form, "größe") for form in forms)
+    path = coco_export(tmp_path / "coco")
+    (tmp_path / "coco/images/one.jpg").rename(tmp_path / f"coco/images/{written}.jpg")
+    path.write_text(path.read_text().replace("one.jpg", f"{named}.jpg"))
+    np.testing.assert_array_equal(open_export(path).read(named).mask > 0, truth(0) > 0)
 
 
 def test_photos_of_coco_may_lie_beside_the_folder_of_its_file(deconvnet, tmp_path):
