@@ -100,6 +100,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command line. A closed pipe ends it quietly, as with other shell tools."""
     prepare_streams()
+    # OpenMP reads this when torch is imported. By default its threads spin while they wait for one
+    # another; where other programs keep a core busy, a photo then takes many times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         os.getcwd()
     except OSError as error:

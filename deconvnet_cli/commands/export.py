@@ -9,6 +9,7 @@ import click
 
 from deconvnet_cli.commands.shared.grouped_help import option
 from deconvnet_cli.commands.shared.options import weights_names
+from deconvnet_cli.commands.shared.output_options import output_file
 from deconvnet_cli.errors import OutputError
 from deconvnet_cli.outputs.targets import require_file
 from deconvnet_cli.storage.files import refuse_overwriting
@@ -32,14 +33,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
 @click.command("export")
 @click.argument("net", metavar="NAME|FILE", shell_complete=weights_names)
-@option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="ONNX file to write.",
-)
+@output_file("ONNX file to write.")
 @option(
     "--size",
     type=Size(),

@@ -12,6 +12,7 @@ import click
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import option
 from deconvnet_cli.commands.shared.options import weights_names
+from deconvnet_cli.commands.shared.output_options import output_file
 from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.errors import UsageError
 
@@ -182,14 +183,7 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
 @command.command("average")
 @click.argument("first", metavar="FIRST", shell_complete=weights_names)
 @click.argument("second", metavar="SECOND", shell_complete=weights_names)
-@option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Weights file to write.",
-)
+@output_file("Weights file to write.")
 @option(
     "--share",
     type=FiniteRange(0, 1),
@@ -232,14 +226,7 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
 
 @command.command("compress")
 @click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
-@option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Weights file to write.",
-)
+@output_file("Weights file to write.")
 def compress(weights: str, output: Path) -> None:
     """Store weights in 8 bits, with a scale for each output channel: half the size of the usual
     half precision. Every command reads such files like others. Score them again with `deconvnet

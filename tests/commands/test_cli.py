@@ -51,6 +51,21 @@ def test_help_imports_neither_torch_nor_cv2():
     assert {"click", "deconvnet_cli"} <= imported
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP there")
+@pytest.mark.parametrize(
+    ("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")]
+)
+def test_threads_sleep_while_they_wait(given, policy):
+    """OpenMP says which policy it has when torch loads it."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-m", "deconvnet_cli", "weights", "verify"],
+        env={**environment, "OMP_DISPLAY_ENV": "true", **given},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+
+
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_help(deconvnet, command):
     result = deconvnet(command, "--help")

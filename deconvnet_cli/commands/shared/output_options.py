@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +20,12 @@ from deconvnet_cli.outputs.files import (
     Outputs,
 )
 from deconvnet_cli.outputs.targets import format_of
+
+
+def output_file(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the option -o of a command that writes one file; ``text`` is its help."""
+    kind = click.Path(path_type=Path)
+    return option("-o", "--output", type=kind, required=True, metavar="FILE", help=text)
 
 
 class Area(click.ParamType[float]):
