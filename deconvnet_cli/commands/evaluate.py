@@ -148,9 +148,8 @@ def command(
         )
         if not table:
             check_backend(options)
-    refuse_silence(
-        quiet, [as_json, as_csv, output, page], "--json" if compare else "--json, --csv or -o"
-    )
+    kinds = "--json" if compare else "--json, --csv, -o or --report"
+    refuse_silence(quiet, [as_json, as_csv, output, page], kinds)
     check_outputs(files, output, page)
 
     from deconvnet_cli.commands.shared import evaluation_tables

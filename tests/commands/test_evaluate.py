@@ -400,7 +400,7 @@ def test_a_tree_that_was_moved(deconvnet, voc, kept, tmp_path):
 
 def test_an_evaluation_that_gives_nothing_is_refused(evaluate, deconvnet, tmp_path):
     said = "--quiet leaves out the table, and so all results"
-    one_error_line(evaluate("--quiet"), 2, said, "--json, --csv or -o")
+    one_error_line(evaluate("--quiet"), 2, said, "--json, --csv, -o or --report")
     for how in ("--merge", "--compare"):
         one_error_line(deconvnet("evaluate", how, "a", "b", "--quiet"), 2, said)
 
