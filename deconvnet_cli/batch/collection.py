@@ -98,8 +98,7 @@ def read_part(path: Path) -> dict[str, object]:
         DatasetError: They are missing or damaged.
     """
     try:
-        data = remote.read(path) if isinstance(path, RemotePath) else path.read_bytes()
-        part = json.loads(data)
+        part = json.loads(remote.read(path))
         if not {"images", "annotations", "categories"} <= part.keys():
             raise ValueError("not COCO's form")
         return dict(part)

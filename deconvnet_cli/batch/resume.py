@@ -138,9 +138,8 @@ def names_another(path: Path, job: Job) -> bool:
     if path.suffix != POLYGON_SUFFIXES["labelme"] or path.name.endswith(POLYGON_SUFFIXES["coco"]):
         return False
     try:
-        content = remote.read(path) if isinstance(path, RemotePath) else path.read_bytes()
         expected = place_of(job.photo, job.target) or job.photo.name
-        return bool(json.loads(content)["imagePath"] != expected)
+        return bool(json.loads(remote.read(path))["imagePath"] != expected)
     except (OSError, ValueError, LookupError, TypeError):
         return True  # it cannot be one
 

@@ -99,7 +99,7 @@ def command(
         named = {"output": labels, "beside": [document, *pictures]}
         console.segmented({**line, **named}, system.classes, photo, seen, "none")
         if explanation.explained.label not in explanation.present:
-            name = explained_line(explanation)["explained"]
+            name = system.classes[explanation.explained.label]
             console.say(
                 f"{image}: no {name} found; the page shows the box that comes closest to it"
             )

@@ -216,7 +216,7 @@ def command(
     from deconvnet_cli.training.follow import build_hooks, prepared_batches
     from deconvnet_cli.training.loop import train
     from deconvnet_cli.training.origin import check_origin, origin_of, write_origin
-    from deconvnet_cli.training.run_folder import check_settings, prepare_run
+    from deconvnet_cli.training.run_folder import check_settings, has_checkpoint, prepare_run
     from deconvnet_cli.training.start import check_start, net_at_start
     from deconvnet_cli.training.weights_of_run import (
         WEIGHTS,
@@ -261,8 +261,8 @@ def command(
             batches = prepared_batches(calibration, first.input, settings, FIRST_BATCHES)
             return [batch.cpu() for batch in batches]
 
-        begun = (run / "checkpoint.pt").is_file()
-        model = net_at_start(settings, init, start, first_batches, begun=begun, tell=tell)
+        goes_on = has_checkpoint(run)
+        model = net_at_start(settings, init, start, first_batches, begun=goes_on, tell=tell)
         if rank() == 0:
             prepare_run(run, settings)
             write_origin(run, origin)

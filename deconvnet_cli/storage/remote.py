@@ -154,13 +154,16 @@ def found(path: RemotePath) -> Found | None:
     return None if info["type"] != "file" else Found(int(info["size"] or 0), _time(info))
 
 
-def read(path: RemotePath) -> bytes:
-    """Return the bytes of a file.
+def read(path: Path) -> bytes:
+    """Return the bytes of a file, remote or local.
 
     Raises:
         FileNotFoundError: The file is missing.
-        ImageError: The file cannot be read.
+        ImageError: The remote file cannot be read.
+        OSError: The local file cannot be read.
     """
+    if not isinstance(path, RemotePath):
+        return path.read_bytes()
     files = system(path)
     with _failing(path, ImageError, "read"):
         data: bytes = files.cat_file(str(path))

@@ -30,6 +30,7 @@ from deconvnet_cli.training.run_folder import (
     Progress,
     TrainedNets,
     append_log,
+    has_checkpoint,
     load_checkpoint,
     rewind_log,
     save_checkpoint,
@@ -246,7 +247,7 @@ def finite_loss(total: Tensor, run: Path, step: int) -> float:
     """
     loss = float(total)
     if not math.isfinite(loss):
-        before = (run / "checkpoint.pt").is_file()
+        before = has_checkpoint(run)
         kept = "the checkpoint of before is kept" if before else "there is no checkpoint yet"
         raise DivergenceError(
             f"{run}: the loss is {loss} at step {step}, so the run has diverged; {kept}. Give "

@@ -15,6 +15,8 @@ from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.settings_toml import as_toml, read_settings
 
+CHECKPOINT = "checkpoint.pt"
+
 
 @dataclass
 class Progress:
@@ -113,7 +115,12 @@ def save_checkpoint(
         "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         **asdict(progress),
     }
-    write_whole(run / "checkpoint.pt", lambda file: torch.save(state, file))
+    write_whole(run / CHECKPOINT, lambda file: torch.save(state, file))
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Return whether a run has a state to go on from."""
+    return (run / CHECKPOINT).is_file()
 
 
 def load_checkpoint(
@@ -124,9 +131,9 @@ def load_checkpoint(
     Raises:
         WeightsError: The checkpoint cannot be read or belongs to another net.
     """
-    path = run / "checkpoint.pt"
-    if not path.is_file():
+    if not has_checkpoint(run):
         return Progress()
+    path = run / CHECKPOINT
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         nets.net.load_state_dict(state["net"])
