@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -215,11 +215,26 @@ def go_on(learner: Learner, trunk: dict[str, Tensor], options: argparse.Namespac
     crops = encode(samples, trunk, count, options.out / f"crops-{options.seed}")
     if options.start:
         train_coarse(learner, crops, max(2, int(120 * options.share)))
-    train_bottleneck(learner, [crops], 3, 5e-4, trunk=0.1)
     steps = [max(2, number * count // 22_000) for number in (450, 1200)]
-    train_decoder(learner, crops, 2, steps[0], 6e-4, 1.0, seed=2)
-    train_decoder(learner, crops, 5, steps[1], 1e-3, 0.15, seed=3)
+    parts = {
+        "bottleneck": lambda: train_bottleneck(learner, [crops], 3, 5e-4, trunk=0.1),
+        "decoder-2": lambda: train_decoder(learner, crops, 2, steps[0], 6e-4, 1.0, seed=2),
+        "decoder-5": lambda: train_decoder(learner, crops, 5, steps[1], 1e-3, 0.15, seed=3),
+    }
+    for name, part in parts.items():
+        do_once(learner, part, options.out / f"crops-{options.seed}" / f"{name}.pt")
     write(learner, samples, options.out / "further.safetensors")
+
+
+def do_once(learner: Learner, part: Callable[[], None], checkpoint: Path) -> None:
+    """Train one part and keep what it made, or read that if an earlier run came so far."""
+    if checkpoint.exists():
+        learner.load_state_dict(torch.load(checkpoint, weights_only=True))
+        return
+    part()
+    unfinished = checkpoint.with_suffix(".unfinished")
+    torch.save(learner.state_dict(), unfinished)
+    unfinished.replace(checkpoint)
 
 
 def write(learner: Learner, samples: Samples, path: Path) -> None:
