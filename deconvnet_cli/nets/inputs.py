@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from deconvnet_cli.data.sizes import nominal_side
+
 
 @dataclass(frozen=True)
 class InputConvention:
@@ -18,11 +20,11 @@ class InputConvention:
         scale: The factor applied afterwards.
         size: The side of the square crops, pixels, that the net is trained on and, if it takes
             boxes, shown.
-        whole: The longer side, pixels, at which the net is shown the whole photo in its own shape
-            and mirrored. With 0 the whole photo is a square crop like any other, as in the paper;
-            a net without boxes (an FCN) is then shown it at its own size.
+        whole: The :func:`nominal_side`, pixels, at which the net is shown the whole photo in its
+            own shape and mirrored. With 0 the whole photo is a square crop like any other, as in
+            the paper; a net without boxes (an FCN) is then shown it at its own size.
         cell: The sides of an input that is not square are multiples of this, pixels.
-        further: Other longer sides, pixels, at which a net that takes boxes is shown the whole
+        further: Other such sides, pixels, at which a net that takes boxes is shown the whole
             photo too. It is then mirrored at ``whole`` alone, and as it is at each of these.
         coarse: More such sides, at which the encoder and the head alone are shown the whole photo.
             Their coarse logits are enlarged to the size of the photo.
@@ -43,9 +45,9 @@ class InputConvention:
         Args:
             width: The width of the photo.
             height: The height of the photo.
-            side: About the longer of both; 0 takes ``whole``.
+            side: About the :func:`nominal_side` of the input; 0 takes ``whole``.
         """
-        scale = (side or self.whole) / max(width, height)
+        scale = (side or self.whole) / nominal_side(width, height)
         across, down = (
             max(1, round(side * scale / self.cell)) * self.cell for side in (width, height)
         )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.data.sizes import nominal_side
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
 from deconvnet_cli.segmentation.settings import REFERENCE_SIDE
@@ -38,7 +39,7 @@ def gradient_edges(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
         [0, pi), clockwise from the x axis as seen on the screen: 0 for a vertical edge. OpenCV's
         ``computeOrientation`` returns the same direction, and EdgeBoxes expects it.
     """
-    scale = max(image.shape[:2]) / REFERENCE_SIDE
+    scale = nominal_side(*image.shape[:2]) / REFERENCE_SIDE
     smooth = cv2.GaussianBlur(
         image.astype(np.float32) / 255,
         (0, 0),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.boxes import rescaled
+from deconvnet_cli.data.sizes import nominal_side, scaled_down
 from deconvnet_cli.errors import ImageError
 from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
 from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
@@ -91,7 +92,7 @@ def edge_boxes(
             alpha=settings.alpha,
             beta=settings.beta,
             minScore=least_score,
-            minBoxArea=first_area(settings, max(height, width)),
+            minBoxArea=first_area(settings, nominal_side(width, height)),
         )
         found, scores = finder.getBoundingBoxes(edges, orientation)
         if found is None or scores is None or len(found) == 0:
@@ -106,17 +107,16 @@ def edge_boxes(
 
 
 def at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return the photo, H x W x 3, scaled down if its longer side exceeds ``side`` pixels."""
+    """Return the photo, H x W x 3, scaled down if its nominal side exceeds ``side`` pixels."""
     height, width = image.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
+    size = scaled_down(width, height, side)
+    if size == (width, height):
         return image
-    size = max(1, round(width * scale)), max(1, round(height * scale))
     smaller: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return smaller
 
 
-def first_area(settings: ProposalSettings, longer_side: int) -> float:
+def first_area(settings: ProposalSettings, side: float) -> float:
     """Return the area, in square pixels, of the first boxes that EdgeBoxes has to try.
 
     EdgeBoxes tries boxes from ``LEAST_AREA`` on, each size larger by 1 / alpha, and then moves
@@ -124,7 +124,7 @@ def first_area(settings: ProposalSettings, longer_side: int) -> float:
     which are most of the work, are left out if none of their boxes can reach ``min_side``.
     """
     growth = 1 + 2 * (1 - settings.alpha) / (1 + settings.alpha)
-    least = settings.min_side * longer_side / settings.reference_side / settings.enlarge / growth
+    least = settings.min_side * side / settings.reference_side / settings.enlarge / growth
     area = LEAST_AREA
     while area < least**2:
         area /= settings.alpha
@@ -167,7 +167,7 @@ def propose(image: NDArray[np.uint8], settings: ProposalSettings = ProposalSetti
         least_scores.insert(0, settings.quick_score)
     for boxes, scores in edge_boxes(image, settings, least_scores):
         boxes = enlarged(boxes, settings.enlarge)
-        least = settings.min_side * max(height, width) / settings.reference_side
+        least = settings.min_side * nominal_side(width, height) / settings.reference_side
         large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= least
         boxes = np.concatenate((whole, boxes[large]))
         scores = np.concatenate((first, scores[large]))

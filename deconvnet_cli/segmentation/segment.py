@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.data.sizes import scaled_down
 from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
@@ -73,12 +74,15 @@ class Segmentation:
 
 
 def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
-    """Return the photo, scaled down if its longer side exceeds ``max_side`` pixels."""
-    longer = max(photo.size)
-    if longer <= max_side:
+    """Return the photo, scaled down if its nominal side exceeds ``max_side`` pixels."""
+    return in_size(photo, scaled_down(*photo.size, max_side))
+
+
+def in_size(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the photo, scaled down to this width and height if it has others."""
+    if size == photo.size:
         return photo
-    width, height = (max(1, round(side * max_side / longer)) for side in photo.size)
-    return photo.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Literal
 
 from deconvnet_cli.choices import BACKENDS, DEFAULT, FCN_DEFAULT, PRECISIONS
 
-# The longer side of VOC's photos. Lengths in pixels refer to it, and scale with the photo.
+# The longer side of VOC's photos. Lengths in pixels refer to it, and scale with the photo's nominal
+# side (``data.sizes``).
 REFERENCE_SIDE = 500.0
 
 
@@ -48,13 +49,13 @@ class ProposalSettings:
         count: The number of boxes that are kept, the whole photo included (paper: 50).
         enlarge: The factor by which both sides of a box grow, for context (paper: 1.2).
         min_side: An enlarged box is skipped if its shorter side is below this (released script:
-            112), in pixels of a photo whose longer side is ``reference_side``.
-        reference_side: The longer side to which ``min_side`` refers, in pixels.
+            112), in pixels of a photo whose nominal side is ``reference_side``.
+        reference_side: The side to which ``min_side`` refers, in pixels.
         alpha: The overlap (IoU) of neighbouring boxes in the search.
         beta: The overlap (IoU) from which the weaker of two boxes is dropped. EdgeBoxes' own
             default, 0.75, spends the first 50 boxes on too few objects.
         structured_model: OpenCV's structured-edge forest (``model.yml.gz``); None takes gradients.
-        search_side: A photo is scaled down to this longer side, in pixels, before its gradients
+        search_side: A photo is scaled down to this nominal side, in pixels, before its gradients
             are searched for boxes. Structured edges are found in the size they were trained for.
         quick_score: EdgeBoxes tries boxes on a coarse grid and moves the sides of the promising
             ones, which is most of its work. If up to ``quick_count`` boxes are wanted, only those
@@ -87,8 +88,8 @@ class SegmentSettings:
         batch_size: The number of crops in a forward pass.
         merge: The merge rule (see ``Canvas``); None takes the weights' rule.
         crf: The settings of the dense CRF; None leaves it out.
-        max_side: A photo with a longer side, in pixels, is scaled down to this, and its maps are
-            enlarged at the end. This bounds memory.
+        max_side: A photo with a larger nominal side, in pixels, is scaled down to this, and its
+            maps are enlarged at the end. This bounds memory.
     """
 
     proposals: int | None = None

@@ -26,7 +26,7 @@ from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
 from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
-from deconvnet_cli.segmentation.segment import Inferred, working_copy
+from deconvnet_cli.segmentation.segment import Inferred, in_size
 from deconvnet_cli.segmentation.system import ensemble_of
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.hashing import file_sha256
@@ -227,7 +227,9 @@ def restore(stored: Stored, photo: Path | None = None, *, max_pixels: int = MAX_
     maps = stored.maps
     any_map = maps.fcn if maps.deconvnet is None else maps.deconvnet
     height, width = image.size[::-1] if any_map is None else any_map.shape[1:]
-    work = working_copy(image, max(width, height))
-    if work.size != (width, height) or image.size != (stored.width, stored.height):
+    # The map has the photo's shape but for rounding.
+    fits = abs(width * image.height - height * image.width) <= sum(image.size)
+    fits &= width <= image.width and height <= image.height
+    if not fits or image.size != (stored.width, stored.height):
         raise DatasetError(f"{path}: its stored scores are of another size; make them again")
-    return Inferred(work, stored.maps, stored.proposals, {})
+    return Inferred(in_size(image, (width, height)), stored.maps, stored.proposals, {})

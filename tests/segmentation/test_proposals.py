@@ -85,6 +85,14 @@ def test_a_large_photo_is_searched_in_a_smaller_size():
     assert at_most(small, 320) is small and at_most(small, 400) is small
 
 
+def test_objects_as_high_as_a_panorama_get_boxes(data):
+    cat = np.asarray(read_photo(data / "chelsea.jpg"))
+    panorama = np.concatenate([cat, cat[:, ::-1]] * 3, axis=1)
+    boxes = propose(panorama, ProposalSettings(count=20)).boxes
+    centres = (boxes[1:, 0] + boxes[1:, 2]) / 2
+    assert set((centres // cat.shape[1]).astype(int)) == set(range(6)), "some in each part"
+
+
 @pytest.mark.parametrize("shape", [(200, 300), (1, 1), (3, 2), (1, 500), (17, 17)])
 def test_without_edges_the_whole_photo_is_the_one_box(shape):
     found = propose(np.full((*shape, 3), 90, np.uint8), ProposalSettings())

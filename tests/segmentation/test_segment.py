@@ -72,7 +72,7 @@ def test_bands_are_the_whole_enlarged_at_once():
 
 def test_large_photos_are_worked_on_smaller():
     assert working_copy(Image.new("RGB", (3000, 2000)), 1024).size == (1024, 683)
-    assert working_copy(Image.new("RGB", (9000, 1)), 1024).size == (1024, 1)
+    assert working_copy(Image.new("RGB", (9000, 1)), 1024).size == (4096, 1)
     small = Image.new("RGB", (1024, 10))
     assert working_copy(small, 1024) is small
 
@@ -82,6 +82,13 @@ def test_half_the_working_size_gives_much_the_same_labels(data, shipped, cat_lab
     half = segment(photo, shipped, SegmentSettings(FEW, max_side=226)).labels
     assert cat_labels.shape == half.shape == (300, 451)
     assert (cat_labels == half).mean() > 0.85
+
+
+def test_a_panorama_has_the_labels_of_its_parts(data, shipped, cat_labels):
+    cat = np.asarray(read_photo(data / "chelsea.jpg"))
+    panorama = Image.fromarray(np.concatenate([cat] * 7, axis=1))
+    labels = segment(panorama, shipped, SegmentSettings(FEW)).labels
+    assert (labels == np.concatenate([cat_labels] * 7, axis=1)).mean() > 0.9
 
 
 def test_crf_takes_its_turn(data, small):

@@ -108,16 +108,19 @@ def test_what_is_too_large_for_half_precision_is_its_largest(photo: Path) -> Non
     assert found[0, 0, :2].tolist() == [65504, -65504] and found[1, 0, 2] == 65504
 
 
-def test_a_large_photo_comes_back_at_the_size_of_its_scores(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(1024, 15), (210, 3), (523, 7)])
+def test_a_large_photo_comes_back_at_the_size_of_its_scores(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
     photo = tmp_path / "wide.png"
-    Image.linear_gradient("L").resize((2100, 30)).convert("RGB").save(photo)
-    work = Image.new("RGB", (1024, 15))
-    maps = ScoreMaps(torch.rand(3, 15, 1024), None, raw=False)
+    Image.linear_gradient("L").rotate(90).resize((2100, 30)).convert("RGB").save(photo)
+    work = Image.new("RGB", size)
+    maps = ScoreMaps(torch.rand(3, *size[::-1]), None, raw=False)
     path = tmp_path / "wide.npz"
     write_scores(path, Inferred(work, maps, 1, {}), photo, (2100, 30), {})
     found = read_scores(path)
     again = restore(found)
-    assert again.photo.size == (1024, 15)
+    assert again.photo.size == size
     assert np.asarray(again.photo).std() > 10, "the photo itself, scaled"
     labels = label_photo(again, found.width, found.height, Ensemble(), None).labels
     assert labels.shape == (30, 2100)
