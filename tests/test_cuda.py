@@ -29,9 +29,9 @@ from deconvnet_cli.segmentation.segment import infer, segment
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import System, choose_system
-from deconvnet_cli.training.feeding import batch_of, open_photos, samples_of
+from deconvnet_cli.training.feeding import batch_of, samples_of
 from deconvnet_cli.training.loop import Hooks, train
-from deconvnet_cli.training.photo_store import PhotoFiles
+from deconvnet_cli.training.photo_store import PhotoFiles, load_photos
 from deconvnet_cli.training.run_folder import prepare_run, read_log
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings
@@ -143,7 +143,7 @@ def test_photos_on_the_gpu_give_the_crops_of_memory(voc: Path) -> None:
     objects, how = find_objects(tree, names), SampleSettings(size=32, resize=40)
     batches = []
     for cache, device in (("memory", torch.device("cpu")), ("device", CUDA)):
-        source = open_photos(PhotoFiles(tree), names, cache, device)
+        source = load_photos(PhotoFiles(tree), names).to(device)
         batches.append(
             batch_of(samples_of(CropDataset(source, objects, 16, 0, how), cache), range(16))
         )
@@ -158,7 +158,7 @@ def test_a_run_on_the_gpu_learns_and_goes_on(voc: Path, tmp_path: Path) -> None:
     """Photos, crops, optimiser and average are all there; a stopped run ends as another does."""
     tree, names = VocTree(voc), ["p0", "p1", "p2", "p3"]
     settings = TrainSettings(crops=240, batch=8, size=32, lr=3e-3, warmup=2, log_every=5, ema=0.9)
-    source = open_photos(PhotoFiles(tree), names, "device", CUDA)
+    source = load_photos(PhotoFiles(tree), names).to(CUDA)
     dataset = CropDataset(source, find_objects(tree, names), 240, 0, SampleSettings(size=32))
     samples, convention = samples_of(dataset, "device"), net_spec(settings.net).input
     steps: list[int] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from deconvnet_cli.training.device_crops import collate, cut_crops, cut_soft_labels
 from deconvnet_cli.training.distributed import rank, share_of, world_size
-from deconvnet_cli.training.photo_store import PhotoFiles, PhotoSource, PhotoStore, load_photos
+from deconvnet_cli.training.photo_store import PhotoFiles, PhotoStore
 from deconvnet_cli.training.samples import SOFT_CELL, CropDataset
 from deconvnet_cli.training.settings import TrainSettings
 
@@ -70,32 +70,6 @@ def choose_cache(cache: str, files: PhotoFiles, names: Sequence[str], device: to
     except (AttributeError, ValueError, OSError):  # as on Windows
         return "none"
     return "memory" if needed * world_size() < installed else "none"
-
-
-def open_photos(
-    files: PhotoFiles,
-    names: Sequence[str],
-    cache: str,
-    device: torch.device,
-    on_photo: Callable[[], None] = lambda: None,
-) -> PhotoSource:
-    """Return the photos of a run, decoded unless the cache is "none".
-
-    Args:
-        files: The photos.
-        names: The names of the photos, each once.
-        cache: "device", "memory" or "none".
-        device: The device that trains.
-        on_photo: Called after each decoded photo.
-
-    Raises:
-        ImageError: A photo cannot be read.
-        DatasetError: A mask or soft labels are missing, damaged or of another size.
-    """
-    if cache == "none":
-        return files
-    store = load_photos(files, names, on_photo)
-    return store.to(device) if cache == "device" else store
 
 
 def samples_of(dataset: CropDataset, cache: str) -> CropDataset | DeviceCrops:

@@ -6,12 +6,9 @@ and soft labels: one allocation each, which processes can share and a GPU can ga
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,25 +18,14 @@ from torch import Tensor
 
 from deconvnet_cli.data.objects import read_photo_and_mask, upright_size
 from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.runtime.devices import cores
+from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.training.soft_labels import read_soft, soft_path
-
-
-class PhotoSource(Protocol):
-    """Gives photos, masks and soft labels by the name of the photo."""
-
-    def size(self, name: str) -> tuple[int, int]:
-        """Return the width and height of a photo, pixels."""
-
-    def photo_and_mask(self, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
-        """Return a photo, mode RGB, and its mask, uint8 H x W."""
-
-    def soft_labels(self, name: str) -> NDArray[np.uint8]:
-        """Return the soft labels of a photo, uint8 C x h x w, 255 times the probabilities."""
 
 
 @dataclass(frozen=True)
 class PhotoFiles:
-    """The photos of a tree, read anew each time.
+    """The photos, masks and soft labels of a tree by name, read anew each time.
 
     Attributes:
         tree: The VOC tree.
@@ -62,7 +48,7 @@ class PhotoFiles:
         return self.sizes[name]
 
     def photo_and_mask(self, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
-        """Return a photo and its mask.
+        """Return a photo, mode RGB, and its mask, uint8 H x W.
 
         Raises:
             ImageError: The photo cannot be read.
@@ -71,7 +57,7 @@ class PhotoFiles:
         return read_photo_and_mask(self.tree, name)
 
     def soft_labels(self, name: str) -> NDArray[np.uint8]:
-        """Return the soft labels of a photo.
+        """Return the soft labels of a photo, uint8 C x h x w, 255 times the probabilities.
 
         Raises:
             DatasetError: They are missing or damaged.
@@ -84,7 +70,7 @@ class PhotoFiles:
 
 @dataclass(frozen=True, eq=False)
 class PhotoStore:
-    """Decoded photos, flat.
+    """The photos, masks and soft labels of a run by name, decoded, flat.
 
     Attributes:
         index: The number of each photo by name.
@@ -141,6 +127,9 @@ class PhotoStore:
         return replace(self, pixels=pixels, masks=masks, soft=soft)
 
 
+PhotoSource = PhotoFiles | PhotoStore
+
+
 def load_photos(
     files: PhotoFiles, names: Sequence[str], on_photo: Callable[[], None] = lambda: None
 ) -> PhotoStore:
@@ -162,8 +151,8 @@ def load_photos(
         return np.asarray(photo), mask, soft
 
     photos, masks, softs = [], [], []
-    # Pillow decodes without Python's lock, so threads are enough.
-    for photo, mask, soft in _in_threads(read, names):
+    for _, result in in_order(names, read, cores()):
+        photo, mask, soft = result()
         photos.append(photo)
         masks.append(mask)
         if soft is not None:
@@ -181,17 +170,6 @@ def load_photos(
         soft_starts=_starts(soft_sizes),
         soft=_flat(softs, softs[0].shape[2]) if softs else None,
     )
-
-
-def _in_threads(
-    read: Callable[[str], tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]],
-    names: Sequence[str],
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]]:
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        try:
-            yield from pool.map(read, names)
-        finally:  # after an error nobody waits for the rest
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _sizes(arrays: Sequence[NDArray[np.uint8]]) -> Tensor:

@@ -20,8 +20,8 @@ from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.devices import CPU
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.training.distributed import first_process_first
-from deconvnet_cli.training.feeding import Samples, choose_cache, open_photos, samples_of
-from deconvnet_cli.training.photo_store import PhotoFiles
+from deconvnet_cli.training.feeding import Samples, choose_cache, samples_of
+from deconvnet_cli.training.photo_store import PhotoFiles, PhotoSource, load_photos
 from deconvnet_cli.training.proposal_files import list_boxes
 from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
@@ -177,10 +177,12 @@ def build_datasets(
         colour=settings.colour,
     )
     names = list(dict.fromkeys(item.name for item in objects))
-    files = PhotoFiles(tree, teacher)
+    source: PhotoSource
+    source = files = PhotoFiles(tree, teacher)
     cache = choose_cache(cache, files, names, device)
-    advance = begin_bar("reading photos", 0 if cache == "none" else len(names))
-    source = open_photos(files, names, cache, device, advance)
+    if cache != "none":
+        store = load_photos(files, names, begin_bar("reading photos", len(names)))
+        source = store.to(device) if cache == "device" else store
     soft = teacher is not None
     samples = CropDataset(source, objects, settings.crops, settings.seed, sampling, soft=soft)
     calibration = CropDataset(source, objects, settings.crops, settings.seed + 1, sampling)
