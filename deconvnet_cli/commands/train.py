@@ -13,6 +13,7 @@ from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, RGB_OPTION, apply, weights_names
 from deconvnet_cli.commands.shared.ranges import FiniteRange
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
 if TYPE_CHECKING:
@@ -197,7 +198,6 @@ def command(
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.training.setup import (
         build_datasets,
-        check_cache,
         collect_settings,
         overlap_note,
         with_classes,
@@ -205,7 +205,8 @@ def command(
 
     begun = (run / "settings.toml").is_file()
     settings = collect_settings(net, stage, file, pairs, named, begun=begun)
-    check_cache(settings, proposal_cache)
+    if proposal_cache is not None and settings.stage != 2:
+        raise UsageError("--proposal-cache goes with --stage 2, which takes proposals")
     settings, tree = with_classes(settings, open_tree(voc_root, rgb=rgb))
 
     from deconvnet_cli.commands.shared.train_progress import TrainBar
@@ -213,7 +214,7 @@ def command(
     from deconvnet_cli.runtime.devices import choose_device, keep_freed_memory
     from deconvnet_cli.runtime.interrupts import stop_signals
     from deconvnet_cli.training.distributed import joined, local_device, rank, share_of
-    from deconvnet_cli.training.follow import build_hooks, prepared_batches
+    from deconvnet_cli.training.follow import build_hooks, prepared_batches, write_curves
     from deconvnet_cli.training.loop import train
     from deconvnet_cli.training.origin import check_origin, origin_of, write_origin
     from deconvnet_cli.training.run_folder import check_settings, has_checkpoint, prepare_run
@@ -287,12 +288,8 @@ def command(
         if rank() > 0:
             return
 
-    from deconvnet_cli.storage.files import write_whole
-    from deconvnet_cli.training.curves import curves_png
-    from deconvnet_cli.training.run_folder import read_log
-
     kind = store_weights(run, nets, settings, first)
-    write_whole(run / "curves.png", curves_png(read_log(run)))
+    write_curves(run)
     if not quiet:
         for line in how_it_ended(run, nets.progress, settings, kind):
             console.say(line)

@@ -18,6 +18,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
@@ -119,6 +120,11 @@ def insert_batchnorm(net: DeconvNet, batches: Iterable[Tensor]) -> None:
     restore_batchnorm(norms, net.encode, batches)
 
 
+def batchnorms(net: nn.Module) -> dict[str, _BatchNorm]:
+    """Return the BatchNorms of a net by name, those that several GPUs share included."""
+    return {name: norm for name, norm in net.named_modules() if isinstance(norm, _BatchNorm)}
+
+
 @torch.no_grad()
 def recompute_statistics(
     net: nn.Module, batches: Iterable[Tensor], kept: Callable[[str], bool] = lambda name: False
@@ -133,11 +139,7 @@ def recompute_statistics(
         kept: Whether the BatchNorm of this name keeps its statistics.
     """
     net.eval()
-    norms = [
-        module
-        for name, module in net.named_modules()
-        if isinstance(module, nn.BatchNorm2d) and not kept(name)
-    ]
+    norms = [norm for name, norm in batchnorms(net).items() if not kept(name)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

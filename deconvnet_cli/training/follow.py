@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from deconvnet_cli.training.distributed import rank, world_size
 from deconvnet_cli.training.event_log import event_log
 from deconvnet_cli.training.feeding import Samples, batch_of
 from deconvnet_cli.training.loop import Hooks
+from deconvnet_cli.training.optimiser import keeps_statistics
 from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.training.samples_sheet import SHOWN, samples_png
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.training.start import is_pretrained
 from deconvnet_cli.training.validation import validate
 from deconvnet_cli.training.weights_of_run import BEST, run_card
 from deconvnet_cli.weights.card import Card
@@ -38,6 +39,11 @@ def prepared_batches(
     for first in range(0, number * settings.batch, settings.batch):
         numbers = range(first + rank(), first + settings.batch, world_size())
         yield convention.prepare(batch_of(samples, numbers)[0])
+
+
+def write_curves(run: Path) -> None:
+    """Draw the log of a run into its folder."""
+    write_whole(run / "curves.png", curves_png(read_log(run)))
 
 
 def build_hooks(
@@ -69,7 +75,7 @@ def build_hooks(
 
     def on_log(line: dict[str, Any]) -> None:
         if "val_mean_iou" in line:
-            write_whole(run / "curves.png", curves_png(read_log(run)))
+            write_curves(run)
         if write_event is not None:
             write_event(line)
 
@@ -83,12 +89,9 @@ def build_hooks(
         write_whole(run / "samples.png", picture)
 
     def finish(net: nn.Module) -> None:
-        def kept(name: str) -> bool:
-            fixed = settings.frozen or settings.keep_statistics
-            return fixed and is_pretrained(net, name, settings)
-
         if settings.statistics:
             batches = prepared_batches(calibration, first.input, settings, settings.statistics)
+            kept = partial(keeps_statistics, net, settings)
             recompute_statistics(net, (batch.to(device) for batch in batches), kept)
 
     return Hooks(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from deconvnet_cli.training.batchnorm import batchnorms
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.start import is_pretrained
 
@@ -22,14 +23,18 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
+def keeps_statistics(net: nn.Module, settings: TrainSettings, name: str) -> bool:
+    """Return whether the BatchNorm of this name keeps the statistics that it came with."""
+    kept = settings.frozen or settings.keep_statistics
+    return kept and is_pretrained(net, name, settings)
+
+
 def begin_training(net: nn.Module, settings: TrainSettings) -> None:
     """Put the net in train mode, except for the parts that the settings freeze."""
     net.train()
-    for name, module in net.named_modules():
-        pretrained = is_pretrained(net, name, settings)
-        keeps_statistics = settings.keep_statistics and isinstance(module, nn.BatchNorm2d)
-        if pretrained and (settings.frozen or keeps_statistics):
-            module.eval()
+    for name, norm in batchnorms(net).items():
+        if keeps_statistics(net, settings, name):
+            norm.eval()
     if settings.frozen:
         for name, parameter in net.named_parameters():
             if is_pretrained(net, name, settings):

@@ -27,7 +27,7 @@ from deconvnet_cli.training.samples import CropDataset, SampleSettings
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
 from deconvnet_cli.training.settings_checks import check_effect, check_together
 from deconvnet_cli.training.settings_toml import parse_settings, read_settings
-from deconvnet_cli.training.soft_labels import missing, missing_error, read_soft, soft_path
+from deconvnet_cli.training.soft_labels import read_soft, soft_path
 from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
 
 # Begins a progress bar, given what it shows and its steps; returns what advances it by one.
@@ -95,12 +95,6 @@ def collect_settings(
         one_by_one = layers[0 if file is None else 1 :]
         check_effect(settings, usual, {name for values, _ in one_by_one for name in values})
     return settings
-
-
-def check_cache(settings: TrainSettings, proposal_cache: Path | None) -> None:
-    """Raise UsageError if a folder of proposals is given to a run that takes none."""
-    if proposal_cache is not None and settings.stage != 2:
-        raise UsageError("--proposal-cache goes with --stage 2, which takes proposals")
 
 
 def with_classes(settings: TrainSettings, tree: VocTree) -> tuple[TrainSettings, VocTree]:
@@ -235,8 +229,7 @@ def stage2_boxes(
 
 def require_soft_labels(teacher: Path, names: list[str]) -> None:
     """Raise DatasetError if a photo has no soft labels in the folder, or of another net."""
-    for name in missing(teacher, sorted(set(names))):
-        raise missing_error(soft_path(teacher, name))
-    first = soft_path(teacher, min(names))
+    paths = [soft_path(teacher, name) for name in sorted(set(names))]
+    first = next((path for path in paths if not path.is_file()), paths[0])
     if (number := len(read_soft(first))) != len(CLASSES):
         raise DatasetError(f"{first}: soft labels of {number} classes; VOC has {len(CLASSES)}")

@@ -8,7 +8,6 @@ compressed file a photo (``DIR/NAME.npz``).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def soft_labels(
         convention: The net's input convention; its ``size`` and ``whole`` are not used.
         photo: The photo, mode RGB.
     """
-    total: Tensor | None = None
+    found = []
     for side in SIZES:
         width, height = convention.whole_size(*photo.size, side)
         resized = photo.resize((width, height), Image.Resampling.BILINEAR)
@@ -62,11 +61,8 @@ def soft_labels(
         views = convention.prepare(torch.stack((pixels, pixels.flip(2))))
         logits = net.head(net.encode(views.contiguous(memory_format=torch.channels_last))[0])[1]
         logits = net.enlarge(logits, (height, width))
-        probabilities = on_grid(logits, photo)
-        total = probabilities if total is None else total + probabilities
-    if total is None:
-        raise ValueError("SIZES is empty")
-    return in_bytes(total / len(SIZES))
+        found.append(on_grid(logits, photo))
+    return in_bytes(torch.stack(found).mean(0))
 
 
 def on_grid(logits: Tensor, photo: Image.Image) -> Tensor:
@@ -94,9 +90,8 @@ def soft_path(folder: Path, name: str) -> Path:
 
 def write_soft(path: Path, probabilities: NDArray[np.uint8], teacher: str = "") -> None:
     """Write one file of soft labels, uint8 C x h x w, with the SHA-256 of the teacher's file."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, probabilities=probabilities, teacher=np.array(teacher))
-    write_whole(path, buffer.getvalue())
+    arrays = {"probabilities": probabilities, "teacher": np.array(teacher)}
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def read_soft(path: Path) -> NDArray[np.uint8]:
@@ -118,7 +113,9 @@ def read_soft_and_teacher(path: Path) -> tuple[NDArray[np.uint8], str]:
         content = read_npz(path, MAX_BYTES)
         probabilities: NDArray[np.uint8] = content["probabilities"].copy()
     except FileNotFoundError:
-        raise missing_error(path) from None
+        raise DatasetError(
+            f"{path}: no soft labels of this photo; `deconvnet soft-labels` makes them"
+        ) from None
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError) as error:
@@ -156,11 +153,6 @@ def cut_soft(
     return found * inside
 
 
-def missing_error(path: Path) -> DatasetError:
-    """Return the error for a photo that has no soft labels at ``path``."""
-    return DatasetError(f"{path}: no soft labels of this photo; `deconvnet soft-labels` makes them")
-
-
 def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
     """Yield the names of photos whose soft labels are missing or damaged.
 
@@ -181,8 +173,3 @@ def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
             continue
         if made_by not in ("", teacher):
             raise UsageError(f"{path}: soft labels of another teacher; give another folder with -o")
-
-
-def missing(folder: Path, names: list[str]) -> Iterator[str]:
-    """Yield the names of photos that have no soft labels in the folder yet."""
-    return (name for name in names if not soft_path(folder, name).is_file())

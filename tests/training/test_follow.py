@@ -16,16 +16,18 @@ from torch.utils.data import Dataset
 
 from deconvnet_cli.data.voc import VocTree, palette
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
+from deconvnet_cli.nets.deconvnet_vgg16 import LAYERS, TRUNK
 from deconvnet_cli.nets.registry import build_net, net_settings, net_spec
 from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentOptions
-from deconvnet_cli.training.batchnorm import recompute_statistics
+from deconvnet_cli.training.batchnorm import batchnorms, recompute_statistics
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.moving_average import average_of, decay_at, update_average
+from deconvnet_cli.training.optimiser import begin_training
 from deconvnet_cli.training.run_folder import TrainedNets, prepare_run, read_log
 from deconvnet_cli.training.samples_sheet import GAP, TILE, samples_png
-from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.settings import TrainSettings, default_settings
 from deconvnet_cli.training.validation import validate
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, store
@@ -186,6 +188,21 @@ def test_tensorboard_gets_the_lines_of_the_log(tmp_path):
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(7, 0.5)]
     assert [(e.step, e.value) for e in events.Scalars("val_mean_iou")] == [(7, 0.25)]
+
+
+def test_batchnorms_of_several_gpus_keep_and_recompute_statistics_like_others():
+    """torch's SyncBatchNorm is no BatchNorm2d."""
+    settings = replace(default_settings("deconvnet-vgg16", 1), keep_statistics=True)
+    net = build_net(settings.net, {"width": 1 / 64, "fc": 8})
+    shared = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    begin_training(shared, settings)
+    modes = {name: norm.training for name, norm in batchnorms(shared).items()}
+    assert modes.keys() == {layer.norm for layer in LAYERS}
+    assert {name for name, training in modes.items() if not training} == {
+        layer.norm for layer in TRUNK
+    }
+    recompute_statistics(shared, [torch.randn(2, 3, 224, 224)])
+    assert all(norm.running_mean.any() for norm in batchnorms(shared).values())
 
 
 def test_statistics_of_a_frozen_part_are_kept_and_the_others_are_those_of_the_batches():
