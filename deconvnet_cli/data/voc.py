@@ -86,6 +86,10 @@ class VocTree:
     def _listed(self) -> dict[Path, dict[str, list[Path]]]:
         return {}  # folders of photos, each of which is read once
 
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        return {}  # of lists, each of which is read once
+
     def photos(self, name: str) -> list[Path]:
         """Return the photos called ``name``, the one that is taken first; there should be one."""
         path = self.root / PHOTOS / name
@@ -101,16 +105,21 @@ class VocTree:
 
     def mask(self, name: str) -> Path:
         """Return the path of the label PNG called ``name``."""
-        return self.root / "SegmentationClass" / f"{name}.png"
+        return self.root / MASKS / f"{name}.png"
 
     def names(self, split: str) -> list[str]:
-        """Return the image names of one list, in its order.
+        """Return the image names of one list, in its order; it is read once.
 
         Without any list they are those that have a photo and a mask.
 
         Raises:
             DatasetError: The list is missing or empty, or some of its images or masks are missing.
         """
+        if split not in self._names:
+            self._names[split] = self._read(split)
+        return self._names[split]
+
+    def _read(self, split: str) -> list[str]:
         path = self.root / LISTS / f"{split}.txt"
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.txt"))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -180,11 +180,7 @@ def write_boxes(path: Path, search: str, photos: dict[str, PhotoBoxes]) -> None:
         "counts": np.array([len(photo.boxes) for photo in photos.values()], np.int64),
         "boxes": np.concatenate([photo.boxes for photo in photos.values()]),
     }
-
-    def write(file: IO[bytes]) -> None:
-        np.savez_compressed(file, **arrays)
-
-    write_whole(path, write)
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def read_boxes(path: Path, search: str) -> dict[str, PhotoBoxes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -16,14 +17,19 @@ STAGES = (0, 1, 2)
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step")
 BOXES = ("overlapping", "shown")
-# The numbers that have to be above 0, and those that may also be 0.
-ABOVE_0 = (
-    "crops", "batch", "accumulate", "size", "lr", "log_every", "save_every", "val_every",
-    "val_images",
-)  # fmt: skip
-AT_LEAST_0 = (
-    "pretrained_lr", "weight_decay", "lr_step", "warmup", "clip", "coarse_weight",
-    "teacher_weight", "statistics", "val_boxes", "patience",
+# What numbers must be, in words and as a function, and the settings that must be so.
+RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+    ("0 to 1", lambda value: 0 <= value <= 1, ("whole", "colour", "balanced")),
+    ("at least 0 and below 1", lambda value: 0 <= value < 1, ("ema", "momentum")),
+    ("0 to 2**63 - 1", lambda value: 0 <= value < 1 << 63, ("seed",)),
+    ("at least 0", lambda value: value >= 0, (
+        "pretrained_lr", "weight_decay", "lr_step", "warmup", "clip", "coarse_weight",
+        "teacher_weight", "statistics", "val_boxes", "patience",
+    )),
+    ("above 0", lambda value: value > 0, (
+        "crops", "batch", "accumulate", "size", "lr", "log_every", "save_every", "val_every",
+        "val_images",
+    )),
 )  # fmt: skip
 
 
@@ -187,21 +193,11 @@ def check_values(settings: TrainSettings, source: str) -> None:
     for name, value in asdict(settings).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{source}: {name} must be a finite number")
-    for name in ("whole", "colour", "balanced"):
-        if not 0 <= getattr(settings, name) <= 1:
-            raise UsageError(f"{source}: {name} must be 0 to 1")
-    for name in ("ema", "momentum"):
-        if not 0 <= getattr(settings, name) < 1:
-            raise UsageError(f"{source}: {name} must be at least 0 and below 1")
-    for name in AT_LEAST_0:
-        if getattr(settings, name) < 0:
-            raise UsageError(f"{source}: {name} must be at least 0")
-    if not 0 <= settings.seed < 1 << 63:
-        raise UsageError(f"{source}: seed must be 0 to 2**63 - 1")
+    for words, fits, names in RANGES:
+        for name in names:
+            if not fits(getattr(settings, name)):
+                raise UsageError(f"{source}: {name} must be {words}")
     check_classes(settings.classes, source)
-    for name in ABOVE_0:
-        if getattr(settings, name) <= 0:
-            raise UsageError(f"{source}: {name} must be above 0")
     if not settings.lists:
         raise UsageError(f"{source}: lists is empty; name at least one image list")
 

@@ -18,7 +18,7 @@ from deconvnet_cli.nets.mobilenet_v2 import MobileNetEncoder
 from deconvnet_cli.nets.registry import build_net, net_settings, net_spec
 from deconvnet_cli.training.batchnorm import insert_batchnorm, start_from_folded
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.weights.files import Weights, check_values, load, read_card, read_tensors
+from deconvnet_cli.weights.files import check_values, load, read_card, read_tensors
 from deconvnet_cli.weights.shipped import locate
 
 TORCHVISION = "torchvision"
@@ -85,33 +85,33 @@ def net_at_start(
             nets on VGG-16 its trunk or the word "torchvision".
         weights: Weights of this tool to start from instead, by name or file.
         batches: Returns inputs for BatchNorm statistics, if ``init`` has none.
-        begun: Whether the run has a checkpoint, which will replace ``init``.
+        begun: Whether the run has a checkpoint, which will replace these values.
         tell: Called with a line that says which layers start anew.
 
     Raises:
-        UsageError: The weights are of another net.
         WeightsError: A file cannot be used.
         DependencyError: torchvision cannot download its weights.
     """
+    loaded = None if weights is None else load(weights)
     torch.manual_seed(settings.seed)
-    if weights is not None:
-        loaded = load(weights)
-        if loaded.card.classes == settings.class_names:
-            return loaded.net
-        net = with_other_classes(loaded, settings)
-        if not begun:
-            tell(anew_line(net, settings, weights))
-        return net
-    given = json.loads(settings.net_settings)
+    if loaded is not None and loaded.card.classes == settings.class_names:
+        return loaded.net
+    given = json.loads(settings.net_settings) if loaded is None else loaded.card.settings
     net = build_net(settings.net, given | {"classes": len(settings.class_names)})
-    if settings.classes:
-        set_layers_anew(net, class_layers(settings.net, given))
+    anew = class_layers(settings.net, given) if loaded is not None or settings.classes else ()
+    net.layers_anew = anew  # type: ignore[assignment]
     if begun:
         return net
     initialise = net_spec(settings.net).initialise
     if initialise is not None:
         initialise(net, settings.seed)
-    if isinstance(net, DeconvNet | FCN8s):
+    kept_from = weights
+    if loaded is not None:
+        others = tuple(f"{layer}." for layer in anew)
+        state = loaded.net.state_dict().items()
+        kept = {name: value for name, value in state if not name.startswith(others)}
+        net.load_state_dict(net.state_dict() | kept)
+    elif isinstance(net, DeconvNet | FCN8s):
         if init is not None:
             trunk = from_torchvision(net) if init == TORCHVISION else read_trunk(Path(init))
             load_trunk(net, trunk)
@@ -120,29 +120,12 @@ def net_at_start(
     elif init is not None:
         encoder = cast(MobileNetEncoder, net)
         start_from_folded(encoder, Path(init), batches(), logits=not settings.classes)
-        if settings.classes:
-            tell(anew_line(net, settings, init))
-    return net
-
-
-def with_other_classes(loaded: Weights, settings: TrainSettings) -> nn.Module:
-    """Return a net with the weights of another, but for the layers that depend on the classes.
-
-    These are initialised as in a new net, by the run's seed.
-    """
-    card = loaded.card
-    torch.manual_seed(settings.seed)
-    net = build_net(card.net, card.settings | {"classes": len(settings.class_names)})
-    initialise = net_spec(card.net).initialise
-    if initialise is not None:
-        initialise(net, settings.seed)
-    layers = class_layers(card.net, card.settings)
-    anew = tuple(f"{name}." for name in layers)
-    kept = {
-        name: value for name, value in loaded.net.state_dict().items() if not name.startswith(anew)
-    }
-    net.load_state_dict(net.state_dict() | kept)
-    set_layers_anew(net, layers)
+        kept_from = init
+    if anew and kept_from is not None:
+        tell(
+            f"{', '.join(anew)} start anew for {in_short(settings.class_names)}; the rest is kept "
+            f"from {kept_from}"
+        )
     return net
 
 
@@ -156,11 +139,6 @@ def class_layers(name: str, settings: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key.rpartition(".")[0] for key in differing))
 
 
-def set_layers_anew(net: nn.Module, layers: tuple[str, ...]) -> None:
-    """Note on a net that these layers have new values, unlike the rest."""
-    net.layers_anew = layers  # type: ignore[assignment]
-
-
 def is_pretrained(net: nn.Module, name: str, settings: TrainSettings) -> bool:
     """Return whether a layer or parameter of this name is of the net's published parts.
 
@@ -169,14 +147,6 @@ def is_pretrained(net: nn.Module, name: str, settings: TrainSettings) -> bool:
     path = f"{name}."
     anew = tuple(f"{layer}." for layer in getattr(net, "layers_anew", ()))
     return path.startswith(net_spec(settings.net).pretrained) and not path.startswith(anew)
-
-
-def anew_line(net: nn.Module, settings: TrainSettings, source: str) -> str:
-    """Return the line that says which layers start anew for other classes."""
-    layers = ", ".join(cast(tuple[str, ...], net.layers_anew))
-    return (
-        f"{layers} start anew for {in_short(settings.class_names)}; the rest is kept from {source}"
-    )
 
 
 def read_trunk(path: Path) -> dict[str, Tensor]:

@@ -134,4 +134,4 @@ def test_a_run_goes_on_only_from_what_it_was_begun_from(tmp_path: Path, tree: Pa
     refused("--from")
     moved.write_bytes(b"weights")
     (tree / "ImageSets/Segmentation/train.txt").write_text("s1\ns0\n")  # samples are drawn by place
-    refused("list train = 2 photos")
+    refused("list train = 2 photos", tree=open_tree(tree))
