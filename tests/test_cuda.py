@@ -33,7 +33,7 @@ from deconvnet_cli.training.feeding import batch_of, samples_of
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.photo_store import PhotoFiles, load_photos
 from deconvnet_cli.training.run_folder import prepare_run, read_log
-from deconvnet_cli.training.samples import CropDataset, SampleSettings
+from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings
 
 pytestmark = [
@@ -140,7 +140,7 @@ def test_prepared_nets_compute_the_same(system: tuple[System, System]) -> None:
 
 def test_photos_on_the_gpu_give_the_crops_of_memory(voc: Path) -> None:
     tree, names = VocTree(voc), ["p0", "p1", "p2", "p3"]
-    objects, how = find_objects(tree, names), SampleSettings(size=32, resize=40)
+    objects, how = find_objects(tree, names), TrainSettings(size=32, resize=40)
     batches = []
     for cache, device in (("memory", torch.device("cpu")), ("device", CUDA)):
         source = load_photos(PhotoFiles(tree), names).to(device)
@@ -159,7 +159,7 @@ def test_a_run_on_the_gpu_learns_and_goes_on(voc: Path, tmp_path: Path) -> None:
     tree, names = VocTree(voc), ["p0", "p1", "p2", "p3"]
     settings = TrainSettings(crops=240, batch=8, size=32, lr=3e-3, warmup=2, log_every=5, ema=0.9)
     source = load_photos(PhotoFiles(tree), names).to(CUDA)
-    dataset = CropDataset(source, find_objects(tree, names), 240, 0, SampleSettings(size=32))
+    dataset = CropDataset(source, find_objects(tree, names), 240, 0, TrainSettings(size=32))
     samples, convention = samples_of(dataset, "device"), net_spec(settings.net).input
     steps: list[int] = []
     hooks = Hooks(on_step=lambda step, loss: steps.append(step), stop=lambda: len(steps) == 12)

@@ -23,6 +23,7 @@ from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.segmentation.crops import cut, cut_mask
 from deconvnet_cli.training.photo_store import PhotoSource
+from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.soft_labels import cut_soft
 
 Colours = tuple[float, float, float]
@@ -30,44 +31,15 @@ SOFT_CELL = 4  # pixels of a crop to one soft label; the stored soft labels are 
 CONTEXT = 1.2  # the factor by which stages 1 and 2 enlarge a box (paper section 4.2)
 
 
-@dataclass(frozen=True)
-class SampleSettings:
-    """The settings by which crops are drawn.
-
-    Attributes:
-        stage: 0, 1 or 2, see the module's docstring.
-        shown: For stage 2, whether boxes are cut as a prediction shows them, which has enlarged
-            them already; a box of several classes is then among the objects once for each.
-        size: The side of the net's input, pixels.
-        resize: The side to which a box is resized before a crop is cut from it at random; 0
-            resizes to ``size`` itself.
-        balanced: The share of samples whose class is drawn evenly over the classes.
-        colour: The greatest change of brightness, contrast and saturation, as a share.
-        whole: For stage 0, and for stage 2 with ``shown``, the share of whole photos.
-        anywhere: For stage 0, the share of windows; the rest are boxes around objects.
-        zoom: For stage 0, the range of the factor by which a window is scaled.
-        least: For stage 0, the shortest side of a box around an object, pixels of the photo.
-        enlarge: For stage 0, the range of the factor by which an object's box is enlarged.
-        shift: For stage 0, the greatest shift of an object's box, as a share of its side.
-    """
-
-    stage: int = 0
-    shown: bool = False
-    size: int = 224
-    resize: int = 0
-    balanced: float = 0.5
-    colour: float = 0.3
-    whole: float = 0.1
-    anywhere: float = 0.45
-    zoom: tuple[float, float] = (0.8, 1.8)
-    least: float = 100.0
-    enlarge: tuple[float, float] = (1.0, 2.0)
-    shift: float = 0.15
-
-    @property
-    def side(self) -> int:
-        """The side to which a box is resized, pixels."""
-        return self.resize or self.size
+# In stage 0: the share of windows, of which the others are boxes around objects; the range of the
+# factor by which a window is scaled; the shortest side of a box around an object, pixels of the
+# photo; the range of the factor by which it is enlarged; and its greatest shift, as a share of its
+# side.
+ANYWHERE = 0.45
+ZOOM = (0.8, 1.8)
+LEAST_SIDE = 100.0
+ENLARGE = (1.0, 2.0)
+SHIFT = 0.15
 
 
 def centred(box: Box, factor: float) -> Box:
@@ -79,7 +51,7 @@ def centred(box: Box, factor: float) -> Box:
 
 
 def draw_box(
-    rng: np.random.Generator, item: ObjectBox, width: int, height: int, settings: SampleSettings
+    rng: np.random.Generator, item: ObjectBox, width: int, height: int, settings: TrainSettings
 ) -> Box:
     """Draw the box to cut from a width x height photo for this object."""
     if settings.stage and not settings.shown:
@@ -89,9 +61,9 @@ def draw_box(
         return 0, 0, width, height
     if settings.shown:
         return item.box
-    if kind < settings.whole + settings.anywhere:
+    if kind < settings.whole + ANYWHERE:
         # The zoom is log-uniform, so that twice and half the size are equally likely.
-        side = settings.size / np.exp(rng.uniform(*np.log(settings.zoom)))
+        side = settings.size / np.exp(rng.uniform(*np.log(ZOOM)))
         shape = np.sqrt(rng.uniform(0.8, 1.25))
         across, down = min(side * shape, width), min(side / shape, height)
         # The window holds a point of the object, so that balancing the classes has an effect here.
@@ -100,12 +72,12 @@ def draw_box(
         top = np.clip(rng.uniform(y0, y1) - down * rng.random(), 0, height - down)
         return int(left), int(top), int(left + across), int(top + down)
     x0, y0, x1, y1 = item.box
-    across = (x1 - x0) * rng.uniform(*settings.enlarge)
-    down = (y1 - y0) * rng.uniform(*settings.enlarge)
+    across = (x1 - x0) * rng.uniform(*ENLARGE)
+    down = (y1 - y0) * rng.uniform(*ENLARGE)
     # A very thin box would be stretched more than any proposal is.
-    across, down = max(across, down / 3, settings.least), max(down, across / 3, settings.least)
-    centre_x = (x0 + x1) / 2 + across * rng.uniform(-settings.shift, settings.shift)
-    centre_y = (y0 + y1) / 2 + down * rng.uniform(-settings.shift, settings.shift)
+    across, down = max(across, down / 3, LEAST_SIDE), max(down, across / 3, LEAST_SIDE)
+    centre_x = (x0 + x1) / 2 + across * rng.uniform(-SHIFT, SHIFT)
+    centre_y = (y0 + y1) / 2 + down * rng.uniform(-SHIFT, SHIFT)
     left, top = round(centre_x - across / 2), round(centre_y - down / 2)
     return left, top, left + round(across), top + round(down)
 
@@ -135,7 +107,7 @@ class CropPlan:
     Attributes:
         name: The name of the photo.
         box: The box in pixels of the photo, half open; it may reach over the edge.
-        left, top: Where the crop begins in the box resized to ``SampleSettings.side``, pixels.
+        left, top: Where the crop begins in the box resized to ``TrainSettings.side``, pixels.
         colours: The factors of brightness, contrast and saturation, or None.
         mirrored: Whether the crop is mirrored.
         label: The one class that is labelled beside the background; None labels all.
@@ -163,7 +135,7 @@ class CropDataset(Dataset[tuple[Tensor, ...]]):
         objects: list[ObjectBox],
         length: int,
         seed: int,
-        settings: SampleSettings = SampleSettings(),
+        settings: TrainSettings = TrainSettings(),
         *,
         soft: bool = False,
     ) -> None:
@@ -201,7 +173,7 @@ class CropDataset(Dataset[tuple[Tensor, ...]]):
 
 
 def cut_crop(
-    source: PhotoSource, plan: CropPlan, settings: SampleSettings, *, soft: bool
+    source: PhotoSource, plan: CropPlan, settings: TrainSettings, *, soft: bool
 ) -> tuple[Tensor, ...]:
     """Cut a crop, its labels and, with ``soft``, its soft labels, see :class:`CropDataset`."""
     image, mask = source.photo_and_mask(plan.name)

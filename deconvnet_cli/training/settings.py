@@ -129,6 +129,16 @@ class TrainSettings:
         return self.classes or CLASSES
 
     @property
+    def side(self) -> int:
+        """The side to which a box is resized before a crop is cut from it, pixels."""
+        return self.resize or self.size
+
+    @property
+    def shown(self) -> bool:
+        """Whether crops are cut as a prediction shows them to the net, which has enlarged them."""
+        return self.stage == 2 and self.boxes == "shown"
+
+    @property
     def steps(self) -> int:
         """Steps of the optimiser."""
         return self.crops // (self.batch * self.accumulate)
@@ -152,7 +162,6 @@ def changed(settings: TrainSettings, values: dict[str, Any], source: str) -> Tra
     Whether they fit together is checked once all are known, see ``settings_checks.py``.
 
     Args:
-        settings: The settings to start from.
         values: New values by the name of the setting.
         source: Where the values come from, for error messages.
 

@@ -16,10 +16,9 @@ def check_together(settings: TrainSettings, source: str) -> None:
     """Raise UsageError if the values, each in its range, do not fit together.
 
     Args:
-        settings: The settings of the run.
         source: Where the values come from, for error messages.
     """
-    if settings.stage == 2 and settings.boxes == "shown" and not net_spec(settings.net).takes_boxes:
+    if settings.shown and not net_spec(settings.net).takes_boxes:
         raise UsageError(f'{source}: {settings.net} is shown no boxes; set boxes = "overlapping"')
     check_net(settings, source)
     if settings.schedule == "step" and settings.lr_step <= 0:
@@ -60,19 +59,20 @@ def check_effect(settings: TrainSettings, usual: TrainSettings, given: Collectio
     """Raise UsageError if a setting was changed that has no effect in this run.
 
     Args:
-        settings: The settings of the run.
         usual: The defaults of its net and stage; a setting that is as there may be named.
         given: The names of the settings that were given one by one. A file has all of them.
     """
     validates = bool(settings.val_list), "a list to validate on (--val-split)"
-    shown = settings.stage == 2 and settings.boxes == "shown"
     needs = {
         "lr_step": (settings.schedule == "step", 'schedule = "step"'),
         "momentum": (settings.optimiser == "sgd", 'optimiser = "sgd"'),
         "pretrained_lr": (not settings.frozen, "an encoder that learns (--no-frozen)"),
         "teacher_weight": (bool(settings.teacher), "soft labels (--teacher)"),
         "boxes": (settings.stage == 2, "--stage 2"),
-        "whole": (settings.stage == 0 or shown, '--stage 0, or --stage 2 with boxes = "shown"'),
+        "whole": (
+            settings.stage == 0 or settings.shown,
+            '--stage 0, or --stage 2 with boxes = "shown"',
+        ),
         "val_every": validates,
         "val_images": validates,
         "val_boxes": validates,

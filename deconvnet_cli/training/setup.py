@@ -23,7 +23,7 @@ from deconvnet_cli.training.distributed import first_process_first
 from deconvnet_cli.training.feeding import Samples, choose_cache, samples_of
 from deconvnet_cli.training.photo_store import PhotoFiles, PhotoSource, load_photos
 from deconvnet_cli.training.proposal_files import list_boxes
-from deconvnet_cli.training.samples import CropDataset, SampleSettings
+from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
 from deconvnet_cli.training.settings_checks import check_effect, check_together
 from deconvnet_cli.training.settings_toml import parse_settings, read_settings
@@ -138,8 +138,6 @@ def build_datasets(
     All masks and soft labels are checked first, so that a fault ends the run before it begins.
 
     Args:
-        tree: The VOC tree of the photos.
-        settings: The settings of the run.
         proposal_cache: The folder of the proposals of stage 2.
         begin_bar: Begins a progress bar of the preparation.
         stop: A function that is asked after each photo whether to stop.
@@ -152,24 +150,14 @@ def build_datasets(
         KeyboardInterrupt: ``stop`` returned True.
     """
     begin_bar = stoppable(begin_bar, stop)
-    shown = settings.stage == 2 and settings.boxes == "shown"
     listed = list_names(tree, settings.lists)
     objects = find_objects(tree, listed, begin_bar("reading masks", len(listed)))
     tell(photos_of_classes(objects, tree.classes))
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
-        require_soft_labels(teacher, listed if shown else [item.name for item in objects])
+        require_soft_labels(teacher, listed if settings.shown else [item.name for item in objects])
     if settings.stage == 2:
         objects = stage2_boxes(tree, settings, objects, proposal_cache, begin_bar)
-    sampling = SampleSettings(
-        stage=settings.stage,
-        shown=shown,
-        whole=settings.whole,
-        size=settings.size,
-        resize=settings.resize,
-        balanced=settings.balanced,
-        colour=settings.colour,
-    )
     names = list(dict.fromkeys(item.name for item in objects))
     source: PhotoSource
     source = files = PhotoFiles(tree, teacher)
@@ -178,8 +166,8 @@ def build_datasets(
         store = load_photos(files, names, begin_bar("reading photos", len(names)))
         source = store.to(device) if cache == "device" else store
     soft = teacher is not None
-    samples = CropDataset(source, objects, settings.crops, settings.seed, sampling, soft=soft)
-    calibration = CropDataset(source, objects, settings.crops, settings.seed + 1, sampling)
+    samples = CropDataset(source, objects, settings.crops, settings.seed, settings, soft=soft)
+    calibration = CropDataset(source, objects, settings.crops, settings.seed + 1, settings)
     return samples_of(samples, cache), samples_of(calibration, cache)
 
 
@@ -206,23 +194,14 @@ def stage2_boxes(
     folder: Path,
     begin_bar: BeginBar,
 ) -> list[ObjectBox]:
-    """Return the boxes of stage 2; the first process finds the proposals for all.
-
-    Args:
-        tree: The VOC tree of the photos.
-        settings: The settings of the run.
-        objects: The annotated objects.
-        folder: The folder of the proposals.
-        begin_bar: Begins a progress bar.
-    """
-    shown = settings.boxes == "shown"
-    count = net_spec(settings.net).proposals if shown else None
+    """Return the boxes of stage 2; the first process finds the proposals for all."""
+    count = net_spec(settings.net).proposals if settings.shown else None
     photos = sum(len(tree.names(split)) for split in settings.lists)
     advance = begin_bar("proposals", photos)
     with first_process_first():
         make_folder(folder)
         proposals = list_boxes(folder, tree, settings.lists, count, advance)
-    if not shown:
+    if not settings.shown:
         return overlapping_proposals(proposals, objects)
     return shown_boxes(tree, proposals, begin_bar("classes in boxes", len(proposals)))
 

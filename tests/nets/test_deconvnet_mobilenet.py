@@ -27,7 +27,7 @@ from deconvnet_cli.training.batchnorm import (
 )
 from deconvnet_cli.training.losses import Objective
 from deconvnet_cli.training.photo_store import PhotoFiles
-from deconvnet_cli.training.samples import CropDataset, SampleSettings
+from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings
 
 SMALL = MobileNetSettings(head=8, bridge=(8, 64), decode4=(8, 32), decode3=(24,), decode2=(32,))
@@ -225,7 +225,7 @@ def test_samples_depend_on_their_number_alone(tree):
 def test_crop_and_labels_stay_together(tree):
     """Object pixels are bright, so labels must be where the crop is bright."""
     objects = find_objects(tree, tree.names("train"))
-    dataset = CropDataset(PhotoFiles(tree), objects, 30, seed=0, settings=SampleSettings(colour=0))
+    dataset = CropDataset(PhotoFiles(tree), objects, 30, seed=0, settings=TrainSettings(colour=0))
     for number in range(30):
         crop, labels = dataset[number]
         bright = crop[0] > 130

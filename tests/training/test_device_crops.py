@@ -14,11 +14,11 @@ from deconvnet_cli.training.device_crops import collate, cut_crops, cut_soft_lab
 from deconvnet_cli.training.photo_store import PhotoFiles, PhotoStore, load_photos
 from deconvnet_cli.training.samples import (
     CropPlan,
-    SampleSettings,
     change_colours,
     cut_crop,
     part_of,
 )
+from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.soft_labels import cut_soft, write_soft
 
 SIDE, SIZE = 50, 44
@@ -65,7 +65,7 @@ def cut_batch(store: PhotoStore, plans: list[CropPlan]) -> tuple[torch.Tensor, t
 
 def one_at_a_time(store: PhotoStore, plan: CropPlan) -> tuple[np.ndarray, np.ndarray]:
     """The crop and the labels by Pillow."""
-    settings = SampleSettings(resize=SIDE, size=SIZE)
+    settings = TrainSettings(resize=SIDE, size=SIZE)
     crop, labels = cut_crop(store, plan, settings, soft=False)
     return crop.permute(1, 2, 0).numpy().astype(int), labels.numpy()
 

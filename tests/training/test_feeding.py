@@ -10,7 +10,7 @@ from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.training import feeding
 from deconvnet_cli.training.feeding import batches_of, choose_cache, samples_of
 from deconvnet_cli.training.photo_store import PhotoFiles, load_photos
-from deconvnet_cli.training.samples import CropDataset, SampleSettings
+from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ def batches(voc, cache: str, start: int = 0, workers: int = 0) -> list[list[torc
     tree = VocTree(voc)
     files = PhotoFiles(tree)
     source = files if cache == "none" else load_photos(files, NAMES)
-    how = SampleSettings(size=32, resize=40)
+    how = TrainSettings(size=32, resize=40)
     dataset = CropDataset(source, find_objects(tree, NAMES), 24, 0, how)
     return list(batches_of(samples_of(dataset, cache), SETTINGS, start, workers, CPU))
 

@@ -22,7 +22,7 @@ from deconvnet_cli.training.losses import Objective
 from deconvnet_cli.training.optimiser import build_optimiser, learning_rate, parameter_groups
 from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.run_folder import TrainedNets, load_checkpoint, prepare_run, read_log
-from deconvnet_cli.training.samples import CropDataset, SampleSettings
+from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings, default_settings
 
 SETTINGS = TrainSettings(crops=32, batch=4, lr=3e-3, warmup=2, precision="fp32", log_every=2)
@@ -41,7 +41,7 @@ def dataset(tmp_path: Path, data: Path) -> CropDataset:
         mask = np.zeros((photo.height, photo.width), np.uint8)
     mask[:, 90:380] = 8
     Image.fromarray(mask).save(tree.mask("cat"))
-    how = SampleSettings(size=32, whole=1.0, colour=0)
+    how = TrainSettings(size=32, whole=1.0, colour=0)
     return CropDataset(PhotoFiles(tree), find_objects(tree, ["cat"]), 400, 0, how)
 
 

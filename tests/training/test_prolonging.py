@@ -18,7 +18,7 @@ from deconvnet_cli.training.optimiser import learning_rate
 from deconvnet_cli.training.origin import FILE, check_origin, origin_of, write_origin
 from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.run_folder import Progress, check_settings, prepare_run, read_log
-from deconvnet_cli.training.samples import CropDataset, SampleSettings
+from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.weights_of_run import how_it_ended
 
@@ -35,7 +35,7 @@ def tree(tmp_path: Path) -> Path:
 
 def trained(run: Path, settings: TrainSettings, tree: Path, hooks: Hooks = Hooks()):
     opened = open_tree(tree)
-    how = SampleSettings(size=32, whole=1.0, colour=0)
+    how = TrainSettings(size=32, whole=1.0, colour=0)
     crops = CropDataset(PhotoFiles(opened), find_objects(opened, ["s0", "s1"]), 99, 0, how)
     prepare_run(run, settings)
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,16 +14,17 @@ from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.data.objects import ObjectBox, find_objects, list_names, read_photo_and_mask
 from deconvnet_cli.data.voc import IGNORE, VocTree, open_tree
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.training import samples
 from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.samples import (
     CropDataset,
     CropPlan,
-    SampleSettings,
     change_colours,
     cut_crop,
     draw_box,
     draw_colours,
 )
+from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.soft_labels import soft_path, write_soft
 
 CAT, DOG = 8, 12
@@ -47,17 +49,16 @@ def tree(tmp_path: Path) -> VocTree:
     return open_tree(tmp_path)
 
 
-def drawn(box: Box, settings: SampleSettings) -> np.ndarray:
+def drawn(box: Box, whole: float, anywhere: float) -> np.ndarray:
     """2000 boxes of stage 0 for an object of a 1000x800 photo: the columns x0, y0, x1 and y1."""
     rng = np.random.default_rng(0)
-    item = ObjectBox("a", CAT, box)
-    return np.array([draw_box(rng, item, 1000, 800, settings) for _ in range(2000)]).T
+    item, how = ObjectBox("a", CAT, box), TrainSettings(whole=whole, size=224)
+    with patch.object(samples, "ANYWHERE", anywhere):
+        return np.array([draw_box(rng, item, 1000, 800, how) for _ in range(2000)]).T
 
 
 def test_windows_show_an_object_at_different_sizes_inside_the_photo():
-    left, top, right, bottom = drawn(
-        (900, 500, 940, 620), SampleSettings(whole=0, anywhere=1, size=224)
-    )
+    left, top, right, bottom = drawn((900, 500, 940, 620), whole=0, anywhere=1)
     assert min(left.min(), top.min()) >= 0 and right.max() <= 1000 and bottom.max() <= 800
     assert left.max() <= 940 and 900 <= right.min() < 910
     assert top.max() <= 620 and 500 <= bottom.min() < 510
@@ -72,17 +73,16 @@ def test_windows_show_an_object_at_different_sizes_inside_the_photo():
 
 
 def test_a_box_around_a_thin_object_is_at_most_three_times_as_long_as_wide():
-    how = SampleSettings(whole=0, anywhere=0)
-    left, top, right, bottom = drawn((500, 100, 510, 400), how)
+    left, top, right, bottom = drawn((500, 100, 510, 400), whole=0, anywhere=0)
     across, down = right - left, bottom - top
     assert down.min() >= 300 and down.max() > 590
     assert across.min() >= 100 and (3 * across >= down - 3).all()
-    left, top, right, bottom = drawn((100, 500, 400, 510), how)
+    left, top, right, bottom = drawn((100, 500, 400, 510), whole=0, anywhere=0)
     assert (3 * (bottom - top) >= right - left - 3).all()
 
 
 def test_boxes_around_a_small_object_are_shifted_to_all_sides():
-    left, top, right, bottom = drawn((500, 400, 505, 405), SampleSettings(whole=0, anywhere=0))
+    left, top, right, bottom = drawn((500, 400, 505, 405), whole=0, anywhere=0)
     assert set(right - left) == set(bottom - top) == {100}
     for shift in ((left + right) / 2 - 502.5, (top + bottom) / 2 - 402.5):
         assert abs(shift).max() <= 16 and abs(shift.mean()) < 1  # 0.15 of 100, and rounding
@@ -90,7 +90,7 @@ def test_boxes_around_a_small_object_are_shifted_to_all_sides():
 
 
 def test_the_shares_of_whole_photos_windows_and_boxes():
-    left, top, right, bottom = drawn((500, 400, 505, 405), SampleSettings(whole=0.2, anywhere=0.3))
+    left, top, right, bottom = drawn((500, 400, 505, 405), whole=0.2, anywhere=0.3)
     whole = (left == 0) & (top == 0) & (right == 1000) & (bottom == 800)
     boxes = (right - left == 100) & (bottom - top == 100)
     assert whole.mean() == pytest.approx(0.2, abs=0.03)
@@ -123,7 +123,7 @@ def test_crop_labels_and_soft_labels_show_the_same_place(tree: VocTree, tmp_path
     soft[CAT] = np.asarray(Image.fromarray(cat).resize((8, 6), Image.Resampling.BOX)) / CAT * 255
     soft[0] = 255 - soft[CAT]
     write_soft(soft_path(tmp_path, "cat"), soft)
-    how = SampleSettings(size=64, colour=0)
+    how = TrainSettings(size=64, colour=0)
     dataset = CropDataset(
         PhotoFiles(tree, tmp_path), find_objects(tree, ["cat"]), 24, 0, how, soft=True
     )
@@ -140,7 +140,7 @@ def test_crop_labels_and_soft_labels_show_the_same_place(tree: VocTree, tmp_path
 
 def test_every_class_is_seen_where_samples_are_balanced(tree: VocTree):
     objects = find_objects(tree, ["cat"]) + find_objects(tree, ["dogs"]) * 20
-    how = SampleSettings(size=32, balanced=1.0, whole=1.0)
+    how = TrainSettings(size=32, balanced=1.0, whole=1.0)
     dataset = CropDataset(PhotoFiles(tree), objects, 60, 0, how)
     cats = sum(bool((dataset[number][1] == CAT).any()) for number in range(60))
     assert 15 <= cats <= 45  # half of them; one in 41 if the classes were not balanced
@@ -164,7 +164,7 @@ def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
     mask[10:40, 44:60] = DOG
     Image.fromarray(mask).save(tree.mask("cat"))
     objects = find_objects(tree, ["cat"])[:1]
-    how = SampleSettings(stage=1, size=36, colour=0)
+    how = TrainSettings(stage=1, size=36, colour=0)
     crop, labels = CropDataset(PhotoFiles(tree), objects, 1, 0, how)[0]
     # Box 20..40 x 10..40, enlarged 1.2: 18..42 x 7..43, so the object fills 5/6 of each side.
     assert set(labels.unique().tolist()) == {0, CAT}
@@ -177,7 +177,7 @@ def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
 @pytest.mark.parametrize("stage, label", [(0, None), (1, CAT), (2, None)])
 def test_only_stage_one_labels_a_single_class(tree: VocTree, stage: int, label: int | None):
     objects = find_objects(tree, ["cat"])
-    dataset = CropDataset(PhotoFiles(tree), objects, 1, 0, SampleSettings(stage=stage))
+    dataset = CropDataset(PhotoFiles(tree), objects, 1, 0, TrainSettings(stage=stage))
     assert dataset.plan(0).label == label
 
 
@@ -187,12 +187,12 @@ def test_stage_one_keeps_the_rim(tree: VocTree):
     Image.fromarray(mask).save(tree.mask("cat"))
     Image.new("RGB", (8, 8)).save(tree.root / "JPEGImages/cat.jpg")
     plan = CropPlan("cat", (0, 0, 8, 8), 0, 0, None, False, CAT)
-    labels = cut_crop(PhotoFiles(tree), plan, SampleSettings(stage=1, size=8), soft=False)[1]
+    labels = cut_crop(PhotoFiles(tree), plan, TrainSettings(stage=1, size=8), soft=False)[1]
     assert labels[:, 0].tolist() == [0, 0, CAT, CAT, IGNORE, 0, 0, 0]
 
 
 def test_stage_two_cuts_the_box_and_labels_everything(tree: VocTree):
-    how = SampleSettings(stage=2, size=48, colour=0)
+    how = TrainSettings(stage=2, size=48, colour=0)
     objects = [ObjectBox("dogs", DOG, (2, 2, 62, 46))]
     labels = CropDataset(PhotoFiles(tree), objects, 1, 0, how)[0][1]
     assert set(labels.unique().tolist()) == {0, DOG, IGNORE}
@@ -200,8 +200,8 @@ def test_stage_two_cuts_the_box_and_labels_everything(tree: VocTree):
 
 def test_a_random_crop_is_a_part_of_the_resized_box(tree: VocTree, tmp_path: Path):
     """The paper's 224 of 250: label, pixel and soft label still show the same place."""
-    whole = SampleSettings(stage=2, size=50, colour=0)
-    part = SampleSettings(stage=2, size=40, resize=50, colour=0)
+    whole = TrainSettings(stage=2, size=50, colour=0)
+    part = TrainSettings(stage=2, size=40, resize=50, colour=0)
     objects = [ObjectBox("cat", CAT, (0, 0, 64, 48))]
     full = CropDataset(PhotoFiles(tree), objects, 1, 0, whole)[0][1]
     soft = np.zeros((21, 48, 64), np.uint8)

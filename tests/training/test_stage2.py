@@ -27,7 +27,7 @@ from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.training import proposal_files
 from deconvnet_cli.training.photo_store import PhotoFiles
 from deconvnet_cli.training.proposal_files import boxes_path, find_boxes, list_boxes, read_boxes
-from deconvnet_cli.training.samples import CropDataset, SampleSettings, draw_box
+from deconvnet_cli.training.samples import CropDataset, draw_box
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
 from deconvnet_cli.training.settings_checks import check_together
 from deconvnet_cli.training.setup import stage2_boxes, stoppable
@@ -146,7 +146,7 @@ def test_classes_in_boxes_by_pixels():
 
 def test_shown_boxes_are_drawn_evenly_over_classes_and_misses(tree: VocTree, tmp_path: Path):
     found = boxes_of_run(tree, tmp_path, "shown")
-    sampling = SampleSettings(stage=2, shown=True, balanced=1.0)
+    sampling = TrainSettings(stage=2, boxes="shown", balanced=1.0)
     dataset = CropDataset(PhotoFiles(tree), found, 40, 0, sampling)
     assert [pool[0].label for pool in dataset.by_label] == [0, CAT, DOG]
     boxes = [(item.name, item.box) for item in dataset.objects]
@@ -160,12 +160,13 @@ def test_shown_boxes_are_drawn_evenly_over_classes_and_misses(tree: VocTree, tmp
 
 
 def test_the_share_of_whole_photos():
-    item, how = ObjectBox("a", CAT, (3, 4, 50, 60)), SampleSettings(stage=2, shown=True, whole=0.3)
+    item = ObjectBox("a", CAT, (3, 4, 50, 60))
+    how = TrainSettings(stage=2, boxes="shown", whole=0.3)
     rng = np.random.default_rng(0)
     drawn = [draw_box(rng, item, 200, 150, how) for _ in range(1000)]
     assert set(drawn) == {item.box, (0, 0, 200, 150)}
     assert drawn.count(item.box) == pytest.approx(700, abs=45)  # three standard deviations
-    paper = SampleSettings(stage=2, whole=1.0)
+    paper = TrainSettings(stage=2, whole=1.0)
     assert draw_box(rng, item, 200, 150, paper) == (-2, -2, 54, 65)  # enlarged by 1.2
 
 
@@ -187,6 +188,7 @@ def test_a_changed_photo_and_a_longer_list_are_noticed(
     list_boxes(tmp_path, tree, ["val"], 21)
     path = tree.root / "ImageSets/Segmentation/val.txt"
     path.write_text("pets\nnothing\n")
+    tree = open_tree(tree.root)
     before = list_boxes(tmp_path, tree, ["val"], 21)
     assert searched == ["nothing", "pets"]
     os.utime(tree.image("pets"), ns=(0, 0))  # as a copy of the same pixels from long ago
