@@ -71,27 +71,21 @@ class Layer:
     deconvolution: bool = False
 
 
-def _convolutions(stage: int, *channels: int) -> tuple[Layer, ...]:
+def _layers(stage: int, *channels: int, deconvolution: bool = False) -> tuple[Layer, ...]:
+    de = "de" if deconvolution else ""
     return tuple(
-        Layer(f"conv{stage}_{index}", f"bn{stage}_{index}", outputs)
-        for index, outputs in enumerate(channels, start=1)
-    )
-
-
-def _deconvolutions(stage: int, *channels: int) -> tuple[Layer, ...]:
-    return tuple(
-        Layer(f"deconv{stage}_{index}", f"debn{stage}_{index}", outputs, deconvolution=True)
+        Layer(f"{de}conv{stage}_{index}", f"{de}bn{stage}_{index}", outputs, 3, 1, deconvolution)
         for index, outputs in enumerate(channels, start=1)
     )
 
 
 # A pool follows each block of the encoder.
 ENCODER = (
-    _convolutions(1, 64, 64),
-    _convolutions(2, 128, 128),
-    _convolutions(3, 256, 256, 256),
-    _convolutions(4, 512, 512, 512),
-    _convolutions(5, 512, 512, 512),
+    _layers(1, 64, 64),
+    _layers(2, 128, 128),
+    _layers(3, 256, 256, 256),
+    _layers(4, 512, 512, 512),
+    _layers(5, 512, 512, 512),
 )
 FULLY_CONNECTED = (
     Layer("fc6", "bnfc6", None, kernel=7, padding=0),
@@ -100,11 +94,11 @@ FULLY_CONNECTED = (
 )
 # Before each block, an unpooling uses the switches of the pool of the same number.
 DECODER = (
-    _deconvolutions(5, 512, 512, 512),
-    _deconvolutions(4, 512, 512, 256),
-    _deconvolutions(3, 256, 256, 128),
-    _deconvolutions(2, 128, 64),
-    _deconvolutions(1, 64, 64),
+    _layers(5, 512, 512, 512, deconvolution=True),
+    _layers(4, 512, 512, 256, deconvolution=True),
+    _layers(3, 256, 256, 128, deconvolution=True),
+    _layers(2, 128, 64, deconvolution=True),
+    _layers(1, 64, 64, deconvolution=True),
 )
 SCORE = "seg_score_voc"
 TRUNK = tuple(layer for block in ENCODER for layer in block)
@@ -169,7 +163,6 @@ def initialise(net: DeconvNet, seed: int) -> None:
 
     Args:
         net: The net, on any device except ``meta``; the values do not depend on the device.
-        seed: The seed of the random values.
     """
     generator = torch.Generator().manual_seed(seed)
     trunk = {layer.name for layer in TRUNK}

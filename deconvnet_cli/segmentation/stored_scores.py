@@ -7,7 +7,6 @@ made them.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from deconvnet_cli.data.classes import MOST_CLASSES
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
-from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import Inferred, in_size
+from deconvnet_cli.segmentation.settings import LEAST_PROBABILITY
 from deconvnet_cli.segmentation.system import ensemble_of
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.hashing import file_sha256
@@ -104,9 +103,7 @@ def write_scores(
     """Write the maps of one photo to a file, whole or not at all.
 
     Args:
-        path: The file to write.
         inferred: The maps of the photo.
-        photo: The path of the photo.
         size: The width and height of the photo, which may be larger than the maps.
         settings: The settings that made the maps.
         sha256: The SHA-256 of the photo's file; None computes it now.
@@ -126,14 +123,13 @@ def write_scores(
         "settings": settings,
         **({} if page is None else {"page": page}),
     }
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {"about": np.array(json.dumps(about, default=str))}
+    arrays |= {
         name: to_half(values, raw=inferred.maps.raw)
         for name in MAPS
         if (values := getattr(inferred.maps, name)) is not None
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, about=np.array(json.dumps(about, default=str)), **arrays)  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue())
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def to_half(values: Tensor, *, raw: bool) -> NDArray[np.float16]:
@@ -143,7 +139,6 @@ def to_half(values: Tensor, *, raw: bool) -> NDArray[np.float16]:
     are about half of all, and zeros save more than a quarter of the bytes.
 
     Args:
-        values: The map.
         raw: Whether the map holds logits (merge rule max).
     """
     limit = torch.finfo(torch.float16).max
@@ -212,7 +207,6 @@ def restore(stored: Stored, photo: Path | None = None, *, max_pixels: int = MAX_
     """Read the photo of stored scores and return both, as :func:`segment.infer` does.
 
     Args:
-        stored: The stored scores.
         photo: The path of the photo; None takes the path from ``stored``.
         max_pixels: The largest number of pixels that the photo may have.
 

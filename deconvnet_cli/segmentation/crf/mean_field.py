@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY, check_shapes
 from deconvnet_cli.segmentation.crf.permutohedral import Lattice
-from deconvnet_cli.segmentation.settings import CrfSettings
+from deconvnet_cli.segmentation.settings import LEAST_PROBABILITY, CrfSettings
 
 REACH = 4.0  # radius of the smoothness kernel in standard deviations; 6e-5 of it lies outside
 BLOCK = 32  # rows that one matrix product smooths
@@ -32,10 +31,7 @@ class Smoothness:
         """Prepare the filter for photos of one size; :meth:`weigh` comes next.
 
         Args:
-            height: The height of the photos.
-            width: The width of the photos.
             sd: The standard deviation of the Gaussian, pixels.
-            device: The device to compute on.
         """
         self.size = (height, width)
         self.reach = math.ceil(REACH * sd)
@@ -81,7 +77,6 @@ class Appearance:
             image: The photo, uint8 H x W x 3.
             sd: The standard deviation of the distance, pixels.
             colour_sd: The standard deviation of the colours, 0 to 255.
-            device: The device to compute on.
         """
         height, width = image.shape[:2]
         kind: Any = {"dtype": torch.float32, "device": device}
@@ -125,13 +120,10 @@ def refine_each(
 
     Args:
         image, probabilities, device: As for :func:`deconvnet_cli.segmentation.crf.refine.refine`.
-        settings: The settings.
 
     Raises:
-        ValueError: The shapes do not fit together.
         UsageError: A kernel is too narrow for the photo (see ``permutohedral.pack``).
     """
-    check_shapes(image, probabilities)
     device = device or torch.device("cpu")
     height, width = image.shape[:2]
     kept = labels_that_win(probabilities)
@@ -191,7 +183,6 @@ def mean_field(
     Args:
         unary: The negative unary energy, K x N.
         kernels: The smoothness kernel and the appearance kernel.
-        iterations: The number of steps.
     """
 
     def filtered(values: Tensor) -> Tensor:

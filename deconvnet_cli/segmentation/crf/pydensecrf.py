@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DependencyError, install
-from deconvnet_cli.segmentation.crf.inputs import LEAST_PROBABILITY, check_shapes
-from deconvnet_cli.segmentation.settings import CrfSettings
+from deconvnet_cli.segmentation.settings import LEAST_PROBABILITY, CrfSettings
 
 
 def require_pydensecrf() -> ModuleType:
@@ -56,9 +55,7 @@ def refine(
 
     Raises:
         DependencyError: ``pydensecrf2`` is not installed.
-        ValueError: The shapes do not fit together (an error of the caller).
     """
-    check_shapes(image, probabilities)
     densecrf = require_pydensecrf()
     labels, height, width = probabilities.shape
     energy = -np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0))

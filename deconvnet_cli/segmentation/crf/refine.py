@@ -40,7 +40,6 @@ def refine(
 
     Raises:
         DependencyError: The backend is not installed.
-        ValueError: The shapes do not fit together (an error of the caller).
         UsageError: In torch, a kernel is too narrow for the photo (see ``permutohedral.pack``).
     """
     ((_, refined),) = refine_each(image, probabilities, [settings], device)

@@ -197,12 +197,3 @@ def test_one_label_and_ties() -> None:
     np.testing.assert_array_equal(refine(image, certain), certain)
     even = refine(image, np.full((2, 2, 3), 0.5, np.float32))
     np.testing.assert_allclose(even, 0.5, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("image", "probabilities"),
-    [((4, 5), (2, 4, 5)), ((4, 5, 4), (2, 4, 5)), ((4, 5, 3), (4, 5)), ((4, 5, 3), (2, 5, 4))],
-)
-def test_shapes_that_do_not_fit(image: tuple[int, ...], probabilities: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        refine(np.zeros(image, np.uint8), np.zeros(probabilities, np.float32))

@@ -118,15 +118,6 @@ def test_unary_is_minus_log_of_clipped_probabilities(monkeypatch: pytest.MonkeyP
     assert calls["iterations"] == 10
 
 
-@pytest.mark.parametrize(
-    ("image", "probabilities"),
-    [((4, 5), (2, 4, 5)), ((4, 5, 4), (2, 4, 5)), ((4, 5, 3), (4, 5)), ((4, 5, 3), (2, 5, 4))],
-)
-def test_shapes_that_do_not_fit(image: tuple[int, ...], probabilities: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        crf.refine(np.zeros(image, dtype=np.uint8), np.zeros(probabilities, dtype=np.float32))
-
-
 def test_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
