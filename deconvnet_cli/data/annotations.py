@@ -20,7 +20,6 @@ def read_annotation(path: Path, classes: Sequence[str]) -> list[tuple[int, Box]]
     open and count from 0. Objects that the file calls difficult are left out, as VOC does.
 
     Args:
-        path: The XML file.
         classes: The names of the labels, in order.
 
     Raises:

@@ -42,7 +42,6 @@ def identify(data: bytes, formats: Sequence[str]) -> Image.Image:
     """Return the image in the bytes of a file; :func:`load` decodes its pixels.
 
     Args:
-        data: The bytes of the file.
         formats: Pillow's names of the accepted formats. Formats that this Pillow was built
             without are ignored.
 

@@ -70,7 +70,6 @@ def deep_image(data: bytes, opened: Image.Image) -> DeepImage | None:
     Pillow also shows the white of a JPEG 2000 of 16 bits as black.
 
     Args:
-        data: The bytes of the file.
         opened: The image as Pillow opened it.
 
     Returns:

@@ -15,7 +15,6 @@ def require_no_faults(errors: Sequence[DeconvnetError], where: Path) -> None:
     """Print the first faults, a line each, and raise an error; a single one is raised itself.
 
     Args:
-        errors: The faults of photos and masks.
         where: The tree or list that they belong to.
 
     Raises:

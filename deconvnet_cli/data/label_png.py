@@ -37,7 +37,6 @@ def read_png(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     """Return the decoded image of a PNG in its own mode: palette, grey or any other.
 
     Args:
-        path: The PNG.
         size: The width and height that it must have. They are checked before any pixel is
             decoded. None accepts all sizes.
 
@@ -61,7 +60,6 @@ def read_mask(
     """Return the labels of a ground-truth PNG, uint8 H x W: places in ``classes``; 255 is void.
 
     Args:
-        path: The PNG.
         classes: The names of the labels, in order.
         rgb: Whether masks in the classes' colours (RGB) are read as well.
 

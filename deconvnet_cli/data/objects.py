@@ -95,8 +95,6 @@ def find_objects(
     photo and mask, so it finds bad data.
 
     Args:
-        tree: The VOC tree.
-        names: The names of the photos.
         on_photo: Called after each photo.
 
     Raises:

@@ -50,7 +50,6 @@ def identify_photo(
     ``info[NOTE]`` says how it is read otherwise than its owner may expect.
 
     Args:
-        data: The bytes of the file.
         max_pixels: The largest accepted product of width and height.
         page: The page or frame, from 1 on; None takes the first, and notes that there are others.
             Thumbnails do not count.

@@ -28,7 +28,6 @@ def photo_of(source: Photo, page: int | None) -> Image.Image:
     """Return a photo from any of ``KINDS``, as :func:`read_photo` does.
 
     Args:
-        source: The photo.
         page: The page or frame of a file; None takes the first one, or a PIL image as it stands.
 
     Raises:

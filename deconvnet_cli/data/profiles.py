@@ -25,7 +25,6 @@ def in_srgb(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) ->
     Profiles that change no colour, are damaged or are meant for another mode are ignored.
 
     Args:
-        image: The image.
         to_rgb: Makes a palette image or one with transparency RGB, without the profile.
     """
     data = image.info.get("icc_profile")

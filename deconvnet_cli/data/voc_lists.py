@@ -25,7 +25,6 @@ def listed_names(path: Path, is_photo: Callable[[str], bool]) -> list[str]:
     which -1 (the class is absent) is passed over.
 
     Args:
-        path: The list.
         is_photo: Returns whether the tree has a photo of this name.
 
     Raises:

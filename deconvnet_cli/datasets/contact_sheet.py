@@ -26,8 +26,6 @@ def contact_sheet(tree: VocTree, names: Sequence[str], most: int = 24) -> Image.
     A photo or mask that cannot be read leaves its tile grey; ``survey`` says why.
 
     Args:
-        tree: The tree.
-        names: Names of photos.
         most: How many photos are shown.
     """
     step = max(1, len(names) / most)

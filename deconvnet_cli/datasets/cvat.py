@@ -36,7 +36,6 @@ def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None) -
     Its lists are its splits, and ``SegmentationObject/`` has its objects, where they are there.
 
     Args:
-        folder: The folder of the export.
         photos: The folder of the photos; ``JPEGImages`` by default.
         wanted: The classes, in the order of their labels; None takes those of ``labelmap.txt``.
 

@@ -37,7 +37,6 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     """Open a folder of LabelMe files.
 
     Args:
-        folder: The folder with the ``.json`` files.
         photos: The folder of the photos; by default they are looked for beside the files.
         wanted: The classes, in the order of their labels; None takes all, by name.
 

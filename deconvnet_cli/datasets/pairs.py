@@ -35,7 +35,6 @@ def files_below(folder: Path, suffixes: Collection[str], but: Collection[Path] =
     Hidden files and folders are passed over, and what macOS puts beside files in a ZIP.
 
     Args:
-        folder: The folder.
         suffixes: The suffixes of the files, in lower case; those of files may be in any case.
         but: Folders that are not looked into, unless one is ``folder`` itself.
 
@@ -91,7 +90,6 @@ def files_by_name(
     """Return the files of a folder and the folders in it by their names.
 
     Args:
-        folder: The folder.
         suffix: The suffix of the files, in lower case.
         but: Folders that are not looked into.
         end: How the stems of the files end; names are without it.
@@ -112,7 +110,6 @@ def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str) -> Pa
     """Return masks with their photos: those at the same place, or the only ones of their names.
 
     Args:
-        masks: The masks by name.
         root: The folder of the masks.
         photos: The folder of the photos, which may be the same.
         remedy: What to do about a photo that is missing, for errors.

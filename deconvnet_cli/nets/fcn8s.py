@@ -115,7 +115,6 @@ def initialise(net: FCN8s, seed: int) -> None:
 
     Args:
         net: The net, on any device except ``meta``; the values do not depend on the device.
-        seed: The seed of the random values.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, module in net.named_children():

@@ -43,8 +43,6 @@ class InputConvention:
         """Return the input width and height, multiples of ``cell``, for a photo of this size.
 
         Args:
-            width: The width of the photo.
-            height: The height of the photo.
             side: About the :func:`nominal_side` of the input; 0 takes ``whole``.
         """
         scale = (side or self.whole) / nominal_side(width, height)

@@ -237,7 +237,6 @@ def input_stride(name: str, settings: Mapping[str, Any]) -> int:
     """Return the number of which the sides of an input are multiples, pixels.
 
     Args:
-        name: The name of the net.
         settings: The settings that it was built with; five pools instead of four halve once more.
 
     Raises:

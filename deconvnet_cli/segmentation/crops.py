@@ -33,9 +33,6 @@ def cut_on_device(photo: Tensor, box: Box, width: int, height: int) -> Tensor:
 
     Args:
         photo: The photo, float32 3 x H x W, 0 to 255.
-        box: The box to cut out.
-        width: The width of the crop in pixels.
-        height: The height of the crop in pixels.
     """
     x0, y0, x1, y1 = box
     rows, columns = photo.shape[1:]

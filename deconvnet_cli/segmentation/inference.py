@@ -76,7 +76,6 @@ def whole_photo_logits(
 
     Args:
         photo: The photo, mode RGB.
-        weights: The net to run.
         cut_out: The photo's :func:`cutter`, if the caller has one.
     """
     convention = weights.card.input
@@ -125,7 +124,6 @@ def whole_and_crops(
     """Return the whole photo, if it is the first box and seen in its own shape, and the others.
 
     Args:
-        photo: The photo.
         boxes: The boxes, int32 N x 4.
         weights: The net that is shown them, as crops of one size but for the whole photo.
     """
@@ -150,7 +148,6 @@ def crop_logits(
     Args:
         photo: The photo, mode RGB.
         boxes: The boxes, int32 N x 4.
-        weights: The net to run.
         batch_size: The number of crops in a forward pass.
         cut_out: The photo's :func:`cutter`, if the caller has one.
     """

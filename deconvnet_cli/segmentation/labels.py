@@ -66,7 +66,6 @@ def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> 
     Only the probability of the winning label is computed, as ``ScoreMaps.probabilities`` would.
 
     Args:
-        merged: The map.
         labels: The labels of ``merged``; recomputed if the sizes differ.
         raw: Whether the map holds logits (merge rule max).
     """

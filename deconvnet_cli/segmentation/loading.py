@@ -119,8 +119,6 @@ def leaves_out_boxes(
 
     Args:
         proposals: A number of boxes, "auto", or None for what the weights say.
-        system: The nets.
-        settings: How photos are segmented.
     """
     from deconvnet_cli.segmentation.merge import WHOLE_RULES
     from deconvnet_cli.segmentation.segment import merge_rule
@@ -145,7 +143,6 @@ def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, S
     All mistakes in the options are found here, before the first photo is read.
 
     Args:
-        options: The values of the options.
         plain: Whether to leave the nets as they were trained, in fp32, as a baseline for timing.
 
     Raises:

@@ -85,8 +85,6 @@ def whole_map(views: Tensor, height: int, width: int, *, raw: bool) -> Tensor:
 
     Args:
         views: The logits of V views of the photo, V x C x h x w.
-        height: The height of the map.
-        width: The width of the map.
         raw: Whether the map is to be logits (merge rule max); otherwise it is probabilities.
     """
     count = views.shape[1]

@@ -119,7 +119,6 @@ def infer(
     Args:
         photo: The photo, mode RGB, oriented as a viewer shows it.
         system: The nets, on the device to compute on.
-        settings: How the photo is segmented.
         observe: A function that is called after each crop is merged.
         boxes: The boxes to use, int32 N x 4; None lets EdgeBoxes find them.
         on_step: A function that is told of the stages "boxes", "crops", "merging" and "FCN-8s".

@@ -71,7 +71,6 @@ def collate(store: PhotoStore, plans: Sequence[CropPlan], side: int, size: int) 
     """Return plans as one batch, on the CPU.
 
     Args:
-        store: The photos.
         plans: The plans, at least one.
         side: The side that a box is resized to, pixels.
         size: The side of the crops, pixels.

@@ -52,8 +52,6 @@ def choose_cache(cache: str, files: PhotoFiles, names: Sequence[str], device: to
 
     Args:
         cache: One of these, or "auto": on a GPU if they fit, else in memory if they fit.
-        files: The photos.
-        names: The names of the photos.
         device: The device that trains.
 
     Raises:
@@ -95,9 +93,6 @@ def batches_of(
     Process ``r`` of ``n`` takes the samples r, r + n, r + 2n ...
 
     Args:
-        samples: The samples of the run.
-        settings: The settings of the run.
-        start: The first step.
         workers: How many processes cut crops on the CPU; 0 cuts them in this one.
         device: The device that trains, to which the batches are copied.
     """

@@ -59,9 +59,6 @@ def build_hooks(
     """Return hooks that validate a run and keep what is seen of it in its folder.
 
     Args:
-        run: The folder of the run.
-        tree: The VOC tree.
-        settings: The settings of the run.
         first: The card that those of the run's weights are made from.
         calibration: Samples for pictures and BatchNorm statistics, not those that are trained on.
         device: The device that trains.

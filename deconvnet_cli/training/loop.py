@@ -98,13 +98,9 @@ def train(
     Args:
         net: The net to train, changed in place.
         samples: At least ``settings.crops`` samples.
-        convention: The net's input convention.
         run: A folder that :func:`deconvnet_cli.training.run_folder.prepare_run` made.
-        settings: The settings of the run.
-        device: The device to train on.
         workers: How many processes cut crops; 0 cuts them in this one.
         compile_net: Whether the steps run a compiled net, see ``compiling.py``.
-        hooks: The callbacks.
 
     Returns:
         The nets, in eval mode if the run is complete.

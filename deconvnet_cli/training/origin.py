@@ -29,8 +29,6 @@ def origin_of(
     The contents of lists and weights count, not the names of their files.
 
     Args:
-        tree: The VOC tree of the photos.
-        settings: The settings of the run.
         init: The published encoder that ``--init`` names.
         weights: The weights that ``--from`` names.
 

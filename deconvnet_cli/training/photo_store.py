@@ -136,7 +136,6 @@ def load_photos(
     """Decode photos, masks and soft labels, on all cores.
 
     Args:
-        files: The photos.
         names: The names of the photos, each once.
         on_photo: Called after each photo.
 

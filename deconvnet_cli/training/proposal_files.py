@@ -106,9 +106,6 @@ def list_boxes(
     ``on_photo`` ends this early, the boxes that were found until then are kept.
 
     Args:
-        folder: The folder of the files.
-        tree: The VOC tree of the photos.
-        lists: The names of the image lists.
         count: See :func:`find_boxes`.
         on_photo: A function that is called for each photo of each list.
 
@@ -166,7 +163,6 @@ def write_boxes(path: Path, search: str, photos: dict[str, PhotoBoxes]) -> None:
     """Write the boxes of photos to one file.
 
     Args:
-        path: The file.
         search: The text that :func:`search_of` returned.
         photos: The boxes by the name of the photo, at least one.
 

@@ -31,8 +31,6 @@ def samples_png(
         net: The net, which is left in eval mode.
         crops: uint8 N x 3 x S x S, RGB, on the net's device; the first eight are shown.
         labels: Their labels, int64 N x S x S, 255 ignored.
-        convention: The net's input convention.
-        classes: The names of the classes.
     """
     crops, labels = crops[:SHOWN], labels[:SHOWN]
     found = net.eval()(convention.prepare(crops)).argmax(1)

@@ -70,7 +70,6 @@ def on_grid(logits: Tensor, photo: Image.Image) -> Tensor:
 
     Args:
         logits: 2 x C x H x W, of the photo and of its mirror image.
-        photo: The photo.
     """
     grid = (-(-photo.height // CELL), -(-photo.width // CELL))
     views = torch.stack((logits[0], logits[1].flip(2)))
@@ -157,8 +156,6 @@ def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
     """Yield the names of photos whose soft labels are missing or damaged.
 
     Args:
-        folder: The folder of the soft labels.
-        names: The names of the photos.
         teacher: The SHA-256 of the teacher's file.
 
     Raises:

@@ -32,7 +32,6 @@ def overlapping_proposals(
 
     Args:
         proposals: The boxes of EdgeBoxes by the name of the photo, int32 N x 4.
-        objects: The annotated objects.
 
     Raises:
         DatasetError: No proposal overlaps any object.
@@ -58,7 +57,6 @@ def shown_boxes(
     So classes, and boxes that miss all objects, can be drawn evenly.
 
     Args:
-        tree: The VOC tree of the photos.
         proposals: The boxes that a prediction shows the net, by the name of the photo.
         on_photo: A function that is called after each photo.
 

@@ -30,7 +30,6 @@ def check_start(
     """Raise UsageError if the ways to start do not fit the settings.
 
     Args:
-        settings: The settings of the run.
         init: A published encoder to start from, or None.
         weights: Weights of this tool to start from, by name or file, or None.
         begun: Whether the run goes on. Its ``net_settings`` stay then, as those of a run of an
@@ -80,7 +79,6 @@ def net_at_start(
     names are in its attribute ``layers_anew`` (see :func:`is_pretrained`).
 
     Args:
-        settings: The settings of the run.
         init: A published encoder (safetensors): a folded MobileNetV2 with DeepLabv3 head, or for
             nets on VGG-16 its trunk or the word "torchvision".
         weights: Weights of this tool to start from instead, by name or file.

@@ -27,8 +27,6 @@ def validate(
     Args:
         net: The net to validate, in eval mode.
         card: Its card, with the merge rule and the number of boxes of a prediction.
-        tree: The VOC tree of the photos.
-        names: The names of the photos.
         boxes: The number of boxes a photo, the whole photo included; 0 takes the card's.
     """
     system = alone(Weights(net, card, tree.root))  # the net has no file yet, so any path will do

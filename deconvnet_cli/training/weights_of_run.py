@@ -25,7 +25,6 @@ def card_at_start(settings: TrainSettings, start: str | None) -> Card:
     starts from, or else the usual ones of the net; the size is that of the run's crops.
 
     Args:
-        settings: The settings of the run.
         start: The name or file of the weights that the run starts from, if there are any.
 
     Raises:
@@ -48,8 +47,6 @@ def run_card(
     """Return the card of a net of a run.
 
     Args:
-        net: The net.
-        settings: The settings of the run.
         first: The card from :func:`card_at_start`.
         step: The step of the weights; None for the last.
         score: Their mean IoU in the validation, if there was one.
@@ -69,9 +66,7 @@ def how_it_ended(run: Path, progress: Progress, settings: TrainSettings, kind: s
     """Return the lines that say why a run ended, and which weights it has left.
 
     Args:
-        run: The folder of the run.
         progress: How far the run came.
-        settings: The settings of the run.
         kind: What :func:`store_weights` returned.
     """
     lines = []

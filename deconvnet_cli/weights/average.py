@@ -19,7 +19,6 @@ def average(first: nn.Module, second: nn.Module, share: float) -> None:
     """Move ``first`` towards ``second``, in place: the whole net, or the shared encoder and head.
 
     Args:
-        first: The net to change.
         second: A net like the first, or another one on the same encoder.
         share: The share of the second net, 0 to 1.
 

@@ -150,8 +150,6 @@ def convolution_blobs(
     """Return weight and bias of a convolution or deconvolution, and a note for the table.
 
     Args:
-        source: The layer in the file.
-        arrays: The blobs of the layer.
         shape: The shape of the net's weight.
         outputs: The number of values of the net's bias, which is 0 if the file has none.
 

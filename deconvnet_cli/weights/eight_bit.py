@@ -58,7 +58,6 @@ def expanded(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file with those in 8 bits as float32; the others do not change.
 
     Args:
-        tensors: The tensors of a weights file by name.
         path: The file, for errors.
 
     Raises:

@@ -162,9 +162,7 @@ def store(
     """Write a weights file: the net's tensors and the card.
 
     Args:
-        path: The file to write.
         net: The net, on any device.
-        card: The card.
         half: Whether to store float16, except for tensors with values that it cannot hold.
         eight_bit: Whether to store large kernels in 8 bits (see ``eight_bit.py``).
 

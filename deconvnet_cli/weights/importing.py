@@ -59,8 +59,6 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
         source: A .caffemodel (an FCN-8s, a DeconvNet, or a VGG-16 trunk to start training from,
             whose other layers get their initial values), a .pth or .pt (a dict of tensors, or one
             under "state_dict"), or a .safetensors with our names of tensors.
-        target: The file to write.
-        net_name: The name of the net that the weights are for.
         licence: The licence of the weights, for the card.
 
     Raises:
