@@ -137,3 +137,15 @@ def test_a_tree_without_lists_is_all_its_pairs(tree, capsys):
     assert open_tree(tree).names("val") == sorted(PHOTOS)
     said = capsys.readouterr().err
     assert "all 6 photos with masks are taken; 1 files without the other, such as alone.png" in said
+
+
+def test_a_tree_reads_each_of_its_lists_once(tree):
+    """Training asks for the names several times, and each photo and mask is looked for."""
+    path = tree / "ImageSets/Segmentation/val.txt"
+    path.write_text("mixed\ndot.ted\n")
+    opened = open_tree(tree)
+    assert opened.names("val") == ["mixed", "dot.ted"]
+    path.write_text("no such photo\n")
+    assert opened.names("val") == ["mixed", "dot.ted"]
+    with pytest.raises(DatasetError, match="no such photo"):
+        open_tree(tree).names("val")
