@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.outputs import interchange
+from deconvnet_cli.outputs.class_filter import chosen_labels, mask_of
 from deconvnet_cli.outputs.coco import coco
 from deconvnet_cli.outputs.files import NONE, Outputs
 from deconvnet_cli.outputs.outlines import simplified_rings
@@ -59,40 +61,17 @@ def write_outputs(
         UsageError: The outputs name an unknown class.
         OutputError: A file cannot be written.
     """
-    if shown is None and (outputs.suffixes or outputs.clean_labels):
+    if shown is None:
         shown = outputs.shown(labels)
     found: NDArray[np.float32] | None = None
     if probabilities is not None and outputs.needs_probabilities:
         found = probabilities()
+    place = place_of(source, target) or name
     for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):
-        assert shown is not None
-        if suffix == ".overlay.png":
-            colours = colours_of(outputs.palette, classes)
-            picture = overlay(
-                photo, shown, colours=colours, classes=classes, only=outputs.only, name=name
-            )
-            data = png_bytes(picture, photo=True)
-        elif suffix == ".cutout.png":
-            picture = cutout(
-                photo,
-                shown,
-                classes=classes,
-                only=outputs.only,
-                probabilities=found,
-                background=outputs.background,
-                crop=outputs.crop,
-            )
-            data = png_bytes(picture, photo=True)
-        elif suffix == ".mask.png":
-            mask = interchange.binary_mask(shown, outputs.mask or (), classes)
-            data = png_bytes(Image.fromarray(mask))
-        else:
-            place = place_of(source, target) or name
-            data = polygon_file(outputs, shown, classes, found, name, place)
-        write_whole(path, data)
+        write_whole(path, file_beside(suffix, photo, shown, outputs, classes, found, name, place))
     # The labels are written last: if they exist, all files of the photo do.
     if outputs.format != NONE:
-        kept = shown if outputs.clean_labels and shown is not None else labels
+        kept = shown if outputs.clean_labels else labels
         write_whole(target, label_file(kept, outputs.format, classes))
     return outputs.files(target)
 
@@ -106,37 +85,44 @@ def label_file(labels: NDArray[np.uint8], file_format: str, classes: Sequence[st
     return buffer.getvalue()
 
 
-def polygon_file(
-    outputs: Outputs,
+def file_beside(
+    suffix: str,
+    photo: Image.Image,
     labels: NDArray[np.uint8],
+    outputs: Outputs,
     classes: Sequence[str],
-    probabilities: NDArray[np.float32] | None,
-    name: str,
-    place: str,
+    probabilities: NDArray[np.float32] | None = None,
+    name: str = "",
+    place: str = "",
 ) -> bytes:
-    """Return the file of polygons or masks of the kind that is chosen.
+    """Return the file with one of ``outputs.suffixes``; see :func:`write_outputs`.
 
     Args:
-        outputs: The choice.
-        labels: The labels, uint8 H x W.
-        classes: The names of the labels, in order.
-        probabilities: The probabilities, float32 C x h x w, for the scores of polygons.
-        name: The name of the photo.
-        place: The path of the photo, relative to the file.
+        labels: The labels without specks, uint8 H x W.
+        probabilities: The probabilities, float32 C x h x w.
+        place: The path of the photo, relative to the file, for LabelMe.
     """
     kind, tolerance = outputs.polygons, outputs.tolerance
     shared: dict[str, Any] = {"classes": classes, "only": outputs.only}
-    scored = {**shared, "probabilities": probabilities, "name": name}
+    scored = {**shared, "probabilities": probabilities}
+    if suffix == ".overlay.png":
+        colours = colours_of(outputs.palette, classes)
+        return png_bytes(overlay(photo, labels, **shared, colours=colours, name=name), photo=True)
+    if suffix == ".cutout.png":
+        behind, crop = outputs.background, outputs.crop
+        return png_bytes(cutout(photo, labels, **scored, background=behind, crop=crop), photo=True)
+    if suffix == ".mask.png":
+        inside = mask_of(labels, chosen_labels(outputs.mask, classes, "--mask"))
+        return png_bytes(Image.fromarray(np.where(inside, 255, 0).astype(np.uint8)))
     if kind == "yolo":
         return interchange.yolo(labels, **shared, tolerance=tolerance).encode()
     if kind == "labelme":
         found = interchange.labelme(labels, **shared, tolerance=tolerance, photo=place)
     elif kind == "geojson":
-        found = geojson(
-            labels, **scored, outline=lambda component: simplified_rings(component, tolerance)
-        )
+        outline = partial(simplified_rings, tolerance=tolerance)
+        found = geojson(labels, **scored, name=name, outline=outline)
     else:
-        found = coco(labels, **scored, polygons=kind != "coco", tolerance=tolerance)
+        found = coco(labels, **scored, name=name, polygons=kind != "coco", tolerance=tolerance)
     return json.dumps(found, separators=(",", ":")).encode() + b"\n"
 
 

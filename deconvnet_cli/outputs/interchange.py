@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.class_filter import BACKGROUND, chosen_labels, mask_of
+from deconvnet_cli.outputs.class_filter import BACKGROUND, chosen_labels
 from deconvnet_cli.outputs.outlines import flat, hole_free_outlines
 from deconvnet_cli.outputs.polygons import components
 
@@ -130,15 +130,3 @@ def labelmap(classes: Sequence[str]) -> str:
         for name, colour in zip(classes, colours, strict=False)
     ]
     return "\n".join(["# label:color_rgb:parts:actions", *lines]) + "\n"
-
-
-def binary_mask(
-    labels: NDArray[np.uint8], names: Iterable[str], classes: Sequence[str]
-) -> NDArray[np.uint8]:
-    """Return a mask uint8 H x W: 255 where one of the named classes is, 0 elsewhere.
-
-    Raises:
-        UsageError: A name is unknown.
-    """
-    inside = mask_of(labels, chosen_labels(names, classes, "--mask"))
-    return np.where(inside, 255, 0).astype(np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from time import perf_counter
@@ -14,11 +14,11 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from PIL import Image
+from starlette.datastructures import Headers
 
 from deconvnet_cli import __version__
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.errors import ImageError
-from deconvnet_cli.outputs.areas import MIN_AREA
 from deconvnet_cli.outputs.palettes import bright_colours
 from deconvnet_cli.reporting.html import stylesheet
 from deconvnet_cli.segmentation.segment import segment
@@ -33,15 +33,14 @@ from deconvnet_cli.serve.prometheus import Counting, Metrics
 from deconvnet_cli.serve.responses import (
     SegmentQuery,
     choose_output,
-    chosen_classes,
-    refuse_ignored,
+    outputs_for,
+    refuse_twice,
     render,
     with_fields,
 )
 from deconvnet_cli.serve.settings import ServeSettings
 from deconvnet_cli.serve.uploads import (
     check_headers,
-    content_type,
     photo_from_file,
     read_body,
     read_upload,
@@ -56,15 +55,6 @@ PAGE = {
 }
 PATHS = OPEN.union(("/segment", "/metrics"))
 log = logging.getLogger("deconvnet.serve")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer to a request for one photo, with milliseconds by stage."""
-
-    body: bytes
-    media_type: str
-    ms: dict[str, float]
 
 
 def build_app(system: System, settings: SegmentSettings, serving: ServeSettings) -> FastAPI:
@@ -100,16 +90,7 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
     async def segment_photo(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
         """Label a photo: the body, or the one file of a form, whose other fields are options."""
         start = perf_counter()
-        check_once(request)
-        segment_body = partial(
-            answer_photo,
-            system=system,
-            settings=settings,
-            serving=serving,
-            kind=content_type(request),
-            query=query,
-            accept=request.headers.get("accept", ""),
-        )
+        refuse_twice(name for name, _ in request.query_params.multi_items())
         check_headers(request, serving.max_bytes)
         address = request.client.host if request.client else ""
         with queue.place():
@@ -118,11 +99,12 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
                 body = await read_body(request, serving.max_bytes, serving.timeout)
             left = serving.timeout - (perf_counter() - start)
             gone = partial(disconnected, request)
-            answer = await queue.run(partial(segment_body, body), left, gone)
-        metrics.photo(answer.ms)
+            work = partial(answer_photo, body, query, request.headers, system, settings, serving)
+            answer, media_type, ms = await queue.run(work, left, gone)
+        metrics.photo(ms)
         metrics.latency.observe(perf_counter() - start)
-        timing = ", ".join(f"{stage};dur={ms}" for stage, ms in answer.ms.items())
-        return Response(answer.body, 200, {"Server-Timing": timing}, answer.media_type)
+        timing = ", ".join(f"{stage};dur={value}" for stage, value in ms.items())
+        return Response(answer, 200, {"Server-Timing": timing}, media_type)
 
     @app.get("/about")
     async def about() -> dict[str, Any]:
@@ -175,65 +157,43 @@ def build_app(system: System, settings: SegmentSettings, serving: ServeSettings)
     return app
 
 
-def check_once(request: Request) -> None:
-    """Raise Refusal, 422, if an option is twice in the address, as only one would count."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    for name in names:
-        if names.count(name) > 1:
-            raise Refusal(422, f"{name[:80]}: given twice; give it once")
-
-
-def for_request(
-    settings: SegmentSettings, query: SegmentQuery, serving: ServeSettings
-) -> SegmentSettings:
-    """Return the settings of the server, with or without the CRF as the request asks."""
-    if query.crf is None:
-        return settings
-    return replace(settings, crf=serving.refinement if query.crf else None)
-
-
 def answer_photo(
     body: bytes,
-    *,
+    query: SegmentQuery,
+    headers: Headers,
     system: System,
     settings: SegmentSettings,
     serving: ServeSettings,
-    kind: str,
-    query: SegmentQuery,
-    accept: str,
-) -> Answer:
+) -> tuple[bytes, str, dict[str, float]]:
     """Do all the work of one request, in a worker thread.
 
+    Returns:
+        The body of the answer, its media type, and the milliseconds by stage.
+
     Raises:
-        Refusal: See ``read_upload``, ``with_fields`` and ``photo_from_file``; 500 if segmentation
-            fails, and the log says why.
+        Refusal: See ``read_upload``, ``with_fields``, ``outputs_for`` and ``photo_from_file``; 500
+            if segmentation fails, and the log says why.
         ImageError: See ``photo_from_file``.
     """
     try:
-        data, fields = read_upload(body, kind)
+        data, fields = read_upload(body, headers.get("content-type", ""))
         options = with_fields(query, fields)
-        output = choose_output(options, accept)
-        refuse_ignored(options, output)
-        only = chosen_classes(options, system.classes)
+        output = choose_output(options, headers.get("accept", ""))
+        outputs = outputs_for(options, output, system.classes)
         notes: list[str] = []
         photo = photo_from_file(data, serving.max_pixels, notes.append)
-        result = segment(photo, system, for_request(settings, options, serving))
-        content, media_type = render(
-            output,
-            photo,
-            result,
-            system.classes,
-            only=only,
-            embed=options.embed,
-            notes=notes,
-            min_area=MIN_AREA if options.min_area is None else options.min_area,
+        if options.crf is not None:
+            settings = replace(settings, crf=serving.refinement if options.crf else None)
+        result = segment(photo, system, settings)
+        answer, media_type = render(
+            output, outputs, photo, result, system.classes, embed=options.embed, notes=notes
         )
     except (Refusal, ImageError):
         raise
     except Exception:
         log.exception("a photo could not be segmented")
         raise Refusal(500, "the photo could not be segmented; the server's log says why") from None
-    return Answer(content, media_type, result.ms)
+    return answer, media_type, result.ms
 
 
 def warm_up(system: System, settings: SegmentSettings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, get_args
@@ -12,16 +13,12 @@ from typing import Annotated, Any, Literal, get_args
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
-from deconvnet_cli.outputs.class_filter import chosen_labels, names_in
-from deconvnet_cli.outputs.coco import coco
-from deconvnet_cli.outputs.overlay import cutout, overlay
-from deconvnet_cli.outputs.palettes import bright_colours
-from deconvnet_cli.outputs.polygons import geojson
-from deconvnet_cli.outputs.specks import without_specks
+from deconvnet_cli.outputs.class_filter import names_in
+from deconvnet_cli.outputs.encoding import file_beside
+from deconvnet_cli.outputs.files import POLYGONS, Outputs
 from deconvnet_cli.segmentation.segment import Segmentation
 from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.serve.errors import Refusal
@@ -91,17 +88,21 @@ def with_fields(query: SegmentQuery, fields: Iterable[tuple[str, str]]) -> Segme
     Raises:
         Refusal: 422 if an option is unknown, has a wrong value, or is given twice.
     """
-    given: dict[str, Any] = query.model_dump(exclude_unset=True)
-    for name, value in fields:
-        if name in given:
+    given = [*query.model_dump(exclude_unset=True).items(), *fields]
+    refuse_twice(name for name, _ in given)
+    try:
+        return SegmentQuery(**dict(given))
+    except ValidationError as error:
+        raise Refusal(422, in_one_line(error.errors())) from None
+
+
+def refuse_twice(names: Iterable[str]) -> None:
+    """Raise Refusal, 422, if an option is given twice, as only one would count."""
+    for name, times in Counter(names).items():
+        if times > 1:
             raise Refusal(
                 422, f"{name[:80]}: given twice; give it once, as a field or in the address"
             )
-        given[name] = value
-    try:
-        return SegmentQuery(**given)
-    except ValidationError as error:
-        raise Refusal(422, in_one_line(error.errors())) from None
 
 
 def in_one_line(mistakes: Iterable[Mapping[str, Any]]) -> str:
@@ -116,28 +117,29 @@ def in_one_line(mistakes: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join(lines)
 
 
-def chosen_classes(query: SegmentQuery, classes: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the classes that an output shows; None for all but the background.
+def outputs_for(query: SegmentQuery, output: Output, classes: tuple[str, ...]) -> Outputs:
+    """Return the options of an output as those of the files of ``deconvnet segment``.
 
     Raises:
-        Refusal: 422 if a class is unknown.
+        Refusal: 422 if a class is unknown, or an option is given that this output does not heed.
     """
-    if query.only is None:
-        return None
-    try:
-        labels = chosen_labels(names_in(query.only), classes)
-    except UsageError as error:
-        raise Refusal(422, str(error).removeprefix("--")) from None
-    return tuple(classes[label] for label in labels)
-
-
-def refuse_ignored(query: SegmentQuery, output: Output) -> None:
-    """Raise Refusal, 422, if an option is given that this output does not heed."""
-    for name, outputs in HEEDED_BY.items():
+    for name, heeding in HEEDED_BY.items():
         value = getattr(query, name)
         given = value is not None and value is not False  # 0 is given, though it equals False
-        if given and output not in outputs:
-            raise Refusal(422, f"{name}: goes with output {', '.join(outputs)}")
+        if given and output not in heeding:
+            raise Refusal(422, f"{name}: goes with output {', '.join(heeding)}")
+    try:
+        outputs = Outputs(
+            overlay=output == "overlay",
+            cutout=output == "cutout",
+            polygons=output if output in POLYGONS else None,
+            only=None if query.only is None else names_in(query.only),
+            min_area=MIN_AREA if query.min_area is None else query.min_area,
+        )
+        outputs.check(classes)
+    except UsageError as error:
+        raise Refusal(422, str(error).removeprefix("--")) from None
+    return outputs
 
 
 def choose_output(query: SegmentQuery, accept: str) -> Output:
@@ -163,32 +165,22 @@ def preference(accept: str, kind: str) -> float:
 
 def render(
     output: Output,
+    outputs: Outputs,
     photo: Image.Image,
     result: Segmentation,
     classes: tuple[str, ...],
     *,
-    only: tuple[str, ...] | None = None,
-    embed: bool = False,
-    notes: Sequence[str] = (),
-    min_area: float = MIN_AREA,
+    embed: bool,
+    notes: Sequence[str],
 ) -> tuple[bytes, str]:
     """Return the body of an answer and its media type. Call it in a worker thread."""
     if output == "labels":
         return label_png(result.labels, classes), "image/png"
-    seen = replace(result, labels=without_specks(result.labels, min_area))
-    if output == "overlay":
-        colours = bright_colours(classes)
-        shown = overlay(photo, seen.labels, colours=colours, classes=classes, only=only)
-        return png_bytes(shown, photo=True), "image/png"
-    if output == "cutout":
-        found = result.probabilities()
-        cut = cutout(photo, seen.labels, classes=classes, only=only, probabilities=found)
-        return png_bytes(cut, photo=True), "image/png"
-    if output in ("geojson", "coco"):
-        encode = geojson if output == "geojson" else coco
-        found = result.probabilities()
-        shapes = encode(seen.labels, classes=classes, only=only, probabilities=found)
-        return json.dumps(shapes).encode(), "application/json"
+    seen = replace(result, labels=outputs.shown(result.labels))
+    for suffix in outputs.suffixes:
+        found = result.probabilities() if outputs.needs_probabilities else None
+        body = file_beside(suffix, photo, seen.labels, outputs, classes, probabilities=found)
+        return body, "application/json" if outputs.polygons else "image/png"
     height, width = result.labels.shape
     values = {
         "size": {"width": width, "height": height},

@@ -13,9 +13,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from deconvnet_cli.data.decoding import TooLarge, Undecodable, UnknownFormat, Unsupported
+from deconvnet_cli.data.decoding import TooLarge
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.photo_files import FORMATS, identify_photo
+from deconvnet_cli.errors import ImageError
 from deconvnet_cli.serve.errors import GONE, Refusal
 
 FORM = "multipart/form-data"
@@ -35,7 +35,7 @@ def check_headers(request: Request, max_bytes: int) -> None:
         Refusal: 413 if the declared length is too large; 415 if the type cannot hold a photo, or
             the body is compressed.
     """
-    kind = content_type(request).partition(";")[0].strip().lower()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not (kind.startswith("image/") or kind == FORM or kind in RAW):
         raise Refusal(415, f"{kind[:80]}: send the photo as it is, or as a file in {FORM}")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -45,11 +45,6 @@ def check_headers(request: Request, max_bytes: int) -> None:
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > max_bytes:
         raise too_large(max_bytes)
-
-
-def content_type(request: Request) -> str:
-    """Return the header Content-Type, or an empty text."""
-    return request.headers.get("content-type", "")
 
 
 def too_large(max_bytes: int) -> Refusal:
@@ -82,6 +77,26 @@ async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
         raise Refusal(GONE, "the client has left") from None
 
 
+def photo_from_file(data: bytes, max_pixels: int, tell: Callable[[str], None]) -> Image.Image:
+    """Decode a photo. Call it in a worker thread.
+
+    Args:
+        data: The bytes of its file.
+        max_pixels: The largest allowed width x height, checked before anything is decoded.
+        tell: Is called with each word about how the photo was read.
+
+    Raises:
+        Refusal: 413 if there are too many pixels.
+        ImageError: It is no image, or an empty, damaged or truncated one.
+    """
+    try:
+        return read_photo(data, NAME, max_pixels=max_pixels, tell=tell)
+    except ImageError as error:
+        if isinstance(error.__cause__, TooLarge):
+            raise Refusal(413, str(error)) from None
+        raise
+
+
 def read_upload(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:
     """Return the file that is the body, or the one file of a form with its other fields.
 
@@ -92,53 +107,8 @@ def read_upload(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:
     Raises:
         Refusal: 422 if a form is malformed or does not have exactly one file.
     """
-    return read_form(body, kind) if kind.lower().startswith(FORM) else (body, [])
-
-
-def photo_from_file(data: bytes, max_pixels: int, tell: Callable[[str], None]) -> Image.Image:
-    """Decode a photo. Call it in a worker thread.
-
-    Args:
-        data: The bytes of its file.
-        max_pixels: The largest allowed width x height, checked before anything is decoded.
-        tell: Is called with each word about how the photo was read.
-
-    Raises:
-        Refusal: 400 if the format is unknown; 413 if there are too many pixels.
-        ImageError: The image is empty, damaged or truncated.
-    """
-    check_size(data, max_pixels)
-    return read_photo(data, NAME, max_pixels=max_pixels, tell=tell)
-
-
-def check_size(data: bytes, max_pixels: int) -> None:
-    """Check from the head of a file that it is an image and not too large.
-
-    Raises:
-        Refusal: 400 if it is not a readable image; 413 if it has too many pixels.
-    """
-    if not data:
-        return  # read_photo reports it
-    try:
-        with identify_photo(data, max_pixels):
-            pass
-    except UnknownFormat:
-        raise Refusal(400, f"{NAME}: not an image; give one of {', '.join(FORMATS)}") from None
-    except TooLarge as error:
-        raise Refusal(413, f"{NAME}: {error}") from None
-    except Unsupported as error:
-        raise Refusal(400, f"{NAME}: {error}") from None
-    except Undecodable:
-        message = f"{NAME}: a damaged or truncated image; copy or download it again"
-        raise Refusal(400, message) from None
-
-
-def read_form(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:
-    """Return the one file in a form, and the names and values of its other fields.
-
-    Raises:
-        Refusal: 422 if the form is malformed, or does not have exactly one file.
-    """
+    if not kind.lower().startswith(FORM):
+        return body, []
     boundary = parse_options_header(kind)[1].get(b"boundary")
     if not boundary:
         raise Refusal(422, f"{FORM} without a boundary")

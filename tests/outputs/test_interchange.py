@@ -17,7 +17,7 @@ from deconvnet_cli.errors import OutputError, UsageError
 from deconvnet_cli.outputs.coco import coco, merged
 from deconvnet_cli.outputs.encoding import write_outputs
 from deconvnet_cli.outputs.files import POLYGON_SUFFIXES, Outputs
-from deconvnet_cli.outputs.interchange import binary_mask, yolo, yolo_yaml
+from deconvnet_cli.outputs.interchange import yolo, yolo_yaml
 from deconvnet_cli.outputs.outlines import (
     flat,
     hole_free_outlines,
@@ -157,7 +157,7 @@ def test_a_mask_of_one_class_is_read_as_grey(tmp_path):
     photos = exported(tmp_path / "photos")
     masks = tmp_path / "masks"
     masks.mkdir()
-    Image.fromarray(binary_mask(scene(), ["ring"], CLASSES)).save(masks / "a.png")
+    (exported(tmp_path / "written", mask=("ring",)) / "a.mask.png").rename(masks / "a.png")
     export = open_export(masks, "grey", photos=photos, classes=["ring"])
     assert np.array_equal(export.read("a").mask == 1, scene() == 2)
     with Image.open(masks / "a.png") as image:

@@ -330,7 +330,7 @@ def test_what_is_no_image(server, body, words):
 @pytest.mark.parametrize("size", [(10_000, 5_001), (30_000, 30_000), (60_000, 60_000)])
 def test_too_many_pixels_are_not_decoded(server, size, bits, monkeypatch):
     """They cannot be: the pixels are missing."""
-    monkeypatch.setattr("deconvnet_cli.serve.uploads.read_photo", None)
+    monkeypatch.setattr("deconvnet_cli.data.images.load", None)
     line = error_of(server.post("/segment", content=png_head(*size, bits)), 413)
     assert "pixels are more than the 50,000,000 allowed" in line
 
