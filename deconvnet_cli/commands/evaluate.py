@@ -13,10 +13,10 @@ from deconvnet_cli.commands.shared.evaluate_checks import (
     check_running,
 )
 from deconvnet_cli.commands.shared.evaluate_sources import (
-    checked,
     from_folder,
     from_nets,
     from_store,
+    usable_names,
 )
 from deconvnet_cli.commands.shared.grouped_help import FILES, MESSAGES, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
@@ -34,9 +34,7 @@ from deconvnet_cli.commands.shared.quiet import refuse_silence
 from deconvnet_cli.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
-    from deconvnet_cli.commands.shared.evaluate_sources import Predict
     from deconvnet_cli.data.voc import VocTree
-    from deconvnet_cli.evaluation.scoreboard import Scoreboard
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
 COUNTS = "Counts of earlier runs"
@@ -154,9 +152,12 @@ def command(
 
     from deconvnet_cli.commands.shared import evaluation_tables
     from deconvnet_cli.commands.shared.evaluate_counts import compared, merged_files
+    from deconvnet_cli.data.mask_check import require_masks
     from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.counts import write_tallies
     from deconvnet_cli.evaluation.paired import comparisons
+    from deconvnet_cli.evaluation.scoreboard import count
+    from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.shards import parse_shard, shard_text
 
     if compare:
@@ -179,9 +180,11 @@ def command(
 
             one_core_a_photo()
             workers = at_a_time(workers)
-            check_masks(tree, names, quiet)
+            with console.progress(quiet) as progress:
+                # Hours of work follow, so wrong masks are named first.
+                require_masks(tree, names, console.bar(progress, "reading masks", len(names)))
         if predictions is not None:
-            names = checked(predictions, tree, names, allow_missing)
+            names = usable_names(predictions, tree, names, allow_missing)
             predict = from_folder(predictions, tree, names)
             about = {"predictions": {"folder": str(predictions)}}
         elif scores is not None:
@@ -190,7 +193,9 @@ def command(
             predict, about = from_nets(tree, table, max_pixels, options)
         of_list = {"split": split, "images": len(names), "shard": shard_text(part)}
         about = {"list": of_list, **about}
-        board = run(tree, names, predict, workers or 1, quiet)
+        with console.progress(quiet) as progress:
+            advance = console.bar(progress, "evaluate", len(names))
+            board = count(tree, names, predict, workers or 1, advance)
         tallies = board.tallies
     if output is not None:
         write_tallies(output, tallies, about, classes)
@@ -200,9 +205,12 @@ def command(
         results, answers, classes=classes, quiet=quiet, as_json=as_json, as_csv=as_csv
     )
     if page is not None:
-        write_page(page, tree, board, about, max_pixels)
-    from deconvnet_cli.reporting import console
+        from deconvnet_cli.evaluation.page import page_of
+        from deconvnet_cli.storage.files import write_whole
 
+        # Names of files may have bytes that are not UTF-8.
+        text = page_of(tree, board, about, max_pixels)
+        write_whole(page, text.encode("utf-8", "backslashreplace"))
     for path, what in ((output, "the counts, for --merge and --compare"), (page, "the report")):
         if path is not None and not quiet:
             console.say(f"{path}: {what}")
@@ -236,32 +244,3 @@ def listed(
     if not names:
         raise UsageError(f"{split}: names no image; choose another list")
     return tree, found
-
-
-def check_masks(tree: VocTree, names: list[str], quiet: bool) -> None:
-    """Read all masks before hours of work, so that wrong ones are known."""
-    from deconvnet_cli.data.mask_check import require_masks
-    from deconvnet_cli.reporting import console
-
-    with console.progress(quiet) as progress:
-        require_masks(tree, names, console.bar(progress, "reading masks", len(names)))
-
-
-def run(tree: VocTree, names: list[str], predict: Predict, workers: int, quiet: bool) -> Scoreboard:
-    """Evaluate all photos, with a progress bar."""
-    from deconvnet_cli.evaluation.scoreboard import count
-    from deconvnet_cli.reporting import console
-
-    with console.progress(quiet) as progress:
-        return count(tree, names, predict, workers, console.bar(progress, "evaluate", len(names)))
-
-
-def write_page(
-    path: Path, tree: VocTree, board: Scoreboard, about: dict[str, Any], max_pixels: int
-) -> None:
-    """Write the HTML report of a run."""
-    from deconvnet_cli.evaluation.page import page_of
-    from deconvnet_cli.storage.files import write_whole
-
-    # Names of files may have bytes that are not UTF-8.
-    write_whole(path, page_of(tree, board, about, max_pixels).encode("utf-8", "backslashreplace"))

@@ -54,11 +54,6 @@ def image_weights(name: str, replicates: int, seed: int) -> NDArray[np.int64]:
     return np.searchsorted(_BELOW, bits / 2**32, side="right").astype(np.int64)
 
 
-def empty_sums(replicates: int, classes: int) -> NDArray[np.int64]:
-    """Return the sums over no photo: zeros, replicates x 3 x classes."""
-    return np.zeros((replicates, 3, classes), np.int64)
-
-
 def contribution(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the right, true and predicted pixels of one photo by class, 3 x C.
 
@@ -66,19 +61,6 @@ def contribution(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
         confusion: The confusion matrix of the photo, C x C, rows the truth, columns the prediction.
     """
     return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
-
-
-def add_image(
-    sums: NDArray[np.int64], weights: NDArray[np.int64], pixels: NDArray[np.int64]
-) -> None:
-    """Add one photo to the sums, in place.
-
-    Args:
-        sums: The sums, replicates x 3 x C.
-        weights: How often the photo counts in each replicate, see :func:`image_weights`.
-        pixels: The right, true and predicted pixels of this photo by class, 3 x C.
-    """
-    sums += weights[:, np.newaxis, np.newaxis] * pixels
 
 
 def packed(sums: NDArray[np.int64]) -> dict[str, object]:

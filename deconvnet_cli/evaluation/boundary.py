@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.evaluation.intervals import ious
 from deconvnet_cli.evaluation.metrics import check_sizes
 from deconvnet_cli.runtime.opencv import cv2
@@ -21,7 +22,6 @@ def boundary_areas(
     truth: NDArray[np.uint8],
     prediction: NDArray[np.uint8],
     classes: int = 21,
-    ignore: int = 255,
     ratio: float = 0.02,
 ) -> NDArray[np.int64]:
     """Return the areas of the two boundary regions of each class and of their intersection.
@@ -31,11 +31,10 @@ def boundary_areas(
     the photo border has an edge there. ``d`` is ``ratio`` of the photo diagonal, at least 1.
 
     Args:
-        truth: The true labels, H x W, below ``classes``, or ``ignore``.
+        truth: The true labels, H x W, below ``classes``, or 255 for void.
         prediction: The predicted labels, H x W. Labels from ``classes`` on are not counted here;
             :func:`deconvnet_cli.evaluation.metrics.confusion` refuses them.
         classes: The number of labels.
-        ignore: The label of the truth that is not counted (VOC: void, 255).
         ratio: The width of the region as a share of the photo diagonal, above 0.
 
     Returns:
@@ -48,12 +47,12 @@ def boundary_areas(
     check_sizes(truth, prediction)
     # Void cuts the masks of the truth, so it must cut those of the prediction too. Otherwise these
     # would lack an edge where the truth has one, and a perfect prediction would not be perfect.
-    prediction = np.where(truth == ignore, np.uint8(ignore), prediction)
+    prediction = np.where(truth == IGNORE, np.uint8(IGNORE), prediction)
     distance = max(1, round(ratio * math.hypot(*truth.shape)))
     in_truth, in_prediction = _pixels(truth), _pixels(prediction)
     areas = np.zeros((3, classes), np.int64)
     for label in range(classes):
-        if label == ignore or not in_truth[label] + in_prediction[label]:
+        if not in_truth[label] + in_prediction[label]:
             continue
         first, size = _boundary(truth, label, distance)
         second, other_size = _boundary(prediction, label, distance)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,9 +40,9 @@ class Refinable(NamedTuple):
     system_name: str
 
     def labels_each(
-        self, choices: Sequence[CrfSettings | None]
-    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield the number of each choice and its labels; the choices share what they can."""
+        self, choices: Mapping[str, CrfSettings | None]
+    ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield the name of each choice and its labels; the choices share what they can."""
         import numpy as np
         import torch
 
@@ -49,15 +50,13 @@ class Refinable(NamedTuple):
         from deconvnet_cli.segmentation.labels import enlarge_and_label
 
         size = self.stored.width, self.stored.height
-        refining = [number for number, crf in enumerate(choices) if crf is not None]
-        yield from (
-            (number, self.labels(None)) for number, crf in enumerate(choices) if crf is None
-        )
+        yield from ((name, self.labels(None)) for name, crf in choices.items() if crf is None)
+        refining = {name: crf for name, crf in choices.items() if crf is not None}
+        names, settings = list(refining), list(refining.values())
         before = self.inferred.maps.probabilities(self.ensemble)
         photo, values = np.asarray(self.inferred.photo), before.cpu().numpy()
-        settings = [crf for crf in choices if crf is not None]
         for place, after in refine_each(photo, values, settings, before.device):
-            yield refining[place], enlarge_and_label(torch.from_numpy(after), *size)
+            yield names[place], enlarge_and_label(torch.from_numpy(after), *size)
 
     def labels(self, crf: CrfSettings | None) -> NDArray[np.uint8]:
         """Return the labels in the size of the photo, refined unless ``crf`` is None."""
@@ -82,8 +81,6 @@ def read_refinable(
     Raises:
         DatasetError, ImageError: The file or its photo cannot be used.
     """
-    from dataclasses import replace
-
     from deconvnet_cli.evaluation.paper_table import maps_of
     from deconvnet_cli.segmentation.stored_scores import read_scores, restore
 
@@ -134,9 +131,7 @@ def sweep(
     from deconvnet_cli.evaluation.metrics import confusion, metrics_of
     from deconvnet_cli.runtime.ordered_pool import in_order
 
-    names, settings = list(choices), list(choices.values())
-    total = {name: np.zeros((len(tree.classes),) * 2, np.int64) for name in names}
-
+    total = {name: np.zeros((len(tree.classes),) * 2, np.int64) for name in choices}
     files = list(files)
     require_masks(tree, [image_of(path, relative, tree) for path, relative in files])
 
@@ -148,9 +143,9 @@ def sweep(
         found = read(path, tree.image(image))
         require_classes(tree, found.stored.classes, str(path))
         counts = {}
-        for number, labels in found.labels_each(settings):
+        for name, labels in found.labels_each(choices):
             try:
-                counts[names[number]] = confusion(truth, labels, len(tree.classes))
+                counts[name] = confusion(truth, labels, len(tree.classes))
             except DatasetError as error:
                 raise DatasetError(f"{path}: {error}") from error
             on_done()
@@ -171,8 +166,6 @@ def sweep(
 
 def settings_with(pairs: tuple[str, ...], settings: CrfSettings) -> CrfSettings:
     """Return the settings with the values of ``pairs``, each ``NAME=VALUE``."""
-    from dataclasses import replace
-
     for pair in pairs:
         (name, value), *more = parsed(pair)
         if more:
@@ -194,9 +187,6 @@ def combinations(
     Raises:
         UsageError: A setting is named twice, or it is one of ``fixed``, which ``base`` has.
     """
-    from dataclasses import replace
-    from itertools import product
-
     choices: dict[str, CrfSettings | None] = {"no CRF": None}
     axes = [list(parsed(text)) for text in grid]
     names = [axis[0][0] for axis in axes]

@@ -142,6 +142,7 @@ def _figures(result: Result) -> dict[str, str]:
 def _classes(row: Row, rows: Sequence[Row], classes: Sequence[str]) -> str:
     """Return one bar per class, with marks for the IoU of other rows."""
     result = row.result
+    photos = result.photos or ["&ndash;"] * len(classes)  # files of earlier versions do not say
     others = [other for other in rows if other is not row]
     shown = [row, *others[:3]]  # more marks would hide each other
     body = ""
@@ -149,7 +150,7 @@ def _classes(row: Row, rows: Sequence[Row], classes: Sequence[str]) -> str:
         values = [each.result.metrics.iou[number] for each in shown]
         head = label_swatch(number, classes) + escape(name)
         bar = _bar(values, result.boundary_iou[number])
-        body += _line(head, f"{bar}<td>{_number(result, number)}</td>")
+        body += _line(head, f"{bar}<td>{photos[number]}</td>")
     means = [each.result.metrics.mean_iou for each in shown]
     bar = _bar(means, result.mean_boundary_iou)
     mean = _line(f"mean of {result.metrics.averaged}", f"{bar}<td></td>")
@@ -158,11 +159,6 @@ def _classes(row: Row, rows: Sequence[Row], classes: Sequence[str]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     keys = (f'<i class="m{place}"></i>{escape(each.name)}' for place, each in enumerate(shown))
     return items("legend keys", keys) + _table("classes", "IoU, per cent.", head, body, mean)
-
-
-def _number(result: Result, label: int) -> str:
-    """Return how many photos have a class; a dash if the counts do not say so."""
-    return "&ndash;" if result.photos is None else str(result.photos[label])
 
 
 def _bar(values: Sequence[float | None], boundary: float | None) -> str:
@@ -198,7 +194,11 @@ def _confusion(row: Row, classes: Sequence[str]) -> str:
 def _example(example: Example, classes: Sequence[str]) -> str:
     """Return photo, truth, prediction and errors side by side, and the classes that occur."""
     name = escape(example.name)
-    photo, truth, prediction = _small(example, classes)
+    height, width = example.truth.shape
+    size = shown_size(width, height)
+    photo = example.photo.resize(size, Image.Resampling.LANCZOS)
+    maps = (example.truth, example.prediction)
+    truth, prediction = (label_image(labels, size, classes) for labels in maps)
     wrong = (example.truth != example.prediction)[example.truth != IGNORE]
     share = _percent(float(wrong.mean()) if wrong.size else 0.0, 1)
     errors = error_map(photo, np.asarray(truth), np.asarray(prediction))
@@ -216,15 +216,6 @@ def _example(example: Example, classes: Sequence[str]) -> str:
         f'</figcaption>\n<div class="four">\n{figures}</div>\n'
         f"{_legend(example, classes)}</figure>\n"
     )
-
-
-def _small(example: Example, classes: Sequence[str]) -> list[Image.Image]:
-    """Return photo, truth and prediction, scaled to the width of the page."""
-    height, width = example.truth.shape
-    size = shown_size(width, height)
-    photo = example.photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    maps = (example.truth, example.prediction)
-    return [photo, *(label_image(labels, size, classes) for labels in maps)]
 
 
 def _legend(example: Example, classes: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.errors import DatasetError
 
 NO_PIXEL = "no pixel to evaluate: the truth is empty or void (255) everywhere"
@@ -44,16 +45,14 @@ def confusion(
     truth: NDArray[np.uint8],
     prediction: NDArray[np.uint8],
     classes: int = 21,
-    ignore: int = 255,
 ) -> NDArray[np.int64]:
     """Count how often each true label got each predicted label.
 
     Args:
-        truth: The true labels, H x W, below ``classes``, or ``ignore``.
+        truth: The true labels, H x W, below ``classes``, or 255 for void.
         prediction: The predicted labels, H x W, below ``classes``. Any label is accepted where the
-            truth is ``ignore``.
+            truth is void.
         classes: The number of labels.
-        ignore: The label of the truth that is not counted (VOC: void, 255).
 
     Returns:
         The counts, classes x classes, rows the truth, columns the prediction. The matrices of
@@ -63,7 +62,7 @@ def confusion(
         DatasetError: The sizes differ, or a label is out of range.
     """
     check_sizes(truth, prediction)
-    counted = truth != ignore
+    counted = truth != IGNORE
     # Labels become int64 before the multiplication, as uint8 would wrap around.
     rows = truth[counted].astype(np.int64)
     columns = prediction[counted].astype(np.int64)
@@ -72,7 +71,7 @@ def confusion(
         if wrong.size:
             raise DatasetError(
                 f"label {wrong[0]} in the {name}: labels go from 0 to {classes - 1}"
-                + (f", and {ignore} for void" if name == "truth" else "")
+                + (f", and {IGNORE} for void" if name == "truth" else "")
             )
     counts = np.bincount(rows * classes + columns, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +17,7 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.files_of_names import files_of_names
 
 
-@dataclass(frozen=True)
-class Problems:
-    """The problems of a folder of label PNGs; both lists are empty if it has none.
-
-    Attributes:
-        missing: The names without a PNG.
-        wrong: One line for each PNG that cannot be used: file, problem and remedy.
-    """
-
-    missing: list[str]
-    wrong: list[str]
-
-
-def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
+def problems_of(folder: Path, tree: VocTree, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Find all label PNGs that are missing or cannot be used.
 
     A PNG must be palette or grey, of its mask's size, with labels of the tree's classes; any label
@@ -42,6 +28,10 @@ def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
         tree: The VOC tree with the masks.
         names: The names of the photos to evaluate.
 
+    Returns:
+        The names without a PNG, and a line for each PNG that cannot be used: file, problem and
+        remedy.
+
     Raises:
         DatasetError: The folder does not exist, two PNGs in subfolders are of one name, or masks
             of the tree are missing or wrong.
@@ -51,7 +41,7 @@ def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
     missing: list[str] = []
     wrong: list[str] = []
     masks = Faults(tree.root)
-    for name, path in files_of_names(folder, list(names), ".png").items():
+    for name, path in files_of_names(folder, names, ".png").items():
         if not path.is_file():
             missing.append(name)
             continue
@@ -63,7 +53,7 @@ def problems_of(folder: Path, tree: VocTree, names: Iterable[str]) -> Problems:
             except DatasetError as problem:
                 wrong.append(str(problem))
     masks.require_none()
-    return Problems(missing, wrong)
+    return missing, wrong
 
 
 def read_prediction(

@@ -84,27 +84,21 @@ class Scoreboard:
             DatasetError: Sizes differ, a label is out of range, or the rows are not those of
                 earlier photos; the error names the photo.
         """
-        if self.tallies and rows.keys() != self.tallies.keys():
+        self.tallies = self.tallies or {row: Tally(len(self.classes)) for row in rows}
+        if rows.keys() != self.tallies.keys():
             raise DatasetError(
                 f"{name}: has the rows {', '.join(rows)}, earlier photos have "
                 f"{', '.join(self.tallies)}; choose one system for all with --net"
             )
         for row, labels in rows.items():
             try:
-                counts = self._tally(row).add(name, truth, labels)
+                counts = self.tallies[row].add(name, truth, labels)
             except DatasetError as error:
                 raise DatasetError(f"{name}: {error}") from error
         if rows and counts.any():
-            self._rank(Ranked(metrics_of(counts).mean_iou, name, labels))
-
-    def _tally(self, row: str) -> Tally:
-        if row not in self.tallies:
-            self.tallies[row] = Tally(len(self.classes))
-        return self.tallies[row]
-
-    def _rank(self, image: Ranked) -> None:
-        self.best = heapq.nlargest(EXTREMES, [*self.best, image])
-        self.worst = heapq.nsmallest(EXTREMES, [*self.worst, image])
+            image = Ranked(metrics_of(counts).mean_iou, name, labels)
+            self.best = heapq.nlargest(EXTREMES, [*self.best, image])
+            self.worst = heapq.nsmallest(EXTREMES, [*self.worst, image])
 
 
 def count(

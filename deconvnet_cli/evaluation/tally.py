@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.bootstrap import (
-    MAX_REPLICATES,
-    add_image,
-    contribution,
-    empty_sums,
-    image_weights,
-)
+from deconvnet_cli.evaluation.bootstrap import MAX_REPLICATES, contribution, image_weights
 from deconvnet_cli.evaluation.boundary import boundary_areas, boundary_ious
 from deconvnet_cli.evaluation.intervals import interval
 from deconvnet_cli.evaluation.metrics import Metrics, confusion, metrics_of
@@ -96,8 +90,8 @@ class Tally:
                 raise DatasetError(f"{value} {name}; a tally has 1 to {top}")
         self.confusion = np.zeros((self.classes, self.classes), np.int64)
         self.boundary = np.zeros((3, self.classes), np.int64)
-        self.sums = empty_sums(self.replicates, self.classes)
-        self.boundary_sums = empty_sums(self.replicates, self.classes)
+        self.sums = np.zeros((self.replicates, 3, self.classes), np.int64)
+        self.boundary_sums = np.zeros_like(self.sums)
         self.photos = np.zeros(self.classes, np.int64)
 
     def add(
@@ -122,9 +116,9 @@ class Tally:
         self.boundary += boundary
         self.confusion += counts
         weights = image_weights(name, self.replicates, self.seed)
-        add_image(self.sums, weights, contribution(counts))
+        self.sums += np.multiply.outer(weights, contribution(counts))
         if self.boundary_sums is not None:
-            add_image(self.boundary_sums, weights, boundary)
+            self.boundary_sums += np.multiply.outer(weights, boundary)
         if self.photos is not None:
             self.photos += counts.any(axis=1)
         self.images += 1

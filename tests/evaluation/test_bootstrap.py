@@ -9,14 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.bootstrap import (
-    add_image,
-    contribution,
-    empty_sums,
-    image_weights,
-    packed,
-    unpacked,
-)
+from deconvnet_cli.evaluation.bootstrap import contribution, image_weights, packed, unpacked
 from deconvnet_cli.evaluation.intervals import mean_ious
 from deconvnet_cli.evaluation.metrics import metrics_of
 
@@ -40,10 +33,8 @@ def matrices(images: int, seed: int, spoil: float = 1.0) -> Counts:
 
 
 def poisson(counts: Counts, replicates: int = 1000, seed: int = 0) -> Counts:
-    sums = empty_sums(replicates, CLASSES)
-    for number, matrix in enumerate(counts):
-        add_image(sums, image_weights(f"image{number}", replicates, seed), contribution(matrix))
-    return sums
+    weights = [image_weights(f"image{number}", replicates, seed) for number in range(len(counts))]
+    return np.einsum("nr,nkc->rkc", weights, [*map(contribution, counts)])
 
 
 def ordinary(counts: Counts, replicates: int = 1000) -> list[float]:

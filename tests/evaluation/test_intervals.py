@@ -10,7 +10,7 @@ from helpers.synthetic_photos import CLASSES, Counts, confusions
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.bootstrap import add_image, contribution, empty_sums, image_weights
+from deconvnet_cli.evaluation.bootstrap import contribution, image_weights
 from deconvnet_cli.evaluation.intervals import (
     Comparison,
     Z,
@@ -29,9 +29,8 @@ Sums = tuple[Counts, Counts]
 
 def counted(matrices: Counts, replicates: int = 1000, seed: int = 0) -> Sums:
     """The sums of the bootstrap over images, and their plain sums."""
-    sums = empty_sums(replicates, matrices.shape[1])
-    for number, matrix in enumerate(matrices):
-        add_image(sums, image_weights(f"image{number}", replicates, seed), contribution(matrix))
+    weights = [image_weights(f"image{number}", replicates, seed) for number in range(len(matrices))]
+    sums = np.einsum("nr,nkc->rkc", weights, [*map(contribution, matrices)])
     return sums, contribution(matrices.sum(axis=0))
 
 

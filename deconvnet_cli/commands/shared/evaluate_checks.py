@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from os.path import realpath
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 from deconvnet_cli.commands.shared.options import refuse_given
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.targets import require_file
+from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.storage.files import refuse_overwriting
 
 # Names of parameters: those that --merge and --compare use, those that turn the maps of nets into
@@ -18,19 +20,7 @@ MERGE_AND_COMPARE_OPTIONS = frozenset(
     ["files", "merge", "compare", "output", "as_csv", "quiet", "as_json"]
 )
 LABELLING_OPTIONS = frozenset(["system_name", "ensemble", "share", "crf", "crf_backend"])
-NET_OPTIONS = frozenset(
-    [
-        "weights",
-        "fcn_weights",
-        "device",
-        "precision",
-        "batch_size",
-        "merge_rule",
-        "proposals",
-        "candidates",
-        "edges",
-    ]
-)
+NET_OPTIONS = {field.name for field in fields(SegmentOptions)} - LABELLING_OPTIONS
 
 
 def check_reading(

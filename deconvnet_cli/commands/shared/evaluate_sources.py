@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Predict = Callable[[str, Labels], Mapping[str, Labels]]
 
 
-def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) -> list[str]:
+def usable_names(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) -> list[str]:
     """Return the names whose label PNGs can be scored.
 
     Raises:
@@ -27,11 +27,10 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
     from deconvnet_cli.evaluation.predictions import problems_of
     from deconvnet_cli.reporting import console
 
-    problems = problems_of(folder, tree, names)
-    lines = list(problems.wrong)
+    missing, lines = problems_of(folder, tree, names)
     remedy = ""
-    if not allow_missing and problems.missing:
-        lines += [f"{folder / name}.png: missing" for name in problems.missing]
+    if not allow_missing and missing:
+        lines += [f"{folder / name}.png: missing" for name in missing]
         remedy = "; --allow-missing leaves out the missing ones"
     if len(lines) == 1:
         raise DatasetError(lines[0] + remedy)
@@ -41,12 +40,12 @@ def checked(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) 
         raise DatasetError(
             f"{folder}: {len(lines)} of {len(names)} label PNGs cannot be scored{remedy}"
         )
-    left = [name for name in names if name not in set(problems.missing)]
+    left = [name for name in names if name not in set(missing)]
     if not left:
         raise DatasetError(f"{folder}: has no label PNG for this list; call them NAME.png")
-    if problems.missing:
-        are = "is" if len(problems.missing) == 1 else "are"
-        console.say(f"{len(problems.missing)} of {len(names)} photos {are} missing and left out")
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        console.say(f"{len(missing)} of {len(names)} photos {are} missing and left out")
     return left
 
 
