@@ -73,18 +73,11 @@ class Rerun:
 def decoder_stages(net: nn.Module) -> tuple[DecoderStage, ...]:
     """Return the decoder's first layer, then each unpooling and the layer that ends its block.
 
+    The last is the layer after them, whose channels are the classes.
+
     Raises:
         ValueError: The net has no decoder with unpooling (an error of the caller).
     """
-    return _all_stages(net)[:-1]
-
-
-def logits_layer(net: nn.Module) -> DecoderStage:
-    """Return the layer after the last of :func:`decoder_stages`; its channels are the classes."""
-    return _all_stages(net)[-1]
-
-
-def _all_stages(net: nn.Module) -> tuple[DecoderStage, ...]:
     decoder = net_spec(name_of_net(net)).decoder
     if decoder is None:
         raise ValueError(f"{type(net).__name__} has no decoder with unpooling")
@@ -98,17 +91,17 @@ def recording(net: nn.Module) -> Iterator[dict[DecoderStage, Tensor]]:
     A ReLU is applied to them, since some nets apply it outside their modules; the logits have none.
     """
     recorded: dict[DecoderStage, Tensor] = {}
-    last = logits_layer(net)
+    stages = decoder_stages(net)
 
     def record(
         stage: DecoderStage, module: nn.Module, inputs: tuple[Tensor, ...], *output: Any
     ) -> None:
         values = inputs[0][0] if stage.entering else output[0][0]
         # Both branches copy, because later layers may work in place.
-        recorded[stage] = (values.clone() if stage == last else values.relu()).float().cpu()
+        recorded[stage] = (values.clone() if stage == stages[-1] else values.relu()).float().cpu()
 
     hooks = []
-    for stage in (*decoder_stages(net), last):
+    for stage in stages:
         module = net.get_submodule(stage.module)
         if stage.entering:
             hooks.append(module.register_forward_pre_hook(partial(record, stage)))
@@ -135,8 +128,9 @@ def rerun_box(photo: Image.Image, box: Box, weights: Weights) -> Rerun:
     logits = views[0]
     if weights.card.input != convention and box == (0, 0, *photo.size):
         views = tuple(logits.cpu() for _, logits in crop_logits(photo, boxes, weights, 1))
-    stages = {stage: recorded[stage] for stage in decoder_stages(weights.net)}
-    return Rerun(views, logits, stages, recorded[logits_layer(weights.net)], pools.recorded())
+    *stages, last = decoder_stages(weights.net)
+    activations = {stage: recorded[stage] for stage in stages}
+    return Rerun(views, logits, activations, recorded[last], pools.recorded())
 
 
 def choose_channels(stages: dict[DecoderStage, Tensor], logits: Tensor) -> tuple[Activation, ...]:

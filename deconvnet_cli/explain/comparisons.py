@@ -51,9 +51,7 @@ class BothLogits(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        if not isinstance(self.net, HasCoarseLogits):
-            raise ValueError(f"{type(self.net).__name__} has no coarse logits")
-        return torch.cat(self.net.forward_with_coarse(x), 1)
+        return torch.cat(cast(HasCoarseLogits, self.net).forward_with_coarse(x), 1)
 
     def coarse_logits(self, x: Tensor) -> Tensor:
         """Return the coarse logits twice, N x 2C x h x w: such a view has no others."""

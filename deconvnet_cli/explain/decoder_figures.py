@@ -1,4 +1,4 @@
-"""The pictures of the decoder: its stages in one box, its share in the logits, and merge rules."""
+"""The pictures of the decoder: its stages in one box, and its share in the logits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from PIL import Image, ImageDraw
 
 from deconvnet_cli.explain.drawing import INK, Picture, Scale, heat
 from deconvnet_cli.explain.explanation import Explanation
-from deconvnet_cli.explain.figures import compared
 from deconvnet_cli.reporting.label_images import shown_size
 
 CROP_WIDTH = 320  # width of a picture of an activation, pixels; no net has wider crops
@@ -113,15 +112,6 @@ def marked_crop(explanation: Explanation) -> Picture:
     return Picture(image, "", "The crop with a frame around one pooling window")
 
 
-def without_decoder(explanation: Explanation) -> list[Picture]:
-    """Return the labels with the decoder and without it, and the pixels where they differ."""
-    comparison = explanation.comparison
-    if comparison.coarse_labels is None:
-        return []
-    names = "with the decoder", "from the coarse logits of the head alone"
-    return compared(explanation, comparison.labels, comparison.coarse_labels, names)
-
-
 def parts_of_logits(explanation: Explanation) -> list[Picture]:
     """Return the coarse logits, the decoder's part and their sum, in the box that is shown."""
     explained = explanation.explained
@@ -146,10 +136,3 @@ def parts_of_logits(explanation: Explanation) -> list[Picture]:
         Picture(heat(values, scale, size), caption, f"Heat map: {caption}", scale)
         for caption, (values, scale) in shown.items()
     ]
-
-
-def merge_rules(explanation: Explanation) -> list[Picture]:
-    """Return the labels with the used merge rule and with another, and where they differ."""
-    comparison = explanation.comparison
-    names = f"--rule {explanation.merge_rule}, used here", f"--rule {comparison.other_rule}"
-    return compared(explanation, comparison.labels, comparison.other_labels, names)

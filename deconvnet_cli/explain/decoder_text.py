@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deconvnet_cli.explain.decoder_figures import marked_crop
 from deconvnet_cli.explain.explanation import Explanation
@@ -131,13 +132,11 @@ def alone(explanation: Explanation) -> str:
     return ", by DeconvNet alone, without FCN-8s" if explanation.system == "edeconvnet" else ""
 
 
-def about_share(explanation: Explanation) -> str:
-    """Return the text on the decoder's share, in figures; the net has coarse logits."""
-    comparison = explanation.comparison
-    if comparison.coarse_labels is None:
-        return ""
-    changed = comparison.labels != comparison.coarse_labels
-    near = border_distance(comparison.labels) <= NEAR
+def about_share(explanation: Explanation, coarse_labels: NDArray[np.uint8]) -> str:
+    """Return the text on the decoder's share, in figures."""
+    labels = explanation.comparison.labels
+    changed = labels != coarse_labels
+    near = border_distance(labels) <= NEAR
     at_outlines = ""
     if near.any():
         at_outlines = (
@@ -152,20 +151,17 @@ def about_share(explanation: Explanation) -> str:
     )
 
 
-def shares_table(explanation: Explanation) -> str:
+def shares_table(explanation: Explanation, coarse_labels: NDArray[np.uint8]) -> str:
     """Return the share of each class with the decoder and without it, as an HTML table."""
-    comparison = explanation.comparison
-    if comparison.coarse_labels is None:
-        return ""
     counts = [
         np.bincount(labels.ravel(), minlength=len(explanation.classes))
-        for labels in (comparison.labels, comparison.coarse_labels)
+        for labels in (explanation.comparison.labels, coarse_labels)
     ]
     rows = []
     found = np.flatnonzero(counts[0] + counts[1]).tolist()
     for label in sorted(found, key=lambda label: -counts[0][label]):
         name = label_swatch(label, explanation.classes) + escape(explanation.classes[label])
-        shares = (f"<td>{share_text(each[label] / comparison.labels.size)}</td>" for each in counts)
+        shares = (f"<td>{share_text(each[label] / coarse_labels.size)}</td>" for each in counts)
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(shares)}</tr>\n')
     head = "<tr><th>class</th><th>with the decoder</th><th>without it</th></tr>"
     return f'<table class="shares"><thead>{head}</thead><tbody>\n{"".join(rows)}</tbody></table>\n'

@@ -279,18 +279,17 @@ def sheet(pictures: Sequence[Picture], columns: int) -> bytes:
         top = GAP + index // columns * (row_height + GAP)
         image.paste(picture.image.convert("RGB"), (left, top))
         if picture.scale:
-            draw_bar(image, left + picture.image.width + 6, top, picture)
+            at = (left + picture.image.width + 6, top)
+            draw_bar(image, at, picture.image.height, picture.scale)
         for number, line in enumerate(lines):
             at = (left, top + picture.image.height + 4 + LINE * number)
             draw.text(at, line, fill=INK, font_size=TEXT)
     return png_bytes(image)
 
 
-def draw_bar(image: Image.Image, left: int, top: int, picture: Picture) -> None:
-    """Draw a colour bar as high as the picture, with the values of its ends and their unit."""
-    height, scale = picture.image.height, picture.scale
-    if scale is None:
-        return
+def draw_bar(image: Image.Image, at: tuple[int, int], height: int, scale: Scale) -> None:
+    """Draw a colour bar with the values of its ends and their unit."""
+    left, top = at
     colours = Image.fromarray(ramp()[::-1, None]).resize((BAR, height), Image.Resampling.BILINEAR)
     image.paste(colours, (left, top))
     draw = ImageDraw.Draw(image)

@@ -134,7 +134,12 @@ def parts_of(explanation: Explanation, grown: Sequence[Picture], film: bytes) ->
             "rules",
             "Two merge rules",
             about_rules(explanation),
-            decoder_figures.merge_rules(explanation),
+            figures.compared(
+                explanation,
+                comparison.labels,
+                comparison.other_labels,
+                (f"--rule {explanation.merge_rule}, used here", f"--rule {comparison.other_rule}"),
+            ),
             3,
             class_legend(
                 np.vstack((comparison.labels, comparison.other_labels)), explanation.classes
@@ -173,18 +178,20 @@ def parts_of(explanation: Explanation, grown: Sequence[Picture], film: bytes) ->
 
 def share_parts(explanation: Explanation) -> list[Part]:
     """Return the parts on the decoder's share, if the net has other logits too."""
-    if explanation.comparison.coarse_labels is None:
+    labels, coarse = explanation.comparison.labels, explanation.comparison.coarse_labels
+    if coarse is None:
         return []
     name = explanation.classes[explanation.explained.label]
     number = explanation.explained.number + 1
+    names = "with the decoder", "from the coarse logits of the head alone"
     return [
         Part(
             "decoder",
             "What the decoder changes",
-            about_share(explanation),
-            decoder_figures.without_decoder(explanation),
+            about_share(explanation, coarse),
+            figures.compared(explanation, labels, coarse, names),
             3,
-            shares_table(explanation),
+            shares_table(explanation, coarse),
         ),
         Part(
             "logits",
@@ -199,9 +206,10 @@ def share_parts(explanation: Explanation) -> list[Part]:
 
 def class_legend(labels: NDArray[np.uint8], classes: tuple[str, ...]) -> str:
     """Return the classes of labels, uint8 H x W, with their colours, as HTML."""
-    shares = class_shares(labels, classes)
-    swatches = {name: label_swatch(classes.index(name), classes) for name in shares}
-    return items("legend", (swatches[name] + escape(name) for name in shares))
+    names = class_shares(labels, classes)
+    return items(
+        "legend", (label_swatch(classes.index(name), classes) + escape(name) for name in names)
+    )
 
 
 def about_fcn(explanation: Explanation) -> str:

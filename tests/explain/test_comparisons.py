@@ -14,7 +14,9 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.explain import decoder_figures
 from deconvnet_cli.explain.comparisons import BothLogits
 from deconvnet_cli.explain.explanation import Explanation, explain
+from deconvnet_cli.explain.figures import growth
 from deconvnet_cli.explain.page import rendered
+from deconvnet_cli.explain.parts import parts_of
 from deconvnet_cli.segmentation.inference import crop_logits
 from deconvnet_cli.segmentation.merge import CONTEXT_MAX
 from deconvnet_cli.segmentation.segment import segment
@@ -83,7 +85,6 @@ def test_the_net_of_the_paper_has_nothing_but_its_decoder(photo, lively_weights)
     assert found.comparison.coarse_labels is None
     other = segment(photo, system, replace(SETTINGS, merge="context"))
     assert np.array_equal(found.comparison.other_labels, other.labels)
-    assert decoder_figures.without_decoder(found) == []
     files = rendered(found, "photo.jpg", describe(system, SETTINGS))
     assert not {"decoder.png", "logits.png"} & set(files)
     text = files["index.html"].decode()
@@ -101,11 +102,9 @@ def test_the_page_gives_the_figures_and_the_pictures(found, mobile):
     assert "as the strides of MobileNetV2 do" in text
     assert "null" not in text and ">None<" not in text
     assert {"decoder.png", "logits.png", "rules.png", "stages.png"} < set(files)
-    for pictures, other in (
-        (decoder_figures.merge_rules(found), comparison.other_labels),
-        (decoder_figures.without_decoder(found), comparison.coarse_labels),
-    ):
-        first, second, changed = (np.asarray(each.image) for each in pictures)
+    pictures = {part.name: part.pictures for part in parts_of(found, growth(found), b"")}
+    for name, other in (("rules", comparison.other_labels), ("decoder", comparison.coarse_labels)):
+        first, second, changed = (np.asarray(each.image) for each in pictures[name])
         assert np.array_equal(first, comparison.labels) and np.array_equal(second, other)
         assert np.array_equal((changed == (205, 20, 35)).all(-1), first != second)
 
