@@ -76,7 +76,7 @@ class Guard:
                 return
             check_request(scope["path"], asked, self.settings)
         except Refusal as refusal:
-            answer = error_response(refusal.status, refusal.message, refusal.headers)
+            answer = error_response(refusal.status_code, refusal.detail, refusal.headers)
             await answer(scope, receive, send_safely)
         else:
             await self.app(scope, receive, send_safely)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 GONE = 499  # the client has left: only metrics and the log see this status
 
 
-class Refusal(Exception):
-    """A refusal of a request.
-
-    Attributes:
-        status: The HTTP status.
-        message: One line for the client; it must name no path of this machine.
-        headers: Further headers of the answer.
-    """
-
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = headers or {}
+class Refusal(HTTPException):
+    """A refusal of a request; its detail is one line that names no path of this machine."""
 
 
 def busy(message: str, seconds: float) -> Refusal:
@@ -29,7 +20,7 @@ def busy(message: str, seconds: float) -> Refusal:
 
 
 def error_response(
-    status: int, message: str, headers: dict[str, str] | None = None
+    status: int, message: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Return ``{"error": message}``, with the message on one line."""
     return JSONResponse({"error": " ".join(message.split())}, status, headers)

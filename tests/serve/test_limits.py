@@ -182,7 +182,7 @@ def test_token_buckets(monkeypatch):
         try:
             return buckets.take(client)
         except Refusal as refusal:
-            return refusal.status, int(refusal.headers["Retry-After"])
+            return refusal.status_code, int(refusal.headers["Retry-After"])
 
     assert [take("a") for _ in range(6)] == [None] * 6
     assert take("a") == (429, 10) and take("b") is None
