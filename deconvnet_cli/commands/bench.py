@@ -93,7 +93,7 @@ def photos(
 
     most = workers or cores()
     now = Figures("photos", settings_of(options, photos, count=count))
-    rows = [(str(side), trial.name) for side in sides or SIZES for trial in trials(most)]
+    rows = [(str(side), name) for side in sides or SIZES for name in trials(most)]
     before = earlier(against, now, rows)
     lines = []
     with console.progress(quiet) as progress:
@@ -115,7 +115,7 @@ def photos(
                     f"{line['photos_per_s']:.2f}",
                     *compared(line["photos_per_s"], before.get(key))[: len(extra)],
                     f"{line['speedup']:.2f}",
-                    str(line["peak_mb"]),
+                    str(line["peak_mb"] or "unknown"),
                     in_words(line["ms"]),
                 )
                 for key, line in zip(rows, lines, strict=True)

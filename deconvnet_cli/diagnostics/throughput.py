@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import sys
 import time
@@ -17,6 +16,7 @@ from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.runtime.worker_process import CONTEXT
 from deconvnet_cli.runtime.workers import side_by_side
@@ -25,20 +25,6 @@ from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
 SIZES = (320, 500, 1000)  # longer sides of the photos, pixels
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A way to segment the photos.
-
-    Attributes:
-        name: The name that is printed.
-        workers: How many workers segment photos at the same time. 0 is the plain path: the net as
-            it was trained, in fp32 and NCHW, one photo after another, on all cores.
-    """
-
-    name: str
-    workers: int
 
 
 @dataclass(frozen=True)
@@ -58,11 +44,14 @@ class Work:
     options: SegmentOptions
 
 
-def trials(workers: int) -> list[Trial]:
-    """Return the plain path, then 1, 2, 4 ... workers up to ``workers``."""
+def trials(workers: int) -> dict[str, int]:
+    """Return the ways to segment the photos, by name: with 1, 2, 4 ... workers up to ``workers``.
+
+    Before them comes the plain path, with 0: the net as it was trained, in fp32 and NCHW, one photo
+    after another, on all cores.
+    """
     numbers = [1 << power for power in range(workers.bit_length()) if 1 << power < workers]
-    named = [Trial(f"{n} worker" + "s" * (n > 1), n) for n in (*numbers, workers)]
-    return [Trial("plain", 0), *named]
+    return {"plain": 0, **{counted(n, "worker"): n for n in (*numbers, workers)}}
 
 
 def measure(work: Work, workers: int) -> Iterator[dict[str, Any]]:
@@ -73,31 +62,38 @@ def measure(work: Work, workers: int) -> Iterator[dict[str, Any]]:
 
     Returns:
         Lines with the trial's name, ``side``, ``photos_per_s``, ``speedup`` over the plain path,
-        ``ms`` (the median of each stage) and ``peak_mb``, the peak memory of all its processes.
+        ``ms`` (the median of each stage) and ``peak_mb``, the peak memory of all its processes,
+        None where it is not known.
     """
     plain_speed = 0.0
-    for trial in trials(workers):
-        line = run_trial(trial, work)
+    for name, number in trials(workers).items():
+        line = run_trial(number, work)
         plain_speed = plain_speed or line["photos_per_s"]
-        yield {**line, "speedup": round(line["photos_per_s"] / plain_speed, 2)}
+        yield {"trial": name, **line, "speedup": round(line["photos_per_s"] / plain_speed, 2)}
 
 
-def run_trial(trial: Trial, work: Work) -> dict[str, Any]:
-    """Segment all photos in one way, without counting the first of each process, a warm-up."""
-    processes = trial.workers or 1
+def run_trial(workers: int, work: Work) -> dict[str, Any]:
+    """Segment all photos with so many workers, 0 for the plain path.
+
+    The first photo of each process is a warm-up, which does not count.
+    """
+    processes = workers or 1
     count = max(work.count, processes)  # a worker without a photo would not begin
-    begin = partial(begin_timing, work, CONTEXT.Barrier(processes), plain=not trial.workers)
+    begin = partial(begin_timing, work, CONTEXT.Barrier(processes), plain=not workers)
     results = side_by_side(range(count), begin, processes)
-    timed = [raise_if_failed(result) for _, result in results]
+    timed = []
+    for _, result in results:
+        if isinstance(result, DeconvnetError):
+            raise result
+        timed.append(result)
     seconds = max(photo.end for photo in timed) - min(photo.start for photo in timed)
     memory = {photo.process: photo.peak for photo in timed}  # the last of a process is its greatest
     stages = timed[0].ms
     return {
-        "trial": trial.name,
         "side": work.side,
         "photos_per_s": round(count / seconds, 3),
         "ms": {name: round(statistics.median(t.ms[name] for t in timed), 1) for name in stages},
-        "peak_mb": round(sum(memory.values()) / 1e6),
+        "peak_mb": round(sum(memory.values()) / 1e6) or None,
     }
 
 
@@ -146,18 +142,11 @@ def scaled(photo: Image.Image, side: int) -> Image.Image:
 
 
 def peak_memory() -> int:
-    """Return the peak memory of this process so far, bytes."""
+    """Return the peak memory of this process so far, bytes; 0 if Python cannot tell (Windows)."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0
     # The unit of ru_maxrss is kilobytes on Linux and bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def raise_if_failed(result: Timed | DeconvnetError) -> Timed:
-    """Return the timing of a photo.
-
-    Raises:
-        DeconvnetError: The photo failed.
-    """
-    if isinstance(result, DeconvnetError):
-        raise result
-    return result

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from deconvnet_cli.data.voc import open_tree
+from deconvnet_cli.diagnostics import throughput
 from deconvnet_cli.diagnostics.throughput import trials
 from deconvnet_cli.evaluation import recall as module
 from deconvnet_cli.evaluation.recall import COUNTS, recall
@@ -18,10 +20,17 @@ from deconvnet_cli.segmentation.settings import ProposalSettings
 
 
 def test_workers_double_up_to_the_last():
-    assert [trial.workers for trial in trials(1)] == [0, 1]
-    assert [trial.workers for trial in trials(2)] == [0, 1, 2]
-    assert [trial.workers for trial in trials(6)] == [0, 1, 2, 4, 6]
-    assert [trial.name for trial in trials(2)] == ["plain", "1 worker", "2 workers"]
+    assert list(trials(1).values()) == [0, 1]
+    assert list(trials(2).values()) == [0, 1, 2]
+    assert list(trials(6).values()) == [0, 1, 2, 4, 6]
+    assert list(trials(2)) == ["plain", "1 worker", "2 workers"]
+
+
+def test_without_the_module_resource_the_memory_is_unknown(monkeypatch):
+    """Windows has none."""
+    assert throughput.peak_memory() > 1 << 20
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert throughput.peak_memory() == 0
 
 
 @pytest.mark.slow
