@@ -168,9 +168,7 @@ def command(
         line = console.image_line(image, target, seen, system.classes)
         if outputs.format == NONE:
             line["output"] = None
-        files = []
-        if target is not None:
-            files = files_of(target, outputs, save_scores)
+        files = files_of(target, outputs, save_scores) if target else []
         if further := [str(path) for path in files if path != target]:
             line["beside"] = further
         if as_json:
@@ -206,9 +204,6 @@ def label_image(
         image: The photo's file, or - for standard input.
         target: The file of the labels, or None for standard output.
         on_step: A function that is told of the stages.
-        system: The nets.
-        settings: How the photo is segmented.
-        outputs: The files that are written.
         about: What is stored with the merged scores; None stores no scores.
         max_pixels: The largest accepted product of width and height.
         page: The page or frame of the photo's file; None takes the first.

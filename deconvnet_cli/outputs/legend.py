@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -139,9 +139,3 @@ def per_cent(share: float) -> str:
     """Return a share, 0 to 1, as whole per cent; "<1%" instead of "0%"."""
     text = f"{share:.0%}"
     return "<1%" if text == "0%" else text
-
-
-def effort(line: Mapping[str, Any]) -> str:
-    """Return what a photo took, as "3 boxes, 1.3 s", from its JSON line."""
-    count = line["proposals"]
-    return f"{count} box{'es' * (count != 1)}, {sum(line['ms'].values()) / 1000:.1f} s"

@@ -185,13 +185,4 @@ class SegmentationResult:
                 nothing is written.
             OutputError: A file cannot be written.
         """
-        return save_files(
-            os.fspath(path),
-            outputs,
-            self.photo,
-            self.labels,
-            self.classes,
-            probabilities=self.probabilities,
-            name=self.name,
-            source=self.path,
-        )
+        return save_files(self, os.fspath(path), outputs)

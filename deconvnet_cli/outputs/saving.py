@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.encoding import write_outputs
@@ -24,29 +20,17 @@ from deconvnet_cli.outputs.targets import (
 )
 from deconvnet_cli.storage.files import check_output_file, make_folder
 
+if TYPE_CHECKING:
+    from deconvnet_cli.outputs.result import SegmentationResult
 
-def save_files(
-    output: str,
-    choice: Mapping[str, Any],
-    photo: Image.Image,
-    labels: NDArray[np.uint8],
-    classes: Sequence[str],
-    *,
-    probabilities: NDArray[np.float32],
-    name: str,
-    source: Path | None,
-) -> list[Path]:
-    """Write the labels of a photo, and the files beside them and of their folder.
+
+def save_files(result: SegmentationResult, output: str, choice: Mapping[str, Any]) -> list[Path]:
+    """Write the labels of a result, and the files beside them and of their folder.
 
     Args:
+        result: The result.
         output: The file for the labels, or a folder.
         choice: Attributes of ``Outputs``.
-        photo: The photo, mode RGB.
-        labels: The labels, uint8 H x W.
-        classes: The names of the labels, in order.
-        probabilities: The probabilities, float32 C x h x w.
-        name: The name of the photo; "" if it is not known.
-        source: The photo's file, if it is known.
 
     Returns:
         The files of the photo, the labels first, and then those of the folder.
@@ -59,23 +43,23 @@ def save_files(
         raise UsageError("the path to save to is empty; give a file, or a folder: DIR/")
     given = checked(choice)
     outputs = Outputs(**{**given, "format": format_of(output, given.get("format"))})
-    outputs.check(classes)
+    outputs.check(result.classes)
     refuse_nothing(outputs)
-    target = labels_target(output, stem_for(output, name), outputs)
+    target = labels_target(output, stem_for(output, result.name), outputs)
     for path in outputs.files(target):
-        check_output_file(path, [] if source is None else [source])
+        check_output_file(path, [] if result.path is None else [result.path])
     if into_folder(output):
         make_folder(target.parent)
-    shared = write_class_files(folder_of(target, outputs), outputs, classes)
+    shared = write_class_files(folder_of(target, outputs), outputs, result.classes)
     written = write_outputs(
-        photo,
-        labels,
+        result.photo,
+        result.labels,
         target,
         outputs,
-        classes,
-        probabilities=lambda: probabilities,
-        name=name,
-        source=source,
+        result.classes,
+        probabilities=lambda: result.probabilities,
+        name=result.name,
+        source=result.path,
     )
     if outputs.format == CVAT:
         shared.append(write_list_of_masks(folder_of(target, outputs)))

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deconvnet_cli.errors import printable
+from deconvnet_cli.reporting.numerals import effort
 from deconvnet_cli.reporting.pace import LineProgress, PaceColumn
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def segmented(
         console.file.write(about(shown, line, classes, photo, result.labels))
         console.file.flush()
         return
-    from deconvnet_cli.outputs.legend import effort, per_cent
+    from deconvnet_cli.outputs.legend import per_cent
 
     shares = ", ".join(f"{name} {per_cent(share)}" for name, share in line["classes"].items())
     files = ", ".join(filter(None, (line["output"], *line.get("beside", ()))))

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, whose plural ends in s: "1 photo", "2 photos"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def effort(line: Mapping[str, Any]) -> str:
+    """Return what a photo took, as "3 boxes, 1.3 s", from its JSON line."""
+    count = line["proposals"]
+    return f"{count} box{'es' * (count != 1)}, {sum(line['ms'].values()) / 1000:.1f} s"

@@ -19,8 +19,8 @@ from PIL import Image
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import printable
-from deconvnet_cli.outputs.legend import effort
 from deconvnet_cli.outputs.palettes import bright_colours
+from deconvnet_cli.reporting.numerals import effort
 from deconvnet_cli.reporting.terminal import HALF_BLOCK, Screen
 
 MOST_COLUMNS, MOST_ROWS = 60, 15

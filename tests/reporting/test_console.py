@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from deconvnet_cli.errors import OutputError
-from deconvnet_cli.outputs.legend import effort
 from deconvnet_cli.reporting import console as report
+from deconvnet_cli.reporting.numerals import effort
 from deconvnet_cli.runtime.streams import output_to
 
 COLUMNS = ("name", "mIoU", "95 %", "pixel", "from")

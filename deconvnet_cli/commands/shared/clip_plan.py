@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
+from deconvnet_cli.outputs.files import CVAT, Outputs
+from deconvnet_cli.outputs.targets import refuse_nothing
 from deconvnet_cli.storage.files import refuse_overwriting
 
 DIGITS = 6  # of the number of a frame, at least
@@ -55,8 +56,7 @@ def plan_clips(
     if outputs.format == CVAT or outputs.polygons not in WITHOUT_PICTURES:
         option = "--format cvat" if outputs.format == CVAT else f"--polygons {outputs.polygons}"
         raise UsageError(f"{option} goes with files of photos, not with a video; {REMEDY}")
-    if outputs.format == NONE and not outputs.suffixes:
-        raise UsageError("--format none writes no labels; add --overlay or such")
+    refuse_nothing(outputs)
     folder = frame_folder(output)
     if len({path.stem for path in paths}) < len(paths):
         raise UsageError("two videos would be written to the same files; give each its own folder")

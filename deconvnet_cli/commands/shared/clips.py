@@ -111,14 +111,9 @@ def segment_clip(
     """Label the frames of one clip.
 
     Args:
-        job: The clip and its outputs.
         done: Counts the frames, also if an error is raised later.
-        system: The nets.
-        settings: How frames are segmented.
         max_pixels: The largest accepted product of width and height.
         stopped: Gets an item when the run is to stop.
-        quiet: Whether to show no progress.
-        as_json: Whether to write a JSON line per frame.
 
     Raises:
         ImageError: The clip cannot be read, or not to its end.
