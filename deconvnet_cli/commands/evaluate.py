@@ -175,7 +175,11 @@ def command(
                 f"--table: the paper's rows are for VOC's classes, and {tree.root} has others; "
                 "leave it out"
             )
-        if predictions is None:
+        if predictions is not None:
+            names = usable_names(predictions, tree, names, allow_missing)
+            predict = from_folder(predictions, tree, names)
+            about = {"predictions": {"folder": str(predictions)}}
+        else:
             from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo
 
             one_core_a_photo()
@@ -183,14 +187,10 @@ def command(
             with console.progress(quiet) as progress:
                 # Hours of work follow, so wrong masks are named first.
                 require_masks(tree, names, console.bar(progress, "reading masks", len(names)))
-        if predictions is not None:
-            names = usable_names(predictions, tree, names, allow_missing)
-            predict = from_folder(predictions, tree, names)
-            about = {"predictions": {"folder": str(predictions)}}
-        elif scores is not None:
-            predict, about = from_store(scores, tree, names, table, max_pixels, options)
-        else:
-            predict, about = from_nets(tree, table, max_pixels, options)
+            if scores is not None:
+                predict, about = from_store(scores, tree, names, table, max_pixels, options)
+            else:
+                predict, about = from_nets(tree, table, max_pixels, options)
         of_list = {"split": split, "images": len(names), "shard": shard_text(part)}
         about = {"list": of_list, **about}
         with console.progress(quiet) as progress:

@@ -66,7 +66,7 @@ def write_outputs(
     found: NDArray[np.float32] | None = None
     if probabilities is not None and outputs.needs_probabilities:
         found = probabilities()
-    place = place_of(source, target) or name
+    place = place_of(source, target) or name if outputs.polygons == "labelme" else ""
     for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):
         write_whole(path, file_beside(suffix, photo, shown, outputs, classes, found, name, place))
     # The labels are written last: if they exist, all files of the photo do.

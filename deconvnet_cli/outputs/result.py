@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.data.images import png_bytes
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs import overlay as drawing
 from deconvnet_cli.outputs.areas import MIN_AREA
 from deconvnet_cli.outputs.class_filter import chosen_labels, mask_of
 from deconvnet_cli.outputs.coco import coco
-from deconvnet_cli.outputs.files import Outputs
+from deconvnet_cli.outputs.encoding import write_outputs
+from deconvnet_cli.outputs.files import CVAT, Outputs
 from deconvnet_cli.outputs.palettes import colours_of
 from deconvnet_cli.outputs.polygons import geojson
 from deconvnet_cli.outputs.python_words import in_python_words
-from deconvnet_cli.outputs.saving import save_files
+from deconvnet_cli.outputs.shared_files import write_class_files, write_list_of_masks
+from deconvnet_cli.outputs.targets import (
+    folder_of,
+    format_of,
+    into_folder,
+    labels_target,
+    refuse_nothing,
+)
 from deconvnet_cli.segmentation.labels import class_shares
+from deconvnet_cli.storage.files import check_output_file, make_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +188,63 @@ class SegmentationResult:
                 clean_labels.
 
         Returns:
-            The files that were written, the labels first.
+            The files that were written, the labels first, and those of the folder last.
 
         Raises:
             UsageError: The outputs do not fit together or to the path, or a class does not exist;
                 nothing is written.
             OutputError: A file cannot be written.
         """
-        return save_files(self, os.fspath(path), outputs)
+        output = os.fspath(path)
+        if not output:
+            raise UsageError("the path to save to is empty; give a file, or a folder: DIR/")
+        given = checked(outputs)
+        chosen = Outputs(**{**given, "format": format_of(output, given.get("format"))})
+        chosen.check(self.classes)
+        refuse_nothing(chosen)
+        target = labels_target(output, stem_for(output, self.name), chosen)
+        for file in chosen.files(target):
+            check_output_file(file, [] if self.path is None else [self.path])
+        if into_folder(output):
+            make_folder(target.parent)
+        shared = write_class_files(folder_of(target, chosen), chosen, self.classes)
+        written = write_outputs(
+            self.photo,
+            self.labels,
+            target,
+            chosen,
+            self.classes,
+            probabilities=lambda: self.probabilities,
+            name=self.name,
+            source=self.path,
+        )
+        if chosen.format == CVAT:
+            shared.append(write_list_of_masks(folder_of(target, chosen)))
+        return [*written, *shared]
+
+
+def checked(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of ``Outputs`` that a program gives, with its iterators as tuples.
+
+    Raises:
+        UsageError: A switch is neither True nor False, but perhaps the name of a file.
+    """
+    switches = {each.name for each in fields(Outputs) if isinstance(each.default, bool)}
+    for name in switches & choice.keys():
+        if not isinstance(choice[name], bool):
+            raise UsageError(f"{name}={choice[name]!r}: must be True or False")
+    return {
+        name: tuple(value) if isinstance(value, Iterator) else value
+        for name, value in choice.items()
+    }
+
+
+def stem_for(output: str, name: str) -> str:
+    """Return the stem of the files in a folder.
+
+    Raises:
+        UsageError: The output is a folder, and the photo has no name.
+    """
+    if into_folder(output) and not name:
+        raise UsageError(f"{output}: is a folder, and the photo has no name; give a file")
+    return Path(name).stem
