@@ -7,6 +7,7 @@
     │   └── DiskFullError          exit 1   the disk is full
     ├── BusyError                  exit 1   another run is writing to the same folder
     ├── CrashError                 exit 1   a worker process that died
+    │   └── NetsError              exit 1   nets that cannot run, whatever the photo
     ├── DatasetError               exit 1   a dataset with something missing or wrong
     ├── WeightsError               exit 1   a weights file that cannot be used
     │   └── ChecksumError          exit 1   a weights file with an unexpected SHA-256
@@ -82,6 +83,10 @@ class BusyError(DeconvnetError):
 
 class CrashError(DeconvnetError):
     """A worker process that died: killed, out of memory, or crashed."""
+
+
+class NetsError(CrashError):
+    """Nets that cannot run, for which no photo is to blame."""
 
 
 class DatasetError(DeconvnetError):

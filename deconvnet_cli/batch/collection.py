@@ -55,14 +55,9 @@ def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
         write_whole(written[-1], json.dumps(merged(parts), separators=(",", ":")).encode() + b"\n")
     masks = [PurePosixPath(entry.output) for entry in done]
     masks = [path.relative_to(MASKS).with_suffix("") for path in masks if path.parts[0] == MASKS]
-    if masks and exists(folder / CVAT_CLASSES):
+    if masks and remote.found(folder / CVAT_CLASSES):
         written.append(write_cvat_list(folder, map(str, masks)))
     return written
-
-
-def exists(path: Path) -> bool:
-    """Return whether there is such a file, here or in a remote folder."""
-    return remote.found(path) is not None if isinstance(path, RemotePath) else path.is_file()
 
 
 def was_removed(folder: Path, entry: Entry) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING
 from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:  # torch comes with these, and the command's --help has to be quick
-    from deconvnet_cli.batch.manifest import Entry
-    from deconvnet_cli.batch.plan import Job
     from deconvnet_cli.batch.run import Engine
     from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, SystemInfo
-    from deconvnet_cli.errors import DeconvnetError
 
 LOCAL, RAY = "local", "ray"
 
@@ -72,9 +69,5 @@ def local_engine(spec: BatchSpec, fingerprint: Fingerprint, workers: int) -> Eng
     from deconvnet_cli.batch.photo import start_worker
     from deconvnet_cli.runtime.workers import side_by_side
 
-    def engine(
-        jobs: Iterable[Job | None], stop: Callable[[], bool]
-    ) -> Iterator[tuple[Job, Entry | DeconvnetError]]:
-        return side_by_side(jobs, partial(start_worker, spec, fingerprint), workers, stop)
-
-    return engine
+    begin = partial(start_worker, spec, fingerprint)
+    return lambda jobs, stop: side_by_side(jobs, begin, workers, stop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -61,9 +60,10 @@ def start_worker(spec: BatchSpec, fingerprint: Fingerprint) -> Callable[[Job], E
         def label() -> Entry:
             photo = decoded_photo(job, source, spec)
             inferred = infer(photo, system, settings)
-            return label_and_write(job, source, photo, inferred, spec, info)
+            result = label_photo(inferred, *photo.size, system.ensemble, settings.crf)
+            return write_result(job, source, photo, result, inferred, spec, info)
 
-        return result_or_failed_entry(label, job, source, spec.folder, fingerprint)
+        return result_or_failed_entry(label, job, source, spec, fingerprint)
 
     return label_job
 
@@ -96,7 +96,7 @@ def prepared(
 
 
 def result_or_failed_entry(
-    call: Callable[[], Result], job: Job, source: Source, folder: Path, fingerprint: Fingerprint
+    call: Callable[[], Result], job: Job, source: Source, spec: BatchSpec, fingerprint: Fingerprint
 ) -> Result | Entry:
     """Return the result of ``call``, or a failed entry if the photo cannot be segmented.
 
@@ -114,7 +114,7 @@ def result_or_failed_entry(
         if not isinstance(error, ImageError):
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             error = DeconvnetError(f"{job.photo}: cannot be segmented ({what})")
-        return failed_entry(job, error, folder, fingerprint, source)
+        return failed_entry(job, error, spec, fingerprint, source)
 
 
 def out_of_memory(error: BaseException | None) -> bool:
@@ -125,25 +125,6 @@ def out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def label_and_write(
-    job: Job,
-    source: Source,
-    photo: Image.Image,
-    inferred: Inferred,
-    spec: BatchSpec,
-    info: SystemInfo,
-) -> Entry:
-    """Label a photo that has been through the nets, and write its files, the label PNG last.
-
-    Raises:
-        OutputError: A file cannot be written.
-        DependencyError: See :func:`deconvnet_cli.segmentation.segment.label_photo`.
-    """
-    crf = info.settings.crf
-    result = label_photo(inferred, photo.width, photo.height, info.ensemble, crf)
-    return write_result(job, source, photo, result, inferred, spec, info)
 
 
 def write_result(
@@ -189,27 +170,24 @@ def write_result(
     )
     return Entry(
         image=str(job.photo),
-        output=relative_name(job.target, spec.folder),
+        output=spec.name_of(job.target),
         status=DONE,
         size=source.size,
         mtime_ns=source.mtime_ns,
         sha256=source.sha256,
         output_sha256=file_sha256_or_none(job.target),
         extras={
-            relative_name(path, spec.folder): file_sha256_or_none(path) or ""
-            for path in spec.extras(job)
+            spec.name_of(path): file_sha256_or_none(path) or "" for path in spec.files(job)[1:]
         },
         **summarise(replace(result, labels=shown), info.classes),
-        weights=info.fingerprint.weights,
-        settings=info.fingerprint.settings,
-        versions=info.fingerprint.versions,
+        **vars(info.fingerprint),
     )
 
 
 def failed_entry(
     job: Job,
     error: DeconvnetError,
-    folder: Path,
+    spec: BatchSpec,
     fingerprint: Fingerprint,
     source: Source | None = None,
 ) -> Entry:
@@ -229,18 +207,11 @@ def failed_entry(
             size, mtime_ns = found.size, found.mtime_ns
     return Entry(
         image=str(job.photo),
-        output=relative_name(job.target, folder),
+        output=spec.name_of(job.target),
         status=FAILED,
         size=size,
         mtime_ns=mtime_ns,
         sha256=sha256,
         error=text,
-        weights=fingerprint.weights,
-        settings=fingerprint.settings,
-        versions=fingerprint.versions,
+        **vars(fingerprint),
     )
-
-
-def relative_name(path: Path, folder: Path) -> str:
-    """Return a path relative to the output folder, with forward slashes, for the manifest."""
-    return path.relative_to(folder).as_posix()

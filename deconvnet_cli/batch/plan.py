@@ -1,16 +1,17 @@
-"""Plan where the labels of the photos of a batch go."""
+"""Plan where the labels of the photos of a batch go, so that no photo takes another's files."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from deconvnet_cli.batch.find import find_photos, raised
 from deconvnet_cli.errors import ImageError, UsageError
+from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
 from deconvnet_cli.storage.remote import RemotePath, place, real
 
 
@@ -20,8 +21,8 @@ class Job:
 
     Attributes:
         photo: The photo.
-        target: Its label PNG.
-        kept: Where to keep its scores; None for beside the label PNG.
+        target: The file of its labels.
+        kept: Where to keep its scores; None for beside the labels.
     """
 
     photo: Path
@@ -37,14 +38,15 @@ class Job:
 def plan(
     sources: Iterable[str],
     output: Path,
+    left_out: Counter[str] | None = None,
+    *,
     refused: Callable[[UsageError], None] = raised,
     unreadable: Callable[[ImageError], None] = raised,
     missing_ok: bool = False,
-    *,
-    left_out: Counter[str] | None = None,
     full_names: bool = False,
+    outputs: Outputs = Outputs(),
 ) -> list[Job]:
-    """Plan where the labels of all photos go, before the first is made.
+    """Plan where the labels of all photos go, before the first is made; see also :func:`apart`.
 
     Args:
         refused: Called with the error for each photo that has to be left out. The default
@@ -53,25 +55,15 @@ def plan(
         missing_ok: Whether to pass over sources that have no photos.
         left_out: Counts what is left out, see :func:`deconvnet_cli.batch.find.photos_in`.
         full_names: Whether the labels of a.jpg are called a.jpg.png instead of a.png.
+        outputs: The files that are written for each photo.
 
     Raises:
-        UsageError: Two photos would get the same label PNG, a label PNG would replace a photo,
-            or a path leads out of the output folder.
+        UsageError: A path leads out of the output folder.
         ImageError: See :func:`find_photos`.
     """
-
-    def refuse(message: str) -> None:
-        refused(UsageError(message))
-
-    folder = cache(real)  # which looks at each name of a path, and photos share folders
-
-    def where(path: Path) -> Path:
-        if isinstance(path, RemotePath) or os.path.islink(path):
-            return real(path)
-        return folder(path.parent) / path.name
-
-    jobs: dict[Path, Job] = {}
-    photos = set()
+    where = resolver()
+    jobs: dict[tuple[Path, Path], Job] = {}
+    labels = output / MASKS if outputs.format == CVAT else output
     for source in sources:
         try:
             found = find_photos(source, unreadable, left_out, output)
@@ -82,46 +74,68 @@ def plan(
         holds_output = _inside(output, place(source))
         for photo, relative in found:
             if ".." in relative.parts:
-                refuse(f"{photo}: leads out of {output}; list paths without '..'")
+                refused(UsageError(f"{photo}: leads out of {output}; list paths without '..'"))
                 continue
             if holds_output and _inside(photo, output):
                 continue  # the output folder lies in the source: these are labels of an earlier run
-            name = f"{relative.name}.png" if full_names else relative.with_suffix(".png").name
-            job = Job(photo, output / relative.with_name(name))
-            other = jobs.setdefault(job.target, job)
-            if other is not job and where(other.photo) != where(photo):
-                apart = photo.parent != other.photo.parent
-                common = "give their common folder, whose subfolders are kept, " if apart else ""
-                helps = not full_names and photo.name != other.photo.name
-                refuse(
-                    f"{other.photo} and {photo} would both be written to {job.target}; "
-                    f"{'give --names full, ' if helps else ''}rename one, {common}or give them "
-                    "separate -o folders"
-                )
-            photos.add(where(photo))
-    for job in list(jobs.values()):
-        if where(job.target) in photos:
-            refuse(f"{job.target}: is one of the photos; give another -o folder")
-            del jobs[job.target]
+            stem = relative.name if full_names else relative.stem
+            target = labels / relative.with_name(f"{stem}{outputs.label_suffix}")
+            jobs.setdefault((target, where(photo)), Job(photo, target))
     return list(jobs.values())
 
 
-def collisions(
-    jobs: Iterable[Job], extras: Callable[[Job], Iterable[Path]]
-) -> Iterator[tuple[Job, str]]:
-    """Yield each job of which a file would also be written by an earlier one, and what to say.
+def apart(
+    jobs: Iterable[Job],
+    files: Callable[[Job], Iterable[Path]],
+    refused: Callable[[UsageError], None] = raised,
+) -> list[Job]:
+    """Return the jobs without those that would replace a photo, or a file of an earlier job.
 
     Args:
         jobs: The jobs.
-        extras: Returns the files that are written beside the labels of a job.
+        files: Returns all files that are written for a job.
+        refused: Called with the error for each job that is left out. The default raises it.
     """
-    taken: dict[Path, Path] = {}
+    where = resolver()
+    jobs = list(jobs)
+    photos = {where(job.photo) for job in jobs}
+    taken: dict[Path, Job] = {}
+    kept = []
     for job in jobs:
-        for path in (job.target, *extras(job)):
-            other = taken.setdefault(path, job.photo)
-            if other != job.photo:
-                yield job, f"{other} and {job.photo} would both be written to {path}; rename one"
-                break
+        wanted = list(files(job))
+        if twice := next((path for path in wanted if path in taken), None):
+            refused(UsageError(clash(taken[twice], job, twice)))
+        elif lost := next((path for path in wanted if where(path) in photos), None):
+            refused(UsageError(f"{lost}: is one of the photos; give another -o folder"))
+        else:
+            taken.update(dict.fromkeys(wanted, job))
+            kept.append(job)
+    return kept
+
+
+def clash(one: Job, other: Job, path: Path) -> str:
+    """Return what to say and to do if two photos would be written to the same file."""
+    far = one.photo.parent != other.photo.parent
+    common = "give their common folder, whose subfolders are kept, " if far else ""
+    full_names = other.target.name.startswith(f"{other.photo.name}.")
+    helps = not full_names and one.photo.name != other.photo.name
+    return (
+        f"{one.photo} and {other.photo} would both be written to {path}; "
+        f"{'give --names full, ' if helps else ''}rename one, {common}or give them separate -o "
+        "folders"
+    )
+
+
+def resolver() -> Callable[[Path], Path]:
+    """Return a function that resolves links, and looks up each folder once: files share them."""
+    folder = cache(real)
+
+    def where(path: Path) -> Path:
+        if isinstance(path, RemotePath) or os.path.islink(path):
+            return real(path)
+        return folder(path.parent) / path.name
+
+    return where
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deconvnet_cli.batch.manifest import FAILED, GONE, Entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import file_state
-from deconvnet_cli.batch.spec import Fingerprint
+from deconvnet_cli.batch.spec import BatchSpec, Fingerprint
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.encoding import place_of
 from deconvnet_cli.outputs.files import POLYGON_SUFFIXES
@@ -45,30 +45,30 @@ class Todo:
 def sort_out(
     jobs: Iterable[Job],
     entries: Mapping[str, Entry],
+    spec: BatchSpec,
     fingerprint: Fingerprint,
-    folder: Path,
-    wanted: Callable[[Job], Iterable[Path]] = lambda job: (),
     *,
     overwrite: bool = False,
     retry: bool = False,
 ) -> Todo:
-    """Sort jobs, whose label PNGs lie in ``folder``, by whether they need work.
+    """Sort jobs by whether they need work.
 
     Args:
         entries: The entries of the manifests, by output.
-        wanted: Returns the files that have to lie beside a job's label PNG.
+        spec: What the batch makes of each photo.
+        fingerprint: The weights, settings and versions that labels depend on.
         overwrite: Whether to do all jobs again.
         retry: Whether to do failed jobs again.
     """
 
     def entry_for(job: Job) -> Entry | None:
-        return entries.get(job.target.relative_to(folder).as_posix())
+        return entries.get(spec.name_of(job.target))
 
     def reason_for(job: Job) -> str | None:
-        return reason(job, entry_for(job), fingerprint, folder, wanted(job))
+        return reason(job, entry_for(job), spec, fingerprint)
 
     todo = Todo([], [], [])
-    readers = REMOTE_READERS if isinstance(folder, RemotePath) else 1
+    readers = REMOTE_READERS if isinstance(spec.folder, RemotePath) else 1
     for job, result in in_order(jobs, reason_for, readers):
         entry, why = entry_for(job), result()
         if overwrite and why is None:
@@ -82,21 +82,12 @@ def sort_out(
     return todo
 
 
-def reason(
-    job: Job,
-    entry: Entry | None,
-    fingerprint: Fingerprint,
-    folder: Path,
-    wanted: Iterable[Path] = (),
-) -> str | None:
+def reason(job: Job, entry: Entry | None, spec: BatchSpec, fingerprint: Fingerprint) -> str | None:
     """Return why a job needs work, in a few words; None if manifest and files show it done.
 
     A photo with the same path, size and time of change counts as unchanged without being read;
     all other files are compared by SHA-256. An entry that failed for a reason outside the photo
-    has no SHA-256, and its photo is tried again.
-
-    Args:
-        wanted: The files that have to lie beside the label PNG; others do not matter.
+    has no SHA-256, and its photo is tried again. Only the files that this batch writes matter.
     """
     if entry is None:
         return NEW
@@ -111,11 +102,11 @@ def reason(
     if entry.status == FAILED:
         return FAILED_BEFORE
     written = entry.files()
-    for path in (job.target, *wanted):
+    for path in spec.files(job):
         sha256 = file_sha256_or_none(path)
         if sha256 is None:
             return f"{path.name} is missing"
-        if sha256 != written.get(path.relative_to(folder).as_posix()):
+        if sha256 != written.get(spec.name_of(path)):
             return f"{path.name} changed"
         if str(job.photo) != entry.image and names_another(path, job):
             return "the photo moved"
@@ -145,7 +136,7 @@ def names_another(path: Path, job: Job) -> bool:
 
 
 def gone(
-    entries: Iterable[Entry], jobs: Iterable[Job], folder: Path, shard: tuple[int, int] | None
+    entries: Iterable[Entry], jobs: Iterable[Job], spec: BatchSpec, shard: tuple[int, int] | None
 ) -> Iterator[Entry]:
     """Yield a line for each photo that failed and was removed since.
 
@@ -155,10 +146,10 @@ def gone(
     Args:
         entries: The entries of the manifests.
         jobs: The photos of this run.
-        folder: The output folder.
+        spec: What the batch makes of each photo.
         shard: The run's shard; other shards have their own failures.
     """
-    wanted = {job.target.relative_to(folder).as_posix() for job in jobs}
+    wanted = {spec.name_of(job.target) for job in jobs}
     failed = [each for each in entries if each.status == FAILED and each.output not in wanted]
     for entry in shard_by_name(failed, lambda each: each.output, shard):
         if was_removed(remote.place(entry.image)):

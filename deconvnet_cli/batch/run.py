@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from deconvnet_cli.batch.manifest import NAME, Entry, Manifest, manifest_name
 from deconvnet_cli.batch.photo import failed_entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.remote_manifest import RemoteManifest
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint
-from deconvnet_cli.errors import DeconvnetError, DiskFullError
+from deconvnet_cli.errors import DeconvnetError, DiskFullError, NetsError
 from deconvnet_cli.outputs.shared_files import COCO_OF_ALL, CVAT_LIST
 from deconvnet_cli.storage.files import locked, make_folder, remove_parts
 from deconvnet_cli.storage.remote import RemotePath
 
 # Takes the jobs (None: nothing to do for now) and a function that says whether to stop; yields
 # each job with its entry or error, in the order in which they end.
-Engine = Callable[
-    [Iterable[Job | None], Callable[[], bool]], Iterator[tuple[Job, Entry | DeconvnetError]]
-]
+Answers = Generator[tuple[Job, Entry | DeconvnetError], None, None]
+Engine = Callable[[Iterable[Job | None], Callable[[], bool]], Answers]
+NO_PHOTOS_FAULT = (DiskFullError, NetsError)  # the next run does the photo again
 
 
 @dataclass(frozen=True)
@@ -54,25 +53,23 @@ class Run:
         """Run jobs; after each, write its line to the manifest and then call ``on_done``.
 
         Raises:
-            DiskFullError: The disk is full. Jobs in flight have ended, and no more were begun.
+            DiskFullError, NetsError: The disk is full, or the nets cannot run. Jobs in flight have
+                ended, and no more were begun.
             OutputError: The manifest cannot be written.
         """
-        full: list[DiskFullError] = []
-        answers = self.engine(jobs, lambda: bool(full) or stop())
-        try:
+        ended_by: list[DeconvnetError] = []
+        # After an error of the manifest, closing the answers ends the workers now.
+        with closing(self.engine(jobs, lambda: bool(ended_by) or stop())) as answers:
             for job, answer in answers:
-                if isinstance(answer, DiskFullError):
-                    full.append(answer)  # not the photo's fault: the next run does it again
+                if isinstance(answer, NO_PHOTOS_FAULT):
+                    ended_by.append(answer)
                     continue
                 if isinstance(answer, DeconvnetError):
-                    answer = failed_entry(job, answer, self.spec.folder, self.fingerprint)
+                    answer = failed_entry(job, answer, self.spec, self.fingerprint)
                 self.manifest.add(answer)
                 on_done(answer)
-        finally:
-            if isinstance(answers, Generator):  # after an error above, end the workers now
-                answers.close()
-        if full:
-            raise full[0]
+        if ended_by:
+            raise ended_by[0]
 
 
 @contextmanager
@@ -94,17 +91,13 @@ def locked_run(
         is_locked = stack.enter_context(locked(folder, shared=shard is not None))
         if shard is not None:
             stack.enter_context(locked(folder, f".{name}.lock"))
-        manifest = open_manifest(folder / name)
+        path = folder / name
+        manifest = RemoteManifest(path) if isinstance(path, RemotePath) else Manifest(path)
         stack.callback(manifest.close)
         yield Run(spec, fingerprint, engine, manifest, shard, is_locked)
 
 
-def open_manifest(path: Path) -> Manifest | RemoteManifest:
-    """Open the manifest of a run for writing."""
-    return RemoteManifest(path) if isinstance(path, RemotePath) else Manifest(path)
-
-
 def remove_unfinished(jobs: Iterable[Job], spec: BatchSpec) -> None:
     """Remove the partial files that a killed run left of ``jobs`` and of all photos."""
-    targets = (path for job in jobs for path in (job.target, *spec.extras(job)))
-    remove_parts((*(spec.folder / name for name in (NAME, COCO_OF_ALL, CVAT_LIST)), *targets))
+    shared = (spec.folder / name for name in (NAME, COCO_OF_ALL, CVAT_LIST))
+    remove_parts((*shared, *(path for job in jobs for path in spec.files(job))))

@@ -57,10 +57,14 @@ class BatchSpec:
     max_pixels: int = MAX_PIXELS
     page: int | None = None
 
-    def extras(self, job: Job) -> list[Path]:
-        """Return the files that are written beside a label PNG."""
+    def files(self, job: Job) -> list[Path]:
+        """Return the files that are written for a photo, its labels first."""
         scores = [job.scores] if self.save_scores else []
-        return [*self.outputs.beside(job.target), *scores]
+        return [job.target, *self.outputs.beside(job.target), *scores]
+
+    def name_of(self, path: Path) -> str:
+        """Return a path relative to the output folder, with forward slashes, for the manifest."""
+        return path.relative_to(self.folder).as_posix()
 
 
 @dataclass(frozen=True)

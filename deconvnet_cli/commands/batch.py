@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.batch.engines import LOCAL, open_engine
-from deconvnet_cli.commands.shared.batch_folders import label_target, output_of, refuse_source
+from deconvnet_cli.commands.shared.batch_folders import output_of, refuse_source
 from deconvnet_cli.commands.shared.batch_manifests import merge_shards, verify_outputs
-from deconvnet_cli.commands.shared.batch_progress import do_all, keep_watching
+from deconvnet_cli.commands.shared.batch_progress import Report, do_all, keep_watching
 from deconvnet_cli.commands.shared.engine_options import ENGINE_OPTIONS, check_engine
 from deconvnet_cli.commands.shared.grouped_help import UNSET, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
@@ -41,6 +38,8 @@ from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.storage.remote import is_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deconvnet_cli.batch.plan import Job
     from deconvnet_cli.batch.resume import Todo
     from deconvnet_cli.batch.spec import BatchSpec
@@ -174,25 +173,22 @@ def command(
     if not dry_run and engine == LOCAL:
         prepare_workers("deconvnet_cli.batch.preload")
     from deconvnet_cli.batch.collection import write_collection
-    from deconvnet_cli.batch.find import summary
     from deconvnet_cli.batch.manifest import read_entries
     from deconvnet_cli.batch.plan import plan
     from deconvnet_cli.batch.resume import sort_out
     from deconvnet_cli.batch.run import locked_run
     from deconvnet_cli.batch.spec import BatchSpec
-    from deconvnet_cli.batch.voc_submission import check_voc_classes
+    from deconvnet_cli.batch.voc_submission import check_submission, check_voc_classes
     from deconvnet_cli.outputs.shared_files import write_class_files
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.shards import parse_shard
 
     part = None if shard is None else parse_shard(shard)
-    failures: list[str] = []
-    left_out: Counter[str] = Counter()
-    find = partial(plan, left_out=left_out, full_names=names == "full")
-    jobs = [] if watch else jobs_of(find, sources, output, listed, part, failures)
-    jobs = [replace(job, target=label_target(job.target, output, outputs)) for job in jobs]
+    report = Report(output, quiet, as_json)
     spec = BatchSpec(partial(load_system, options), output, save_scores, outputs, max_pixels, page)
-    check_targets(jobs, spec)
+    full_names = names == "full"
+    find = partial(plan, sources, output, report.left_out, full_names=full_names, outputs=outputs)
+    jobs = [] if watch else jobs_of(find, spec, listed, part, report)
     with open_engine(engine, ray_address, nets_per_gpu, spec, workers, options.device) as (
         info,
         works,
@@ -201,57 +197,56 @@ def command(
             check_voc_classes(info.classes)
         choose = partial(
             sort_out,
+            spec=spec,
             fingerprint=info.fingerprint,
-            folder=output,
-            wanted=spec.extras,
             overwrite=overwrite,
             retry=retry_failed,
         )
         try:
             if dry_run:
-                todo = choose(jobs, read_entries(output))
-                print_plan(todo, output, summary(left_out), quiet, as_json)
+                print_plan(choose(jobs, read_entries(output)), report)
             else:
                 with locked_run(spec, info.fingerprint, works, part) as run:
                     shared = write_class_files(output, outputs, info.classes)
-                    if watch:
-                        keep_watching(
-                            run, find, sources, choose, failures, left_out, quiet, as_json
+                    if not run.locked:
+                        report.say(
+                            f"{output}: cannot be locked; make sure that no other run writes there"
                         )
+                    if watch:
+                        keep_watching(run, find, sources, choose, report)
                     else:
-                        do_all(run, jobs, choose, failures, summary(left_out), quiet, as_json)
+                        do_all(run, jobs, choose, report)
                     if part is None:  # --merge writes them of all shards
                         run.manifest.close()  # a remote one writes its last lines only then
                         shared += write_collection(output, read_entries(output).values())
-                for path in () if quiet else shared:
-                    console.say(f"also: {path}")
+                for path in shared:
+                    report.say(f"also: {path}")
         finally:
-            if failures:
-                console.batch_failures(failures)
-    if failures:
+            if report.failures:
+                console.batch_failures(report.failures)
+    if report.failures:
         raise SystemExit(1)
     if listed is not None and part is None and not dry_run:
-        check_submitted(jobs, spec, quiet)
+        folder = check_submission(jobs, page)
+        report.say(f"{folder}: complete; pack {output / 'results'} and submit it")
 
 
 def jobs_of(
     find: Callable[..., list[Job]],
-    sources: tuple[str, ...],
-    output: Path,
+    spec: BatchSpec,
     listed: Path | None,
     shard: tuple[int, int] | None,
-    failures: list[str],
+    report: Report,
 ) -> list[Job]:
-    """Return the jobs of all photos, a list or a shard; add unreadable ones to ``failures``."""
-    from deconvnet_cli.batch.photo import relative_name
+    """Return the jobs of all photos, a list or a shard; report folders that cannot be read."""
+    from deconvnet_cli.batch.plan import apart
+    from deconvnet_cli.batch.voc_submission import plan_submission
     from deconvnet_cli.runtime.shards import shard_by_name
 
-    jobs = find(sources, output, unreadable=lambda error: failures.append(str(error)))
+    jobs = find(unreadable=lambda error: report.failures.append(str(error)))
     if listed is not None:
-        from deconvnet_cli.batch.voc_submission import plan_submission
-
-        jobs = plan_submission(jobs, listed, output)
-    return shard_by_name(jobs, lambda job: relative_name(job.target, output), shard)
+        jobs = plan_submission(jobs, listed, spec.folder)
+    return shard_by_name(apart(jobs, spec.files), lambda job: spec.name_of(job.target), shard)
 
 
 def check_reading(context: click.Context, mode: str) -> None:
@@ -263,37 +258,14 @@ def check_reading(context: click.Context, mode: str) -> None:
     refuse_given(context, names, f"{mode} reads what batches have written")
 
 
-def check_targets(jobs: list[Job], spec: BatchSpec) -> None:
-    """Raise UsageError if two photos would write one file, as a.overlay.jpg and a.jpg may."""
-    from deconvnet_cli.batch.plan import collisions
-
-    for _, message in collisions(jobs, spec.extras):
-        raise UsageError(message)
-
-
-def print_plan(todo: Todo, output: Path, left_out: str, quiet: bool, as_json: bool) -> None:
+def print_plan(todo: Todo, report: Report) -> None:
     """Print what a run would do: one line per photo, with the reason."""
-    from deconvnet_cli.reporting import console
-
     for job, reason in todo.jobs:
-        if as_json:
-            line = {"image": str(job.photo), "output": str(job.target), "status": "to do"}
-            console.json_line({**line, "reason": reason})
-        if not quiet:
-            console.say(f"{job.photo} -> {job.target}: {reason}")
-    if not quiet:
-        console.say(
-            f"{output}: {len(todo.jobs)} to do, {len(todo.done)} done, "
-            f"{len(todo.failed)} failed before (--retry-failed)"
-            + (f", {left_out}" if left_out else "")
-        )
-
-
-def check_submitted(jobs: list[Job], spec: BatchSpec, quiet: bool) -> None:
-    """Check the files of a submission to the VOC server."""
-    from deconvnet_cli.batch.voc_submission import check_submission
-    from deconvnet_cli.reporting import console
-
-    folder = check_submission(jobs, spec.page)
-    if not quiet:
-        console.say(f"{folder}: complete; pack {spec.folder / 'results'} and submit it")
+        output = job.target.relative_to(report.folder).as_posix()
+        line = {"image": str(job.photo), "output": output, "status": "to do"}
+        report.line({**line, "reason": reason})
+        report.say(f"{job.photo} -> {job.target}: {reason}")
+    report.summary(
+        f"{len(todo.jobs)} to do, {len(todo.done)} done, "
+        f"{len(todo.failed)} failed before (--retry-failed)"
+    )

@@ -140,13 +140,13 @@ def _check_output(output: Path) -> None:
 def _download(address: str, folder: Path, sha256: str | None, gigabytes: float) -> Iterator[Path]:
     """Yield the downloaded file, with a progress bar on a terminal."""
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.download import Progress, downloaded
+    from deconvnet_cli.storage.download import downloaded
 
     with console.bytes_progress() as bar:
         task = bar.add_task("downloading", total=None)
 
-        def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total)
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
 
         most_bytes = int(gigabytes * 1e9)
         with downloaded(

@@ -18,6 +18,7 @@ TRIM_EVERY = 16  # photos
 # Environment variables of oneDNN and of torch's use of it: how many compiled kernels they keep. The
 # default net has fewer for a photo and its crops, so none is compiled again for a known size.
 KERNEL_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": 192, "LRU_CACHE_CAPACITY": 32}
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _photos = itertools.count(1)
 MOST_WORKERS = 8  # unless the user asks for more
 CPU = torch.device("cpu")
@@ -126,10 +127,9 @@ def keep_freed_memory() -> None:
     glibc returns large blocks to the system at once, which must clear their pages again for the
     next tensor: a fifth of the time of a photo. Without glibc this does nothing.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is not None and hasattr(libc, "mallopt"):
+    if LIBC is not None and hasattr(LIBC, "mallopt"):
         for option, value in MALLOC.items():
-            libc.mallopt(option, value)
+            LIBC.mallopt(option, value)
 
 
 def return_freed_memory() -> None:
@@ -137,9 +137,8 @@ def return_freed_memory() -> None:
 
     Photos of many sizes leave gaps in a heap that keeps its memory, and it would grow with them.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is not None and hasattr(libc, "malloc_trim") and next(_photos) % TRIM_EVERY == 0:
-        libc.malloc_trim(0)
+    if LIBC is not None and hasattr(LIBC, "malloc_trim") and next(_photos) % TRIM_EVERY == 0:
+        LIBC.malloc_trim(0)
 
 
 def at_a_time(workers: int | None) -> int:

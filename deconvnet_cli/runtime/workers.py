@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing.connection import wait
 from typing import Any, Generic
 
@@ -103,10 +103,6 @@ class _Team(Generic[Item, Result]):
                 task.deaths += worker.ready
             yield task, kind, value
 
-    def end(self) -> None:
-        """End all workers; the items of busy ones are lost."""
-        end_all(self.workers)
-
     def _lose(self, worker: Worker[Item, Result], how: str) -> None:
         self.workers.remove(worker)
         worker.dismiss()
@@ -124,7 +120,7 @@ def side_by_side(
     begin: Callable[[], Work[Item, Result]],
     workers: int,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[Item, Result | DeconvnetError]]:
+) -> Generator[tuple[Item, Result | DeconvnetError], None, None]:
     """Yield each item with its result or its error, in the order in which they finish.
 
     An item is taken only when a worker is free. If the worker dies or runs out of memory
@@ -159,4 +155,4 @@ def side_by_side(
                 else:
                     yield task.item, CrashError(f"its worker process {value}, twice")
     finally:
-        team.end()
+        end_all(team.workers)

@@ -8,7 +8,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -32,14 +31,7 @@ WEB = re.compile(r"https?://", re.IGNORECASE)
 MOST_BYTES = 4 << 30  # the authors' largest file has 1 GB
 CHUNK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The state of a download: bytes that are there, and all of them if the server tells."""
-
-    done: int
-    total: int | None
+OnProgress = Callable[[int, int | None], None]
 
 
 def is_web_address(text: str) -> bool:
@@ -70,7 +62,7 @@ def downloaded(
     *,
     sha256: str | None = None,
     most_bytes: int = MOST_BYTES,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Iterator[Path]:
     """Download a file, yield its path, and remove it after the block if that succeeded.
 
@@ -82,7 +74,8 @@ def downloaded(
         folder: The folder in which a hidden folder holds the file.
         sha256: The SHA-256 that the file must have, a hex digest.
         most_bytes: The largest file that is taken.
-        on_progress: Called after each piece.
+        on_progress: Called after each piece with the bytes that are there, and with all of them if
+            the server tells.
 
     Raises:
         UsageError: The address is not that of a file.
@@ -113,9 +106,7 @@ def downloaded(
         shutil.rmtree(part, ignore_errors=True)
 
 
-def fetch(
-    address: str, path: Path, most_bytes: int, on_progress: Callable[[Progress], None]
-) -> None:
+def fetch(address: str, path: Path, most_bytes: int, on_progress: OnProgress) -> None:
     """Download a file to ``path``, or the rest of it if a part is there and still right.
 
     Raises:
@@ -149,7 +140,7 @@ def fetch(
                 if done > most_bytes:
                     raise too_large(address, most_bytes)
                 file.write(piece)
-                on_progress(Progress(done, total))
+                on_progress(done, total)
     if total is not None and done < total:
         raise DownloadError(
             f"{address}: the connection ended after {done} of {total} bytes; "

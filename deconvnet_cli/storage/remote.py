@@ -139,12 +139,19 @@ def listed(folder: RemotePath) -> list[RemotePath]:
         return []
 
 
-def found(path: RemotePath) -> Found | None:
-    """Return the metadata of a file, or None if the file is missing.
+def found(path: Path) -> Found | None:
+    """Return the metadata of a file, remote or local, or None if the file is missing.
 
     Raises:
-        ImageError: The metadata cannot be read.
+        ImageError: The metadata of the remote file cannot be read.
+        OSError: The metadata of the local file cannot be read.
     """
+    if not isinstance(path, RemotePath):
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Found(status.st_size, status.st_mtime_ns)
     files = system(path)
     try:
         with _failing(path, ImageError, "read"):

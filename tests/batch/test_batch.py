@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from deconvnet_cli.batch.photo import start_worker
-from deconvnet_cli.batch.plan import Job, plan
+from deconvnet_cli.batch.plan import Job, apart, plan
 from deconvnet_cli.batch.spec import BatchSpec, fingerprint_of
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores
 from deconvnet_cli.segmentation.system import System, alone
@@ -90,8 +91,20 @@ def test_collisions_are_refused_before_the_start(deconvnet, tiny_weights, folder
 
 
 def test_labels_never_take_a_photos_place(folder):
+    out = folder / "deep"
+    (out / "b.overlay.png").touch()
+
+    def kept(*names: str, **options: object) -> list[str]:
+        spec = BatchSpec(pytest.fail, out, outputs=Outputs(**options))
+        jobs = plan([str(out / name) for name in names], out, outputs=spec.outputs)
+        return [job.target.name for job in apart(jobs, spec.files)]
+
     with pytest.raises(UsageError, match="is one of the photos"):
-        plan([str(folder / "deep" / "b.png")], folder / "deep")
+        kept("b.png")
+    assert kept("b.png", format="npy") == ["b.npy"]
+    assert kept("b.png", "b.overlay.png", format="npy") == ["b.npy", "b.overlay.npy"]
+    with pytest.raises(UsageError, match=r"b\.overlay\.png: is one of the photos"):
+        kept("b.png", "b.overlay.png", format="npy", overlay=True)
 
 
 def test_glob_and_list(folder, tmp_path):

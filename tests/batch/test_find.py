@@ -21,8 +21,10 @@ from deconvnet_cli.batch.find import (
     raised,
     summary,
 )
-from deconvnet_cli.batch.plan import plan
-from deconvnet_cli.commands.shared.batch_progress import keep_watching, plan_now
+from deconvnet_cli.batch.manifest import DONE, FAILED, Entry
+from deconvnet_cli.batch.plan import apart, plan
+from deconvnet_cli.batch.spec import BatchSpec
+from deconvnet_cli.commands.shared.batch_progress import Report, keep_watching
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.storage.files import locked
 from deconvnet_cli.storage.lists import read_list
@@ -158,9 +160,10 @@ def test_folders_that_match_a_glob_are_counted(tmp_path):
 def test_one_stem_with_two_suffixes(tmp_path):
     touch(tmp_path / "in", "a.jpg", "a.tif")
     out = tmp_path / "out"
+    files = BatchSpec(pytest.fail, out).files
     with pytest.raises(UsageError, match="--names full"):
-        plan([str(tmp_path / "in")], out)
-    jobs = plan([str(tmp_path / "in")], out, full_names=True)
+        apart(plan([str(tmp_path / "in")], out), files)
+    jobs = apart(plan([str(tmp_path / "in")], out, full_names=True), files)
     assert [job.target.name for job in jobs] == ["a.jpg.png", "a.tif.png"]
 
 
@@ -210,21 +213,20 @@ def test_the_end_of_a_batch_says_what_was_left_out(deconvnet, tiny_weights, tmp_
 
 
 def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path):
-    def entry(error: str | None) -> SimpleNamespace:
-        return SimpleNamespace(image="a.jpg", output="a.png", error=error)
+    def entry(error: str | None) -> Entry:
+        return Entry("a.jpg", "a.png", DONE if error is None else FAILED, error=error)
 
-    failures = ["another"]
+    report = Report(tmp_path, True, False, failures=["another"])
     seen = []
 
     def do(jobs, on_done, stop) -> None:
         for error in ("a.jpg: damaged", "a.jpg: empty", None):
             on_done(entry(error))
-            seen.append(list(failures))
+            seen.append(list(report.failures))
 
-    run = SimpleNamespace(
-        spec=SimpleNamespace(folder=tmp_path, extras=lambda job: ()), locked=True, do=do
-    )
-    keep_watching(run, plan, (str(tmp_path),), lambda *_: None, failures, Counter(), True, False)
+    sources = (str(tmp_path),)
+    run = SimpleNamespace(spec=BatchSpec(pytest.fail, tmp_path), do=do)
+    keep_watching(run, partial(plan, sources, tmp_path), sources, lambda *_: None, report)
     assert seen == [["another", "a.jpg: damaged"], ["another", "a.jpg: empty"], ["another"]]
 
 
@@ -242,32 +244,17 @@ def test_each_kind_that_is_left_out_is_said_once(tmp_path, monkeypatch, capsys):
             if looks == 5:
                 break
 
-    run = SimpleNamespace(
-        spec=SimpleNamespace(folder=tmp_path / "out", extras=lambda job: ()), locked=True, do=do
-    )
-    left_out: Counter[str] = Counter()
-    find = partial(plan, left_out=left_out)
-    nothing = SimpleNamespace(jobs=())
-    sources = (str(tmp_path / "in"),)
-    keep_watching(run, find, sources, lambda *_: nothing, [], left_out, False, False)
+    out, sources = tmp_path / "out", (str(tmp_path / "in"),)
+    run = SimpleNamespace(spec=BatchSpec(pytest.fail, out), do=do)
+    report = Report(out, False, False)
+    find = partial(plan, sources, out, report.left_out)
+    keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=()), report)
     said = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     assert said == [
         "2 left out: 2 .heic (pip install pillow-heif)",
         "2 left out: 2 .dng",
     ]
-    assert left_out == {".heic": 2, ".dng": 2}
-
-
-def test_a_clash_is_taken_back_when_one_photo_goes(tmp_path):
-    touch(tmp_path / "a", "a.jpg", "a.png")
-    failures: list[str] = []
-    refused: set[str] = set()
-    for _ in range(2):
-        plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused, plan)
-        assert len(failures) == 1
-    (tmp_path / "a" / "a.png").unlink()
-    plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, refused, plan)
-    assert failures == []
+    assert report.left_out == {".heic": 2, ".dng": 2}
 
 
 def test_links_in_a_plan_are_followed_and_each_folder_is_looked_up_once(tmp_path, monkeypatch):
@@ -277,11 +264,13 @@ def test_links_in_a_plan_are_followed_and_each_folder_is_looked_up_once(tmp_path
     counted = Counter()
     resolve = Path.resolve
     monkeypatch.setattr(Path, "resolve", lambda path: counted.update("1") or resolve(path))
-    jobs = plan([str(tmp_path / "a"), str(tmp_path / "b")], tmp_path / "out")
+    out = tmp_path / "out"
+    files = BatchSpec(pytest.fail, out).files
+    jobs = apart(plan([str(tmp_path / "a"), str(tmp_path / "b")], out), files)
     assert len(jobs) == 51 and counted.total() < 20
-    (tmp_path / "out").symlink_to("a")
+    out.symlink_to("a")
     with pytest.raises(UsageError, match=r"out/one.png: is one of the photos"):
-        plan([str(tmp_path / "a" / "one.jpg")], tmp_path / "out")
+        apart(plan([str(tmp_path / "a" / "one.jpg")], out), files)
     long = tmp_path / "list.txt"
     long.write_text("x" * 300 + ".jpg")
     assert len(plan([f"@{long}"], tmp_path / "out")) == 1  # fails later, alone

@@ -24,10 +24,12 @@ from deconvnet_cli.batch.engines import local_engine, open_local
 from deconvnet_cli.batch.gpu import engine as gpu
 from deconvnet_cli.batch.gpu import net_process
 from deconvnet_cli.batch.gpu.engine import gpu_engine
-from deconvnet_cli.batch.gpu.messages import NetsEndedError, Request
+from deconvnet_cli.batch.gpu.messages import Request
+from deconvnet_cli.batch.manifest import Entry, read_entries
 from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.run import locked_run
 from deconvnet_cli.batch.spec import BatchSpec
-from deconvnet_cli.errors import CrashError, UsageError, WeightsError
+from deconvnet_cli.errors import CrashError, NetsError, UsageError, WeightsError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.runtime.worker_process import prepare_workers
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -105,22 +107,33 @@ def test_a_net_process_that_ends_stops_the_run_and_blames_no_photo(
 ) -> None:
     spec = BatchSpec(partial(lively, lively_weights), tmp_path / "out")
     before = {process.pid for process in multiprocessing.active_children()}
-    with gpu_engine(spec, workers=1, nets=1) as (_, engine):
+    done = []
+    with (
+        gpu_engine(spec, workers=1, nets=1) as (info, engine),
+        locked_run(spec, info.fingerprint, engine, None) as run,
+    ):
         (mine,) = {process.pid for process in multiprocessing.active_children()} - before
-        answers = engine(iter(jobs), lambda: False)
-        next(answers)
-        os.kill(mine, signal.SIGKILL)
-        with pytest.raises(NetsEndedError, match="the same command goes on"):
-            list(answers)
+
+        def end_the_nets(entry: Entry) -> None:
+            done.append(entry.output)
+            os.kill(mine, signal.SIGKILL)
+
+        with pytest.raises(NetsError, match="the same command goes on"):
+            run.do(iter(jobs), end_the_nets, lambda: False)
+    assert list(read_entries(spec.folder)) == done == ["0.png"]
     assert {process.pid for process in multiprocessing.active_children()} <= before
 
 
 def test_a_gpu_that_fails_for_good_ends_the_run(lively_weights, jobs, tmp_path: Path) -> None:
     spec = BatchSpec(partial(broken, lively_weights), tmp_path / "out")
     words = r"the GPU failed for good \(CUDA error: device-side assert triggered\)"
-    expected = pytest.raises(NetsEndedError, match=words)
-    with gpu_engine(spec, workers=1, nets=1) as (_, engine), expected:
-        list(engine(iter(jobs), lambda: False))
+    with (
+        gpu_engine(spec, workers=1, nets=1) as (info, engine),
+        locked_run(spec, info.fingerprint, engine, None) as run,
+        pytest.raises(NetsError, match=words),
+    ):
+        run.do(iter(jobs), lambda entry: None, lambda: False)
+    assert not read_entries(spec.folder)
 
 
 def test_a_net_process_that_cannot_be_made(lively_weights, tmp_path: Path, monkeypatch) -> None:
@@ -150,16 +163,16 @@ def test_if_a_group_fails_its_photos_are_tried_alone(monkeypatch) -> None:
     tried: list[list[int]] = []
 
     def fail_on_wide_ones(requests, system, settings):
-        tried.append([request.width for request in requests])
-        if any(request.width > 2 for request in requests):
+        tried.append([request.size[0] for request in requests])
+        if any(request.size[0] > 2 for request in requests):
             raise RuntimeError("CUDA out of memory")
-        return [f"labels of {request.width}" for request in requests]
+        return [f"labels of {request.size[0]}" for request in requests]
 
     monkeypatch.setattr(net_process, "segment_group", fail_on_wide_ones)
     asked: net_process.Asked = SimpleQueue()
     futures: list[Future] = [Future() for _ in range(3)]
     for width, future in enumerate(futures, 1):
-        asked.put((Request(np.zeros((1, width, 3), np.uint8), None, width, 1, False), future))
+        asked.put((Request(np.zeros((1, width, 3), np.uint8), None, (width, 1), False), future))
     work = partial(net_process.segment_all, asked, None, None)
     threading.Thread(target=work, daemon=True).start()
     assert [future.result(10) for future in futures[:2]] == ["labels of 1", "labels of 2"]

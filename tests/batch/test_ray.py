@@ -42,6 +42,7 @@ from deconvnet_cli.errors import (
     CrashError,
     DeconvnetError,
     DeviceError,
+    NetsError,
     UsageError,
     WeightsError,
 )
@@ -239,14 +240,14 @@ def test_from_s3_to_s3_where_a_worker_dies_and_a_photo_that_kills_its_worker_fai
     stored = list(map(json.loads, files.cat_file(f"{s3}/out/manifest.jsonl").splitlines()))
     status = dict.fromkeys(made, "done") | {"0001.white.png": "failed"}
     assert {line["output"]: line["status"] for line in stored} == status
-    todo = sort_out(jobs, read_entries(folder), known.fingerprint, folder, spec.extras)
+    todo = sort_out(jobs, read_entries(folder), spec, known.fingerprint)
     assert not todo.jobs and [entry.output for entry in todo.failed] == ["0001.white.png"]
 
 
 @pytest.mark.ray
 def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
     pytest.importorskip("ray.data", reason="Ray is not here: pip install '.[ray]'")
-    from deconvnet_cli.batch.ray.stages import NetActor, OpenedPhoto, Stop, survey
+    from deconvnet_cli.batch.ray.stages import NetActor, OpenedPhoto, survey
 
     good = BatchSpec(partial(deadly, lively_weights, tmp_path / "robbed"), tmp_path)
     known = survey(good, str(tmp_path))
@@ -257,12 +258,12 @@ def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
     opened = OpenedPhoto(
         Job(tmp_path, tmp_path), Source(b"", 0, 0, ""), Image.new("RGB", (4, 4)), None, {}
     )
-    for actor, kind in (
-        (NetActor(missing, known, ".", None), WeightsError),
-        (NetActor(good, other, ".", None), DeviceError),
+    for spec, info, words in (
+        (missing, known, "no such weights file"),
+        (good, other, "different precisions"),
     ):
-        stop = actor.infer_photo(opened)
-        assert isinstance(stop, Stop) and isinstance(stop.error, kind)
+        with pytest.raises(NetsError, match=words):
+            NetActor(spec, info, ".", None).infer_photo(opened)
 
 
 def test_what_is_used_of_a_cluster():

@@ -283,19 +283,17 @@ def test_without_a_time_of_change_the_content_is_compared(tmp_path, monkeypatch)
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
-    """Somebody writes to it after it was opened and before it was read to its end."""
+    """Somebody writes to it before it was read to its end."""
     path = tmp_path / "a.jpg"
     path.write_bytes(b"begun")
-    real, calls = os.fstat, []
 
-    def later(number):
-        calls.append(number)
-        if len(calls) == 2:
-            with open(path, "ab") as file:
-                file.write(b" and gone on")
-        return real(number)
+    def read_while_it_grows(photo):
+        data = photo.read_bytes()
+        with open(photo, "ab") as file:
+            file.write(b" and gone on")
+        return data
 
-    monkeypatch.setattr("deconvnet_cli.batch.source.os.fstat", later)
+    monkeypatch.setattr("deconvnet_cli.storage.remote.read", read_while_it_grows)
     with pytest.raises(ImageError, match=r"a\.jpg: changed while it was being read"):
         read_source(path)
     monkeypatch.undo()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from helpers.small_batch import kill, lines, outputs, parts, small_photos, start_warm, wait_for
 
+from deconvnet_cli.batch.manifest import DONE, Entry
 from deconvnet_cli.batch.plan import Job, plan
+from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.batch.watch import INTERVAL, arriving
-from deconvnet_cli.commands.shared.batch_progress import plan_now
+from deconvnet_cli.commands.shared.batch_progress import Report, jobs_now
+from deconvnet_cli.outputs.files import Outputs
 
 LOOK = 0.7  # seconds between two looks of a real run here
 OFTEN = (
@@ -20,6 +24,23 @@ OFTEN = (
     f"from deconvnet_cli.batch import watch; watch.INTERVAL = {LOOK}; "
     "from deconvnet_cli.cli import main; main()",
 )
+
+
+class Looks:
+    """The looks of a batch at folders that fill."""
+
+    def __init__(self, out: Path, *sources: Path) -> None:
+        self.report = Report(out, False, False)
+        self.failures = self.report.failures
+        self.refused: set[str] = set()
+        self.entries: dict[str, Entry] = {}
+        self.find = partial(plan, tuple(map(str, sources)), out)
+        self.spec = BatchSpec(pytest.fail, out, outputs=Outputs(overlay=True))
+
+    def names(self) -> list[str]:
+        """The names of the photos that are there now and not refused."""
+        jobs = jobs_now(self.find, self.spec, self.entries, self.refused, self.report)
+        return [job.photo.name for job in jobs]
 
 
 class Folder:
@@ -140,20 +161,33 @@ def test_an_empty_folder_beside_a_full_one(tmp_path):
     small_photos(tmp_path / "full", 1)
     (tmp_path / "empty").mkdir()
     sources = (str(tmp_path / "empty"), str(tmp_path / "full"), str(tmp_path / "none"))
-    failures: list[str] = []
-    assert len(plan_now(sources, tmp_path / "out", failures, set(), plan)) == 1
-    assert failures == []
+    looks = Looks(tmp_path / "out", *sources)
+    assert looks.names() == ["0000.jpg"] and looks.failures == []
 
 
 def test_two_photos_for_one_label_png_are_said_once(tmp_path, capsys):
     (tmp_path / "a").mkdir()
     for name in ("a.jpg", "a.png"):
         small_photos(tmp_path / "a", 1)[0].rename(tmp_path / "a" / name)
-    failures: list[str] = []
+    looks = Looks(tmp_path / "out", tmp_path / "a")
     for _ in range(3):
-        assert len(plan_now((str(tmp_path / "a"),), tmp_path / "out", failures, set(), plan)) == 1
-    assert len(failures) == 1 and "would both be written to" in failures[0]
+        assert looks.names() == ["a.jpg"]
+    assert len(looks.failures) == 1 and "would both be written to" in looks.failures[0]
     assert capsys.readouterr().err.count("would both be written to") == 1
+    (tmp_path / "a" / "a.png").unlink()
+    assert looks.names() == ["a.jpg"] and looks.failures == []
+
+
+@pytest.mark.parametrize(
+    ("done", "later"), [("a.png", "a.jpg"), ("a.overlay.jpg", "a.jpg"), ("a.jpg", "a.overlay.jpg")]
+)
+def test_a_photo_that_comes_later_takes_no_files_of_one_that_is_done(tmp_path, done, later):
+    for name in (done, later):
+        small_photos(tmp_path / "a", 1)[0].rename(tmp_path / "a" / name)
+    looks = Looks(tmp_path / "out", tmp_path / "a")
+    output = Path(done).with_suffix(".png").name
+    looks.entries[output] = Entry(str(tmp_path / "a" / done), output, DONE)
+    assert looks.names() == [done] and later in looks.failures[0]
 
 
 @pytest.mark.slow

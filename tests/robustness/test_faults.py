@@ -479,16 +479,15 @@ def test_a_photo_that_fails_is_noted_as_it_was_read(spec, job, tmp_path, monkeyp
     monkeypatch.setattr("deconvnet_cli.batch.photo.read_photo", read_and_write_on)
     entry = start_worker(spec, fingerprint)(slow)
     assert entry.status == "failed" and "truncated" in (entry.error or "")
-    todo = sort_out([slow], {entry.output: entry}, fingerprint, tmp_path)
+    todo = sort_out([slow], {entry.output: entry}, spec, fingerprint)
     assert [why for _, why in todo.jobs] == ["the photo changed"]
 
 
 def test_a_photo_that_kills_its_worker_is_not_tried_each_time(job, tmp_path):
     fingerprint = Fingerprint({}, "s", {})
-    entry = failed_entry(
-        job, CrashError("its worker process was killed, twice"), tmp_path, fingerprint
-    )
+    spec = BatchSpec(pytest.fail, tmp_path)
+    entry = failed_entry(job, CrashError("its worker process was killed, twice"), spec, fingerprint)
     assert entry.error == f"{job.photo}: its worker process was killed, twice"
-    todo = sort_out([job], {entry.output: entry}, fingerprint, tmp_path)
+    todo = sort_out([job], {entry.output: entry}, spec, fingerprint)
     assert todo.failed == [entry] and not todo.jobs
-    assert sort_out([job], {entry.output: entry}, fingerprint, tmp_path, retry=True).jobs
+    assert sort_out([job], {entry.output: entry}, spec, fingerprint, retry=True).jobs

@@ -67,8 +67,7 @@ def test_freed_memory_goes_back_once_in_some_photos(monkeypatch):
         def malloc_trim(self, pad: int) -> None:
             Libc.trimmed += 1
 
-    monkeypatch.setattr(devices.sys, "platform", "linux")
-    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: Libc())
+    monkeypatch.setattr(devices, "LIBC", Libc())
     for _ in range(3 * devices.TRIM_EVERY):
         devices.return_freed_memory()
     assert Libc.trimmed == 3

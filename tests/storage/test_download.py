@@ -16,7 +16,7 @@ from helpers.command_line import one_error_line, run_cli
 from safetensors.torch import load_file
 
 from deconvnet_cli.errors import ChecksumError, DownloadError, UsageError
-from deconvnet_cli.storage.download import Progress, downloaded, name_in
+from deconvnet_cli.storage.download import downloaded, name_in
 from deconvnet_cli.weights.shipped import shipped_folder
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
@@ -90,12 +90,14 @@ def site() -> Iterator[Site]:
 
 
 def test_a_whole_file_is_there_in_the_block_and_gone_after(site, tmp_path):
-    seen: list[Progress] = []
+    seen: list[tuple[int, int | None]] = []
     digest = hashlib.sha256(DATA).hexdigest().upper()
-    with downloaded(site.address, tmp_path, sha256=digest, on_progress=seen.append) as path:
+    with downloaded(
+        site.address, tmp_path, sha256=digest, on_progress=lambda *now: seen.append(now)
+    ) as path:
         assert path.name == "net.bin" and path.read_bytes() == DATA
     assert not list(tmp_path.iterdir())
-    assert seen[-1] == Progress(len(DATA), len(DATA))
+    assert seen[-1] == (len(DATA), len(DATA))
 
 
 def test_an_interrupted_download_goes_on(site, tmp_path):

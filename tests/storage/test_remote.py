@@ -17,7 +17,7 @@ from helpers.small_batch import lines, outputs, small_photos
 
 from deconvnet_cli.batch.manifest import DONE, Entry, read_entries
 from deconvnet_cli.batch.photo import start_worker
-from deconvnet_cli.batch.plan import Job, plan
+from deconvnet_cli.batch.plan import Job, apart, plan
 from deconvnet_cli.batch.remote_manifest import LINES, SECONDS, RemoteManifest
 from deconvnet_cli.batch.resume import damaged, reason, sort_out
 from deconvnet_cli.batch.run import remove_unfinished
@@ -119,10 +119,12 @@ def test_photos_of_a_remote_folder_keep_its_tree(memory):
         "a.jpg",
     ]
     memory.pipe_file("/other/a.jpg", b"x")
-    with pytest.raises(UsageError, match=r"memory://b/a.jpg and memory://other/a.jpg would both"):
-        plan(["memory://b", "memory://other/"], Path("out"))
-    with pytest.raises(UsageError, match="is one of the photos"):
-        plan(["memory://b/deep/c.png"], place("memory://b/deep"))
+    for sources, out, words in (
+        (["memory://b", "memory://other/"], Path("out"), "b/a.jpg and memory://other/a.jpg would"),
+        (["memory://b/deep/c.png"], place("memory://b/deep"), "is one of the photos"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            apart(plan(sources, out), BatchSpec(pytest.fail, out).files)
     for nothing in ("memory://none", "memory://b/*.gif"):
         with pytest.raises(ImageError, match=r"memory://"):
             plan([nothing], Path("out"))
@@ -147,16 +149,9 @@ def test_annotations_there_say_which_photo_they_are_of(memory, tmp_path):
         output_sha256=hashes["a.png"],
         extras=hashes,
     )
-    found = [
-        reason(
-            Job(photo, folder / "a.png"),
-            entry,
-            Fingerprint({}, "", {}),
-            folder,
-            [folder / "a.json"],
-        )
-        for photo in photos
-    ]
+    spec = BatchSpec(pytest.fail, folder, outputs=Outputs(polygons="labelme"))
+    jobs = [Job(photo, folder / "a.png") for photo in photos]
+    found = [reason(job, entry, spec, Fingerprint({}, "", {})) for job in jobs]
     assert found == [None, "the photo moved"]
 
 
@@ -207,7 +202,7 @@ def test_memory_gets_the_bytes_that_a_folder_gets(memory, lively_weights, made_l
     def todo() -> list[str]:
         remove_unfinished([job], spec)
         entries = read_entries(spec.folder)
-        return [why for _, why in sort_out([job], entries, known, folder, spec.extras).jobs]
+        return [why for _, why in sort_out([job], entries, spec, known).jobs]
 
     assert todo() == []
     memory.pipe_file("/in/0000.jpg", local.photo.read_bytes())  # another time, the same bytes

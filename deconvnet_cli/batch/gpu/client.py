@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deconvnet_cli.batch.gpu.messages import Answer, NetsEndedError, Request
+from deconvnet_cli.batch.gpu.messages import Answer, Request
 from deconvnet_cli.batch.manifest import Entry
 from deconvnet_cli.batch.photo import (
     decoded_photo,
@@ -20,6 +20,7 @@ from deconvnet_cli.batch.photo import (
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
+from deconvnet_cli.errors import NetsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
 
 
@@ -29,10 +30,10 @@ def start_client(
     """Connect to one of the net processes and return a function that labels one photo at a time.
 
     The returned function raises what that of :func:`deconvnet_cli.batch.photo.start_worker` does,
-    and NetsEndedError if the net process ends.
+    and NetsError if the net process ends.
 
     Raises:
-        NetsEndedError: The net process has ended.
+        NetsError: The net process has ended.
     """
     one_core_a_photo()
     try:
@@ -47,12 +48,12 @@ def start_client(
         def label() -> Entry:
             photo = decoded_photo(job, source, spec)
             working, boxes, ms = prepared(photo, info)
-            request = Request(np.asarray(working), boxes, photo.width, photo.height, maps)
+            request = Request(np.asarray(working), boxes, photo.size, maps)
             answer = ask(nets, request)
             answer.result.ms.update(ms)
             return write_result(job, source, photo, answer.result, answer.inferred, spec, info)
 
-        return result_or_failed_entry(label, job, source, spec.folder, info.fingerprint)
+        return result_or_failed_entry(label, job, source, spec, info.fingerprint)
 
     return label_job
 
@@ -69,9 +70,9 @@ def ask(nets: Connection, request: Request) -> Answer:
     return answer
 
 
-def nets_ended() -> NetsEndedError:
+def nets_ended() -> NetsError:
     """Return the error of a net process that has ended."""
-    return NetsEndedError(
+    return NetsError(
         "the process that runs the nets ended (too little memory of the GPU or of this machine?); "
         "the same command goes on, with --batch-size or --nets-per-gpu smaller if it happens again"
     )

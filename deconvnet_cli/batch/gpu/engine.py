@@ -7,18 +7,15 @@ while others are read and written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 from deconvnet_cli.batch.gpu.client import start_client
-from deconvnet_cli.batch.gpu.messages import NetsEndedError
 from deconvnet_cli.batch.gpu.net_process import start_nets
-from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.run import Engine
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
-from deconvnet_cli.errors import CrashError, DeconvnetError
+from deconvnet_cli.errors import CrashError
 from deconvnet_cli.runtime.worker_process import BROKEN, DIED, READY, Task, Worker, end_all
 from deconvnet_cli.runtime.workers import side_by_side
 
@@ -45,16 +42,7 @@ def gpu_engine(spec: BatchSpec, workers: int, nets: int) -> Iterator[tuple[Syste
         told = [told_by(worker) for worker in team]
         info = told[0][0]
         begin = partial(start_client, spec, info, [address for _, address in told])
-
-        def engine(
-            jobs: Iterable[Job | None], stop: Callable[[], bool]
-        ) -> Generator[tuple[Job, Entry | DeconvnetError], None, None]:
-            for job, answer in side_by_side(jobs, begin, workers, stop):
-                if isinstance(answer, NetsEndedError):
-                    raise answer
-                yield job, answer
-
-        yield info, engine
+        yield info, lambda jobs, stop: side_by_side(jobs, begin, workers, stop)
     finally:
         end_all(team)
 

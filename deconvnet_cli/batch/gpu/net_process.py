@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from deconvnet_cli.batch.gpu.messages import Answer, NetsEndedError, Request
+from deconvnet_cli.batch.gpu.messages import Answer, Request
 from deconvnet_cli.batch.photo import out_of_memory
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
-from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.errors import DeconvnetError, NetsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
 from deconvnet_cli.segmentation.segment import Inferred, label_photo
@@ -130,10 +130,10 @@ def gpu_works() -> bool:
     return True
 
 
-def gpu_failed(error: Exception) -> NetsEndedError:
+def gpu_failed(error: Exception) -> NetsError:
     """Return the error for a GPU that fails for good, for which no photo is to blame."""
     what = str(error).partition("\n")[0]
-    return NetsEndedError(
+    return NetsError(
         f"the GPU failed for good ({what}); see `deconvnet doctor`, then start the batch again"
     )
 
@@ -155,7 +155,7 @@ def answer_of(
     request: Request, inferred: Inferred, system: System, settings: SegmentSettings
 ) -> Answer:
     """Label a photo, and return what its process asked for."""
-    result = label_photo(inferred, request.width, request.height, system.ensemble, settings.crf)
+    result = label_photo(inferred, *request.size, system.ensemble, settings.crf)
     if not request.maps:
         return Answer(replace(result, maps=ScoreMaps(None, None, raw=False)), None)
     result = replace(result, maps=result.maps.cpu())

@@ -7,14 +7,13 @@ whose results are not taken quickly enough, and repeats work lost with a worker 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
-from deconvnet_cli.batch.manifest import Entry
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.ray.cluster import Cluster
-from deconvnet_cli.batch.run import Engine
+from deconvnet_cli.batch.run import Answers, Engine
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
 from deconvnet_cli.errors import DeconvnetError
 
@@ -53,9 +52,7 @@ def cluster_failure(error: Exception) -> DeconvnetError:
 def ray_engine(spec: BatchSpec, info: SystemInfo, cluster: Cluster) -> Engine:
     """Return an engine that runs jobs on the workers of a cluster."""
 
-    def engine(
-        jobs: Iterable[Job | None], stop: Callable[[], bool]
-    ) -> Iterator[tuple[Job, Entry | DeconvnetError]]:
+    def engine(jobs: Iterable[Job | None], stop: Callable[[], bool]) -> Answers:
         left = dict(enumerate(job for job in jobs if job is not None))
         for _ in range(ROUNDS):
             if not left or stop():
@@ -78,25 +75,22 @@ def ray_engine(spec: BatchSpec, info: SystemInfo, cluster: Cluster) -> Engine:
 
 def run_round(
     jobs: Mapping[int, Job], spec: BatchSpec, info: SystemInfo, cluster: Cluster
-) -> Generator[tuple[int, Entry | DeconvnetError], None, None]:
+) -> Generator[tuple[int, Any], None, None]:
     """Run jobs and yield the number of each with its entry or error, as they end.
 
     Raises:
-        DeconvnetError: The cluster, or each of its workers, fails.
+        DeconvnetError: The cluster fails.
     """
     import ray
 
-    from deconvnet_cli.batch.ray.stages import Stop, rows_of
+    from deconvnet_cli.batch.ray.stages import rows_of
 
     blocks = build_pipeline(jobs, spec, info, cluster).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     try:
         for block in blocks:
-            for number, answer in rows_of(block):
-                if isinstance(answer, Stop):
-                    raise answer.error
-                yield number, answer
+            yield from rows_of(block)
     except ray.exceptions.RayError as error:
         raise cluster_failure(error) from error
 

@@ -2,8 +2,8 @@
 
 A stage takes an Arrow table with a row for each photo: ``number``, and ``state``, the pickled
 state of the photo. A photo starts as a :class:`Job`, becomes an :class:`OpenedPhoto` and then an
-:class:`InferredPhoto`, and ends as an Entry, an error or a :class:`Stop`. A stage works on its own
-kind of state and passes the others on.
+:class:`InferredPhoto`, and ends as an Entry or an error. A stage works on its own kind of state and
+passes the others on.
 
 Ray repeats the task of a worker that died, again and again if the next one dies too.
 :class:`~deconvnet_cli.batch.ray.attempts.AttemptCounter` knows which photo the worker had, so the
@@ -28,17 +28,17 @@ from PIL import Image
 from deconvnet_cli.batch.manifest import Entry
 from deconvnet_cli.batch.photo import (
     decoded_photo,
-    label_and_write,
     prepared,
     result_or_failed_entry,
+    write_result,
 )
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
-from deconvnet_cli.errors import CrashError, DeconvnetError, DeviceError, WeightsError
+from deconvnet_cli.errors import CrashError, DeconvnetError, DeviceError, NetsError, WeightsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.runtime.workers import TRIES
-from deconvnet_cli.segmentation.segment import Inferred, infer
+from deconvnet_cli.segmentation.segment import Inferred, infer, label_photo
 
 State = TypeVar("State")
 
@@ -61,13 +61,6 @@ class InferredPhoto:
     job: Job
     source: Source
     inferred: Inferred
-
-
-@dataclass(frozen=True)
-class Stop:
-    """An error that no photo is to blame for and that stops every photo: the run ends."""
-
-    error: DeconvnetError
 
 
 def to_table(rows: Iterable[tuple[int, object]]) -> Any:
@@ -146,7 +139,7 @@ def find_boxes(
         source = read_source(job.photo)
         return result_or_failed_entry(
             lambda: OpenedPhoto(job, source, *prepared(decoded_photo(job, source, spec), info)),
-            job, source, spec.folder, info.fingerprint,
+            job, source, spec, info.fingerprint,
         )  # fmt: skip
 
     return map_states(block, counter, Job, advance)
@@ -158,12 +151,12 @@ class NetActor:
     def __init__(self, spec: BatchSpec, info: SystemInfo, home: str, counter: Any) -> None:
         set_up_worker(home)
         self.spec, self.info, self.counter = spec, info, counter
-        self.load_error: DeconvnetError | None = None
+        self.load_error: NetsError | None = None
         try:
             self.system, self.settings = spec.load()
             self.check(system_info(spec, self.system, self.settings))
         except DeconvnetError as error:
-            self.load_error = error
+            self.load_error = NetsError(str(error))
 
     def check(self, here: SystemInfo) -> None:
         """Raise DeconvnetError unless the system here is the one of all other workers."""
@@ -178,10 +171,10 @@ class NetActor:
         """Run the nets on the opened photos of a table."""
         return map_states(block, self.counter, OpenedPhoto, self.infer_photo)
 
-    def infer_photo(self, photo: OpenedPhoto) -> InferredPhoto | Entry | Stop:
-        """Run the nets on one photo; return a Stop if they could not be loaded."""
+    def infer_photo(self, photo: OpenedPhoto) -> InferredPhoto | Entry:
+        """Run the nets on one photo; raise NetsError if they could not be loaded."""
         if self.load_error is not None:
-            return Stop(self.load_error)
+            raise self.load_error
 
         def run_nets() -> InferredPhoto:
             inferred = infer(photo.working, self.system, self.settings, boxes=photo.boxes)
@@ -190,8 +183,8 @@ class NetActor:
             inferred = replace(inferred, maps=inferred.maps.cpu(), ms=ms)
             return InferredPhoto(photo.job, photo.source, inferred)
 
-        folder, fingerprint = self.spec.folder, self.info.fingerprint
-        return result_or_failed_entry(run_nets, photo.job, photo.source, folder, fingerprint)
+        job, source = photo.job, photo.source
+        return result_or_failed_entry(run_nets, job, source, self.spec, self.info.fingerprint)
 
 
 def finish_photos(
@@ -204,9 +197,10 @@ def finish_photos(
         job, source = photo.job, photo.source
 
         def label() -> Entry:
-            image = decoded_photo(job, source, spec)
-            return label_and_write(job, source, image, photo.inferred, spec, info)
+            image, inferred = decoded_photo(job, source, spec), photo.inferred
+            result = label_photo(inferred, *image.size, info.ensemble, info.settings.crf)
+            return write_result(job, source, image, result, inferred, spec, info)
 
-        return result_or_failed_entry(label, job, source, spec.folder, info.fingerprint)
+        return result_or_failed_entry(label, job, source, spec, info.fingerprint)
 
     return map_states(block, counter, InferredPhoto, advance)

@@ -1,11 +1,11 @@
-"""Where ``deconvnet batch`` writes: the output folder, and the files of a photo in it."""
+"""The output folder of ``deconvnet batch``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
+from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.storage.remote import RemotePath, place, real
 
 
@@ -31,9 +31,3 @@ def refuse_source(sources: tuple[str, ...], output: Path, outputs: Outputs) -> N
                 f"{output}: holds the photos, and the next run would take what is written for "
                 "photos too; give another -o folder"
             )
-
-
-def label_target(target: Path, output: Path, outputs: Outputs) -> Path:
-    """Return where the labels of a photo go, whose label PNG would be ``target``."""
-    target = target.with_suffix(outputs.label_suffix)
-    return output / MASKS / target.relative_to(output) if outputs.format == CVAT else target
