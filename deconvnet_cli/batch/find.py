@@ -151,34 +151,33 @@ def find_photos(
             raise UsageError(f"{source[1:]}: has zero bytes; write one path a line")
         return [(path, below_anchor(path)) for path in map(place, lines)]
     path = place(source)
-    if isinstance(path, RemotePath):
-        return find_remote(path, unreadable, left_out)
     here: Counter[str] = Counter()
-    if path.is_dir():
-        found = photos_in(path, unreadable, here, output)
-        left_out.update(here)
-        if not found:
-            rest = f"; {summary(here)}" if here else ""
-            raise ImageError(f"{path}: no photos in this folder{rest}")
-        return [(photo, photo.relative_to(path)) for photo in found]
-    if path.exists():
+    if isinstance(path, RemotePath):
+        found = find_remote(path, unreadable, here)
+        none = "no photo matches it, or no such folder"
+    elif path.is_dir():
+        photos = photos_in(path, unreadable, here, output)
+        found = [(photo, photo.relative_to(path)) for photo in photos]
+        none = "no photos in this folder"
+    elif path.exists():
         if is_clip(path):
             raise ImageError(f"{path}: {VIDEO_HINT}")
         return [(path, Path(path.name))]
-    matches = glob_matches(source, unreadable, here, output)
-    files = [match for match in matches if match.is_file()]
-    if len(files) < len(matches):
-        here["folders"] += len(matches) - len(files)
-    clips = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    here.update(clip.suffix.lower() for clip in clips)
+    else:
+        matches = glob_matches(source, unreadable, here, output)
+        files = [match for match in matches if match.is_file()]
+        here.update(["folders"] * (len(matches) - len(files)))
+        clips = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+        here.update(clip.suffix.lower() for clip in clips)
+        photos = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES]
+        found = [(photo, Path(photo.name)) for photo in photos]
+        none = "no such file or folder, and no photo matches it"
+        if clips and not found:
+            raise ImageError(f"{clips[0]}: {VIDEO_HINT}")
     left_out.update(here)
-    files = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES]
-    if clips and not files:
-        raise ImageError(f"{clips[0]}: {VIDEO_HINT}")
-    if not files:
-        rest = f"; {summary(here)}" if here else ""
-        raise ImageError(f"{source}: no such file or folder, and no photo matches it{rest}")
-    return [(match, Path(match.name)) for match in files]
+    if not found:
+        raise ImageError(f"{source}: {none}{'; ' if here else ''}{summary(here)}")
+    return found
 
 
 def glob_matches(
@@ -207,7 +206,8 @@ def glob_matches(
     while rest and (known / rest[0]).exists():
         known /= rest.pop(0)
     literal = Path(glob.escape(str(known)))
-    for one in (Path(pattern), literal.joinpath(*rest), literal.joinpath(*_escaped(rest))):
+    escaped = [part.replace("[", "[[]") for part in rest]
+    for one in (Path(pattern), literal.joinpath(*rest), literal.joinpath(*escaped)):
         here: Counter[str] = Counter()
         written: set[Path] = set()
         if matches := sorted(set(expand(one.parts, here))):
@@ -219,37 +219,28 @@ def glob_matches(
     return []
 
 
-def _escaped(parts: list[str]) -> list[str]:
-    return [part.replace("[", "[[]") for part in parts]
-
-
 def find_remote(
     path: RemotePath, unreadable: Callable[[ImageError], None], left_out: Counter[str]
 ) -> list[tuple[Path, Path]]:
     """Return the photos at a URL of a file, a glob or a folder, as :func:`find_photos` does.
 
     Raises:
-        ImageError: The URL has no photos, or it cannot be listed.
+        ImageError: The URL cannot be listed.
     """
     if remote.found(path) is not None:
-        files = [path]
-    elif any(mark in str(path) for mark in "*?") or "[" in path.name:
-        files = remote.matches(path)
-    else:
-        kept: list[tuple[Path, Path]] = []
-        for photo in remote.files_below(path, unreadable):
-            if any(part.startswith(".") for part in photo.relative_to(path).parent.parts):
-                left_out[IN_HIDDEN_FOLDERS] += 1
-            elif reason := no_photo(photo):
-                left_out[reason] += 1
-            else:
-                kept.append((photo, Path(*photo.relative_to(path).parts)))
-        if not kept:
-            raise ImageError(f"{path}: no photos there, or no such folder")
-        return kept
-    if not files:
-        raise ImageError(f"{path}: no photo matches it")
-    return [(photo, Path(photo.name)) for photo in files]
+        return [(path, Path(path.name))]
+    if any(mark in str(path) for mark in "*?") or "[" in path.name:
+        return [(photo, Path(photo.name)) for photo in remote.matches(path)]
+    kept: list[tuple[Path, Path]] = []
+    for photo in remote.files_below(path, unreadable):
+        relative = Path(*photo.relative_to(path).parts)
+        if any(part.startswith(".") for part in relative.parent.parts):
+            left_out[IN_HIDDEN_FOLDERS] += 1
+        elif reason := no_photo(photo):
+            left_out[reason] += 1
+        else:
+            kept.append((photo, relative))
+    return kept
 
 
 def below_anchor(path: Path) -> Path:

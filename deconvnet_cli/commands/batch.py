@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.batch.engines import LOCAL, open_engine
-from deconvnet_cli.commands.shared.batch_folders import output_of, refuse_source
 from deconvnet_cli.commands.shared.batch_manifests import merge_shards, verify_outputs
+from deconvnet_cli.commands.shared.batch_options import (
+    ENGINE_OPTIONS,
+    check_engine,
+    output_of,
+    refuse_source,
+)
 from deconvnet_cli.commands.shared.batch_progress import Report, do_all, keep_watching
-from deconvnet_cli.commands.shared.engine_options import ENGINE_OPTIONS, check_engine
 from deconvnet_cli.commands.shared.grouped_help import UNSET, GroupedCommand, option
+from deconvnet_cli.commands.shared.option_types import FolderOrUrl
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     MAX_PIXELS_OPTION,
@@ -21,7 +26,6 @@ from deconvnet_cli.commands.shared.options import (
     QUIET_OPTION,
     SHARD_OPTION,
     WORKERS_OPTION,
-    FolderOrUrl,
     apply,
     check_backend,
     refuse_given,
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
     from deconvnet_cli.batch.spec import BatchSpec
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
-RUN = "Run"
+run_option = partial(option, group="Run")
 COMMON = ("output", "dry_run", "overlay", "cutout", "only", "crf", "system_name", "weights")
 EPILOG = """Each photo gets a line in OUTPUT/manifest.jsonl when it is done or has failed. If you
 start the batch again, it segments only the photos that are not done: those whose line, file,
@@ -65,31 +69,22 @@ checked at the end."""
     help="Folder for the label PNGs. By default, for one folder DIR: DIR-labels beside it.",
 )
 @option("--dry-run", is_flag=True, help="Show what would be done and why, and do nothing.")
-@option(
-    "--overwrite", is_flag=True, group=RUN, help="Segment all photos, even those that are done."
-)
-@option("--retry-failed", is_flag=True, group=RUN, help="Retry photos that failed in earlier runs.")
-@option("--watch", is_flag=True, group=RUN, help="Wait for further photos, until Ctrl-C.")
-@option(
-    "--verify", is_flag=True, group=RUN, help="Check every file of an earlier run, and do no more."
-)
-@option(
-    "--merge", is_flag=True, group=RUN, help="Merge the manifests of all shards, and do no more."
-)
-@option(
+@run_option("--overwrite", is_flag=True, help="Segment all photos, even those that are done.")
+@run_option("--retry-failed", is_flag=True, help="Retry photos that failed in earlier runs.")
+@run_option("--watch", is_flag=True, help="Wait for further photos, until Ctrl-C.")
+@run_option("--verify", is_flag=True, help="Check every file of an earlier run, and do no more.")
+@run_option("--merge", is_flag=True, help="Merge the manifests of all shards, and do no more.")
+@run_option(
     "--names",
     type=click.Choice(["stem", "full"]),
     default="stem",
-    show_default=True,
-    group=RUN,
     help="Names of the files. stem: a.png for a.jpg; full: a.jpg.png, so a.tif does not clash.",
 )
-@option(
+@run_option(
     "--voc-submission",
     "listed",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     metavar="LIST",
-    group=RUN,
     help="Take only the photos named in LIST (ImageSets/Segmentation/test.txt), and write the "
     "folders that the VOC evaluation server expects.",
 )

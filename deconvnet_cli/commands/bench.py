@@ -49,7 +49,6 @@ def count_option(default: int) -> Callable[[Any], Any]:
         "--count",
         type=click.IntRange(1),
         default=default,
-        show_default=True,
         help="Number of photos to segment; PHOTOS are used over and over.",
     )
 
@@ -185,8 +184,8 @@ def in_words(ms: Mapping[str, float]) -> str:
 
 @command.command("proposals", cls=GroupedCommand)
 @option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@option("--split", default="val", show_default=True, help="List in ImageSets/Segmentation/.")
-@option("--limit", type=click.IntRange(1), help="Use only the first N photos.", metavar="N")
+@option("--split", default="val", help="List in ImageSets/Segmentation/.")
+@option("--limit", type=click.IntRange(1), help="Use only the first N photos.")
 @apply(*KEEP_OPTIONS, *SEARCH_OPTIONS, QUIET_OPTION, JSON_OPTION)
 def proposals(
     voc_root: Path,

@@ -18,8 +18,8 @@ from deconvnet_cli.commands.shared.options import (
     SYSTEM_OPTION,
     WORKERS_OPTION,
     apply,
+    refuse_silence,
 )
-from deconvnet_cli.commands.shared.quiet import refuse_silence
 from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.evaluation.crf_search import (
     Refinable,

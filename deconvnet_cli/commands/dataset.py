@@ -8,7 +8,7 @@ import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.commands.shared.grouped_help import option
-from deconvnet_cli.commands.shared.ranges import FiniteRange
+from deconvnet_cli.commands.shared.option_types import FiniteRange
 from deconvnet_cli.reporting.numerals import counted
 
 
@@ -31,7 +31,6 @@ def command() -> None:
     "--kind",
     type=click.Choice(EXPORT_KINDS),
     default="auto",
-    show_default=True,
     help="Format of SOURCE. auto: find out.",
 )
 @option(
@@ -55,11 +54,9 @@ def command() -> None:
     "--val-share",
     type=FiniteRange(0, 1, max_open=True),
     default=0.2,
-    show_default=True,
-    metavar="X",
     help="Share of the photos that go to val.txt, unless SOURCE has its own splits.",
 )
-@option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of that split.")
+@option("--seed", type=int, default=0, help="Seed of that split.")
 @option("--quiet", is_flag=True, help="Print no progress and no summary.")
 def import_command(
     source: Path,

@@ -28,9 +28,9 @@ from deconvnet_cli.commands.shared.options import (
     WORKERS_OPTION,
     apply,
     check_backend,
+    refuse_silence,
     segment_options,
 )
-from deconvnet_cli.commands.shared.quiet import refuse_silence
 from deconvnet_cli.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ COUNTS = "Counts of earlier runs"
 @option(
     "--split",
     default="val",
-    show_default=True,
     metavar="NAME",
     help="List in ImageSets/Segmentation/.",
 )

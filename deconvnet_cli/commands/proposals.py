@@ -36,7 +36,6 @@ from deconvnet_cli.storage.files import refuse_overwriting
     "count",
     type=click.IntRange(1),
     default=ProposalSettings.count,
-    show_default=True,
     help="Number of boxes, the whole photo included.",
 )
 @apply(PAGE_OPTION, MAX_PIXELS_OPTION, *SEARCH_OPTIONS, QUIET_OPTION)

@@ -53,7 +53,6 @@ EVERY_OPTION = option(
     "--every",
     type=click.IntRange(1),
     default=1,
-    show_default=True,
     group="Videos",
     help="Label only every N-th frame of a video; the MP4 of overlays plays as fast as the clip.",
 )
@@ -73,7 +72,6 @@ COMMON = ("output", "overlay", "cutout", "only", "crf", "system_name", "weights"
     "--preview",
     type=click.Choice(["auto", "kitty", "iterm", "sixel", "blocks", "none"]),
     default="auto",
-    show_default=True,
     group=MESSAGES,
     help="Small picture on a terminal. auto: kitty, iterm or blocks, as the terminal supports.",
 )

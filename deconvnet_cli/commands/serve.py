@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
+from deconvnet_cli.commands.shared.option_types import FiniteRange
 from deconvnet_cli.commands.shared.options import (
     QUIET_OPTION,
     WORKERS_OPTION,
     apply,
     segment_options,
 )
-from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.segmentation.loading import crf_settings, load_system
 from deconvnet_cli.serve.settings import ServeSettings
 
@@ -25,12 +25,11 @@ LIMITS = "Limits"
 
 
 @click.command("serve", cls=GroupedCommand)
-@option("--host", default=ServeSettings.host, show_default=True, help="Address to listen on.")
+@option("--host", default=ServeSettings.host, help="Address to listen on.")
 @option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
-    show_default=True,
     help="Port to listen on. 0: any free port.",
 )
 @option(
@@ -61,7 +60,6 @@ LIMITS = "Limits"
     "--max-bytes",
     type=click.IntRange(1),
     default=ServeSettings.max_bytes,
-    show_default=True,
     group=LIMITS,
     help="Largest request body, in bytes.",
 )
@@ -69,7 +67,6 @@ LIMITS = "Limits"
     "--max-pixels",
     type=click.IntRange(1),
     default=ServeSettings.max_pixels,
-    show_default=True,
     group=LIMITS,
     help="Largest width times height of a photo.",
 )
@@ -77,7 +74,6 @@ LIMITS = "Limits"
     "--rate",
     type=click.IntRange(0),
     default=ServeSettings.rate,
-    show_default=True,
     group=LIMITS,
     help="Photos per minute from one address. 0: no limit.",
 )
@@ -85,7 +81,6 @@ LIMITS = "Limits"
     "--queue",
     type=click.IntRange(0),
     default=ServeSettings.queue,
-    show_default=True,
     group=LIMITS,
     help="Number of photos that may wait, besides those in progress.",
 )
@@ -93,7 +88,6 @@ LIMITS = "Limits"
     "--timeout",
     type=FiniteRange(0, 1e6, min_open=True),
     default=ServeSettings.timeout,
-    show_default=True,
     group=LIMITS,
     help="Seconds that a request may take, upload and waiting included.",
 )

@@ -11,8 +11,8 @@ import click
 
 from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
+from deconvnet_cli.commands.shared.option_types import FiniteRange
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, RGB_OPTION, apply, weights_names
-from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
@@ -134,7 +134,6 @@ processes, each on a GPU if there is one."""
     "--workers",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
     group=MACHINE,
     help="Processes that cut crops. 0: the training process cuts them.",
 )
@@ -142,7 +141,6 @@ processes, each on a GPU if there is one."""
     "--cache",
     type=click.Choice(CACHES),
     default=CACHES[0],
-    show_default=True,
     group=MACHINE,
     help="Where decoded photos are held. device: on the GPU, which also cuts the crops; memory; "
     "none: photos are read anew for each crop; auto: the first of these that they fit.",
@@ -164,7 +162,6 @@ processes, each on a GPU if there is one."""
 @option(
     "--device",
     default=SegmentOptions.device,
-    show_default=True,
     metavar="auto|cpu|cuda|cuda:N|mps",
     group=MACHINE,
     help="Device to train on. auto: the best one of this machine.",

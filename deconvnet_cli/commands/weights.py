@@ -11,9 +11,9 @@ import click
 
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import option
+from deconvnet_cli.commands.shared.option_types import FiniteRange
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.commands.shared.output_options import output_file
-from deconvnet_cli.commands.shared.ranges import FiniteRange
 from deconvnet_cli.errors import UsageError
 
 
@@ -80,7 +80,6 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
     "--net",
     type=click.Choice(NET_NAMES),
     default="deconvnet-vgg16",
-    show_default=True,
     help="Net that the weights are for.",
 )
 @option(
@@ -92,7 +91,6 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
     "most",
     type=FiniteRange(0, 1e6, min_open=True),
     default=4.0,
-    show_default=True,
     metavar="GB",
     help="Largest download.",
 )
@@ -188,8 +186,6 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
     "--share",
     type=FiniteRange(0, 1),
     default=0.5,
-    show_default=True,
-    metavar="X",
     help="Share of SECOND in the mean.",
 )
 def average_(first: str, second: str, share: float, output: Path) -> None:

@@ -6,12 +6,11 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
 
 
 class _Quiet:
-    """The filters of the process as they were before the first thread ignored warnings.
+    """The number of threads that ignore warnings, and the filters from before the first of them.
 
     ``warnings.catch_warnings`` is for one thread: of two that overlap, the last one to leave
     restores what the first one had set, and the filters stay switched off.
@@ -20,33 +19,17 @@ class _Quiet:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.inside = 0
-        self.saved: Any = None
-
-    def enter(self) -> None:
-        """Ignore all warnings, and save the filters for the first one who does so."""
-        with self.lock:
-            if not self.inside:
-                self.saved = warnings.catch_warnings()
-                self.saved.__enter__()
-                warnings.simplefilter("ignore")
-            self.inside += 1
-
-    def leave(self) -> None:
-        """Restore the filters with the last one who leaves."""
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                self.saved.__exit__(None, None, None)
+        self.saved = ExitStack()
 
 
-_QUIET = _Quiet()
+_quiet = _Quiet()
 
 
 def _begin_anew() -> None:
     """Forget the threads of the parent in a process that was forked while one was inside."""
-    if _QUIET.inside:
-        _QUIET.saved.__exit__(None, None, None)
-    _QUIET.__init__()  # type: ignore[misc]
+    global _quiet
+    _quiet.saved.close()
+    _quiet = _Quiet()
 
 
 if hasattr(os, "register_at_fork"):
@@ -56,8 +39,17 @@ if hasattr(os, "register_at_fork"):
 @contextmanager
 def warnings_ignored() -> Iterator[None]:
     """Ignore the warnings of the block, of whatever kind, and those of other threads meanwhile."""
-    _QUIET.enter()
+    quiet = _quiet
+    with quiet.lock:
+        if not quiet.inside:
+            quiet.saved.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        quiet.inside += 1
     try:
         yield
     finally:
-        _QUIET.leave()
+        if quiet is _quiet:  # or the process was forked in the block
+            with quiet.lock:
+                quiet.inside -= 1
+                if not quiet.inside:
+                    quiet.saved.close()

@@ -46,10 +46,14 @@ def test_the_first_to_leave_does_not_switch_warnings_off(context):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_process_forked_inside_has_its_filters_back():
     before = list(warnings.filters)
+    child = None
     with warnings_ignored():
         child = os.fork()
-        if not child:
-            os._exit(0 if warnings.filters == before else 1)
+        same = warnings.filters == before
+    if not child:
+        with warnings_ignored():
+            ignored = warnings.filters[0][0] == "ignore"
+        os._exit(0 if same and ignored and warnings.filters == before else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

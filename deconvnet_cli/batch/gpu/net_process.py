@@ -110,7 +110,12 @@ def answer(
     try:
         answers = segment_group([request for request, _ in group], system, settings)
     except Exception as error:  # of torch, for example: the process must go on with other photos
-        return error if gpu_works() else gpu_failed(error)
+        if gpu_works():
+            return error
+        what = str(error).partition("\n")[0]
+        return NetsError(
+            f"the GPU failed for good ({what}); see `deconvnet doctor`, then start the batch again"
+        )
     for (_, future), labelled in zip(group, answers, strict=True):
         future.set_result(labelled)
     return None
@@ -128,14 +133,6 @@ def gpu_works() -> bool:
         except RuntimeError:
             return False
     return True
-
-
-def gpu_failed(error: Exception) -> NetsError:
-    """Return the error for a GPU that fails for good, for which no photo is to blame."""
-    what = str(error).partition("\n")[0]
-    return NetsError(
-        f"the GPU failed for good ({what}); see `deconvnet doctor`, then start the batch again"
-    )
 
 
 def segment_group(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import option
-from deconvnet_cli.commands.shared.quiet import refuse_silence
+from deconvnet_cli.commands.shared.options import refuse_silence
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.targets import require_file
 

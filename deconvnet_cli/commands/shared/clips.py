@@ -108,12 +108,9 @@ def segment_clip(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Label the frames of one clip.
+    """Label the frames of one clip until ``stopped`` gets an item.
 
-    Args:
-        done: Counts the frames, also if an error is raised later.
-        max_pixels: The largest accepted product of width and height.
-        stopped: Gets an item when the run is to stop.
+    ``done`` counts the frames, also if an error is raised later.
 
     Raises:
         ImageError: The clip cannot be read, or not to its end.

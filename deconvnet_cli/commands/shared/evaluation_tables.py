@@ -25,13 +25,7 @@ def results(
 ) -> None:
     """Print the rows of an evaluation and their comparisons.
 
-    Args:
-        rows: The result of each row, by its name.
-        answers: The comparisons of rows.
-        classes: The names of the labels, in order.
-        quiet: Whether to leave out the tables.
-        as_json: Whether to write JSON on standard output; tables then go to standard error.
-        as_csv: Whether to write CSV on standard output; tables then go to standard error.
+    Tables go to standard error if standard output gets JSON or CSV.
     """
     from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.scoreboard import REPORTED

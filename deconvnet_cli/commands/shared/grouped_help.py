@@ -22,8 +22,8 @@ LAST = (MACHINE, MESSAGES)  # other groups stand in the order in which they are 
 class GroupedOption(click.Option):
     """An option that knows the group of ``--help`` in which it is listed.
 
-    Unless it has a metavar, a whole number is called N and any other number X. An empty path is
-    refused: it would be taken for the current folder.
+    Unless it has a metavar, a whole number is called N and any other number X. A default is shown.
+    An empty path is refused: it would be taken for the current folder.
     """
 
     def __init__(self, *arguments: Any, group: str = GENERAL, **settings: Any) -> None:
@@ -32,6 +32,7 @@ class GroupedOption(click.Option):
             settings.setdefault("metavar", "N")
         elif isinstance(kind, click.FloatRange):
             settings.setdefault("metavar", "X")
+        settings.setdefault("show_default", settings.get("default") is not None)
         super().__init__(*arguments, **settings)
         self.group = group
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import fields
 from functools import wraps
 from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -23,54 +22,12 @@ from deconvnet_cli.commands.shared.grouped_help import (
     NET,
     option,
 )
-from deconvnet_cli.commands.shared.ranges import FiniteRange
+from deconvnet_cli.commands.shared.option_types import Edges, FiniteRange, Proposals
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.segmentation.loading import check_edges
 from deconvnet_cli.segmentation.settings import SegmentOptions
-from deconvnet_cli.storage.remote import RemotePath, place
 
 F = TypeVar("F", bound=Callable[..., Any])
 LOADING = "loading the net"  # the first stage that progress displays show
-
-
-class Edges(click.ParamType[str]):
-    """The type of an option that takes ``gradient`` or ``structured:FILE``."""
-
-    name = "gradient|structured:FILE"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            check_edges(value)
-        except UsageError:
-            self.fail(f"{value!r} is neither 'gradient' nor 'structured:FILE'")
-        return value
-
-
-class FolderOrUrl(click.Path):
-    """The type of an option that takes a folder, or a URL such as ``s3://bucket/labels``."""
-
-    def __init__(self) -> None:
-        super().__init__(file_okay=False, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = place(value) if isinstance(value, str) else value
-        return path if isinstance(path, RemotePath) else super().convert(str(path), param, ctx)
-
-
-class Proposals(click.ParamType[int | Literal["auto"]]):
-    """The type of an option that takes a number of boxes, or ``auto``."""
-
-    name = "N|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["auto"]:
-        if value == "auto":
-            return "auto"
-        try:
-            return click.IntRange(1).convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{value!r} is neither a whole number above 0 nor auto.", param, ctx)
 
 
 def weights_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -105,7 +62,6 @@ SEARCH_OPTIONS = (
         "--candidates",
         type=click.IntRange(1),
         default=SegmentOptions.candidates,
-        show_default=True,
         group=BOXES,
         help="Number of boxes to ask EdgeBoxes for.",
     ),
@@ -114,7 +70,6 @@ SEARCH_OPTIONS = (
         type=Edges(),
         metavar="gradient|structured:FILE",
         default=SegmentOptions.edges,
-        show_default=True,
         group=BOXES,
         help="Edges that EdgeBoxes works on. structured needs OpenCV's model file.",
     ),
@@ -123,7 +78,6 @@ CRF_BACKEND_OPTION = option(
     "--crf-backend",
     type=click.Choice(BACKENDS),
     default=SegmentOptions.crf_backend,
-    show_default=True,
     group=CRF,
     help="Compute the CRF with this tool, or with the optional package pydensecrf2.",
 )
@@ -132,7 +86,6 @@ SEGMENT_OPTIONS = (
     option(
         "--weights",
         default=SegmentOptions.weights,
-        show_default=True,
         metavar="NAME|FILE",
         shell_complete=weights_names,
         group=NET,
@@ -141,7 +94,6 @@ SEGMENT_OPTIONS = (
     option(
         "--fcn-weights",
         default=SegmentOptions.fcn_weights,
-        show_default=True,
         metavar="NAME|FILE",
         shell_complete=weights_names,
         group=NET,
@@ -171,7 +123,6 @@ SEGMENT_OPTIONS = (
     option(
         "--crf/--no-crf",
         default=SegmentOptions.crf,
-        show_default=True,
         group=CRF,
         help="Move the borders of the labels to edges in the photo, with a dense CRF.",
     ),
@@ -179,7 +130,6 @@ SEGMENT_OPTIONS = (
     option(
         "--device",
         default=SegmentOptions.device,
-        show_default=True,
         metavar="auto|cpu|cuda|cuda:N|mps",
         group=MACHINE,
         help="Device that runs the nets. auto: the best one of this machine.",
@@ -188,7 +138,6 @@ SEGMENT_OPTIONS = (
         "--precision",
         type=click.Choice(PRECISIONS),
         default=SegmentOptions.precision,
-        show_default=True,
         group=MACHINE,
         help="Number format of the nets. auto: the fastest one that suits the device.",
     ),
@@ -203,15 +152,12 @@ MAX_PIXELS_OPTION = option(
     "--max-pixels",
     type=click.IntRange(1),
     default=MAX_PIXELS,
-    show_default=True,
-    metavar="N",
     group=FILES,
     help="Refuse a photo whose width times height is more than N, before it is decoded.",
 )
 PAGE_OPTION = option(
     "--page",
     type=click.IntRange(1),
-    metavar="N",
     group=FILES,
     help="Read page or frame N of a file that has several, such as a TIFF or an animated GIF.  "
     "[default: 1]",
@@ -290,3 +236,15 @@ def refuse_given(context: click.Context, names: Collection[str], why: str) -> No
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is ParameterSource.COMMANDLINE:
             raise UsageError(f"{why}; leave out {parameter.opts[-1]}")
+
+
+def refuse_silence(quiet: bool, given: Collection[object], options: str) -> None:
+    """Raise UsageError if --quiet leaves out all that a command would give.
+
+    Args:
+        quiet: Whether --quiet is given.
+        given: The values of the options that give something besides the table.
+        options: Their names, for the error.
+    """
+    if quiet and not any(given):
+        raise UsageError(f"--quiet leaves out the table, and so all results; give {options} too")
