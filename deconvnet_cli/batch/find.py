@@ -149,7 +149,11 @@ def find_photos(
             raise UsageError(f"{source[1:]}: the list cannot be read ({error})") from error
         if any("\0" in line for line in lines):
             raise UsageError(f"{source[1:]}: has zero bytes; write one path a line")
-        return [(path, below_anchor(path)) for path in map(place, lines)]
+        found = [(path, below_anchor(path)) for path in map(place, lines)]
+        for line, (_, below) in zip(lines, found, strict=True):
+            if not below.name:  # as of "." or "/"
+                raise UsageError(f"{source[1:]}: {line!r} names no file; write one path a line")
+        return found
     path = place(source)
     here: Counter[str] = Counter()
     if isinstance(path, RemotePath):
@@ -173,6 +177,7 @@ def find_photos(
         found = [(photo, Path(photo.name)) for photo in photos]
         none = "no such file or folder, and no photo matches it"
         if clips and not found:
+            left_out.update(here)
             raise ImageError(f"{clips[0]}: {VIDEO_HINT}")
     left_out.update(here)
     if not found:

@@ -178,16 +178,12 @@ def pieces(answer: Any, address: str) -> Iterator[bytes]:
     Raises:
         DownloadError: The connection breaks.
     """
-    while True:
-        try:
-            piece = answer.read1(CHUNK)
-        except (OSError, http.client.HTTPException) as error:
-            raise DownloadError(
-                f"{address}: the connection broke ({error}); run the same command again to go on"
-            ) from error
-        if not piece:
-            return
-        yield piece
+    try:
+        yield from iter(lambda: answer.read1(CHUNK), b"")
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(
+            f"{address}: the connection broke ({error}); run the same command again to go on"
+        ) from error
 
 
 def web() -> OpenerDirector:

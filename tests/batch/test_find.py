@@ -188,6 +188,13 @@ def test_lines_end_at_line_feeds_alone(tmp_path):
     assert read_list(tmp_path / "list.txt") == names
 
 
+@pytest.mark.parametrize("line", [".", "/", "./.", "s3://", "file://"])
+def test_a_line_without_a_name_is_refused(tmp_path, line):
+    (tmp_path / "list.txt").write_text(f"a.jpg\n{line}\n")
+    with pytest.raises(UsageError, match=r"list\.txt: .* names no file; write"):
+        find_photos(f"@{tmp_path}/list.txt")
+
+
 def test_a_list_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "list.txt").write_bytes("a.jpg\n".encode("utf-16"))
     with pytest.raises(UsageError, match=r"list.txt: the list cannot be read"):

@@ -259,7 +259,7 @@ def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
         Job(tmp_path, tmp_path), Source(b"", 0, 0, ""), Image.new("RGB", (4, 4)), None, {}
     )
     for spec, info, words in (
-        (missing, known, "no such weights file"),
+        (missing, known, "nor shipped weights"),
         (good, other, "different precisions"),
     ):
         with pytest.raises(NetsError, match=words):
