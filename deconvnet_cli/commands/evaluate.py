@@ -13,10 +13,10 @@ from deconvnet_cli.commands.shared.evaluate_checks import (
     check_running,
 )
 from deconvnet_cli.commands.shared.evaluate_sources import (
-    from_folder,
+    from_files,
     from_nets,
     from_store,
-    usable_names,
+    usable_files,
 )
 from deconvnet_cli.commands.shared.grouped_help import FILES, MESSAGES, GroupedCommand, option
 from deconvnet_cli.commands.shared.options import (
@@ -175,8 +175,8 @@ def command(
                 "leave it out"
             )
         if predictions is not None:
-            names = usable_names(predictions, tree, names, allow_missing)
-            predict = from_folder(predictions, tree, names)
+            pngs = usable_files(predictions, tree, names, allow_missing)
+            names, predict = list(pngs), from_files(pngs, tree)
             about = {"predictions": {"folder": str(predictions)}}
         else:
             from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo

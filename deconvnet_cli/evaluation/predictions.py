@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,23 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.files_of_names import files_of_names
 
 
-def problems_of(folder: Path, tree: VocTree, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Find all label PNGs that are missing or cannot be used.
+@dataclass(frozen=True)
+class Predictions:
+    """The label PNGs of a folder, and their problems.
+
+    Attributes:
+        files: The PNG of each name that has one.
+        missing: The names without a PNG.
+        wrong: One line for each PNG that cannot be used: file, problem and remedy.
+    """
+
+    files: dict[str, Path]
+    missing: list[str]
+    wrong: list[str]
+
+
+def find_predictions(folder: Path, tree: VocTree, names: Iterable[str]) -> Predictions:
+    """Find the label PNGs of a list, and all that are missing or cannot be used.
 
     A PNG must be palette or grey, of its mask's size, with labels of the tree's classes; any label
     is accepted where the mask is void. Files are read one at a time, each once.
@@ -28,32 +44,28 @@ def problems_of(folder: Path, tree: VocTree, names: Sequence[str]) -> tuple[list
         tree: The VOC tree with the masks.
         names: The names of the photos to evaluate.
 
-    Returns:
-        The names without a PNG, and a line for each PNG that cannot be used: file, problem and
-        remedy.
-
     Raises:
         DatasetError: The folder does not exist, two PNGs in subfolders are of one name, or masks
             of the tree are missing or wrong.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the one with the label PNGs")
-    missing: list[str] = []
-    wrong: list[str] = []
+    found = Predictions({}, [], [])
     masks = Faults(tree.root)
     for name, path in files_of_names(folder, names, ".png").items():
         if not path.is_file():
-            missing.append(name)
+            found.missing.append(name)
             continue
+        found.files[name] = path
         with masks.noted():
             truth = tree_mask(tree, name)
             masks.look_at(tree.mask(name), truth)
             try:
                 read_prediction(path, truth, tree.classes, rgb=tree.rgb)
             except DatasetError as problem:
-                wrong.append(str(problem))
+                found.wrong.append(str(problem))
     masks.require_none()
-    return missing, wrong
+    return found
 
 
 def read_prediction(

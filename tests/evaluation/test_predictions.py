@@ -13,7 +13,7 @@ from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import VocTree, palette
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.files_of_names import files_of_names
-from deconvnet_cli.evaluation.predictions import problems_of
+from deconvnet_cli.evaluation.predictions import Predictions, find_predictions
 
 TRUTH = np.zeros((6, 9), np.uint8)
 TRUTH[2:5, 3:7] = 15
@@ -44,8 +44,9 @@ def changed(label: int, where: int) -> NDArray[np.uint8]:
 
 def only_problem(folder: Path, tree: VocTree) -> str:
     """The one message, checked to be one line that names the file."""
-    missing, [message] = problems_of(folder, tree, ["a"])
-    assert missing == []
+    found = find_predictions(folder, tree, ["a"])
+    assert found.missing == [] and len(found.wrong) == 1
+    message = found.wrong[0]
     assert message.startswith(f"{folder / 'a.png'}: ") and "\n" not in message
     return message
 
@@ -60,15 +61,17 @@ def test_good_ones_pass_with_anything_in_void(
         Image.fromarray(labels).save(folder / "a.png")
     else:
         (folder / "a.png").write_bytes(label_png(labels))
-    assert problems_of(folder, tree, ["a"]) == ([], [])
+    found = find_predictions(folder, tree, ["a"])
+    assert found == Predictions({"a": folder / "a.png"}, [], [])
 
 
 def test_all_missing_ones_are_named_and_the_rest_still_checked(folder: Path, tree: VocTree) -> None:
     tree.mask("b").write_bytes(label_png(TRUTH))
     (folder / "b.png").write_bytes(label_png(TRUTH.T.copy()))
     (folder / "c.jpg").write_bytes(b"")
-    missing, [wrong] = problems_of(folder, tree, ["c", "b", "d"])
-    assert missing == ["c", "d"] and "b.png" in wrong
+    found = find_predictions(folder, tree, iter(["c", "b", "d"]))
+    assert found.missing == ["c", "d"] and list(found.files) == ["b"]
+    assert len(found.wrong) == 1 and "b.png" in found.wrong[0]
 
 
 def test_both_sizes_are_said(folder: Path, tree: VocTree) -> None:
@@ -122,9 +125,9 @@ def test_a_bomb_is_not_unpacked(folder: Path, tree: VocTree) -> None:
 def test_faults_of_the_tree_are_errors(folder: Path, tree: VocTree) -> None:
     (folder / "z.png").write_bytes(label_png(TRUTH))
     with pytest.raises(DatasetError, match=r"z\.png: no such label PNG"):
-        problems_of(folder, tree, ["z"])
+        find_predictions(folder, tree, ["z"])
     with pytest.raises(DatasetError, match="no such folder"):
-        problems_of(folder / "elsewhere", tree, ["a"])
+        find_predictions(folder / "elsewhere", tree, ["a"])
 
 
 def test_files_in_subfolders_are_found_where_the_folder_has_none(tmp_path: Path) -> None:

@@ -18,19 +18,22 @@ if TYPE_CHECKING:
     Predict = Callable[[str, Labels], Mapping[str, Labels]]
 
 
-def usable_names(folder: Path, tree: VocTree, names: list[str], allow_missing: bool) -> list[str]:
-    """Return the names whose label PNGs can be scored.
+def usable_files(
+    folder: Path, tree: VocTree, names: list[str], allow_missing: bool
+) -> dict[str, Path]:
+    """Return the label PNG of each name, all of which can be scored.
 
     Raises:
         DatasetError: Some label PNGs cannot be scored; each of them is printed first.
     """
-    from deconvnet_cli.evaluation.predictions import problems_of
+    from deconvnet_cli.evaluation.predictions import find_predictions
     from deconvnet_cli.reporting import console
 
-    missing, lines = problems_of(folder, tree, names)
+    found = find_predictions(folder, tree, names)
+    lines = list(found.wrong)
     remedy = ""
-    if not allow_missing and missing:
-        lines += [f"{folder / name}.png: missing" for name in missing]
+    if not allow_missing and found.missing:
+        lines += [f"{folder / name}.png: missing" for name in found.missing]
         remedy = "; --allow-missing leaves out the missing ones"
     if len(lines) == 1:
         raise DatasetError(lines[0] + remedy)
@@ -40,21 +43,17 @@ def usable_names(folder: Path, tree: VocTree, names: list[str], allow_missing: b
         raise DatasetError(
             f"{folder}: {len(lines)} of {len(names)} label PNGs cannot be scored{remedy}"
         )
-    left = [name for name in names if name not in set(missing)]
-    if not left:
+    if not found.files:
         raise DatasetError(f"{folder}: has no label PNG for this list; call them NAME.png")
-    if missing:
-        are = "is" if len(missing) == 1 else "are"
-        console.say(f"{len(missing)} of {len(names)} photos {are} missing and left out")
-    return left
+    if found.missing:
+        are = "is" if len(found.missing) == 1 else "are"
+        console.say(f"{len(found.missing)} of {len(names)} photos {are} missing and left out")
+    return found.files
 
 
-def from_folder(folder: Path, tree: VocTree, names: list[str]) -> Predict:
-    """Return the function that reads the label map of a photo from a PNG."""
-    from deconvnet_cli.evaluation.files_of_names import files_of_names
+def from_files(files: Mapping[str, Path], tree: VocTree) -> Predict:
+    """Return the function that reads the label map of a photo from its PNG."""
     from deconvnet_cli.evaluation.predictions import read_prediction
-
-    files = files_of_names(folder, names, ".png")
 
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
         labels = read_prediction(files[name], truth, tree.classes, rgb=tree.rgb)
