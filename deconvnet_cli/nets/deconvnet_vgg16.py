@@ -155,7 +155,7 @@ class DeconvNet(nn.Module):
 
 @torch.no_grad()
 def initialise(net: DeconvNet, seed: int) -> None:
-    """Set every parameter to its value before training (paper section 5.1, released definition).
+    """Set every parameter to its value before training (paper section 6.1, released definition).
 
     Deconvolutions, fc6, fc7 and the last layer: Gaussian of mean 0, sd 0.01. BatchNorm: scale 1,
     shift 0.001, mean 0, variance 1. Biases: 0. The convolutions of the trunk get He's normal

@@ -73,11 +73,10 @@ class NetSpec:
 
 # The best settings so far on a CPU; the results are in the cards of the weights.
 _DECODER_ALONE = {"frozen": True, "lr": 2e-3, "crops": 24_000}
-# Plain SGD on plain crops, as both papers train: no jitter, no balance, no warm-up, no clipping.
+# Plain SGD on plain crops, as both papers train: no jitter, no warm-up, no clipping.
 _PLAIN_SGD = {
     "optimiser": "sgd",
     "colour": 0.0,
-    "balanced": 0.0,
     "pretrained_lr": 1.0,
     "weight_decay": 5e-4,
     "schedule": "step",
@@ -109,9 +108,11 @@ NETS: dict[str, NetSpec] = {
         pretrained=deconvnet_vgg16.PUBLISHED_PARTS,
         initialise=deconvnet_vgg16.initialise,
         decoder=deconvnet_vgg16.decoder_stages,
-        # The paper's figures (section 5.1 and the released solver files).
+        # The paper's figures (section 6.1 and the released solver files). Rare classes are
+        # repeated until all have equally many crops.
         training={
             **_PLAIN_SGD,
+            "balanced": 1.0,
             "batch": 8,
             "accumulate": 8,
             "size": 224,
@@ -150,6 +151,7 @@ NETS: dict[str, NetSpec] = {
         # rate is reached in 100 steps, since the loss leaps up at first from a VGG trunk alone.
         training={
             **_PLAIN_SGD,
+            "balanced": 0.0,  # "unnecessary" (section 4.3)
             "batch": 5,
             "accumulate": 4,
             "lr": 1e-4,

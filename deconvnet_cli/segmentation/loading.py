@@ -93,7 +93,7 @@ def proposal_settings(candidates: int, edges: str) -> ProposalSettings:
 
 
 def crf_settings(backend: str) -> CrfSettings:
-    """Return the paper's settings of the CRF, computed by ``backend``.
+    """Return the released script's settings of the CRF, computed by ``backend``.
 
     Args:
         backend: One of ``choices.BACKENDS``.

@@ -1,4 +1,4 @@
-"""Object proposals: EdgeBoxes on gradient edges or on structured edges (paper section 4.2).
+"""Object proposals: EdgeBoxes on gradient edges or on structured edges (paper section 6.1).
 
 EdgeBoxes is the method of Zitnick and Dollar, "Edge Boxes: Locating Object Proposals from Edges",
 ECCV 2014, in the implementation of ``cv2.ximgproc``. The edges come from ``edges.py``.

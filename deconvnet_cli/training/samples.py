@@ -1,7 +1,7 @@
 """Training samples: crops of annotated photos, each a function of (seed, number) alone.
 
 Stage 1 centres one object and labels only its class; stage 2 cuts proposals and labels all classes
-(paper section 5.1). Stage 0 mixes boxes around objects, whole photos, and windows that show things
+(paper section 4.2). Stage 0 mixes boxes around objects, whole photos, and windows that show things
 at about the size that a pretrained encoder knows, as the crops of a prediction do.
 
 A sample is drawn in two steps: its plan, which takes no pixels, then the crop itself.
@@ -28,7 +28,7 @@ from deconvnet_cli.training.soft_labels import cut_soft
 
 Colours = tuple[float, float, float]
 SOFT_CELL = 4  # pixels of a crop to one soft label; the stored soft labels are coarser still
-CONTEXT = 1.2  # the factor by which stages 1 and 2 enlarge a box (paper section 4.2)
+CONTEXT = 1.2  # the factor by which stages 1 and 2 enlarge a box (paper section 6.1)
 
 
 # In stage 0: the share of windows, of which the others are boxes around objects; the range of the

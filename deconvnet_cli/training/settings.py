@@ -42,7 +42,7 @@ class TrainSettings:
         net_settings: Settings of the net that differ from its defaults, as a JSON object.
         classes: The names of the classes, the background first; empty for VOC's.
         stage: 1: crops that centre one object, with only its class labelled; 2: crops of
-            proposals, with all classes labelled (paper section 5.1); 0: a mixture of objects,
+            proposals, with all classes labelled (paper section 4.2); 0: a mixture of objects,
             windows and whole photos.
         boxes: The proposals of stage 2: "overlapping", those whose IoU with an object is 0.5 or
             more (the paper's rule), or "shown", those that a prediction shows this net.

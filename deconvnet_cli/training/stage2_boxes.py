@@ -1,6 +1,6 @@
 """The boxes of training stage 2: proposals that overlap objects, or those a prediction shows.
 
-The paper takes proposals that overlap an annotated object (section 5.1). A prediction also shows
+The paper takes proposals that overlap an annotated object (section 4.2). A prediction also shows
 the net boxes that miss all objects or hold several, and merges what it says of them.
 """
 
@@ -19,7 +19,7 @@ from deconvnet_cli.runtime.devices import cores
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.runtime.ordered_pool import in_order
 
-LEAST_OVERLAP = 0.5  # IoU of a proposal with an object (paper section 5.1)
+LEAST_OVERLAP = 0.5  # IoU of a proposal with an object (paper section 4.2)
 LEAST_SHARE = 0.01  # of a box's pixels in the photo, from which a box shows a class
 
 

@@ -36,6 +36,7 @@ def test_the_papers_figures():
         )
         assert (settings.lr, settings.momentum, settings.weight_decay) == (0.01, 0.9, 5e-4)
         assert settings.statistics == 500
+        assert settings.balanced == 1  # "we maintain the balance ... across classes" (section 6.1)
     assert (one.lr_step, two.lr_step) == (9_000, 10_000)
 
 

@@ -1,1 +1,1 @@
-"""The fully connected CRF that refines a label map (paper section 5.2)."""
+"""The fully connected CRF that refines a label map (paper section 5.1)."""

@@ -1,4 +1,4 @@
-"""Refine a label map with a fully connected conditional random field (paper section 5.2).
+"""Refine a label map with a fully connected conditional random field (paper section 5.1).
 
 The method is that of Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
 Gaussian Edge Potentials", NIPS 2011. It is computed in torch (``mean_field.py``) or by the

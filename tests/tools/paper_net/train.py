@@ -11,7 +11,7 @@ each stage that have a loss of their own and are left out at the end. When it is
 one window of the crop, a quarter of its area. So each crop costs a third of what ``deconvnet
 train`` spends.
 
-The two stages are the paper's (section 5.1): crops that centre an object, with its class alone
+The two stages are the paper's (section 4.2): crops that centre an object, with its class alone
 labelled, then proposals with all classes; the latter are the boxes that a prediction shows. In
 stage 2, soft labels of a shipped net are a second target. ``--further`` goes on with as many fresh
 crops of stage 2, and trains conv5 along with the bottleneck; ``--start NAME`` begins there, from
