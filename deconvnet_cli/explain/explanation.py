@@ -85,8 +85,8 @@ class Explanation:
         system: The name of the system, one of ``choices.SYSTEMS``.
         classes: The names of the classes.
         merge_rule: The merge rule.
-        merged: The merged map before the CRF, float32 C x h x w: logits for the merge rule "max",
-            else probabilities.
+        merged: The merged map before the CRF, float32 C x h x w.
+        raw: Whether ``merged`` holds logits; otherwise it holds probabilities.
         probabilities: The same map as probabilities that add up to 1.
         before, after: The labels before and after the CRF, uint8 h x w.
         refined: Whether ``result`` has the labels after the CRF.
@@ -104,6 +104,7 @@ class Explanation:
     classes: tuple[str, ...]
     merge_rule: str
     merged: Tensor
+    raw: bool
     probabilities: Tensor
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
@@ -126,11 +127,6 @@ class Explanation:
         box = np.array([self.boxes[self.explained.number]], np.int32)
         x0, y0, x1, y1 = rescaled(box, self.photo.size, (width, height))[0].tolist()
         return x0, y0, x1, y1
-
-    @property
-    def raw(self) -> bool:
-        """Whether ``merged`` holds logits rather than probabilities."""
-        return self.merge_rule == "max"
 
     @property
     def present(self) -> list[int]:
@@ -177,14 +173,14 @@ def explain(
     size = (photo.width, photo.height)
     result = label_photo(inferred, *size, system.ensemble, settings.crf, on_step)
     stopwatch = Stopwatch(dict(result.ms))
-    merged = inferred.maps.merged(system.ensemble)
+    maps = inferred.maps.as_one(system.ensemble)
     if settings.crf is None:
         on_step("CRF", 0, 0)
         with stopwatch.timed("crf"):
             after = refined(inferred, system.ensemble, crf)
     else:
         after = result.maps.merged()
-    before = labels_of(merged)
+    before = labels_of(maps.merged())
     on_step("activations", 0, 0)
     with stopwatch.timed("activations"):
         label = most_common(before) if chosen is None else chosen
@@ -202,8 +198,9 @@ def explain(
         system=system.name,
         classes=system.classes,
         merge_rule=rule,
-        merged=merged.cpu(),
-        probabilities=inferred.maps.probabilities(system.ensemble).cpu(),
+        merged=maps.merged().cpu(),
+        raw=maps.raw,
+        probabilities=maps.probabilities().cpu(),
         before=before,
         after=labels_of(after),
         refined=settings.crf is not None,

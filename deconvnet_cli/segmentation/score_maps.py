@@ -1,8 +1,8 @@
 """The score maps of one photo, and the ensemble of two nets.
 
 The paper's EDeconvNet (section 5.2) combines DeconvNet, which is better at details, with FCN-8s,
-which is better at large objects and at the whole scene. The text says that it takes the mean of
-both outputs; the released script multiplies DeconvNet's map by the positive part of FCN-8s' map.
+which is better at large objects and at the whole scene. The text takes the mean of both nets'
+probabilities; the released script multiplies DeconvNet's map by the positive part of FCN-8s' map.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Ensemble:
     """The way in which the maps of the two nets become one.
 
     Attributes:
-        rule: The ensemble rule: "mean" (weighted), or "product" (DeconvNet's map times the
-            positive part of FCN-8s' map).
+        rule: The ensemble rule: "mean" (of probabilities, weighted), or "product" (DeconvNet's map
+            times the positive part of FCN-8s' map).
         share: FCN-8s' weight in the mean, 0 to 1; one half in the paper.
     """
 
@@ -61,21 +61,30 @@ class ScoreMaps:
         deconvnet = None if self.deconvnet is None else self.deconvnet.cpu()
         return ScoreMaps(deconvnet, None if self.fcn is None else self.fcn.cpu(), self.raw)
 
+    def as_one(self, ensemble: Ensemble = Ensemble()) -> ScoreMaps:
+        """Return the maps of two nets as one; a single map is returned as it is."""
+        if self.deconvnet is None or self.fcn is None:
+            return self
+        if ensemble.rule == "product":
+            return ScoreMaps(self.deconvnet * self.fcn.clamp_min(0), None, self.raw)
+        first, second = self.deconvnet, self.fcn
+        if self.raw:
+            first, second = first.softmax(0), second.softmax(0)
+        return ScoreMaps(first.lerp(second, ensemble.share), None, raw=False)
+
     def merged(self, ensemble: Ensemble = Ensemble()) -> Tensor:
         """Return one map of all nets, C x H x W; the greatest value of a pixel is its label."""
-        if self.deconvnet is None or self.fcn is None:
-            only = self.fcn if self.deconvnet is None else self.deconvnet
-            if only is None:
-                raise ValueError("no map at all")
-            return only
-        if ensemble.rule == "product":
-            return self.deconvnet * self.fcn.clamp_min(0)
-        return self.deconvnet.lerp(self.fcn, ensemble.share)
+        one = self.as_one(ensemble)
+        only = one.fcn if one.deconvnet is None else one.deconvnet
+        if only is None:
+            raise ValueError("no map at all")
+        return only
 
     def probabilities(self, ensemble: Ensemble = Ensemble()) -> Tensor:
         """Return one map of all nets as probabilities that add up to 1 at each pixel."""
-        merged = self.merged(ensemble)
-        if self.raw:
+        one = self.as_one(ensemble)
+        merged = one.merged()
+        if one.raw:
             return merged.softmax(0)
         return of_total(merged, merged.sum(0), len(merged))
 

@@ -253,18 +253,17 @@ def label_photo(
     """
     watch = Stopwatch(dict(inferred.ms))
     if crf is None:
-        merged = inferred.maps.merged(ensemble)
+        maps = inferred.maps.as_one(ensemble)
     else:
         on_step("CRF", 0, 0)
         with watch.timed("crf"):
-            merged = refined(inferred, ensemble, crf)
+            maps = ScoreMaps(refined(inferred, ensemble, crf), None, raw=False)
     on_step("labels", 0, 0)
     with watch.timed("labels"):
+        merged = maps.merged()
         labels = enlarge_and_label(merged, width, height)
-        raw = inferred.maps.raw and crf is None
-        confidence = mean_confidence(merged, labels, raw=raw)
+        confidence = mean_confidence(merged, labels, raw=maps.raw)
     return_freed_memory()
-    maps = ScoreMaps(merged, None, raw=raw)
     return Segmentation(labels, inferred.proposals, watch.ms, confidence, inferred.boxes, maps)
 
 

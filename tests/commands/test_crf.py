@@ -80,10 +80,10 @@ def test_settings_are_those_given(deconvnet, kept, tmp_path):
     result = deconvnet("crf", path, "-o", tmp_path, *given, *options)
     assert result.exit_code == 0, result.output
     found = read_scores(path)
-    merged = 0.2 * found.maps.deconvnet + 0.8 * found.maps.fcn
+    merged = 0.2 * found.maps.deconvnet.softmax(0) + 0.8 * found.maps.fcn.softmax(0)
     settings = CrfSettings(iterations=2, bilateral_sd=5.0, gaussian_weight=0.0)
     with Image.open(found.photo) as photo:
-        refined = refine(np.array(photo), merged.softmax(0).numpy(), settings)
+        refined = refine(np.array(photo), merged.numpy(), settings)
     assert (labels_of(tmp_path / "p1.png") == refined.argmax(0)).mean() > 0.999
 
 

@@ -105,7 +105,7 @@ def test_each_row_uses_its_maps_and_no_others(scored):
     rows = label_rows(scored, WITHOUT_CRF, 30, 20, Ensemble("mean", 0.25))
     assert np.array_equal(rows["FCN-8s"], maps.fcn.argmax(0))
     assert np.array_equal(rows["DeconvNet"], maps.deconvnet.argmax(0))
-    mean = 0.75 * maps.deconvnet.numpy() + 0.25 * maps.fcn.numpy()
+    mean = 0.75 * maps.deconvnet.softmax(0).numpy() + 0.25 * maps.fcn.softmax(0).numpy()
     assert (rows["EDeconvNet"] == mean.argmax(0)).mean() > 0.999
 
 

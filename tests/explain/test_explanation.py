@@ -234,3 +234,6 @@ def test_systems_are_named(both, photo):
     assert found.system == "edeconvnet"
     # The map of both nets, not of DeconvNet alone, is what is shown and refined.
     assert (found.before != found.growth[BOXES]).any()
+    mean = explain(photo, system, replace(SETTINGS, merge="max"))
+    assert not mean.raw  # the mean is of probabilities, whatever the merge rule
+    torch.testing.assert_close(mean.merged, mean.probabilities)

@@ -30,7 +30,7 @@ def test_the_registry_has_the_nets_that_can_be_chosen():
 
 
 def test_each_rule_of_an_ensemble_is_another():
-    maps = ScoreMaps(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), raw=True)
+    maps = ScoreMaps(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), raw=False)
     found = [maps.merged(Ensemble(rule)).item() for rule in choices.ENSEMBLES]
     assert found == [2.5, 6.0]
 

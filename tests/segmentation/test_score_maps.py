@@ -34,27 +34,41 @@ def arrays(maps: ScoreMaps) -> tuple[np.ndarray, np.ndarray]:
     return maps.deconvnet.numpy(), maps.fcn.numpy()
 
 
+def probabilities(maps: ScoreMaps) -> tuple[np.ndarray, np.ndarray]:
+    first, second = arrays(maps)
+    return (softmax(first), softmax(second)) if maps.raw else (first, second)
+
+
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
 def test_mean_by_hand(maps: ScoreMaps, share: float) -> None:
-    first, second = arrays(maps)
-    merged = maps.merged(Ensemble("mean", share)).numpy()
-    np.testing.assert_allclose(merged, (1 - share) * first + share * second, atol=1e-6)
+    """The paper takes the mean of "class conditional probability maps" (section 5.2)."""
+    first, second = probabilities(maps)
+    found = maps.as_one(Ensemble("mean", share))
+    np.testing.assert_allclose(found.merged(), (1 - share) * first + share * second, atol=1e-6)
+    assert not found.raw and found.fcn is None
+    assert torch.equal(found.merged(), maps.merged(Ensemble("mean", share)))
 
 
 def test_the_papers_mean_is_half_and_half(maps: ScoreMaps) -> None:
-    first, second = arrays(maps)
+    first, second = probabilities(maps)
     np.testing.assert_allclose(maps.merged().numpy(), (first + second) / 2, atol=1e-6)
 
 
+def test_a_sure_net_has_no_more_than_its_share() -> None:
+    """Logits of two nets are not on one scale, and probabilities are."""
+    sure, unsure = torch.tensor([20.0, 0, 0]), torch.tensor([0.0, 1, 0])
+    maps = ScoreMaps(sure.view(3, 1, 1), unsure.view(3, 1, 1), raw=True)
+    assert maps.merged(Ensemble("mean", 0.8)).argmax() == 1
+    assert maps.merged(Ensemble("mean", 0.5)).argmax() == 0
+
+
 def test_share_0_and_1_are_the_parts_to_the_bit(maps: ScoreMaps) -> None:
-    assert torch.equal(maps.merged(Ensemble("mean", 0)), maps.deconvnet)
-    assert torch.equal(maps.merged(Ensemble("mean", 1)), maps.fcn)
     for share, alone in (
         (0, ScoreMaps(maps.deconvnet, None, maps.raw)),
         (1, ScoreMaps(None, maps.fcn, maps.raw)),
     ):
-        both = maps.probabilities(Ensemble("mean", share))
-        assert torch.equal(both, alone.probabilities())
+        both = maps.merged(Ensemble("mean", share))
+        assert torch.equal(both, alone.merged().softmax(0) if maps.raw else alone.merged())
 
 
 def test_product_by_hand(maps: ScoreMaps) -> None:
@@ -84,10 +98,13 @@ def test_a_single_map_is_left_as_it_is() -> None:
 
 def test_probabilities_by_hand(maps: ScoreMaps) -> None:
     first, second = arrays(maps)
-    merged = 0.3 * first + 0.7 * second
-    expected = softmax(merged) if maps.raw else merged / merged.sum(0)
-    found = maps.probabilities(Ensemble("mean", 0.7)).numpy()
+    product = first * second.clip(0)
+    expected = softmax(product) if maps.raw else product / product.sum(0)
+    found = maps.probabilities(Ensemble("product")).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    first, second = probabilities(maps)
+    found = maps.probabilities(Ensemble("mean", 0.7)).numpy()
+    np.testing.assert_allclose(found, 0.3 * first + 0.7 * second, atol=1e-6)
 
 
 @pytest.mark.parametrize("merge", MERGES)
