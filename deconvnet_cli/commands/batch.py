@@ -17,7 +17,7 @@ from deconvnet_cli.commands.shared.batch_options import (
     refuse_source,
 )
 from deconvnet_cli.commands.shared.batch_progress import Report, do_all, keep_watching
-from deconvnet_cli.commands.shared.grouped_help import UNSET, GroupedCommand, option
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.option_types import FolderOrUrl
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
@@ -60,7 +60,7 @@ checked at the end."""
 
 
 @click.command("batch", cls=GroupedCommand, common=COMMON, epilog=EPILOG)
-@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@argument("sources", nargs=-1, metavar="SOURCE...")
 @option(
     "-o",
     "--output",
@@ -135,8 +135,6 @@ def command(
         raise UsageError(
             "--verify, --merge, --dry-run and --watch exclude each other; give one of them"
         )
-    if "" in sources:
-        raise UsageError(f"a SOURCE is empty; {UNSET}")
     if verify or merge:
         check_reading(context, "--verify" if verify else "--merge")
     if watch and (listed is not None or shard is not None):

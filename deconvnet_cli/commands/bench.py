@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.shared.bench_files import KEEP_OPTIONS, check_kept, earlier, keep
-from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     QUIET_OPTION,
@@ -31,7 +31,7 @@ def command() -> None:
     """
 
 
-PHOTOS = click.argument(
+PHOTOS = argument(
     "photos", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 SIDES = option(

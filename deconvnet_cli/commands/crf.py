@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deconvnet_cli.batch.manifest import manifests_in
-from deconvnet_cli.commands.shared.grouped_help import CRF, GroupedCommand, option
+from deconvnet_cli.commands.shared.grouped_help import CRF, GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.options import (
     CRF_BACKEND_OPTION,
     ENSEMBLE_OPTIONS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @click.command("crf", cls=GroupedCommand)
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @option(
     "-o",
     "--output",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
-from deconvnet_cli.commands.shared.grouped_help import option
+from deconvnet_cli.commands.shared.grouped_help import argument, option
 from deconvnet_cli.commands.shared.option_types import FiniteRange
 from deconvnet_cli.reporting.numerals import counted
 
@@ -18,7 +18,7 @@ def command() -> None:
 
 
 @command.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
+@argument("source", type=click.Path(path_type=Path))
 @option(
     "-o",
     "--output",
@@ -115,7 +115,7 @@ def import_command(
 
 
 @command.command("check")
-@click.argument("tree", type=click.Path(path_type=Path, file_okay=False))
+@argument("tree", type=click.Path(path_type=Path, file_okay=False))
 @option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),

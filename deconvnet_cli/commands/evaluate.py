@@ -18,7 +18,13 @@ from deconvnet_cli.commands.shared.evaluate_sources import (
     from_store,
     usable_files,
 )
-from deconvnet_cli.commands.shared.grouped_help import FILES, MESSAGES, GroupedCommand, option
+from deconvnet_cli.commands.shared.grouped_help import (
+    FILES,
+    MESSAGES,
+    GroupedCommand,
+    argument,
+    option,
+)
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     MAX_PIXELS_OPTION,
@@ -41,7 +47,7 @@ COUNTS = "Counts of earlier runs"
 
 
 @click.command("evaluate", cls=GroupedCommand, common=("voc_root", "split", "table"))
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
+@argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
 @option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
 @option(
     "--split",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, option
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     LOADING,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explain", cls=GroupedCommand)
-@click.argument("image", metavar="PHOTO")
+@argument("image", metavar="PHOTO")
 @option(
     "-o",
     "--output",

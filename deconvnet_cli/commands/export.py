@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from deconvnet_cli.commands.shared.grouped_help import option
+from deconvnet_cli.commands.shared.grouped_help import argument, option
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.commands.shared.output_options import output_file
 from deconvnet_cli.errors import OutputError
@@ -32,7 +32,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
 
 @click.command("export")
-@click.argument("net", metavar="NAME|FILE", shell_complete=weights_names)
+@argument("net", metavar="NAME|FILE", shell_complete=weights_names)
 @output_file("ONNX file to write.")
 @option(
     "--size",

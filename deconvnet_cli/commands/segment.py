@@ -12,7 +12,7 @@ import click
 
 from deconvnet_cli.commands.shared.clip_plan import plan_clips
 from deconvnet_cli.commands.shared.clips import segment_clips
-from deconvnet_cli.commands.shared.grouped_help import MESSAGES, GroupedCommand, option
+from deconvnet_cli.commands.shared.grouped_help import MESSAGES, GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     LOADING,
@@ -60,7 +60,7 @@ COMMON = ("output", "overlay", "cutout", "only", "crf", "system_name", "weights"
 
 
 @click.command("segment", cls=GroupedCommand, common=COMMON)
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @option(
     "-o",
     "--output",

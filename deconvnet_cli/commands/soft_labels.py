@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from deconvnet_cli.commands.shared.grouped_help import option
+from deconvnet_cli.commands.shared.grouped_help import argument, option
 from deconvnet_cli.commands.shared.options import QUIET_OPTION, apply
 from deconvnet_cli.errors import ImageError, UsageError
 
 
 @click.command("soft-labels")
-@click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
+@argument("photos", nargs=-1, type=click.Path(path_type=Path))
 @option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
 @option(
     "--split",

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.choices import NET_NAMES
-from deconvnet_cli.commands.shared.grouped_help import option
+from deconvnet_cli.commands.shared.grouped_help import argument, option
 from deconvnet_cli.commands.shared.option_types import FiniteRange
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.commands.shared.output_options import output_file
@@ -39,7 +39,7 @@ def list_weights() -> None:
 
 
 @command.command("show")
-@click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
+@argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
 def show(weights: str) -> None:
     """Print the card of weights as JSON."""
     from deconvnet_cli.weights.card import plain_values
@@ -50,7 +50,7 @@ def show(weights: str) -> None:
 
 
 @command.command("verify")
-@click.argument("weights", metavar="[NAME|FILE]...", nargs=-1, shell_complete=weights_names)
+@argument("weights", metavar="[NAME|FILE]...", nargs=-1, shell_complete=weights_names)
 @option("--sha256", "expected", help="SHA-256 that each FILE must have.")
 def verify(weights: tuple[str, ...], expected: str | None) -> None:
     """Check the SHA-256 of weights, and that every tensor loads. By default, check all shipped
@@ -68,7 +68,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 
 
 @command.command("import")
-@click.argument("source", metavar="FILE|URL")
+@argument("source", metavar="FILE|URL")
 @option(
     "-o",
     "--output",
@@ -179,8 +179,8 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
 
 
 @command.command("average")
-@click.argument("first", metavar="FIRST", shell_complete=weights_names)
-@click.argument("second", metavar="SECOND", shell_complete=weights_names)
+@argument("first", metavar="FIRST", shell_complete=weights_names)
+@argument("second", metavar="SECOND", shell_complete=weights_names)
 @output_file("Weights file to write.")
 @option(
     "--share",
@@ -221,7 +221,7 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
 
 
 @command.command("compress")
-@click.argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
+@argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
 @output_file("Weights file to write.")
 def compress(weights: str, output: Path) -> None:
     """Store weights in 8 bits, with a scale for each output channel: half the size of the usual

@@ -59,9 +59,8 @@ def locate(name_or_path: str) -> Path:
         return path
     path = Path(name_or_path)
     if not path.is_file():
-        raise WeightsError(
-            f"{name_or_path}: neither a file nor shipped weights ({', '.join(entries)})"
-        )
+        given = name_or_path or "an empty name"
+        raise WeightsError(f"{given}: neither a file nor shipped weights ({', '.join(entries)})")
     return path
 
 

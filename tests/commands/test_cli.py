@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
-from deconvnet_cli.cli import COMMANDS
+from deconvnet_cli.cli import COMMANDS, cli
 from deconvnet_cli.data import images
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import OutputError
@@ -364,22 +365,38 @@ def test_doctor_finds_all_that_is_needed(deconvnet):
     assert "ximgproc" in result.output
 
 
+def commands_of(command: click.Command, words: tuple[str, ...] = ()):
+    """Each command that does something, with the words that call it."""
+    if not isinstance(command, click.Group):
+        yield words, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        yield from commands_of(command.get_command(context, name), (*words, name))
+
+
 def test_an_empty_text_is_not_this_folder(deconvnet, tmp_path, monkeypatch):
-    """A shell gives one for a variable without a value."""
+    """A shell gives one for a variable without a value; every argument and option refuses it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     photo(tmp_path / "in" / "a.jpg")
-    for arguments in (("", "-o", "out"), ("in", "-o", ""), ("in", "", "-o", "out")):
-        result = deconvnet("batch", *arguments, "--dry-run")
-        assert result.exit_code == 2 and "is empty" in result.stderr, arguments
-    image = Path("in") / "a.jpg"
-    for arguments in (
-        *(("segment", image), ("explain", image), ("proposals", image), ("crf", "in")),
-        *(("dataset", "import", "in"), ("weights", "compress", "deconvnet-mobilenet")),
-        *(("export", "deconvnet-mobilenet"), ("soft-labels", image, "--weights", image)),
+    given = []
+    for words, command in commands_of(cli):
+        for parameter in command.params:
+            texts = ("",) if parameter.nargs != -1 else ("in/a.jpg", "")
+            before = () if isinstance(parameter, click.Argument) else (parameter.opts[-1],)
+            if getattr(parameter, "is_flag", False) or isinstance(parameter.type, click.Choice):
+                continue
+            given.append((*words, *before, *texts))
+            result = deconvnet(*given[-1])
+            assert result.exit_code == 2 and "is empty" in result.stderr, given[-1]
+    for known in (
+        ("batch", "--output"),
+        ("train", "--from"),
+        ("crf", "--grid"),
+        ("dataset", "check"),
     ):
-        result = deconvnet(*arguments, "-o", "")
-        assert result.exit_code == 2 and "is empty" in result.stderr, arguments
+        assert (*known, "") in given
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

@@ -148,7 +148,7 @@ def test_safe_colours_are_for_the_overlay_alone(deconvnet, cat, quick):
         (("--format", "cvat", "--overlay", "-o", "out/"), "leave out files beside"),
         (("--only", "cat"), "add one of them"),
         (("--overlay", "--only", "cta"), "did you mean cat?"),
-        (("--overlay", "--only", ""), "no class is called"),
+        (("--overlay", "--only", "leaf"), "no class is called"),
         (("--palette", "voc"), "add --overlay"),
         (("-o", "labels.png", "--format", "npy"), "its name says png"),
         (("-o", "-", "--overlay"), "give -o FILE"),

@@ -367,7 +367,7 @@ def test_odd_names_on_any_terminal(tmp_path: Path, encoding: str) -> None:
     assert r"\n\udcff\x1b[31m.jpg" in text
 
 
-@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "x/" * 2100 + "a.jpg", "", ".", "/"])
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "x/" * 2100 + "a.jpg", ".", "/"])
 def test_names_that_cannot_be_looked_at(deconvnet, tmp_path: Path, name: str) -> None:
     for command in (("segment", name), ("weights", "show", name), ("weights", "import", name)):
         result = deconvnet(*command)

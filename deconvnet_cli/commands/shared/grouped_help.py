@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-UNSET = "a variable of the shell may have no value"  # why an argument may be empty
 GENERAL = "Options"  # the commonest options, those without a group, and --help
 FILES = "Input and output"
 NET = "Net"
@@ -19,11 +18,26 @@ MESSAGES = "Messages"
 LAST = (MACHINE, MESSAGES)  # other groups stand in the order in which they are declared
 
 
-class GroupedOption(click.Option):
+class Filled(click.Parameter):
+    """An option or argument that refuses an empty text: as a path, it is the current folder."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the value in the parameter's type; raise BadParameter for an empty text."""
+        if value == "" or (isinstance(value, (list, tuple)) and "" in value):
+            raise click.BadParameter(
+                "is empty; a variable of the shell may have no value", ctx, self
+            )
+        return super().type_cast_value(ctx, value)
+
+
+class Argument(Filled, click.Argument):
+    """An argument that is not empty."""
+
+
+class GroupedOption(Filled, click.Option):
     """An option that knows the group of ``--help`` in which it is listed.
 
     Unless it has a metavar, a whole number is called N and any other number X. A default is shown.
-    An empty path is refused: it would be taken for the current folder.
     """
 
     def __init__(self, *arguments: Any, group: str = GENERAL, **settings: Any) -> None:
@@ -35,12 +49,6 @@ class GroupedOption(click.Option):
         settings.setdefault("show_default", settings.get("default") is not None)
         super().__init__(*arguments, **settings)
         self.group = group
-
-    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """Return the value in the type of the option; raise BadParameter for an empty path."""
-        if value == "" and ("-o" in self.opts or isinstance(self.type, click.Path)):
-            raise click.BadParameter(f"is empty; {UNSET}", ctx, self)
-        return super().type_cast_value(ctx, value)
 
 
 class GroupedCommand(click.Command):
@@ -80,4 +88,5 @@ def sections(
     return [(title, options) for title, options in groups.items() if options]
 
 
+argument = partial(click.argument, cls=Argument)
 option = partial(click.option, cls=GroupedOption)

@@ -100,7 +100,7 @@ def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool
             go into one file, or the file's suffix is that of another format.
     """
     if not Path(image).name:
-        raise UsageError(f"{image or 'an empty name'}: not the name of a photo")
+        raise UsageError(f"{image}: not the name of a photo")
     if output == "-":
         if several:
             raise UsageError("-o - takes one image; give a folder for several: -o DIR/")
