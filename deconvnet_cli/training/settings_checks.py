@@ -31,7 +31,11 @@ def check_together(settings: TrainSettings, source: str) -> None:
             "leave out --teacher, or give --stage 2 or 0"
         )
     if settings.steps < 1:
-        raise UsageError(f"{source}: crops must be at least batch times accumulate")
+        raise UsageError(
+            f"{source}: crops must be at least batch times accumulate, here "
+            f"{settings.batch} times {settings.accumulate}; give more --crops or a smaller "
+            "--batch-size"
+        )
     if settings.patience and not settings.val_list:
         raise UsageError(f"{source}: patience needs val_list (--val-split)")
 
