@@ -77,7 +77,7 @@ def import_command(
     cannot be used is reported and left out, and the exit code is 1.
     """
     from deconvnet_cli.commands.shared.options import refuse_given
-    from deconvnet_cli.data.classes import read_classes
+    from deconvnet_cli.data.classes import listed, read_classes
     from deconvnet_cli.data.faults import first_names
     from deconvnet_cli.datasets.opening import open_export
     from deconvnet_cli.datasets.tree import write_tree
@@ -109,7 +109,7 @@ def import_command(
             console.say(note)
         made = counted(len(names), "photo")
         console.say(f"{tree}: {made} from {export.kind}, {len(failures) + unmasked} left out")
-        console.say(f"classes: {', '.join(export.classes)}")
+        console.say(f"classes: {listed(export.classes)}")
     if failures or unmasked:
         raise SystemExit(1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deconvnet_cli.errors import DatasetError
@@ -58,9 +58,27 @@ def is_name(text: str) -> bool:
     return text.isprintable() and text == text.strip() and 1 <= len(text) <= LONGEST_NAME
 
 
+def quoted(name: str) -> str:
+    """Return the name of a class as lists of them have it: in quotes if it has commas."""
+    return f'"{name}"' if "," in name else name
+
+
+def listed(classes: Iterable[str]) -> str:
+    """Return the names of classes, separated by commas, as options take them."""
+    return ", ".join(map(quoted, classes))
+
+
+def twins(classes: Iterable[str]) -> list[str]:
+    """Return the names of classes that differ in upper and lower case alone, together."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(name.lower(), []).append(name)
+    return [listed(names) for names in alike.values() if len(names) > 1]
+
+
 def in_short(classes: Sequence[str], most: int = 8) -> str:
     """Return classes for an error message: their number, and the first of their names."""
-    shown = ", ".join(classes[:most])
+    shown = listed(classes[:most])
     return f"{len(classes)} classes ({shown}{', ...' if len(classes) > most else ''})"
 
 

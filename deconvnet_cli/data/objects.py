@@ -12,6 +12,7 @@ from PIL import Image
 
 from deconvnet_cli.data.annotations import read_annotation
 from deconvnet_cli.data.boxes import Box
+from deconvnet_cli.data.classes import listed, quoted
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, lies_on_its_side
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_colours import instances_of
@@ -163,12 +164,12 @@ def photos_of_classes(objects: Iterable[ObjectBox], classes: Sequence[str]) -> s
         label: len({item.name for item in objects if item.label == label})
         for label in range(1, len(classes))
     }
-    found = [f"{classes[label]} {count}" for label, count in photos.items() if count]
+    found = [f"{quoted(classes[label])} {count}" for label, count in photos.items() if count]
     noun = " photo" if found and found[0].endswith(" 1") else " photos"
     none = [classes[label] for label, count in photos.items() if not count]
     first, *rest = found or ["none"]
     line = ", ".join(["classes: " + first + (noun if found else ""), *rest])
-    return line + (f"; in no photo: {', '.join(none)}" if none else "")
+    return line + (f"; in no photo: {listed(none)}" if none else "")
 
 
 def components(mask: NDArray[np.uint8]) -> Iterable[tuple[int, Box, int]]:

@@ -8,28 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deconvnet_cli.data.classes import with_background
-from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.data.classes import listed, with_background
+from deconvnet_cli.datasets.coco_masks import Labelled, draw, masks_of_pycocotools
 from deconvnet_cli.datasets.export import (
-    MOST_OBJECTS,
     Example,
     Export,
     class_notes,
     find_photo,
+    form_fault,
     oriented_photo,
+    photo_stem,
+    split_by_folder,
+    split_in,
     splits_below,
     whole_number,
 )
 from deconvnet_cli.datasets.pairs import by_name
-from deconvnet_cli.errors import DatasetError, DependencyError
+from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 2_000_000_000
-Labelled = tuple[int, Mapping[str, Any]]  # an annotation and its label, 0 where it is not taken
 
 
 @dataclass(frozen=True)
@@ -70,18 +69,19 @@ def open_coco(
         DatasetError: A file cannot be read or is not of COCO's form, or photos have one name.
         DependencyError: pycocotools is not installed.
     """
-    _masks()
+    masks_of_pycocotools()
     files = [_open_file(path) for path in paths]
-    homes = {
-        file.path: "" if len(files) == 1 else f"{file.path.parent.relative_to(source)}/"
+    ends = {
+        file.path: f" of {file.path.relative_to(source)}" if len(files) > 1 else ""
         for file in files
     }
     names = by_name(
         [(file, image) for file in files for image in file.images.values()],
-        lambda item: _stem(item[1]["file_name"]),
+        lambda item: photo_stem(item[1]["file_name"]),
         source,
-        lambda item: homes[item[0].path] + item[1]["file_name"],
+        lambda item: item[1]["file_name"] + ends[item[0].path],
     )
+    folders = {file.path: _photo_folders(file.path, photos) for file in files}
     known = [file.categories[number] for file in files for number in sorted(file.categories)]
     used = set()
     for file in files:
@@ -98,16 +98,16 @@ def open_coco(
     def read(name: str) -> Example:
         file, image = names[name]
         path = file.path
-        above = path.parent.parent
-        folders = [path.parent, path.parent / "images", above, above / "images"]
-        photo_file = find_photo([photos] if photos else folders, str(image["file_name"]), path)
+        photo_file = find_photo(folders[path], str(image["file_name"]), path)
         size = int(image["width"]), int(image["height"])
         photo, content = oriented_photo(photo_file, size, str(photo_file))
         annotations = [(label(file, item), item) for item in file.annotations[int(image["id"])]]
-        mask, objects = _draw(annotations, size, f"{path}, {name}")
+        mask, objects = draw(annotations, size, f"{path}, {name}")
         return Example(photo, content, mask, objects)
 
-    splits, split_notes = splits_below(source, {name: names[name][0].path for name in names})
+    splits, split_notes = splits_below(
+        source, {name: names[name][0].path for name in names}, split_of_file
+    )
     labelled = [
         [(label(file, item), item) for item in items]
         for file in files
@@ -116,9 +116,33 @@ def open_coco(
     notes = [*class_notes(found, classes, known), *_without_mask(labelled, source), *split_notes]
     empty = [name for name in dict.fromkeys(known) if name not in used]
     if empty and wanted is None:
-        named = ", ".join(empty)
-        notes.append(f"left out, as they have no annotation (--classes keeps them): {named}")
+        notes.append(
+            f"left out, as they have no annotation (--classes keeps them): {listed(empty)}"
+        )
     return Export("COCO JSON", classes, tuple(sorted(names)), read, splits, tuple(notes))
+
+
+def split_of_file(root: Path, path: Path) -> str | None:
+    """Return the split that a folder of a file below the root or its own name tells, if any."""
+    return split_by_folder(root, path) or split_in(path.stem)
+
+
+def _photo_folders(path: Path, photos: Path | None) -> list[Path]:
+    """Return the folders in which the photos of a file are looked for, in this order.
+
+    Those of the file's split or subset come first: others may have photos of the same names.
+    """
+    above = path.parent.parent
+    near = [photos] if photos else [path.parent, path.parent / "images", above, above / "images"]
+    split, subset = split_in(path.stem), path.stem.partition("_")[2]
+    own = [
+        folder
+        for around in near
+        if around.is_dir()
+        for folder in sorted(around.iterdir())
+        if folder.is_dir() and (folder.name == subset or (split and split_in(folder.name) == split))
+    ]
+    return own + near
 
 
 def _open_file(path: Path) -> _File:
@@ -130,7 +154,11 @@ def _open_file(path: Path) -> _File:
         if len(images) < len(content["images"]):
             raise ValueError("two images have one id")
         for image in images.values():
-            whole_number(image, "width"), whole_number(image, "height"), _stem(image["file_name"])
+            (
+                whole_number(image, "width"),
+                whole_number(image, "height"),
+                photo_stem(image["file_name"]),
+            )
         categories = {int(item["id"]): str(item["name"]).strip() for item in content["categories"]}
         annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
         for item in content["annotations"]:
@@ -140,8 +168,10 @@ def _open_file(path: Path) -> _File:
             if int(item["category_id"]) not in categories:
                 raise ValueError(f"no category has the id {item['category_id']}")
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise DatasetError(f"{path}: not COCO's instances ({why}); export them again") from error
+        why = form_fault(error)
+        raise DatasetError(
+            f"{path}: not COCO's instances ({why}); export it as COCO JSON, with segmentations"
+        ) from error
     return _File(path, images, annotations, categories)
 
 
@@ -163,17 +193,6 @@ def _without_mask(photos: Sequence[Sequence[Labelled]], source: Path) -> list[st
     return [f"{counted(sum(bare), 'annotation')} without a mask in {where}: left as background"]
 
 
-def _masks() -> Any:
-    """Return pycocotools' masks."""
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise DependencyError(
-            "COCO's masks need pycocotools: pip install 'pycocotools>=2.0.8'"
-        ) from error
-    return mask
-
-
 def _load(path: Path) -> Any:
     try:
         return json.loads(read_whole(path, MAX_BYTES))
@@ -181,63 +200,3 @@ def _load(path: Path) -> Any:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not readable as JSON ({error})") from error
-
-
-def _stem(file_name: str) -> str:
-    """Return a photo's name: the last part of its path, without suffix."""
-    return Path(file_name.replace("\\", "/")).stem
-
-
-def _draw(
-    annotations: Sequence[Labelled], size: tuple[int, int], source: str
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the mask and the numbered objects of a photo, uint8 H x W each.
-
-    Small objects are drawn over large ones; a crowd is ignored where no object is.
-    """
-    width, height = size
-    mask = np.zeros((height, width), np.uint8)
-    objects = np.zeros((height, width), np.uint8)
-    drawn = []
-    for label, item in annotations:
-        if not label or not item.get("segmentation"):
-            continue
-        try:
-            inside = _inside(item["segmentation"], width, height)
-        except Exception as error:  # pycocotools raises many kinds, the plain one among them
-            why = str(error) if isinstance(error, ValueError) else repr(error)
-            raise DatasetError(
-                f"{source}: the segmentation of annotation {item.get('id')} is wrong ({why}); "
-                "correct or remove it"
-            ) from error
-        drawn.append((not item.get("iscrowd"), -int(inside.sum()), label, inside))
-    drawn.sort(key=lambda found: found[:2])
-    single = [found for found in drawn if found[0]]
-    if len(single) > MOST_OBJECTS:
-        raise DatasetError(f"{source}: {len(single)} objects; at most {MOST_OBJECTS} are numbered")
-    number = 0
-    for is_single, _, label, inside in drawn:
-        mask[inside] = label if is_single else IGNORE
-        number += is_single
-        objects[inside] = number if is_single else 0
-    return mask, objects
-
-
-def _inside(segmentation: Any, width: int, height: int) -> NDArray[np.bool_]:
-    """Return where an object is, bool H x W, from its polygons or run lengths."""
-    masks = _masks()
-    if isinstance(segmentation, list):
-        # Slivers have no area, and pycocotools takes a first polygon of four numbers for a box.
-        areas = [polygon for polygon in segmentation if len(polygon) >= 6]
-        for polygon in areas or segmentation:
-            if len(polygon) < 6 or len(polygon) % 2:
-                raise ValueError(f"a polygon of {len(polygon) / 2:g} points is no area")
-        runs = masks.merge(masks.frPyObjects(areas, height, width))
-    elif isinstance(segmentation["counts"], list):
-        runs = masks.frPyObjects(segmentation, height, width)
-    else:
-        runs = segmentation
-    if list(runs["size"]) != [height, width]:
-        raise ValueError(f"run lengths of {runs['size']} pixels")
-    found: NDArray[np.bool_] = masks.decode(runs).astype(bool)
-    return found

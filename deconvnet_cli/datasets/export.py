@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.data.classes import listed, twins
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, load
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.images import read_photo
@@ -78,7 +80,10 @@ def class_notes(
     left_out = sorted({*found} - {*classes})
     missing = [name for name in classes[1:] if name not in {*found, *known}]
     notes = {"left out as background": left_out, "not in the export": missing}
-    return tuple(f"{what}: {', '.join(names)}" for what, names in notes.items() if names)
+    return (
+        *(f"{what}: {listed(names)}" for what, names in notes.items() if names),
+        *(f"two classes by their case alone: {names}" for names in twins(classes)),
+    )
 
 
 def split_name(name: str) -> str:
@@ -87,21 +92,35 @@ def split_name(name: str) -> str:
     return "val" if lower in ("valid", "validation") else lower
 
 
-def splits_below(
-    root: Path, files: Mapping[str, Path]
-) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """Return the names of each split by the folders of their files, and what people should know.
+def split_in(text: str) -> str | None:
+    """Return the split that a word of a name tells, such as ``instances_val2017``, if one does."""
+    words = map(split_name, re.findall(r"[^\W\d_]+", text))
+    return next((word for word in words if word in SPLITS), None)
 
-    A folder whose name is one of a split is a split. One alone is none.
+
+def split_by_folder(root: Path, path: Path) -> str | None:
+    """Return the split whose name a folder around a file has, below the root, if one has it."""
+    folders = map(split_name, path.relative_to(root).parent.parts)
+    return next((folder for folder in folders if folder in SPLITS), None)
+
+
+def splits_below(
+    root: Path,
+    files: Mapping[str, Path],
+    split_of: Callable[[Path, Path], str | None] = split_by_folder,
+) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Return the names of each split by their files, and what people should know.
+
+    One split alone is none.
 
     Args:
         root: The folder of the export; its own name tells nothing.
         files: The annotation file of each name.
+        split_of: Returns the split of a file below the root, None if it is in none.
     """
     splits: dict[str, list[str]] = {}
     for name, path in sorted(files.items()):
-        folders = map(split_name, path.relative_to(root).parent.parts)
-        if split := next((folder for folder in folders if folder in SPLITS), None):
+        if split := split_of(root, path):
             splits.setdefault(split, []).append(name)
     if len(splits) < 2:
         return {}, ()
@@ -126,6 +145,13 @@ def whole_number(content: Mapping[str, Any], field: str) -> int:
     except (TypeError, ValueError, OverflowError) as error:
         shown = json.dumps(content[field])
         raise ValueError(f"{field} is {shown:.60}, not a whole number") from error
+
+
+def form_fault(error: Exception) -> str:
+    """Return why an annotation file is not of its form, from the error of reading it."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return str(error) if isinstance(error, ValueError) else "it is of another form"
 
 
 def oriented_photo(
@@ -174,6 +200,11 @@ def jpeg_bytes(photo: Image.Image) -> bytes:
     buffer = io.BytesIO()
     photo.save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()
+
+
+def photo_stem(path: str) -> str:
+    """Return the name, without suffix, of a photo that an annotation names by its path."""
+    return Path(path.replace("\\", "/")).stem
 
 
 def find_photo(folders: list[Path], name: str, source: Path) -> Path:

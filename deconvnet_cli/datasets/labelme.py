@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from deconvnet_cli.data.classes import LONGEST_NAME, is_name, with_background
 from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable, identify, load
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.datasets.export import (
     MOST_OBJECTS,
@@ -21,11 +23,13 @@ from deconvnet_cli.datasets.export import (
     Export,
     class_notes,
     find_photo,
+    form_fault,
     oriented_photo,
+    photo_stem,
     splits_below,
     whole_number,
 )
-from deconvnet_cli.datasets.pairs import files_by_name
+from deconvnet_cli.datasets.pairs import files_below, files_by_name
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
@@ -70,9 +74,13 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
         mask, objects = _draw(content["shapes"], classes, size, str(path))
         return Example(photo, data, mask, objects)
 
+    paths = [str(content.get("imagePath") or "") for content in contents.values()]
+    named = {normalize("NFC", name) for name in (*files, *map(photo_stem, paths))}
+    shown = files_below(photos or folder, SUFFIXES | HEIF_SUFFIXES)
+    unmasked = tuple(path for path in shown if normalize("NFC", path.stem) not in named)
     splits, notes = splits_below(folder, files)
     notes = (*class_notes(found, classes), *notes)
-    return Export("LabelMe JSON", classes, tuple(files), read, splits, notes)
+    return Export("LabelMe JSON", classes, tuple(files), read, splits, notes, unmasked)
 
 
 def _load(path: Path) -> Any:
@@ -98,7 +106,7 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        why = form_fault(error)
         raise DatasetError(f"{path}: not a LabelMe file ({why}); save it again") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ Colour = tuple[int, int, int]
 Reader = Callable[[Path], NDArray[np.uint8]]
 MASK = "_mask"  # how the names of Roboflow's masks end
 PHOTOS_REMEDY = "export with images, or say where they are with --photos DIR"
+COLOUR_LINE = re.compile(r"(.{1,200}?)[\s,:]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s*(?::.*)?")
 VOID = "void"  # a class of this name in a colour table is ignored
 
 
@@ -48,7 +50,7 @@ def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] 
 
     def labels_of(path: Path) -> NDArray[np.uint8]:
         packed = _mask_pixels(path, "RGB") @ PACK
-        words = "colour #{:06x} is of no class in the table"
+        words = "colour #{:06x} is of no class in the table; add it, or export without smooth edges"
         return _looked_up(packed, codes, path, words)
 
     notes = class_notes(names, classes)
@@ -81,7 +83,8 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
     pairs = pair(masks, folder, folder, "put it beside its mask, or export again")
 
     def labels_of(path: Path) -> NDArray[np.uint8]:
-        return _looked_up(_values(path), lookup, path, "value {} is of no class in the table")
+        words = "value {} is of no class in the table; export again"
+        return _looked_up(_values(path), lookup, path, words)
 
     notes = class_notes({*values.values()} - {BACKGROUND}, classes)
     return _paired(pairs, folder, classes, labels_of, "Roboflow's masks", notes)
@@ -124,19 +127,16 @@ def read_colour_table(path: Path) -> dict[str, Colour]:
     for line in text.split("\n"):
         if not line.strip() or line.startswith("#"):
             continue
-        if ":" in line:
-            name, colour = line.split(":")[:2]
-            parts = colour.split(",")
-        else:
-            name, *parts = line.replace(",", " ").rsplit(maxsplit=3)
-        if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+        found = COLOUR_LINE.fullmatch(line.strip())
+        if not found:
             raise DatasetError(f"{path}: {line.strip()!r} is no class with a colour: cat:64,0,0")
-        red, green, blue = (int(part) for part in parts)
+        name = found[1]
+        red, green, blue = (int(part) for part in found.group(2, 3, 4))
         if max(red, green, blue) > 255:
             raise DatasetError(f"{path}: {line.strip()!r}: colours are 0 to 255")
-        if name.strip() in table:
-            raise DatasetError(f"{path}: {name.strip()!r} is there twice; leave one line of it")
-        table[name.strip()] = red, green, blue
+        if name in table:
+            raise DatasetError(f"{path}: {name!r} is there twice; leave one line of it")
+        table[name] = red, green, blue
     return table
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS
-from deconvnet_cli.datasets.coco import open_coco
+from deconvnet_cli.datasets.coco import open_coco, split_of_file
 from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import SPLITS, Export, splits_below
 from deconvnet_cli.datasets.labelme import open_labelme
 from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_roboflow
 from deconvnet_cli.datasets.pairs import files_below
 from deconvnet_cli.errors import DatasetError, UsageError
+
+# How COCO calls its files of other tasks, which lie beside those of the instances.
+OTHER_TASKS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")
 
 
 def open_export(
@@ -73,7 +76,10 @@ def kind_of(source: Path, colours: Path | None) -> str:
     if source.is_file():
         if source.suffix.lower() == ".json":
             return "coco"
-        raise UsageError(f"{source}: is no folder and no COCO file (.json); unpack archives first")
+        raise UsageError(
+            f"{source}: is no folder and no COCO file (.json); unpack archives, and export other "
+            "forms as COCO JSON"
+        )
     if colours is not None:
         return "rgb"
     if (source / "labelmap.txt").is_file():
@@ -94,8 +100,8 @@ def kind_of(source: Path, colours: Path | None) -> str:
             "says whether it can be trained on"
         )
     raise UsageError(
-        f"{source}: not clear what this is; say --kind {'|'.join(EXPORT_KINDS[1:])}, or export "
-        "it as COCO JSON"
+        f"{source}: not clear what this is; give the folder of masks itself, with --photos DIR, "
+        f"or say --kind {'|'.join(EXPORT_KINDS[1:])}, or export it as COCO JSON"
     )
 
 
@@ -116,17 +122,19 @@ def _coco_files(source: Path) -> list[Path]:
     """
     if source.is_file():
         return [source]
-    keys = {path: _first_keys(path) for path in files_below(source, (".json",))}
+    files = files_below(source, (".json",))
+    files = [path for path in files if not path.stem.startswith(OTHER_TASKS)] or files
+    keys = {path: _first_keys(path) for path in files}
     files = [path for path, found in keys.items() if found is None or "images" in found]
     if not files:
         raise UsageError(f"{source}: has no COCO file (.json); check the path")
-    splits, unlisted = splits_below(source, {str(path): path for path in files})
-    apart = len({path.parent for path in files}) == len(files)
+    splits, unlisted = splits_below(source, {str(path): path for path in files}, split_of_file)
+    apart = len({(path.parent, split_of_file(source, path)) for path in files}) == len(files)
     if splits and apart and not unlisted:
         return [Path(path) for split in SPLITS for path in splits.get(split, ())]
     if len(files) == 1:
         return files
     raise UsageError(
-        f"{source}: {len(files)} COCO files in it, not one in each of train/, val/ or test/; "
-        "name one"
+        f"{source}: {len(files)} COCO files in it, not one for each of train, val and test, as "
+        "their names or folders tell; name one"
     )

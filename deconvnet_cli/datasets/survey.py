@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.data.classes import FILE
+from deconvnet_cli.data.classes import FILE, listed, twins
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.images import read_photo
@@ -92,7 +92,7 @@ def survey_tree(
     tree = VocTree(root, classes, rgb)
     survey = Survey(classes, [ClassCount() for _ in classes])
     lists = _read_lists(tree, survey)
-    survey.names = _names(tree, [name for listed in lists.values() for name in listed])
+    survey.names = _names(tree, [name for given in lists.values() for name in given])
     hashes: dict[str, str] = {}
     for name in survey.names:
         _survey_photo(tree, name, survey, hashes)
@@ -113,8 +113,12 @@ def _survey_classes(survey: Survey, root: Path) -> None:
     elif absent:
         survey.problems.append(
             f"{root}: has no {FILE}, so its classes are VOC's, and these are in no mask: "
-            f"{', '.join(absent)}; if the labels are of your own classes, name them in {FILE}"
+            f"{listed(absent)}; if the labels are of your own classes, name them in {FILE}"
         )
+    survey.remarks += [
+        f"two classes by their case alone: {names}; if they are one, rename one and import again"
+        for names in twins(counts)
+    ]
     for name, count in counts.items():
         if 0 < count.photos < FEW:
             photos = counted(count.photos, "photo")
@@ -228,13 +232,13 @@ def _read_lists(tree: VocTree, survey: Survey) -> dict[str, list[str]]:
 
 def _survey_lists(lists: dict[str, list[str]], names: set[str], survey: Survey) -> None:
     """Note names that are listed twice, of no photo, or in both train and val."""
-    for split, listed in lists.items():
-        missing = [name for name in listed if name not in names]
+    for split, given in lists.items():
+        missing = [name for name in given if name not in names]
         if missing:
             survey.problems.append(
                 f"{split}.txt: names without a photo: {first_names(missing)}; take them out"
             )
-        twice = len(listed) - len(set(listed))
+        twice = len(given) - len(set(given))
         if twice:
             survey.problems.append(f"{split}.txt: {twice} names stand twice; take them out")
     both = sorted(set(lists.get("train", ())) & set(lists.get("val", ())))
@@ -243,6 +247,6 @@ def _survey_lists(lists: dict[str, list[str]], names: set[str], survey: Survey) 
             f"train.txt and val.txt: both have {both[0]} and {len(both) - 1} others; "
             "a photo that is trained on must not be scored"
         )
-    unlisted = names - {name for listed in lists.values() for name in listed}
+    unlisted = names - {name for given in lists.values() for name in given}
     if unlisted and lists:
         survey.remarks.append(f"{len(unlisted)} photos are in no list, {sorted(unlisted)[0]} first")

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from deconvnet_cli.data.classes import listed
 from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,11 +77,6 @@ def names_in(text: str) -> tuple[str, ...]:
     except csv.Error:  # a quote alone, or a line break
         rows = [text.split(",")]
     return tuple(name.strip() for row in rows for name in row) or ("",)
-
-
-def listed(classes: Sequence[str]) -> str:
-    """Return the names of classes as an option takes them: those with commas are in quotes."""
-    return ", ".join(f'"{name}"' if "," in name else name for name in classes)
 
 
 def parts_of(name: str) -> tuple[str, ...]:

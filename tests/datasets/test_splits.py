@@ -72,8 +72,8 @@ def test_one_name_in_two_splits_is_refused(deconvnet, tmp_path):
     path = source / "valid/_annotations.coco.json"
     path.write_text(path.read_text().replace("four.jpg", "one.jpg"))
     result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
-    words = "train/one.jpg and valid/one.jpg would both be called one", "rename one"
-    one_error_line(result, 1, *words)
+    first, second = (f"one.jpg of {split}/_annotations.coco.json" for split in ("train", "valid"))
+    one_error_line(result, 1, f"{first} and {second} would both be called one", "rename one")
     assert not (tmp_path / "tree").exists()
 
 
@@ -82,6 +82,32 @@ def test_a_damaged_file_of_a_split_is_not_passed_over(deconvnet, tmp_path):
     (source / "valid/_annotations.coco.json").write_text('{"images": [')
     result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
     one_error_line(result, 1, "valid/_annotations.coco.json: not readable as JSON")
+
+
+@pytest.mark.parametrize("photos", ["{}", "{}2017", "images/{}", "images/{}2017"])
+def test_coco_files_of_splits_may_lie_in_one_folder(deconvnet, tmp_path, photos):
+    """As COCO has them, beside files of other tasks; a photo is sought in its own split first."""
+    source = coco_splits(tmp_path / "shapes")
+    (source / "annotations").mkdir()
+    (source / "images").mkdir()
+    for split in ("train", "valid", "test"):
+        file = source / split / "_annotations.coco.json"
+        file.rename(source / f"annotations/instances_{split}2017.json")
+        (source / split).rename(source / photos.format(split))
+    (source / "images/one.jpg").write_bytes(b"another photo of this name")
+    for other in ("captions_train2017", "person_keypoints_val2017", "image_info_test-dev2017"):
+        content = {"images": [], "annotations": [], "categories": []}
+        (source / f"annotations/{other}.json").write_text(json.dumps(content))
+    for place in (source, source / "annotations"):
+        tree = tmp_path / f"tree of {place.name}"
+        result = deconvnet("dataset", "import", place, "-o", tree)
+        assert result.exit_code == 0, result.stderr
+        assert lists_of(tree) == LISTS
+        for number, name in enumerate(NAMES):
+            labels = read_labels(tree / f"SegmentationClass/{name}.png")
+            np.testing.assert_array_equal(labels, np.array([0, 2, 1])[truth(number)])
+    one = open_export(source / "annotations/instances_valid2017.json")
+    assert one.names == ("four",) and one.read("four").mask.any()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +165,7 @@ def test_what_is_no_export_is_told(deconvnet, tmp_path):
         one_error_line(result, code, str(source), *words)
 
     (tmp_path / "export.zip").touch()
-    refused(tmp_path / "export.zip", 2, "unpack archives first")
+    refused(tmp_path / "export.zip", 2, "unpack archives", "COCO JSON")
     (tmp_path / "yolo/train/labels").mkdir(parents=True)
     (tmp_path / "yolo/train/labels/one.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5")
     refused(tmp_path / "yolo", 2, "not clear what this is", "export it as COCO JSON")

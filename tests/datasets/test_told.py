@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
+import pycocotools.mask
 import pytest
 from helpers.command_line import one_error_line
 from helpers.exports import coco_export, cvat_export, labelme_export, roboflow_export, truth
 
+from deconvnet_cli.datasets.masks import read_colour_table
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.errors import DatasetError
 
@@ -42,6 +45,76 @@ def test_coco_boxes_without_masks_are_counted_and_refused_if_there_is_nothing_el
     edit(path, lambda content: [item.pop("segmentation", 0) for item in content["annotations"]])
     result = deconvnet("dataset", "import", path, "-o", tmp_path / "other")
     one_error_line(result, 1, "annotations.json: has boxes but no masks; export segmentations")
+
+
+def test_a_flat_list_of_numbers_is_one_polygon_as_pycocotools_reads_it(tmp_path):
+    path = coco_export(tmp_path)
+    flat = [5, 8, 25, 8, 25, 28, 5.5, 28.5]
+    edit(path, lambda content: content["annotations"][0].update(segmentation=flat))
+    (runs,) = pycocotools.mask.frPyObjects([flat], 60, 80)
+    found = open_export(path).read("one").mask == 2
+    np.testing.assert_array_equal(found, pycocotools.mask.decode(runs) > 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["text", 5, [None], [["a"] * 6], [[1, 2, 3, 4, 5, 6], 7], {"a": 1}]
+)
+def test_a_segmentation_of_another_form_is_told_in_words(tmp_path, wrong):
+    path = coco_export(tmp_path)
+    edit(path, lambda content: content["annotations"][0].update(segmentation=wrong))
+    with pytest.raises(DatasetError, match="the segmentation of annotation 1 is wrong") as caught:
+        open_export(path).read("one")
+    assert "object" not in str(caught.value) and "Error" not in str(caught.value)
+
+
+def test_files_of_another_form_are_told_in_words(deconvnet, tmp_path):
+    path = tmp_path / "label-studio.json"
+    path.write_text('[{"id": 1, "data": {"image": "one.jpg"}, "annotations": []}]')
+    result = deconvnet("dataset", "import", path, "-o", tmp_path / "tree")
+    one_error_line(result, 1, "not COCO's instances (it is of another form)", "as COCO JSON")
+
+
+def test_labelme_photos_without_a_file_are_left_out_and_named(deconvnet, tmp_path):
+    source = labelme_export(tmp_path / "export")
+    edit(source / "one.json", lambda content: content.update(imagePath="..\\of one.jpg"))
+    (source / "one.jpg").rename(source / "of one.jpg")
+    (source / "two.json").unlink()
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    assert result.exit_code == 1
+    words = f"1 photo without a mask left out: {source / 'two.jpg'}"
+    assert words in " ".join(result.stderr.split())
+    assert open_export(source).unmasked == (source / "two.jpg",)
+
+
+def test_classes_that_differ_in_case_alone_are_told(tmp_path):
+    source = labelme_export(tmp_path / "export")
+    edit(source / "one.json", lambda content: content["shapes"][0].update(label="Disc"))
+    notes = open_export(source).notes
+    assert notes == ("two classes by their case alone: Disc, disc",)
+    assert not open_export(source, classes=["disc"]).notes[1:]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("knife, fork 1 2 3", "knife, fork:1,2,3::", "knife, fork, 1, 2, 3", "knife, fork 1,2,3"),
+        *("knife, fork: 1 2 3", "knife, fork:1,2,3:a,b:4,5,6"),
+    ],
+)
+def test_names_in_a_table_of_colours_keep_their_commas(deconvnet, tmp_path, line):
+    source = cvat_export(tmp_path / "export")
+    (tmp_path / "table.txt").write_text(f"background 0 0 0\n{line}\nBox 7 30 60 200\n")
+    table = {"background": (0, 0, 0), "knife, fork": (1, 2, 3), "Box 7": (30, 60, 200)}
+    assert read_colour_table(tmp_path / "table.txt") == table
+    shutil.copy(tmp_path / "table.txt", source / "labelmap.txt")
+    assert open_export(source).classes == ("background", "knife, fork", "Box 7")
+
+
+def test_a_colour_that_the_table_lacks_has_a_remedy(tmp_path):
+    source = cvat_export(tmp_path / "export")
+    (source / "labelmap.txt").write_text("disc:200,30,30::\n")
+    with pytest.raises(DatasetError, match="#1e3cc8 is of no class in the table; add it"):
+        open_export(source).read("one")
 
 
 @pytest.mark.parametrize("export", [coco_export, labelme_export, cvat_export, roboflow_export])

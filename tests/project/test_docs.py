@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import pytest
 from helpers.clips import write_clip
-from helpers.exports import coco_export
+from helpers.exports import coco_export, cvat_export
 from helpers.paths import ROOT, TESTS
 from helpers.warm_command import warm_command
 from PIL import Image
@@ -144,6 +144,10 @@ def place(tmp_path_factory, voc) -> Path:
     lists = place / "VOC2012" / "ImageSets" / "Segmentation"
     shutil.copy(lists / "first.txt", lists / "val.txt")
     coco_export(place / "export")
+    painted = cvat_export(place / "painted")
+    (painted / "SegmentationClass").rename(painted / "masks")
+    (painted / "JPEGImages").rename(painted / "photos")
+    (painted / "labelmap.txt").rename(painted / "colours.txt")
     write_clip(place / "clip.mp4", [small.crop((0, 0, 120, 90))] * 3)
     return place
 
