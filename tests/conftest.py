@@ -24,6 +24,7 @@ from helpers.photos import pieces, shown
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.data.notes import note
 from deconvnet_cli.nets.fcn8s import FCN8s, initialise
 from deconvnet_cli.nets.registry import build_net, net_settings
 from deconvnet_cli.weights.card import card_for
@@ -70,6 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("slow"):
             slow.add(groups[item])
     items.sort(key=lambda item: groups[item] not in slow)
+
+
+@pytest.fixture(autouse=True)
+def fresh_notes() -> None:
+    """Forget which notes were written: each is written once in a process."""
+    note.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +135,12 @@ def lively_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "lively.safetensors"
     store(path, net, card_for("deconvnet-vgg16", net_settings(net)))
     return path
+
+
+@pytest.fixture(scope="session")
+def quick(lively_weights: Path) -> tuple[object, ...]:
+    """Options of a quick run of one net."""
+    return ("--weights", lively_weights, "--proposals", 3, "--precision", "fp32")
 
 
 @pytest.fixture(scope="session")

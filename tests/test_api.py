@@ -21,7 +21,6 @@ from PIL import Image
 import deconvnet_cli
 from deconvnet_cli import SegmentationResult, Segmenter
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.photo_values import Photo
 from deconvnet_cli.data.video_files import VIDEO_HINT
 from deconvnet_cli.data.voc import CLASSES
@@ -297,7 +296,6 @@ def test_what_is_no_photo(segmenter, photo, words):
 
 def test_arrays_and_images_that_show_nothing_are_noted(segmenter, cat, capsys):
     """So are floats from 0 to 1 that became whole numbers; the file itself gets no such line."""
-    note.cache_clear()
     with Image.open(cat) as image:
         values = (np.asarray(image.convert("RGB")) / 255).astype(np.uint8)
     for photo, name in (

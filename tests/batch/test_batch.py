@@ -153,18 +153,14 @@ def test_labels_without_scores_are_not_done(deconvnet, tiny_weights, folder, tmp
     assert "0 made, 3 there already" in deconvnet("batch", folder, *options).stderr  # not wanted
 
 
-def test_scores_are_those_before_the_crf(deconvnet, lively_weights, data, tmp_path):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    with Image.open(data / "chelsea.jpg") as photo:
-        photo.resize((60, 40)).save(photos / "a.jpg")
+def test_scores_are_those_before_the_crf(deconvnet, lively_weights, cat, tmp_path):
     options = ("--weights", lively_weights, "--proposals", 2, "--save-scores")
     for out in ("plain", "crf"):
         crf = "--crf" if out == "crf" else "--no-crf"
-        assert deconvnet("batch", photos, "-o", tmp_path / out, crf, *options).exit_code == 0
-    one, other = (read_scores(tmp_path / out / "a.npz").maps for out in ("plain", "crf"))
+        assert deconvnet("batch", cat, "-o", tmp_path / out, crf, *options).exit_code == 0
+    one, other = (read_scores(tmp_path / out / "cat.npz").maps for out in ("plain", "crf"))
     assert (one.deconvnet == other.deconvnet).all()
-    labels = [(tmp_path / out / "a.png").read_bytes() for out in ("plain", "crf")]
+    labels = [(tmp_path / out / "cat.png").read_bytes() for out in ("plain", "crf")]
     assert labels[0] != labels[1]
 
 
@@ -179,23 +175,19 @@ def test_the_same_bytes_for_any_number_of_workers(deconvnet, voc, both, tmp_path
     assert made[0] == made[1] == made[2]
 
 
-def test_files_beside_the_labels_are_those_of_segment(deconvnet, lively_weights, data, tmp_path):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    with Image.open(data / "chelsea.jpg") as photo:
-        photo.resize((60, 40)).save(photos / "a.jpg")
+def test_files_beside_the_labels_are_those_of_segment(deconvnet, lively_weights, cat, tmp_path):
     wanted = ("--overlay", "--cutout", "--polygons", "geojson", "--weights", lively_weights)
     options = (*wanted, "--proposals", 2, "--precision", "fp32")
-    result = deconvnet("batch", photos, "-o", tmp_path / "out", *options)
+    result = deconvnet("batch", cat, "-o", tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
-    assert deconvnet("segment", photos / "a.jpg", "-o", tmp_path / "a.png", *options).exit_code == 0
-    for name in ("a.png", "a.overlay.png", "a.cutout.png", "a.geojson"):
+    assert deconvnet("segment", cat, "-o", tmp_path / "cat.png", *options).exit_code == 0
+    for name in ("cat.png", "cat.overlay.png", "cat.cutout.png", "cat.geojson"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / name).read_bytes(), name
-    (tmp_path / "out" / "a.cutout.png").unlink()
-    assert "1 made" in deconvnet("batch", photos, "-o", tmp_path / "out", *options).stderr
+    (tmp_path / "out" / "cat.cutout.png").unlink()
+    assert "1 made" in deconvnet("batch", cat, "-o", tmp_path / "out", *options).stderr
     other = (*options, "--only", "cat")
-    assert "1 made" in deconvnet("batch", photos, "-o", tmp_path / "out", *other).stderr
-    assert "0 made" in deconvnet("batch", photos, "-o", tmp_path / "out", *other).stderr
+    assert "1 made" in deconvnet("batch", cat, "-o", tmp_path / "out", *other).stderr
+    assert "0 made" in deconvnet("batch", cat, "-o", tmp_path / "out", *other).stderr
 
 
 def test_a_photo_over_the_limit_fails(deconvnet, tiny_weights, folder, tmp_path):

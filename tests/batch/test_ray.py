@@ -22,6 +22,7 @@ from helpers.object_store import s3_server
 from helpers.small_batch import (
     PATIENCE,
     ROOT,
+    info,
     lines,
     outputs,
     parts,
@@ -113,12 +114,6 @@ def local_run(photos, options):
     return out
 
 
-def info(manifest: list[dict[str, object]]) -> list[dict[str, object]]:
-    """The lines of a manifest, without what differs from run to run."""
-    kept = ({k: v for k, v in line.items() if k not in ("ms", "time")} for line in manifest)
-    return sorted(kept, key=lambda line: str(line["output"]))
-
-
 @pytest.fixture(scope="module")
 def machines(cluster) -> Iterator[Cluster]:
     """The same, with this process on it; its workers serve all tests."""
@@ -168,7 +163,7 @@ def test_stopped_in_the_middle_and_gone_on_with_elsewhere(
     result = run_cli("batch", *arguments, "--workers", 1)
     assert result.exit_code == 1 and "bad.jpg" in result.stderr, result.output
     assert lines(out)[: len(kept)] == kept  # what a worker of the cluster did is not done again
-    assert info(lines(out)) == info(lines(local_run))
+    assert info(out) == info(local_run)
     assert outputs(out) == outputs(local_run)
     assert not parts(out)
 

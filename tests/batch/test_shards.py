@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.small_batch import lines, outputs
+from helpers.small_batch import info, outputs
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.runtime.shards import parse_shard, shard_by_name, shard_of
@@ -117,27 +117,3 @@ def whole_run(tmp_path_factory, voc, lively_weights):
     assert result.exit_code == 0, result.output
     assert len({data for data in outputs(out).values()}) == 4
     return out
-
-
-def info(out) -> list[dict[str, object]]:
-    """The lines of a manifest, without what differs from run to run."""
-    kept = ({k: v for k, v in line.items() if k not in ("ms", "time")} for line in lines(out))
-    return sorted(kept, key=lambda line: line["output"])
-
-
-def test_shards_of_an_evaluation_add_up_to_one(deconvnet, voc, whole_run, tmp_path):
-    ask = ("evaluate", "--voc-root", voc, "--predictions", whole_run, "--quiet")
-    whole = deconvnet(*ask, "--json")
-    assert whole.exit_code == 0, whole.output
-    for count in (2, 4):
-        counts = [tmp_path / f"{number}-{count}.json" for number in range(1, count + 1)]
-        for number, path in enumerate(counts, start=1):
-            shard = deconvnet(*ask, "--shard", f"{number}/{count}", "-o", path)
-            assert shard.exit_code == 0, shard.output
-        # In any order: the bootstrap must not depend on which shard comes first.
-        merged = deconvnet("evaluate", "--merge", *reversed(counts), "--quiet", "--json")
-        assert merged.exit_code == 0, merged.output
-        one, other = json.loads(whole.stdout), json.loads(merged.stdout)
-        assert {k: v for k, v in other.items() if k != "row"} == {
-            k: v for k, v in one.items() if k != "row"
-        }

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.command_line import one_error_line
+from helpers.photos import pixels
 from PIL import Image
 from rich.progress import Progress
 
@@ -26,11 +27,6 @@ from deconvnet_cli.segmentation.settings import CrfSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 
 NAMES = ("p0", "p1", "p2", "p3")
-
-
-def labels_of(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
 
 
 def store(photo: Path, target: Path, fcn: bool = True) -> Path:
@@ -67,10 +63,10 @@ def test_labels_are_those_of_segment(deconvnet, voc, both, kept, tmp_path, syste
         photo = voc / "JPEGImages" / f"{name}.jpg"
         options = ("-o", direct, "--net", system, "--crf", *needed)
         assert deconvnet("segment", photo, *options).exit_code == 0
-        assert (labels_of(direct) == labels_of(out / f"{name}.png")).mean() >= 0.99
+        assert (pixels(direct) == pixels(out / f"{name}.png")).mean() >= 0.99
     with Image.open(out / "p0.png") as image:
         assert image.getpalette() == palette().ravel().tolist()
-    assert not np.array_equal(labels_of(out / "p1.png"), labels_of(kept / "p1.png"))
+    assert not np.array_equal(pixels(out / "p1.png"), pixels(kept / "p1.png"))
 
 
 def test_settings_are_those_given(deconvnet, kept, tmp_path):
@@ -84,7 +80,7 @@ def test_settings_are_those_given(deconvnet, kept, tmp_path):
     settings = CrfSettings(iterations=2, bilateral_sd=5.0, gaussian_weight=0.0)
     with Image.open(found.photo) as photo:
         refined = refine(np.array(photo), merged.numpy(), settings)
-    assert (labels_of(tmp_path / "p1.png") == refined.argmax(0)).mean() > 0.999
+    assert (pixels(tmp_path / "p1.png") == refined.argmax(0)).mean() > 0.999
 
 
 def test_trees_are_kept_and_files_may_be_named(deconvnet, stored, tmp_path):
@@ -230,8 +226,8 @@ def test_a_figure_is_that_of_the_labels(deconvnet, voc, kept, tmp_path):
     deconvnet("crf", kept, "-o", tmp_path, *given, "--set", "iterations=3", "--quiet")
     total = np.zeros((21, 21), np.int64)
     for name in NAMES:
-        truth = labels_of(voc / "SegmentationClass" / f"{name}.png")
-        total += confusion(truth, labels_of(tmp_path / f"{name}.png"))
+        truth = pixels(voc / "SegmentationClass" / f"{name}.png")
+        total += confusion(truth, pixels(tmp_path / f"{name}.png"))
     assert found["iterations = 3"] == metrics_of(total).mean_iou
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.command_line import one_error_line
+from helpers.photos import pixels
 from PIL import Image
 from rich.console import Console
 
@@ -28,7 +29,6 @@ from deconvnet_cli.evaluation.paper_table import label_rows, maps_of
 from deconvnet_cli.evaluation.scoreboard import TABLE
 from deconvnet_cli.reporting import console
 from deconvnet_cli.segmentation import segment
-from deconvnet_cli.segmentation.score_maps import Ensemble
 from deconvnet_cli.segmentation.segment import Inferred
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, restore, write_scores
@@ -49,11 +49,6 @@ def line_of(result) -> dict:
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
     return json.loads(line)
-
-
-def labels_of(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
 
 
 @pytest.fixture
@@ -89,8 +84,8 @@ def test_mean_iou_is_that_of_plain_numpy(evaluate, voc, kept):
     shared, either = np.zeros(21), np.zeros(21)
     right = counted = 0
     for name in NAMES:
-        truth = labels_of(voc / "SegmentationClass" / f"{name}.png")
-        found = labels_of(kept / f"{name}.png")
+        truth = pixels(voc / "SegmentationClass" / f"{name}.png")
+        found = pixels(kept / f"{name}.png")
         truth, found = truth[truth != 255], found[truth != 255]
         right, counted = right + (truth == found).sum(), counted + truth.size
         for label in range(21):
@@ -299,7 +294,7 @@ def test_stored_scores_are_the_run_up_to_half_precision(evaluate, voc, both, kep
         )
         for row in one:
             assert (one[row] == other[row]).mean() >= 0.995
-        assert (one["EDeconvNet"] == labels_of(kept / f"{name}.png")).all()
+        assert (one["EDeconvNet"] == pixels(kept / f"{name}.png")).all()
     for system in ("deconvnet", "fcn8s", "edeconvnet"):
         needed = both if system != "fcn8s" else both[2:]
         options = ("--net", system, *QUIET_JSON)
@@ -388,12 +383,7 @@ def test_stored_scores_of_another_photo_of_this_name(evaluate, kept, tmp_path):
 
 def test_a_tree_that_was_moved(deconvnet, voc, kept, tmp_path):
     """Scores know the photo by its content, not by where it was."""
-    moved = tmp_path / "VOC2012"
-    for path in voc.rglob("*"):
-        if path.is_file():
-            target = moved / path.relative_to(voc)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+    moved = shutil.copytree(voc, tmp_path / "VOC2012")
     result = deconvnet("evaluate", "--voc-root", moved, "--scores", kept, *QUIET_JSON)
     assert line_of(result)["images"] == 4
 
@@ -703,7 +693,3 @@ def test_a_photo_and_a_mask_of_two_sizes(deconvnet, voc, both, tmp_path):
     (root / "SegmentationClass" / "p0.png").write_bytes(label_png(np.zeros((4, 5), np.uint8)))
     result = deconvnet("evaluate", "--voc-root", root, *both[:2], *both[4:])
     one_error_line(result, 1, "p0: truth and prediction differ in size", "5x4", "60x40")
-
-
-def test_the_default_ensemble_is_the_papers():
-    assert Ensemble() == Ensemble("mean", 0.5)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from helpers.command_line import one_error_line
+from helpers.photos import pixels
 from helpers.tiffs import tiff
 from PIL import Image
 
@@ -26,11 +27,6 @@ def pages(data, tmp_path):
     for number, page in enumerate((picture, picture[::-1]), 1):
         Image.fromarray(page).save(tmp_path / f"{number}.png")
     return photos / "many.tif"
-
-
-def labels_of(path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
 
 
 @pytest.fixture
@@ -86,11 +82,11 @@ def test_a_batch_of_another_page_is_done_anew(deconvnet, pages, options, tmp_pat
 
     batch = ("batch", pages.parent, "-o", out, "--save-scores", *options)
     assert deconvnet(*batch, "--page", 1).exit_code == 0
-    first = labels_of(out / "many.png")
+    first = pixels(out / "many.png")
     assert "0 to do, 1 done" in plan() and "0 to do, 1 done" in plan("--page", 1)
     assert "other settings" in plan("--page", 2)
     assert deconvnet(*batch, "--page", 2).exit_code == 0
-    second = labels_of(out / "many.png")
+    second = pixels(out / "many.png")
     assert "0 to do, 1 done" in plan("--page", 2)
     assert "other settings" in plan()
     assert not np.array_equal(first, second)
@@ -100,7 +96,7 @@ def test_a_batch_of_another_page_is_done_anew(deconvnet, pages, options, tmp_pat
     wanted = tmp_path / "wanted.png"
     alone = ("segment", tmp_path / "2.png", "-o", wanted, "--crf", *options)
     assert deconvnet(*alone).exit_code == 0
-    assert (labels_of(scores / "many.png") == labels_of(wanted)).mean() > 0.99
+    assert (pixels(scores / "many.png") == pixels(wanted)).mean() > 0.99
 
 
 def test_a_batch_names_photos_without_the_page(deconvnet, pages, tiny_weights, tmp_path):

@@ -58,11 +58,6 @@ def on_terminal(*arguments: object) -> list[str]:
 
 
 @pytest.fixture
-def quick(lively_weights) -> tuple[object, ...]:
-    return ("--weights", lively_weights, "--proposals", 4, "--precision", "fp32")
-
-
-@pytest.fixture
 def photo(tmp_path) -> Path:
     pieces((120, 90))[0].save(tmp_path / "a.jpg")
     return tmp_path / "a.jpg"

@@ -62,15 +62,6 @@ def test_a_result_that_cannot_be_written_is_one_error(
     assert line.startswith(f"deconvnet: standard output: {UNWRITABLE[device]}")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
-@pytest.mark.parametrize("call", ["deconvnet --help >&-", "deconvnet --version >/dev/full"])
-def test_help_that_cannot_be_written(tmp_path, call):
-    done = shell(call, tmp_path)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("deconvnet: standard output: ")
-
-
 FALSE = (".jpg", ".JPG", ".heic", ".json", ".eps", ".html", ".ico", ".jxl", ".webp", ".pdf")
 
 

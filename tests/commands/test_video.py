@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.clips import read_clip, write_clip
 from helpers.command_line import one_error_line, run_cli
-from helpers.photos import pieces
+from helpers.photos import pieces, pixels
 from PIL import Image
 
 from deconvnet_cli.commands.shared import clips
@@ -30,17 +30,6 @@ def clip(tmp_path) -> Path:
     return write_clip(tmp_path / "clip.mp4", pieces(SIZE)[:5], rate=12)
 
 
-@pytest.fixture
-def quick(lively_weights) -> tuple[object, ...]:
-    return ("--weights", lively_weights, "--proposals", 1, "--precision", "fp32")
-
-
-def labels_in(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        assert image.mode == "P"
-        return np.array(image)
-
-
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -56,7 +45,7 @@ def test_each_frame_gets_the_labels_of_a_photo(clip, quick, tmp_path):
     photos[3].save(tmp_path / "photo.png")
     target = tmp_path / "alone.png"
     assert run_cli("segment", tmp_path / "photo.png", "-o", target, *quick).exit_code == 0
-    assert np.array_equal(labels_in(target), labels_in(out / names[3]))
+    assert np.array_equal(pixels(target), pixels(out / names[3]))
     *lines, last = map(json.loads, result.stdout.splitlines())
     assert [line["frame"] for line in lines] == list(range(5))
     assert [line["output"] for line in lines] == [str(out / name) for name in names]

@@ -104,17 +104,6 @@ def test_photos_are_turned_as_everywhere_else(tmp_path):
     assert (red == (labels == 8)).mean() > 0.95
 
 
-def test_deep_photos_are_scaled_as_everywhere_else(tmp_path):
-    tree = VocTree(tmp_path)
-    for folder in ("JPEGImages", "SegmentationClass"):
-        (tmp_path / folder).mkdir()
-    deep = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
-    Image.fromarray(deep).save(tree.image("a"), "PNG")
-    Image.fromarray(np.full((20, 30), 8, np.uint8)).save(tree.mask("a"))
-    shown, _ = read_photo_and_mask(tree, "a")
-    np.testing.assert_allclose(np.asarray(shown)[..., 0], deep / 257, atol=1)
-
-
 @pytest.fixture
 def annotated(tmp_path: Path) -> VocTree:
     """A photo of 40 x 24 pixels of a cat that fills columns 5 to 34 and rows 4 to 19."""

@@ -15,7 +15,6 @@ from PIL import Image, ImageOps
 
 from deconvnet_cli import Segmenter
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.photo_values import photo_of
 from deconvnet_cli.data.suffixes import reads_heif
 from deconvnet_cli.errors import ImageError, UsageError
@@ -30,11 +29,6 @@ def pictures():
         small = np.asarray(photo.convert("RGB").resize(SIZE)).copy()
     small[:4, :4] = 255
     return [small, small[::-1].copy(), small[:, ::-1].copy()]
-
-
-@pytest.fixture(autouse=True)
-def fresh_notes():
-    note.cache_clear()
 
 
 def saved(kind: str, frames: list[np.ndarray], **options: object) -> bytes:
@@ -82,8 +76,11 @@ def test_each_page_is_that_of_pillow(pictures, kind, options, capsys):
         assert np.argmin(near) == page - 1
     assert capsys.readouterr().err == ""
     assert np.array_equal(read(data), by_pillow(data, 1))
-    line = capsys.readouterr().err
-    assert "the first is read; `deconvnet segment --page N` reads another" in line
+    pages = "pages" if kind == "TIFF" else "frames"
+    assert capsys.readouterr().err == (
+        f"deconvnet: many.tif: has several {pages}; the first is read; "
+        "`deconvnet segment --page N` reads another\n"
+    )
     assert refusal(data, 4) == "many.tif: has 3 pages; give --page 1 to 3"
 
 

@@ -14,7 +14,6 @@ from helpers.tiffs import tiff
 from PIL import Image, ImageCms
 
 from deconvnet_cli.data.images import png_bytes, read_photo
-from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.objects import upright_size
 from deconvnet_cli.data.photo_values import photo_of_pil
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, reads_heif, suffixes
@@ -36,11 +35,6 @@ def grey(rgb):
     return np.asarray(Image.fromarray(rgb).convert("L"))
 
 
-@pytest.fixture(autouse=True)
-def fresh_notes():
-    note.cache_clear()
-
-
 def read(data: bytes) -> np.ndarray:
     return np.asarray(read_photo(io.BytesIO(data), "photo.tif")).astype(int)
 
@@ -56,10 +50,6 @@ def by_opencv(suffix: str, values: np.ndarray, *options: int) -> bytes:
     done, data = cv2.imencode(suffix, values[..., ::-1] if values.ndim == 3 else values, options)
     assert done
     return data.tobytes()
-
-
-def rgba_png(values: np.ndarray) -> bytes:
-    return cv2.imencode(".png", values[..., [2, 1, 0, 3]])[1].tobytes()
 
 
 SCALES = {
@@ -189,23 +179,6 @@ def test_values_that_are_no_photo(grey):
 
 
 # Words on standard error.
-
-
-def test_pages_and_frames_are_noted(rgb, capsys):
-    assert is_shown(tiff(rgb, rgb[::-1]), rgb)
-    assert capsys.readouterr().err == (
-        "deconvnet: photo.tif: has several pages; the first is read; "
-        "`deconvnet segment --page N` reads another\n"
-    )
-    for kind in ("GIF", "PNG", "WEBP"):
-        note.cache_clear()
-        buffer = io.BytesIO()
-        frames = [Image.fromarray(rgb), Image.fromarray(rgb[::-1])]
-        frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
-        assert np.abs(read(buffer.getvalue()) - rgb).mean() < 8
-        assert "has several frames; the first is read" in capsys.readouterr().err
-    read(png_bytes(frames[0]))
-    assert capsys.readouterr().err == ""
 
 
 def test_a_pyramid_has_one_page(rgb, capsys):

@@ -19,11 +19,6 @@ from deconvnet_cli.data.pnm import pnm_values
 from deconvnet_cli.data.ranges import eight_bits
 
 
-@pytest.fixture(autouse=True)
-def fresh_notes():
-    note.cache_clear()
-
-
 @pytest.fixture
 def grey():
     """Return a smooth picture of 80 x 60 pixels from black to white, with a median of 115."""

@@ -11,7 +11,6 @@ from helpers.clips import grey_frames, turn, write_clip
 from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.video import frames, opened_clip
 from deconvnet_cli.data.video_files import is_clip, is_video
 from deconvnet_cli.errors import ImageError
@@ -79,7 +78,6 @@ def test_a_clip_that_ends_too_early_gives_its_frames_and_then_an_error(tmp_path)
 
 
 def test_a_few_frames_less_than_the_header_says_are_noted(tmp_path, capsys):
-    note.cache_clear()
     path = write_clip(tmp_path / "a.avi", [Image.new("RGB", (16, 16))] * 60)
     cut_before(path, 58)
     with opened_clip(path) as clip:

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.voc import open_tree
 from deconvnet_cli.data.voc_lists import listed_names
 from deconvnet_cli.errors import DatasetError
@@ -86,7 +85,6 @@ def test_what_is_missing_is_named(tree):
 
 
 def test_all_that_is_missing_is_named_at_once(tree, capsys):
-    note.cache_clear()
     lines = [f"gone{number}" for number in range(12)]
     for name in lines[:-1]:  # these have a photo, the last has a mask
         Image.new("L", (3, 3)).save(tree / "JPEGImages" / f"{name}.Png")
@@ -104,7 +102,6 @@ def test_all_that_is_missing_is_named_at_once(tree, capsys):
 
 @pytest.mark.parametrize("lists", [True, False])
 def test_one_of_two_photos_of_a_name_is_taken_with_a_word(tree, capsys, lists):
-    note.cache_clear()
     for name in ("2007_01.Jpg", "c 1.TIF", "c 1.BMP"):
         Image.new("L", (3, 3)).save(tree / "JPEGImages" / name, "PNG")
     found = names(tree, "\n".join(PHOTOS)) if lists else open_tree(tree).names("val")
@@ -130,7 +127,6 @@ def test_lines_end_at_line_feeds_alone(tmp_path):
 
 
 def test_a_tree_without_lists_is_all_its_pairs(tree, capsys):
-    note.cache_clear()
     (tree / "ImageSets/Segmentation").rmdir()
     (tree / "ImageSets").rmdir()
     Image.new("L", (3, 3)).save(tree / "JPEGImages" / "alone.png")

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from helpers.command_line import one_error_line
 from helpers.exports import coco_export, grey_export, labelme_export
 from PIL import Image
 
 from deconvnet_cli.datasets.export import oriented_photo
-
-# Of pycocotools, which numpy 2 warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def test_import_then_check(deconvnet, tmp_path):

@@ -17,8 +17,6 @@ from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.datasets.tree import write_tree
 from deconvnet_cli.errors import DatasetError, UsageError
 
-# Of pycocotools, which numpy 2 warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 BOTH = ("background", "disc", "square")
 
 

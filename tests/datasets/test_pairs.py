@@ -23,9 +23,6 @@ from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.datasets.pairs import files_below
 from deconvnet_cli.errors import DatasetError
 
-# Of pycocotools, which numpy 2 warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def move(folder, name, place):
     (folder / place).parent.mkdir(exist_ok=True, parents=True)

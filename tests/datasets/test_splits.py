@@ -23,8 +23,6 @@ from helpers.exports import (
 
 from deconvnet_cli.datasets.opening import open_export
 
-# Of pycocotools, which numpy 2 warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 PLACES = dict(zip(NAMES, ("train", "train", "Train", "VALID", "test"), strict=True))
 
 

@@ -15,9 +15,6 @@ from deconvnet_cli.datasets.masks import read_colour_table
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.errors import DatasetError
 
-# Of pycocotools, which numpy 2 warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def edit(path, change):
     """Change a JSON file in place."""

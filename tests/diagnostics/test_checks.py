@@ -50,14 +50,18 @@ def test_a_problem_is_exit_code_1_and_one_line(deconvnet, monkeypatch):
     result = deconvnet("doctor")
     assert result.exit_code == 1 and result.stderr == ""
     lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines].count("PROBLEM") == 1
+    (problem,) = (line for line in lines if line.startswith("PROBLEM"))
+    assert "pip install --force-reinstall opencv-contrib-python" in problem
     as_json = deconvnet("doctor", "--json")
     assert as_json.exit_code == 1 and len(as_json.stdout.splitlines()) == len(lines)
 
 
-def test_two_opencv_wheels(monkeypatch):
-    there = {"opencv-python": "4.11", "opencv-contrib-python": "4.11"}
-    monkeypatch.setattr(checks, "installed", there.get)
+def test_two_opencv_wheels(monkeypatch, tmp_path):
+    for name in ("opencv_python", "opencv_contrib_python"):
+        (tmp_path / f"{name}-4.11.dist-info").mkdir()
+        lines = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 4.11\n"
+        (tmp_path / f"{name}-4.11.dist-info" / "METADATA").write_text(lines)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
     found = only(checks.opencv_wheels)
     assert found.state == "PROBLEM"
     assert found.remedy.startswith("pip uninstall opencv-contrib-python opencv-python, then")

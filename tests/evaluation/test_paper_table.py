@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.photos import pixels
 from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
@@ -22,11 +23,6 @@ from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import choose_system
 
 WITHOUT_CRF = tuple(row for row in TABLE if not row.crf)
-
-
-def labels_of(path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
 
 
 @pytest.mark.parametrize("how", [(), ("--rule", "mean-probability", "--ensemble", "product")])
@@ -48,7 +44,7 @@ def test_rows_are_what_segment_gives(deconvnet, voc, both, tmp_path, how):
         needed = both if row.system != "fcn8s" else both[2:]
         result = deconvnet("segment", source, "-o", out, "--net", row.system, crf, *needed, *own)
         assert result.exit_code == 0, result.output
-        assert np.array_equal(labels_of(out), rows[row.name]), row.name
+        assert np.array_equal(pixels(out), rows[row.name]), row.name
     assert len({labels.tobytes() for labels in rows.values()}) == len(TABLE)
 
 

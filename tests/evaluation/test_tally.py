@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import copy
 import json
-import subprocess
-import sys
 import zlib
 from itertools import permutations
 
@@ -228,11 +226,3 @@ def test_malformed_json_is_named(bad: object) -> None:
 def test_settings_out_of_range(settings: dict[str, int]) -> None:
     with pytest.raises(DatasetError, match="1 to"):
         Tally(**settings)
-
-
-def test_works_without_torch() -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None; "
-        "import deconvnet_cli.evaluation.tally, deconvnet_cli.evaluation.predictions"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.html import Outline
+from helpers.html import Outline, self_contained
 from PIL import Image
 
 from deconvnet_cli.choices import MERGES
@@ -63,17 +63,8 @@ def text(files: dict[str, bytes]) -> str:
 
 
 def test_one_page_that_needs_nothing_else(text):
-    outline = Outline(text)
-    names = {tag for tag, _ in outline.tags}
-    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form"}
-    for _, attributes in outline.tags:
-        assert not {key for key in attributes if key.startswith("on")}
-        for name in ("src", "href"):
-            value = attributes.get(name)
-            assert value is None or value.startswith("data:image/")
-    assert not re.search(r"https?:|url\(|@import|//", re.sub(r"base64,[^\"]+", "", text))
-    assert all(image["alt"] for image in outline.of("img"))
-    assert len(outline.of("h1")) == 1
+    outline = self_contained(text)
+    assert "//" not in re.sub(r"base64,[^\"]+", "", text)
     assert f"Why {ODD} got its labels" in "".join(outline.text)
 
 

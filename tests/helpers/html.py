@@ -51,6 +51,21 @@ class Outline(HTMLParser):
         return [a for t, a in self.tags if t == tag and kind in (None, a.get("class"))]
 
 
+def self_contained(text: str) -> Outline:
+    """The outline of a page that loads nothing and runs nothing."""
+    outline = Outline(text)
+    names = {tag for tag, _ in outline.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    for _, attributes in outline.tags:
+        assert not {key for key in attributes if key.startswith("on")}
+        for value in (attributes.get("src"), attributes.get("href")):
+            assert value is None or value.startswith("data:image/")
+    assert not re.search(r"url\(|@import", re.sub(r"base64,[^\"]+", "", text))
+    assert all(image["alt"] for image in outline.of("img"))
+    assert len(outline.of("h1")) == 1
+    return outline
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]

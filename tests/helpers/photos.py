@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
 
 from deconvnet_cli.nets.inputs import VGG_INPUT
 from helpers.paths import DATA
+
+
+def pixels(path: Path) -> np.ndarray:
+    """The values of an image file: of a label PNG, the labels."""
+    with Image.open(path) as image:
+        return np.array(image)
 
 
 def pieces(size: tuple[int, int]) -> list[Image.Image]:

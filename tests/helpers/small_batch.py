@@ -82,6 +82,12 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
+def info(folder: Path) -> list[dict[str, Any]]:
+    """The manifest, sorted, without what differs from run to run."""
+    kept = ({k: v for k, v in line.items() if k not in ("ms", "time")} for line in lines(folder))
+    return sorted(kept, key=lambda line: line["output"])
+
+
 def outputs(folder: Path) -> dict[str, bytes]:
     """The bytes of all label PNGs in a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}

@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import save_file
 
-from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.data.objects import find_objects
-from deconvnet_cli.data.voc import IGNORE, VocTree
+from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile, MobileNetSettings
 from deconvnet_cli.nets.fusion import fused
@@ -21,13 +18,10 @@ from deconvnet_cli.nets.inputs import MOBILENET_INPUT, VGG_INPUT
 from deconvnet_cli.nets.mobilenet_v2 import convolution_pairs
 from deconvnet_cli.training.batchnorm import (
     load_folded,
-    recompute_statistics,
     restore_batchnorm,
     start_from_folded,
 )
 from deconvnet_cli.training.losses import Objective
-from deconvnet_cli.training.photo_store import PhotoFiles
-from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings
 
 SMALL = MobileNetSettings(head=8, bridge=(8, 64), decode4=(8, 32), decode3=(24,), decode2=(32,))
@@ -167,19 +161,6 @@ def test_what_the_encoder_keeps_of_a_window_is_a_setting():
         DeconvNetMobile(replace(SMALL, pool="mean"))
 
 
-def test_recomputed_statistics_are_those_of_the_data():
-    net = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
-    batches = [torch.randn(8, 3, 16, 16) * 3 + 1 for _ in range(4)]
-    recompute_statistics(net, batches)
-    torch.testing.assert_close(
-        net[0].running_mean, torch.stack([b.mean((0, 2, 3)) for b in batches]).mean(0)
-    )
-    torch.testing.assert_close(
-        net[0].running_var, torch.stack([b.var((0, 2, 3)) for b in batches]).mean(0)
-    )
-    assert net[0].momentum == 0.1 and not net.training
-
-
 def test_a_file_of_another_net_is_refused(tmp_path):
     save_file({"stem.weight": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(WeightsError, match=r"x\.safetensors.*stem\.weight"):
@@ -191,48 +172,6 @@ def test_input_conventions():
     assert MOBILENET_INPUT.prepare(crops).flatten().tolist() == [127 / 128, 0, -1]
     expected = [0 - 104.00698793, 128 - 116.66876762, 255 - 122.67891434]
     assert VGG_INPUT.prepare(crops).flatten().tolist() == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.fixture
-def tree(tmp_path) -> VocTree:
-    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (tmp_path / part).mkdir(parents=True)
-    for number in range(4):
-        pixels = np.full((60, 80, 3), 40, np.uint8)
-        mask = np.zeros((60, 80), np.uint8)
-        left = 10 + 10 * number
-        pixels[15:45, left : left + 30] = (220, 60 * number, 30)
-        mask[15:45, left : left + 30] = 1 + number % 2
-        Image.fromarray(pixels).save(tmp_path / "JPEGImages" / f"{number}.jpg", quality=95)
-        (tmp_path / "SegmentationClass" / f"{number}.png").write_bytes(label_png(mask))
-    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("0\n1\n2\n3\n")
-    return VocTree(tmp_path)
-
-
-def test_samples_depend_on_their_number_alone(tree):
-    objects = find_objects(tree, tree.names("train"))
-    assert [(o.name, o.label, o.box) for o in objects][1] == ("1", 2, (20, 15, 50, 45))
-    one, other = (
-        CropDataset(PhotoFiles(tree), objects, 9, seed=5),
-        CropDataset(PhotoFiles(tree), objects, 9, seed=5),
-    )
-    for number in (7, 2, 7):
-        for a, b in zip(one[number], other[number], strict=True):
-            assert torch.equal(a, b)
-    assert not torch.equal(one[0][0], one[1][0])
-
-
-def test_crop_and_labels_stay_together(tree):
-    """Object pixels are bright, so labels must be where the crop is bright."""
-    objects = find_objects(tree, tree.names("train"))
-    dataset = CropDataset(PhotoFiles(tree), objects, 30, seed=0, settings=TrainSettings(colour=0))
-    for number in range(30):
-        crop, labels = dataset[number]
-        bright = crop[0] > 130
-        counted = labels != IGNORE
-        agreement = (bright == (labels > 0))[counted].float().mean()
-        assert agreement > 0.93, number
-        assert (crop[:, ~counted].float().mean() < 15) or counted.all()
 
 
 def test_loss_by_hand():

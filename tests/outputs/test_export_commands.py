@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.photos import pixels
 from helpers.small_batch import small_photos
 from PIL import Image
 from pycocotools.coco import COCO
@@ -16,9 +17,6 @@ from pycocotools.coco import COCO
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.outputs.files import MIN_AREA, Outputs
 from deconvnet_cli.outputs.specks import without_specks
-
-# pycocotools has not followed NumPy 2 in this.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 @pytest.fixture
@@ -30,18 +28,8 @@ def photos(tmp_path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.fixture
-def quick(lively_weights) -> tuple[object, ...]:
-    return ("--weights", lively_weights, "--proposals", 2, "--precision", "fp32")
-
-
 def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def labels_in(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
 
 
 def test_labels_change_only_by_clean_labels(deconvnet, photos, quick, tmp_path):
@@ -51,7 +39,7 @@ def test_labels_change_only_by_clean_labels(deconvnet, photos, quick, tmp_path):
         target = tmp_path / f"{name}.png"
         assert deconvnet("segment", photo, "-o", target, *options, *quick).exit_code == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    labels, cleaned = labels_in(tmp_path / "a.png"), labels_in(tmp_path / "c.png")
+    labels, cleaned = pixels(tmp_path / "a.png"), pixels(tmp_path / "c.png")
     assert np.array_equal(cleaned, without_specks(labels, 40))
     assert not np.array_equal(cleaned, labels)
     shapes = json.loads((tmp_path / "b.json").read_text())
@@ -66,7 +54,7 @@ def test_the_summary_has_what_is_large_enough_and_names_every_file(
     options = ("--overlay", "--mask", "cat", "--polygons", "yolo", "--min-area", "0.05", "--json")
     result = deconvnet("segment", photo, "-o", target, *options, *quick)
     line = json.loads(result.stdout)
-    labels = without_specks(labels_in(target), 0.05)
+    labels = without_specks(pixels(target), 0.05)
     assert sum(line["classes"].values()) == pytest.approx(1, abs=1e-3)
     assert len(line["classes"]) == len(np.unique(labels)) and min(line["classes"].values()) > 0.049
     for name in files_in(target.parent):
@@ -101,7 +89,7 @@ def test_masks_for_cvat_are_imported_as_they_were(deconvnet, photos, quick, tmp_
     export = open_export(out, photos=photos)
     assert export.kind == "CVAT's masks"
     for name in ("0001", "0002"):
-        assert np.array_equal(export.read(name).mask, labels_in(plain / f"{name}.png"))
+        assert np.array_equal(export.read(name).mask, pixels(plain / f"{name}.png"))
 
 
 def test_a_batch_has_one_coco_file_of_all(deconvnet, photos, quick, tmp_path):
@@ -121,7 +109,7 @@ def test_a_batch_has_one_coco_file_of_all(deconvnet, photos, quick, tmp_path):
     kinds = {category["name"]: category["id"] for category in found.cats.values()}
     table = np.array([kinds.get(name, 0) for name in export.classes], np.uint8)
     for name, path in (("0000", "deep/0000.png"), ("0001", "0001.png")):
-        expected = without_specks(labels_in(out / path), MIN_AREA)
+        expected = without_specks(pixels(out / path), MIN_AREA)
         assert np.array_equal(table[export.read(name).mask], expected)
     before = (out / "coco.json").read_bytes()
     (out / "coco.json").unlink()

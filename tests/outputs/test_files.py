@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.photos import pixels
 from PIL import Image
 
 from deconvnet_cli.data.voc import CLASSES, palette
@@ -30,18 +31,8 @@ def cat(data, tmp_path) -> Path:
     return path
 
 
-@pytest.fixture
-def quick(lively_weights) -> tuple[object, ...]:
-    return ("--weights", lively_weights, "--proposals", 3, "--precision", "fp32")
-
-
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
 
 
 def test_everything_beside_the_labels(deconvnet, cat, quick):

@@ -29,8 +29,6 @@ from deconvnet_cli.outputs.overlay import border_distance
 from deconvnet_cli.outputs.polygons import components, rings
 from deconvnet_cli.outputs.shared_files import write_class_files, write_cvat_list
 
-# pycocotools has not followed NumPy 2 in this.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 CLASSES = ("background", "disc", "ring", "box")
 WIDTH, HEIGHT = 120, 90
 

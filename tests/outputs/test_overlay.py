@@ -6,11 +6,11 @@ import io
 
 import numpy as np
 import pytest
+from helpers.colour_sight import SIGHT, lab, least_distance, linear
 from PIL import Image
 
 from deconvnet_cli.data.colours import OKABE_ITO
 from deconvnet_cli.data.images import png_bytes
-from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.legend import PAPER, Entry, per_cent, with_legend
@@ -19,23 +19,6 @@ from deconvnet_cli.outputs.palettes import colours_of
 
 CAT, DOG = CLASSES.index("cat"), CLASSES.index("dog")
 VOC = colours_of("voc")
-# G. M. Machado, M. M. Oliveira, L. A. F. Fernandes, "A Physiologically-based Model for Simulation
-# of Color Vision Deficiency", IEEE TVCG 15(6), 2009: severity 1.0, on linear RGB.
-SIGHT = {
-    "normal": np.eye(3),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-}
-# IEC 61966-2-1: linear sRGB to CIE XYZ, and its white (D65).
-XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 LEAST = {"normal": 24, "protanopia": 15, "deuteranopia": 15}  # CIE 1976 distance of any two colours
 
 
@@ -126,7 +109,6 @@ def test_the_legend_is_below_the_photo_and_names_every_class(size):
 @pytest.mark.parametrize(("size", "has_one"), [((1, 100_000), False), ((1, 50_000), True)])
 def test_a_legend_does_not_multiply_a_long_narrow_picture(size, has_one, capsys):
     """With a strip of about 150 pixels, the first would have 15 million and the second 7."""
-    note.cache_clear()
     picture = Image.new("RGB", size, (9, 200, 77))
     image = with_legend(picture, [Entry("background cat", (250, 20, 30), 0.5)])
     assert (image.height > size[1]) == has_one
@@ -197,23 +179,6 @@ def test_a_name_that_is_no_class_gets_a_near_one(photo, labels):
         cutout(photo, labels, classes=CLASSES, only=[])
 
 
-def lab(linear: np.ndarray) -> np.ndarray:
-    """CIE Lab of linear sRGB 0 to 1 (CIE 15:2004)."""
-    xyz = linear.clip(0, 1) @ XYZ.T / XYZ.sum(1)
-    root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
-    x, y, z = root.T
-    return np.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), 1)
-
-
-def least_distance(colours: np.ndarray, sight: str) -> float:
-    """Of any two colours, CIE 1976, as they are seen."""
-    values = colours / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    seen = lab(linear @ np.array(SIGHT[sight]).T)
-    distance = np.linalg.norm(seen[:, None] - seen[None], axis=2)
-    return distance[np.triu_indices(len(colours), 1)].min()
-
-
 def test_lab_of_known_colours():
     """Values of sRGB's red and white, as tables have them."""
     assert lab(np.array([[1.0, 0, 0]]))[0].tolist() == pytest.approx([53.2, 80.1, 67.2], abs=0.2)
@@ -229,9 +194,7 @@ def test_safe_colours_stay_apart(sight):
 
 def test_safe_colours_are_bright():
     """VOC's own begin with a lightness of 8: a cat is nearly black."""
-    values = colours_of("safe")[1 : len(CLASSES)] / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    lightness, green_red, blue_yellow = lab(linear).T
+    lightness, green_red, blue_yellow = lab(linear(colours_of("safe")[1 : len(CLASSES)])).T
     assert lightness.min() > 45 and np.hypot(green_red, blue_yellow).min() > 30
 
 

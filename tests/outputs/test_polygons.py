@@ -17,8 +17,6 @@ from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.coco import coco, encode_runs, runs
 from deconvnet_cli.outputs.polygons import closed, components, geojson, mean_probability
 
-# pycocotools has not followed NumPy 2 in this.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 CAT = CLASSES.index("cat")
 
 

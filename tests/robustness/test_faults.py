@@ -1,6 +1,6 @@
 """Batches that are killed, stopped, starved and robbed of their files, for real.
 
-More kills than here: DECONVNET_KILLS=50, or ``tests/tools/kill_batch.py`` by hand.
+More kills than here: DECONVNET_KILLS=50.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def test_a_card_that_asks_for_too_much_or_nonsense(
     assert re.search(words, refused(path))
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "null", "3", '"text"', "", "{" * 50, '"\\ud800"'])
+@pytest.mark.parametrize("text", ["[" * 100_000, "null", "{}", '"text"', "", "{" * 50, '"\\ud800"'])
 def test_a_card_that_is_no_object(tiny_weights: Path, tmp_path: Path, text: str) -> None:
     path = with_card(tiny_weights, tmp_path / "odd.safetensors", text)
     assert "card cannot be read" in refused(path)

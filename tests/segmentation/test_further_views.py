@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.system import System, alone
-from deconvnet_cli.weights.card import check_card, plain_values
+from deconvnet_cli.weights.card import Card, check_card, plain_values
 from deconvnet_cli.weights.files import Weights, load
 
 SIDES = (96, 160, 64)
@@ -73,51 +74,40 @@ def test_at_coarse_sides_the_decoder_is_left_out(
 
 def test_cards_without_further_sides_are_those_of_before(weights: Weights) -> None:
     card = weights.card
-    check_card({**asdict(card), "classes": list(card.classes), "input": listed(card.input)})
+    check_card(values_of(card))
     assert plain_values(card)["input"]["further"] == SIDES
     assert not {"further", "coarse"} & plain_values(load(FCN_DEFAULT).card)["input"].keys()
 
 
-def listed(convention) -> dict[str, object]:
-    values = {**asdict(convention), "mean": [128.0] * 3}
-    return {**values, "further": list(convention.further), "coarse": list(convention.coarse)}
+def values_of(card: Card, **changed: object) -> dict[str, object]:
+    """The card as its file has it, with other values of its input."""
+    values = json.loads(json.dumps(asdict(card)))
+    return values | {"input": values["input"] | changed}
 
 
 @pytest.mark.parametrize("name", ["further", "coarse"])
 @pytest.mark.parametrize("sides", [[0], [5000], [True], ["640"], [640.0], [640] * 9])
 def test_wrong_sides_are_refused(weights: Weights, name: str, sides: list[object]) -> None:
-    card = weights.card
-    given = {**asdict(card), "classes": list(card.classes), "input": listed(card.input)}
-    given["input"][name] = sides
     with pytest.raises(ValueError, match=name):
-        check_card(given)
+        check_card(values_of(weights.card, **{name: sides}))
 
 
 def test_the_usual_side_is_no_further_one(weights: Weights) -> None:
-    given = {**asdict(weights.card), "classes": list(weights.card.classes)}
-    given["input"] = {**listed(weights.card.input), "further": [128]}
     with pytest.raises(ValueError, match="further holds 128"):
-        check_card(given)
+        check_card(values_of(weights.card, further=[128]))
 
 
 def test_only_a_net_with_boxes_and_whole_photos_has_further_sides(weights: Weights) -> None:
-    given = {**asdict(weights.card), "classes": list(weights.card.classes)}
-    given["input"] = {**listed(weights.card.input), "whole": 0}
     with pytest.raises(ValueError, match="the whole photo"):
-        check_card(given)
-    fcn = load(FCN_DEFAULT).card
-    given = {**asdict(fcn), "classes": list(fcn.classes)}
-    given["input"] = {**listed(fcn.input), "further": [544]}
+        check_card(values_of(weights.card, whole=0))
     with pytest.raises(ValueError, match="take boxes"):
-        check_card(given)
+        check_card(values_of(load(FCN_DEFAULT).card, further=[544]))
 
 
 def test_a_net_without_coarse_logits_has_no_coarse_sides(weights: Weights, monkeypatch) -> None:
     monkeypatch.delattr(DeconvNetMobile, "coarse_logits")
-    given = {**asdict(weights.card), "classes": list(weights.card.classes)}
-    given["input"] = {**listed(weights.card.input), "coarse": [96]}
     with pytest.raises(ValueError, match="has none"):
-        check_card(given)
+        check_card(values_of(weights.card, coarse=[96]))
 
 
 @pytest.mark.parametrize(

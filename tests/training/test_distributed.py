@@ -5,12 +5,10 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers import warm_python
 from helpers.command_line import run_cli
-from PIL import Image
 from safetensors.torch import load_file
 
 from deconvnet_cli.training.distributed import SharedBatchNorm
@@ -31,26 +29,11 @@ finally:
 """
 
 
-@pytest.fixture
-def voc(tmp_path: Path) -> Path:
-    root = tmp_path / "voc"
-    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / part).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name in ("a", "b"):
-        pixels = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
-        mask = np.zeros((64, 96), np.uint8)
-        mask[10:50, 20:70] = 8 if name == "a" else 15
-        Image.fromarray(pixels).save(root / f"JPEGImages/{name}.jpg")
-        Image.fromarray(mask).save(root / f"SegmentationClass/{name}.png")
-    (root / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
-    return root
-
-
 def arguments(voc: Path, run: Path) -> list[object]:
     """Return the arguments of ``deconvnet``."""
     return [
-        "train", "--voc-root", voc, "--out", run, "--stage", "2", "--set", "boxes = 'shown'",
+        "train", "--voc-root", voc, "--split", "first", "--out", run,
+        "--stage", "2", "--set", "boxes = 'shown'",
         "--batch-size", "4", "--accumulate", "2", "--crops", "24", "--size", "64", "--quiet",
         "--no-frozen",
         "--set", "precision = 'fp32'", "--set", "optimiser = 'sgd'", "--set", "warmup = 0",
@@ -87,7 +70,7 @@ def test_two_processes_end_at_the_weights_of_one(voc: Path, tmp_path: Path, monk
     assert len(logs[0]) == 3
     assert logs[0] == pytest.approx(logs[1], rel=1e-3)
     for run in runs:
-        assert [path.name for path in (run / "proposals").iterdir()] == ["train-21.npz"]
+        assert [path.name for path in (run / "proposals").iterdir()] == ["first-21.npz"]
 
 
 def test_shared_batchnorm_can_average_plainly(monkeypatch):

@@ -217,4 +217,6 @@ def test_statistics_of_a_frozen_part_are_kept_and_the_others_are_those_of_the_ba
     with torch.no_grad():
         inputs = net[2](net[1](net[0](torch.cat(batches))))
     torch.testing.assert_close(net[3].running_mean, inputs.mean((0, 2, 3)))
+    of_batches = [part.var((0, 2, 3)) for part in inputs.split(6)]
+    torch.testing.assert_close(net[3].running_var, torch.stack(of_batches).mean(0))
     assert net[3].momentum == 0.1 and not net.training

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,9 +22,7 @@ from deconvnet_cli.training.run_folder import (
     read_log,
     save_checkpoint,
 )
-from deconvnet_cli.training.settings import TrainSettings, default_settings
-from deconvnet_cli.training.settings_toml import as_toml
-from deconvnet_cli.training.setup import collect_settings
+from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, store
 
@@ -33,7 +30,6 @@ CPU = torch.device("cpu")
 SETTINGS = TrainSettings(
     crops=32, batch=4, precision="fp32", log_every=3, save_every=2, frozen=False, warmup=2
 )
-NOTHING_GIVEN = {"batch_size": None, "teacher": None, "lists": None}
 
 
 class Noise(Dataset[tuple[torch.Tensor, ...]]):
@@ -113,51 +109,12 @@ def test_random_states_come_back(tmp_path):
     assert len(state["cuda_random"]) == torch.cuda.device_count()
 
 
-def collected(
-    *pairs: str, net: str | None = None, stage: int | None = None, file: Path | None = None, **more
-) -> TrainSettings:
-    return collect_settings(net, stage, file, pairs, {**NOTHING_GIVEN, **more})
-
-
-def test_options_beat_pairs_and_these_the_file(tmp_path):
-    file = tmp_path / "settings.toml"
-    file.write_text('net = "fcn8s"\nlr = 0.5\ncrops = 7000\nbatch = 7\naccumulate = 1\n')
-    found = collected("lr = 0.25", net="deconvnet-vgg16", file=file, batch_size=10)
-    wanted = replace(
-        default_settings("deconvnet-vgg16"), lr=0.25, crops=7000, batch=10, accumulate=1
-    )
-    assert found == wanted
-
-
-@pytest.mark.parametrize("how", ["file", "pair"])
-def test_a_net_or_stage_that_is_named_gets_its_own_defaults(tmp_path, how):
-    file = tmp_path / "settings.toml"
-    file.write_text('net = "deconvnet-vgg16"\nstage = 2\n')
-    if how == "file":
-        found = collected(file=file)
-    else:
-        found = collected('net = "deconvnet-vgg16"', "stage = 2")
-    assert found == default_settings("deconvnet-vgg16", 2)
-    assert (found.lr_step, found.crops) == (10_000, 64 * 40_000)  # the paper's, by hand
-
-
-def test_a_net_that_there_is_not_is_a_usage_error():
-    with pytest.raises(UsageError, match="--set net"):
-        collected('net = "resnet"')
-
-
-def test_the_settings_of_a_run_folder_are_a_file_of_settings(tmp_path):
-    settings = replace(default_settings("fcn8s"), lr=0.125)
-    (tmp_path / "settings.toml").write_text(as_toml(settings))
-    assert collected(file=tmp_path / "settings.toml") == settings
-
-
 def test_other_settings_are_known_before_the_preparation(deconvnet, voc, tmp_path):
     run = tmp_path / "run"
     prepare_run(run, SETTINGS)
     check_settings(run, SETTINGS)
-    with pytest.raises(UsageError, match="other settings"):
-        check_settings(run, replace(SETTINGS, seed=1))
+    with pytest.raises(UsageError, match=r"other settings \(lr = 1.0 is new\); give another --out"):
+        prepare_run(run, replace(SETTINGS, lr=1.0))
     # Masks are not even looked for: this tree has none of these lists.
     result = deconvnet("train", "--voc-root", voc, "--out", run, "--split", "none", "--lr", 0.5)
     assert result.exit_code == 2 and "other settings" in result.stderr

@@ -52,19 +52,24 @@ def test_options_come_after_pairs_and_pairs_after_the_file(tmp_path: Path):
     assert asdict(settings) == asdict(expected)
 
 
-def test_stage_chooses_the_papers_schedule():
-    settings = collect_settings("deconvnet-vgg16", 2, None, (), dict(NOTHING))
-    assert (settings.stage, settings.steps) == (2, 40_000)
-    assert collect_settings("deconvnet-vgg16", None, None, (), dict(NOTHING)).stage == 1
-
-
-def test_the_net_of_the_file_or_a_pair_counts(tmp_path: Path):
-    file = tmp_path / "s.toml"
-    file.write_text(as_toml(default_settings("deconvnet-vgg16", 2)))
-    assert collect_settings(None, None, file, (), NOTHING) == default_settings("deconvnet-vgg16", 2)
-    pair = ("net = 'fcn8s'",)
-    assert collect_settings(None, None, file, pair, NOTHING).net == "fcn8s"
-    assert collect_settings("fcn8s-mobilenet", None, file, pair, NOTHING).net == "fcn8s-mobilenet"
+@pytest.mark.parametrize(
+    ("pairs", "text", "net", "stage"),
+    [
+        ((), 'net = "deconvnet-vgg16"\nstage = 2', None, None),
+        (('net = "deconvnet-vgg16"', "stage = 2"), 'net = "fcn8s"', None, None),
+        ((), as_toml(default_settings("deconvnet-vgg16", 2)), None, None),
+        (('net = "fcn8s"', "stage = 1"), "", "deconvnet-vgg16", 2),
+    ],
+    ids=["file", "pairs", "run folder", "options"],
+)
+def test_a_net_or_stage_that_is_named_gets_its_own_defaults(tmp_path, pairs, text, net, stage):
+    (tmp_path / "s.toml").write_text(text)
+    found = collect_settings(net, stage, tmp_path / "s.toml", pairs, NOTHING)
+    assert found == default_settings("deconvnet-vgg16", 2)
+    assert (found.lr_step, found.crops) == (10_000, 64 * 40_000)  # the paper's, by hand
+    assert collect_settings("deconvnet-vgg16", None, None, (), NOTHING).stage == 1
+    with pytest.raises(UsageError, match="--set net"):
+        collect_settings(None, None, None, ('net = "resnet"',), NOTHING)
 
 
 def test_the_command_leaves_the_net_to_them(tmp_path: Path):

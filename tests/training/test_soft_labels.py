@@ -85,57 +85,51 @@ def test_photos_or_lists_and_not_some_of_both(deconvnet, tmp_path: Path, sources
     assert not (tmp_path / "out").exists()
 
 
-def test_it_says_what_was_written_and_what_was_there(deconvnet, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        soft_labels, "load_teacher", lambda path: DeconvNetMobile(strided=True).eval()
-    )
-    weights = tmp_path / "w"
-    weights.touch()
+@pytest.fixture
+def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in whose place a net of random weights is loaded."""
+    net = DeconvNetMobile(strided=True).eval()
+    monkeypatch.setattr(soft_labels, "load_teacher", lambda path: net)
+    (tmp_path / "w").write_text("one teacher")
+    return tmp_path / "w"
+
+
+def test_it_says_what_was_written_and_what_was_there(deconvnet, teacher, tmp_path):
     out = tmp_path / "out"
     photos = [tmp_path / f"{name}.png" for name in "ab"]
     for photo in photos:
         Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(photo)
-    first = deconvnet("soft-labels", photos[0], "--weights", weights, "-o", out)
+    first = deconvnet("soft-labels", photos[0], "--weights", teacher, "-o", out)
     assert first.exit_code == 0 and first.stderr == f"{out / 'a.npz'}: 1 written\n"
-    both = deconvnet("soft-labels", *photos, "--weights", weights, "-o", out)
+    both = deconvnet("soft-labels", *photos, "--weights", teacher, "-o", out)
     assert both.stderr.splitlines() == [
         f"{out / 'b.npz'}: 1 written",
         f"{out}: 1 there already",
     ]
     assert (
-        deconvnet("soft-labels", *photos, "--weights", weights, "-o", out, "--quiet").stderr == ""
+        deconvnet("soft-labels", *photos, "--weights", teacher, "-o", out, "--quiet").stderr == ""
     )
 
 
-def test_damaged_soft_labels_are_made_again_and_others_teachers_kept(
-    deconvnet, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(
-        soft_labels, "load_teacher", lambda path: DeconvNetMobile(strided=True).eval()
-    )
-    photo, weights, made = tmp_path / "a.png", tmp_path / "w", tmp_path / "out" / "a.npz"
+def test_damaged_soft_labels_are_made_again_and_others_teachers_kept(deconvnet, teacher, tmp_path):
+    photo, made = tmp_path / "a.png", tmp_path / "out" / "a.npz"
     Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(photo)
-    weights.write_text("one teacher")
-    again = ("soft-labels", photo, "--weights", weights, "-o", made.parent)
+    again = ("soft-labels", photo, "--weights", teacher, "-o", made.parent)
     assert deconvnet(*again).exit_code == 0
     made.write_bytes(made.read_bytes()[:100])
     assert deconvnet(*again).stderr == f"{made}: 1 written\n"
     whole = made.read_bytes()
     assert soft_labels.read_soft(made).shape == (21, 4, 5)
-    weights.write_text("another teacher")
+    teacher.write_text("another teacher")
     one_error_line(deconvnet(*again), 2, "a.npz", "another teacher")
     assert made.read_bytes() == whole
 
 
 def test_a_photo_that_cannot_be_read_is_told_and_the_others_are_done(
-    deconvnet, data, tmp_path, monkeypatch
+    deconvnet, data, teacher, tmp_path
 ):
-    monkeypatch.setattr(
-        soft_labels, "load_teacher", lambda path: DeconvNetMobile(strided=True).eval()
-    )
-    (tmp_path / "w").touch()
     Image.open(data / "chelsea.jpg").resize((60, 40)).save(tmp_path / "cat.png")
-    given = (tmp_path / "nope.png", tmp_path / "cat.png", "--weights", tmp_path / "w")
+    given = (tmp_path / "nope.png", tmp_path / "cat.png", "--weights", teacher)
     result = deconvnet("soft-labels", *given, "-o", tmp_path / "out")
     assert result.exit_code == 1
     first, second = result.stderr.splitlines()

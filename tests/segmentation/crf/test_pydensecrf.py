@@ -10,7 +10,6 @@ import pytest
 
 from deconvnet_cli.errors import DependencyError
 from deconvnet_cli.segmentation.crf import pydensecrf as crf
-from deconvnet_cli.segmentation.settings import CrfSettings
 
 
 def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -26,14 +25,6 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     foreground = 0.35 + 0.3 * guess
     probabilities = np.stack([1 - foreground, foreground, np.zeros_like(foreground)])
     return image, truth, probabilities.astype(np.float32)
-
-
-def test_settings_are_the_paper_s() -> None:
-    settings = CrfSettings()
-    assert (settings.gaussian_sd, settings.gaussian_weight) == (3, 3)
-    assert (settings.bilateral_sd, settings.bilateral_colour_sd) == (20, 3)
-    assert settings.bilateral_weight == 5
-    assert settings.iterations == 10
 
 
 def test_labels_move_to_the_edge() -> None:
@@ -66,14 +57,7 @@ def test_shape_type_and_sum() -> None:
     assert np.isfinite(refined).all()
     np.testing.assert_allclose(refined.sum(0), 1, atol=1e-4)
     np.testing.assert_array_equal(probabilities, kept)  # the input is left alone
-
-
-def test_same_input_same_output() -> None:
-    pytest.importorskip("pydensecrf")
-    image, _, probabilities = scene()
-    np.testing.assert_array_equal(
-        crf.refine(image, probabilities), crf.refine(image, probabilities)
-    )
+    np.testing.assert_array_equal(crf.refine(image, probabilities), refined)
 
 
 def test_one_pixel() -> None:
