@@ -78,9 +78,11 @@ def test_the_cat_is_a_cat(deconvnet, data, tmp_path):
 
 def test_the_same_png_whatever_the_batch_size(deconvnet, data, tmp_path):
     digests = set()
-    for size in (1, 3, 8):
+    with Image.open(data / "astronaut.jpg") as image:
+        image.resize((160, 160)).save(tmp_path / "small.png")
+    for size in (1, 2, 4):
         out = tmp_path / f"{size}.png"
-        args = ("segment", data / "astronaut.jpg", "-o", out, "--proposals", 8)
+        args = ("segment", tmp_path / "small.png", "-o", out, "--proposals", 5)
         assert deconvnet(*args, "--batch-size", size).exit_code == 0
         digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
     assert len(digests) == 1

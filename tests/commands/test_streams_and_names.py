@@ -28,13 +28,13 @@ def shell(line: str, folder) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
 def test_closed_streams_and_no_folder(tmp_path):
-    done = shell("deconvnet weights list >&-", tmp_path)
+    done = shell("deconvnet completion bash >&-", tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("deconvnet: standard output: is closed")
     assert len(done.stderr.splitlines()) == 1
-    done = shell("deconvnet weights list 2>&-", tmp_path)
-    assert done.returncode == 0 and "deconvnet-mobilenet" in done.stdout
-    done = shell("mkdir gone && cd gone && rmdir ../gone && deconvnet weights list", tmp_path)
+    done = shell("deconvnet completion bash 2>&-", tmp_path)
+    assert done.returncode == 0 and "_DECONVNET_COMPLETE" in done.stdout
+    done = shell("mkdir gone && cd gone && rmdir ../gone && deconvnet completion bash", tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "the working folder is gone" in done.stderr and "cd to another" in done.stderr
 

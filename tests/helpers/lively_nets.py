@@ -15,6 +15,13 @@ SETTINGS = {
 }
 
 
+class Small(nn.Sequential):
+    """A net with a BatchNorm, to be trained quickly."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 21, 1))
+
+
 def lively(name: str, seed: int = 0) -> nn.Module:
     """A net in eval mode with random weights and statistics; the same for the same seed."""
     torch.manual_seed(seed)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.lively_nets import Small
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -46,13 +47,6 @@ class Noise(Dataset[tuple[Tensor, ...]]):
         generator = torch.Generator().manual_seed(number)
         crop = torch.randint(0, 256, (3, 16, 16), generator=generator).to(torch.uint8)
         return crop, torch.randint(0, 21, (16, 16), generator=generator)
-
-
-class Small(nn.Sequential):
-    """A net with a BatchNorm, whose statistics are averaged too."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 21, 1))
 
 
 def run_in(run: Path, settings: TrainSettings, hooks: Hooks = Hooks()) -> TrainedNets:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.lively_nets import Small
 from PIL import Image
 from torch import nn
 
@@ -50,10 +52,15 @@ def small_net() -> nn.Module:
 
 
 def run_in(
-    run: Path, settings: TrainSettings, dataset: CropDataset, hooks: Hooks = Hooks()
+    run: Path,
+    settings: TrainSettings,
+    dataset: CropDataset,
+    hooks: Hooks = Hooks(),
+    make: Callable[[], nn.Module] = Small,
 ) -> nn.Module:
     prepare_run(run, settings)
-    net = small_net()
+    torch.manual_seed(0)
+    net = make()
     convention = net_spec(settings.net).input
     train(net, dataset, convention, run, settings, device=CPU, hooks=hooks)
     return net
@@ -65,7 +72,7 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 
 
 def test_the_loss_falls_by_half(tmp_path: Path, dataset: CropDataset):
-    run_in(tmp_path / "run", replace(SETTINGS, crops=160), dataset)
+    run_in(tmp_path / "run", replace(SETTINGS, crops=160), dataset, make=small_net)
     lines = read_log(tmp_path / "run")
     assert [line["step"] for line in lines] == list(range(2, 41, 2))
     assert lines[-1]["loss"] < lines[0]["loss"] / 2
@@ -139,7 +146,8 @@ def test_accumulated_gradients_are_the_mean_of_their_parts(dataset: CropDataset,
 
 def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path, dataset: CropDataset):
     before = small_net().state_dict()
-    after = run_in(tmp_path, replace(SETTINGS, frozen=True), dataset).state_dict()
+    settings = replace(SETTINGS, frozen=True)
+    after = run_in(tmp_path, settings, dataset, make=small_net).state_dict()
     for name, value in before.items():
         if name.startswith(("stem.", "blocks.", "head.")):
             assert torch.equal(value, after[name]), name
