@@ -256,7 +256,7 @@ def entry_for(photo) -> Entry:
     return Entry(str(photo), "a.png", DONE, source.size, source.mtime_ns, source.sha256)
 
 
-def test_another_photo_of_the_same_size_and_time(tmp_path):
+def test_another_photo_of_the_same_size_or_time(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for path, content in ((one, b"here"), (two, b"gone")):
         path.write_bytes(content)
@@ -266,6 +266,9 @@ def test_another_photo_of_the_same_size_and_time(tmp_path):
     assert changed(two, entry)
     two.write_bytes(b"here")
     assert not changed(two, entry)
+    one.write_bytes(b"longer")  # by a program that keeps the time of change
+    os.utime(one, (1, 1))
+    assert changed(one, entry)
 
 
 def test_without_a_time_of_change_the_content_is_compared(tmp_path, monkeypatch):

@@ -62,6 +62,7 @@ def refusal(data: bytes, page: int) -> str:
     [
         ("TIFF", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"big_tiff": True}),  # of Pillow 11.1 and later
         ("GIF", {}),
         ("PNG", {}),
         ("WEBP", {"lossless": True}),
@@ -141,6 +142,13 @@ def test_thumbnails_are_no_pages(pictures, capsys):
     assert np.array_equal(read(data, 1), pictures[0])
     assert np.array_equal(read(data, 2), pictures[1])
     assert "has 2 pages" in refusal(data, 3)
+
+
+def test_a_page_that_follows_itself_is_one_page(pictures):
+    data = bytearray(tiff(pictures[0].astype("u2") * 257))
+    data[-4:] = data[4:8]  # where the first page is, in the place of "no page follows"
+    assert np.array_equal(read(bytes(data)), pictures[0])
+    assert "has 1 page" in refusal(bytes(data), 2)
 
 
 def test_more_pages_than_a_hundred():

@@ -106,7 +106,10 @@ def test_alpha_of_16_bits_is_put_on_black(rgb):
     )
 
 
-def test_files_of_opencv(rgb, grey):
+def test_files_of_opencv(rgb, grey, monkeypatch):
+    for module in ("deep", "ranges"):  # large photos are read in bands, and this one so too
+        monkeypatch.setattr(f"deconvnet_cli.data.{module}.BAND_VALUES", 1000)
+    monkeypatch.setattr("deconvnet_cli.data.images.BAND_PIXELS", 1000)
     lzw = (cv2.IMWRITE_TIFF_COMPRESSION, 5)
     lossless = (cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
     for picture in (rgb, grey):
@@ -143,6 +146,16 @@ def test_deep_photos_are_turned_upright(rgb, tmp_path):
         assert upright_size(path) == (50, 75)
     path.write_bytes(by_opencv(".tif", rgb.astype("u2") * 257, cv2.IMWRITE_TIFF_COMPRESSION, 5))
     assert upright_size(path) == (75, 50)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_the_size_is_known_before_the_pixels(rgb, tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(rgb).save(tmp_path / "a", kind, exif=exif)
+    wide = (75, 50) if orientation < 5 else (50, 75)
+    assert upright_size(tmp_path / "a") == read_photo(tmp_path / "a").size == wide
 
 
 # What is refused.

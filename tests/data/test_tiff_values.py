@@ -60,7 +60,7 @@ def test_packed_photos_are_turned_once(orientation, size, apart):
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
 def test_packed_values_by_their_range(scale, apart, order):
     pixels = picture()
-    assert is_shown(tiff(scale(pixels), packed=True, apart=apart, order=order), pixels)
+    assert is_shown(tiff(scale(pixels), packed=True, apart=apart, order=order, rows=8), pixels)
 
 
 def test_packed_planes_with_alpha():

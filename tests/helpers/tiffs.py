@@ -19,8 +19,9 @@ def tiff(
     order: str = "<",
     tags: dict[int, tuple[int, ...]] | None = None,
     below: NDArray[np.generic] | None = None,
+    rows: int = 1 << 20,
 ) -> bytes:
-    """Return a TIFF of one strip a plane.
+    """Return a TIFF of strips.
 
     Args:
         pages: Values H x W or H x W x samples.
@@ -30,14 +31,15 @@ def tiff(
         order: The byte order, "<" or ">".
         tags: Further tags of the first page, as numbers of 32 bits.
         below: A mosaic in a sub-page of the first page, as in a camera's raw file.
+        rows: The most rows of a strip; by default each plane is one.
     """
     body = bytearray({"<": b"II*\0", ">": b"MM\0*"}[order] + bytes(4))
     link = 4
     for number, values in enumerate(pages):
         first = dict(tags or {}) if number == 0 else {}
         if number == 0 and below is not None:
-            first[330] = (_page(body, below, order, 32803, False, False, {}),)
-        start = _page(body, values, order, photometric, apart, packed, first)
+            first[330] = (_page(body, below, order, 32803, False, False, {}, rows),)
+        start = _page(body, values, order, photometric, apart, packed, first, rows)
         struct.pack_into(f"{order}I", body, link, start)
         link = len(body) - 4
     return bytes(body)
@@ -51,13 +53,14 @@ def _page(
     apart: bool,
     packed: bool,
     tags: dict[int, tuple[int, ...]],
+    rows: int,
 ) -> int:
     values = values.reshape(*values.shape[:2], -1)
     height, width, samples = values.shape
     planes = np.moveaxis(values, -1, 0) if apart else values[None]
     offsets, counts = [], []
-    for plane in planes:
-        content = plane.astype(values.dtype.newbyteorder(order)).tobytes()
+    for strip in (part for plane in planes for part in np.split(plane, range(rows, height, rows))):
+        content = strip.astype(values.dtype.newbyteorder(order)).tobytes()
         if packed:
             content = zlib.compress(content)
         offsets.append(len(body))
@@ -71,7 +74,7 @@ def _page(
         262: ((2 if samples >= 3 else 1) if photometric is None else photometric,),
         273: tuple(offsets),
         277: (samples,),
-        278: (height,),
+        278: (min(rows, height),),
         279: tuple(counts),
         284: (2 if apart else 1,),
         339: (FORMATS[values.dtype.kind],) * samples,

@@ -9,7 +9,7 @@ import pytest
 from helpers.colour_sight import SIGHT, lab, least_distance, linear
 from PIL import Image
 
-from deconvnet_cli.data.colours import OKABE_ITO
+from deconvnet_cli.data.colours import OKABE_ITO, palette_for
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import UsageError
@@ -203,3 +203,5 @@ def test_safe_colours_have_those_of_okabe_and_ito():
     found = {int.from_bytes(bytes(colour), "big") for colour in colours[: len(CLASSES)].tolist()}
     assert set(OKABE_ITO.values()) <= found
     assert np.array_equal(colours[len(CLASSES) :], palette()[len(CLASSES) :])
+    own = CLASSES[::-1]  # as many classes as VOC's, but others
+    assert np.array_equal(colours_of("safe", own), palette_for(own))

@@ -109,9 +109,10 @@ def test_none_instead_of_arrays(monkeypatch):
 
 
 def test_enlargement_by_hand():
-    boxes = np.array([[10, 20, 20, 60], [0, 0, 100, 50]], np.int32)
-    # 10 x 40 about (15, 40) -> 12 x 48; 100 x 50 about (50, 25) -> 120 x 60, over the edge.
-    assert enlarged(boxes, 1.2).tolist() == [[9, 16, 21, 64], [-10, -5, 110, 55]]
+    boxes = np.array([[10, 20, 20, 60], [0, 0, 100, 50], [0, 0, 7, 5]], np.int32)
+    # 10 x 40 about (15, 40) -> 12 x 48; 100 x 50 about (50, 25) -> 120 x 60, over the edge;
+    # 7 x 5 about (3.5, 2.5) -> -0.7 to 7.7 and -0.5 to 5.5, of which halves are rounded up.
+    assert enlarged(boxes, 1.2).tolist() == [[9, 16, 21, 64], [-10, -5, 110, 55], [-1, 0, 8, 6]]
 
 
 def with_boxes(monkeypatch, boxes) -> None:

@@ -196,6 +196,9 @@ def test_token_buckets(monkeypatch):
     for number in range(100):
         take(f"c{number}")
     assert len(buckets._buckets) <= 4
+    for client in (*"aaaaaaa", "b", "c", "a", "d"):  # who has asked lately is not forgotten
+        take(client)
+    assert take("a") == (429, 10) and take("b") is None
 
 
 def test_a_client_of_ipv6_is_its_network():

@@ -42,6 +42,16 @@ def test_files_have_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
     assert [stat.S_IMODE(path.stat().st_mode) for path in (whole, part)] == [0o640, 0o640]
 
 
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch) -> None:
+    """Else a crash of the machine could leave an empty file in the place of a whole one."""
+    done: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, r=real: done.append(n) or r(*a))
+    write_whole(tmp_path / "a.txt", b"text")
+    assert done == ["fsync", "replace"] and (tmp_path / "a.txt").read_bytes() == b"text"
+
+
 @pytest.mark.parametrize(
     "number, expected",
     [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EIO, OutputError)],

@@ -59,7 +59,10 @@ def test_commands(deconvnet, tiny_weights):
     shown = json.loads(deconvnet("weights", "show", tiny_weights).stdout)
     assert shown["net"] == "deconvnet-vgg16" and shown["input"]["channels"] == "BGR"
     assert deconvnet("weights", "verify").exit_code == 0
-    wrong = deconvnet("weights", "verify", tiny_weights, "--sha256", "0" * 64)
+    digest = hashlib.sha256(tiny_weights.read_bytes()).hexdigest()
+    verify = ("weights", "verify", tiny_weights, "--sha256")
+    assert deconvnet(*verify, digest).exit_code == 0
+    wrong = deconvnet(*verify, digest[:-1] + ("0" if digest[-1] != "0" else "1"))
     assert wrong.exit_code == 1 and "SHA-256" in wrong.stderr
     assert deconvnet("weights", "show", "nothing").exit_code == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -109,6 +110,53 @@ def test_smoothness_is_the_gaussian(size: tuple[int, int]) -> None:
     values = torch.rand(2, height * width)
     expected = 2 * ((values / roots) @ weights) / roots
     torch.testing.assert_close(kernel.filter(values), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 5])
+def test_the_lattice_blurs_alike_to_both_sides(dimensions: int) -> None:
+    """Of points and their mirror images, a value at the origin reaches both of a pair alike."""
+    points = torch.rand(dimensions, 400) * 2 - 1
+    features = torch.cat((torch.zeros(dimensions, 1), points, -points), 1)
+    values = torch.zeros(1, 801)
+    values[0, 0] = 1
+    here, there = Lattice(features).filter(values)[0, 1:].split(400)
+    torch.testing.assert_close(here, there, atol=0.02 * float(here.max()), rtol=0.02)
+    assert here.max() > 1.5 * here.min()
+
+
+def test_each_kernel_has_its_own_reach_and_weight() -> None:
+    """Mean field by hand over all pairs of pixels; the lattice comes near the sums of colours."""
+    rng = np.random.default_rng(0)
+    image = (rng.random((9, 12, 3)) * 6 + 90).astype(np.uint8)
+    image[:, 6:] += 20
+    probabilities = rng.dirichlet((1, 1, 1), (9, 12)).transpose(2, 0, 1).astype(np.float32)
+    probabilities[0, :, :7] += 1  # one column over the edge
+    probabilities /= probabilities.sum(0)
+    places = np.stack(np.meshgrid(np.arange(9), np.arange(12), indexing="ij"), -1).reshape(-1, 2)
+
+    def kernel(*parts: np.ndarray) -> np.ndarray:
+        points = torch.tensor(np.concatenate(parts, 1)).double()
+        weights = torch.exp(-0.5 * torch.cdist(points, points).square()).numpy()
+        return weights / np.sqrt(np.outer(weights.sum(0), weights.sum(0)))
+
+    def by_hand(crf: CrfSettings) -> np.ndarray:
+        colours = image.reshape(-1, 3) / crf.bilateral_colour_sd
+        pairs = crf.gaussian_weight * kernel(places / crf.gaussian_sd)
+        pairs += crf.bilateral_weight * kernel(places / crf.bilateral_sd, colours)
+        unary = np.log(probabilities.reshape(3, -1).clip(1e-5, 1))
+        found = probabilities.reshape(3, -1)
+        for _ in range(crf.iterations):
+            found = np.exp(unary + found @ pairs)
+            found /= found.sum(0)
+        return found.reshape(probabilities.shape)
+
+    plain = CrfSettings(2.0, 1.0, 20.0, 4.0, 0.0, 2)
+    far = replace(plain, gaussian_weight=0.0, bilateral_weight=1.5)
+    near = replace(far, bilateral_sd=3.0, bilateral_colour_sd=30.0)
+    for crf in (plain, far, near):
+        found = refine(image, probabilities, crf)
+        assert np.abs(found - by_hand(crf)).max() < (1e-5 if crf is plain else 0.04)
+        assert np.abs(found - probabilities).mean() > 0.03
 
 
 def test_settings_that_share_work_give_what_each_gives_alone(data: Path, monkeypatch) -> None:
