@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Predictions:
     wrong: list[str]
 
 
-def find_predictions(folder: Path, tree: VocTree, names: Iterable[str]) -> Predictions:
+def find_predictions(folder: Path, tree: VocTree, names: Sequence[str]) -> Predictions:
     """Find the label PNGs of a list, and all that are missing or cannot be used.
 
     A PNG must be palette or grey, of its mask's size, with labels of the tree's classes; any label

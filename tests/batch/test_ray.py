@@ -253,12 +253,12 @@ def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
     opened = OpenedPhoto(
         Job(tmp_path, tmp_path), Source(b"", 0, 0, ""), Image.new("RGB", (4, 4)), None, {}
     )
-    for spec, info, words in (
+    for spec, others, words in (
         (missing, known, "nor shipped weights"),
         (good, other, "different precisions"),
     ):
         with pytest.raises(NetsError, match=words):
-            NetActor(spec, info, ".", None).infer_photo(opened)
+            NetActor(spec, others, ".", None).infer_photo(opened)
 
 
 def test_what_is_used_of_a_cluster():
