@@ -118,7 +118,7 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
         else:
             data = source if isinstance(source, bytes) else read_stream(source, MAX_BYTES)
     except FileNotFoundError:
-        raise ImageError(_missing(label)) from None
+        raise ImageError(missing(label)) from None
     except IsADirectoryError:
         raise ImageError(f"{label}: a folder; use `deconvnet batch` for folders") from None
     except OSError as error:
@@ -130,14 +130,14 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
     return data
 
 
-def _missing(label: str) -> str:
-    """Return the message for a photo that is not there, with what its name suggests."""
+def missing(label: str, what: str = "photo") -> str:
+    """Return the message for a photo or video that is not there, with what its name suggests."""
     if found := URL.match(label):
         url = URL.sub(r"\1://", label, count=1)
-        on_the_web = found[1].lower() in ("http", "https")
-        remedy = "download the photo first" if on_the_web else "`deconvnet batch` takes URLs"
+        taken = what == "photo" and found[1].lower() not in ("http", "https")
+        remedy = "`deconvnet batch` takes URLs" if taken else f"download the {what} first"
         return f"{url}: a URL, not a file; {remedy}"
-    several = label.startswith("@") or "*" in label or "?" in label
+    several = what == "photo" and (label.startswith("@") or "*" in label or "?" in label)
     more = "; `deconvnet batch` takes lists and globs" if several else ""
     return f"{label}: no such file; check the path{more}"
 
@@ -215,4 +215,11 @@ def png_bytes(image: Image.Image, *, photo: bool = False) -> bytes:
     buffer = io.BytesIO()
     options = {"compress_type": zlib.Z_RLE} if photo else {}
     image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def jpeg_bytes(photo: Image.Image) -> bytes:
+    """Return a photo as the bytes of a JPEG of high quality."""
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", quality=95, subsampling=0, comment=b"")  # a GIF's may be too long
     return buffer.getvalue()

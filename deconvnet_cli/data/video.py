@@ -15,6 +15,7 @@ from PIL import Image
 
 from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.decoding import Undecodable, check_size
+from deconvnet_cli.data.images import missing
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.video_files import head_of, is_video
 from deconvnet_cli.errors import ImageError
@@ -74,7 +75,7 @@ def opened_clip(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Clip]:
             raise ImageError(f"{path}: a folder; give the file of a video")
         head = head_of(path)
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such file; check the path") from None
+        raise ImageError(missing(str(path), "video")) from None
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read ({error})") from error
     if not head:

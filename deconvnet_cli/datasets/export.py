@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -193,13 +192,6 @@ def oriented_photo(
         f"{name}: the photo has {upright.width}x{upright.height} pixels, "
         f"its annotation {size[0]}x{size[1]}; export both again"
     )
-
-
-def jpeg_bytes(photo: Image.Image) -> bytes:
-    """Return a photo as the bytes of a JPEG of high quality."""
-    buffer = io.BytesIO()
-    photo.save(buffer, "JPEG", quality=95, subsampling=0)
-    return buffer.getvalue()
 
 
 def photo_stem(path: str) -> str:

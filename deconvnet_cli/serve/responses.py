@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from deconvnet_cli.data.images import jpeg_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
@@ -24,6 +25,7 @@ from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.serve.errors import Refusal
 
 Output = Literal["labels", "overlay", "cutout", "geojson", "coco", "json"]
+LONGEST_SIDE = 65_500  # pixels, of a JPEG that libjpeg writes
 MOST_OF_ONLY = 30_000  # characters: 254 names of 100 characters in quotes, and commas
 # The outputs that each option changes; others refuse it, as they would not heed it.
 HEEDED_BY: dict[str, tuple[Output, ...]] = {
@@ -58,7 +60,8 @@ class SegmentQuery(BaseModel):
         output: Label PNG, overlay PNG or JSON; None leaves the choice to the header Accept.
         crf: Whether to refine with the dense CRF; None means the server's default.
         only: The classes of the other outputs than labels and JSON, separated by commas.
-        embed: Whether JSON also contains the label PNG, in base64, and the one without specks.
+        embed: Whether JSON also contains the label PNG, in base64, the one without specks and,
+            unless it is a JPEG, the photo.
         min_area: The least area of a part in all outputs but the labels; None means ``MIN_AREA``.
     """
 
@@ -72,7 +75,9 @@ class SegmentQuery(BaseModel):
         description="Classes to show, such as cat,dog; all by default.",
     )
     embed: bool = Field(
-        False, description="With JSON: include the label PNG in base64, also without specks."
+        False,
+        description="With JSON: include the label PNG in base64, also without specks, and the "
+        "photo as it was read, unless it is a JPEG.",
     )
     min_area: Annotated[float | None, AfterValidator(checked_area)] = Field(
         None,
@@ -188,6 +193,13 @@ def render(
         "notes": list(notes),
     }
     if embed:
-        for name, labels in (("labels_png", result.labels), ("shown_png", seen.labels)):
-            values[name] = base64.b64encode(label_png(labels, classes)).decode()
+        pictures = {
+            "labels_png": label_png(result.labels, classes),
+            "shown_png": label_png(seen.labels, classes),
+        }
+        # Browsers show a JPEG as it is read here. Others they may not turn by EXIF data, or play,
+        # or not show at all.
+        if photo.format != "JPEG" and max(photo.size) <= LONGEST_SIDE:
+            pictures["photo_jpg"] = jpeg_bytes(photo)
+        values |= {name: base64.b64encode(data).decode() for name, data in pictures.items()}
     return json.dumps(values).encode(), "application/json"

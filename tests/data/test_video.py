@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -119,6 +120,14 @@ def test_what_is_no_clip_is_refused(tmp_path, kind, words, capfd):
     with pytest.raises(ImageError, match=rf"a\.mp4: .*{words}"), opened_clip(path) as clip:
         list(frames(clip))
     assert capfd.readouterr().err == ""  # nothing of FFmpeg's own
+
+
+def test_a_url_is_no_file():
+    """`batch` takes URLs of photos, but not of videos."""
+    for url in ("s3://bucket/a.mp4", "https://example.org/b/a.mp4"):
+        match = f"^{url}: a URL, .*; download the video first$"
+        with pytest.raises(ImageError, match=match), opened_clip(Path(url)):
+            pass
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):

@@ -115,10 +115,12 @@ async function label(item, signal) {
       headers: { "Content-Type": "application/octet-stream" },
       signal,
     });
-    const { labels_png: labels, shown_png: drawn, ...json } = found;
-    const [png, shown] = [labels, drawn].map(pngOf);
+    const { labels_png: labels, shown_png: drawn, photo_jpg: read, ...json } = found;
+    const [png, shown] = [labels, drawn].map((text) => blobOf(text, "image/png"));
+    const photo = read ? blobOf(read, "image/jpeg") : file;
     if (signal.aborted) return;
-    Object.assign(item, { state: "done", json, png, shown, elapsed: performance.now() - start });
+    const elapsed = performance.now() - start;
+    Object.assign(item, { state: "done", json, png, shown, photo, elapsed });
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Problem)) console.error(error);
@@ -137,10 +139,9 @@ async function contents(file) {
   }
 }
 
-/** Return the PNG that a text has in base64. */
-function pngOf(text) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  return new Blob([bytes], { type: "image/png" });
+/** Return the file that a text has in base64. */
+function blobOf(text, type) {
+  return new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type });
 }
 
 /** Show a photo as far as it has come. */
@@ -155,11 +156,11 @@ async function display(item) {
     return;
   }
   state("working");
-  const seen = await preview(item.file, () => mine === drawing);
+  const seen = await preview(item, () => mine === drawing);
   if (mine !== drawing || item.state !== "done") return;
   const bitmap = await createImageBitmap(item.shown, { colorSpaceConversion: "none" });
   if (mine !== drawing) return;
-  result = { ...item, bitmap, seen: seen && upright(item.json.size) };
+  result = { ...item, bitmap, seen };
   state("done");
   show(item.elapsed);
 }
@@ -193,23 +194,20 @@ function list() {
 
 const mega = (bytes) => (bytes / 1e6).toFixed(1);
 
-/** Show the photo, if it is still wanted once it is there; return false if this browser cannot. */
-async function preview(source, wanted) {
+/**
+ * Show the photo, as the server read it once it has, if it is still wanted when it is decoded;
+ * return false if this browser cannot.
+ */
+async function preview({ file, photo: read }, wanted) {
   const photo = at("photo");
   if (photo.src) URL.revokeObjectURL(photo.src);
-  photo.src = URL.createObjectURL(source);
-  photo.alt = `The photo ${source.name}`;
+  photo.src = URL.createObjectURL(read ?? file);
+  photo.alt = `The photo ${file.name}`;
   const seen = await photo.decode().then(() => true, () => false);
   if (!wanted()) return seen;
   at("result").hidden = !seen;
   if (seen) shape(photo.naturalWidth, photo.naturalHeight);
   return seen;
-}
-
-/** Return whether the photo lies as its labels do; browsers do not turn all kinds by EXIF data. */
-function upright({ width, height }) {
-  const { naturalWidth, naturalHeight } = at("photo");
-  return (naturalWidth - naturalHeight) * (width - height) >= 0;
 }
 
 function shape(width, height) {
