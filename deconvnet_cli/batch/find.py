@@ -6,15 +6,16 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from fnmatch import filter as fnfilter
 from pathlib import Path
 
-from deconvnet_cli.batch.manifest import written_in
+from deconvnet_cli.batch.manifest import MANIFESTS, written_in
+from deconvnet_cli.data.label_png import has_label_palette
 from deconvnet_cli.data.photo_files import HEIF_REMEDY
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
 from deconvnet_cli.data.video_files import VIDEO_HINT, VIDEO_SUFFIXES, is_clip
 from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError, UsageError
 from deconvnet_cli.storage import remote
-from deconvnet_cli.storage.files import LOCK
 from deconvnet_cli.storage.lists import read_list
 from deconvnet_cli.storage.remote import RemotePath, place
 
@@ -23,6 +24,7 @@ HIDDEN = "hidden"
 HIDDEN_FOLDERS = "hidden folders"
 IN_HIDDEN_FOLDERS = "in hidden folders"
 WRITTEN = "written by an earlier batch"
+LABELS = "label PNGs"
 
 
 def raised(error: DeconvnetError) -> None:
@@ -38,8 +40,8 @@ def photos_in(
 ) -> list[Path]:
     """Return all photos under a folder, by suffix, sorted by path; without what is hidden.
 
-    Linked folders are read too, but not those that are or hold a folder that is read anyway. What
-    earlier batches wrote is left out.
+    Linked folders are read too, but not those that are or hold a folder that is read anyway. Label
+    PNGs, and what else earlier batches wrote, are left out.
 
     Args:
         unreadable: Called with an error for each subfolder that cannot be read.
@@ -50,13 +52,20 @@ def photos_in(
     written: set[Path] = set()
     below = _folders_below(str(folder), unreadable, left_out, output, written)
     for path in (Path(parent, name) for parent, names in below for name in names):
-        if reason := WRITTEN if path in written else no_photo(path):
+        if reason := made(path, written) or no_photo(path):
             left_out[reason] += 1
         elif path.is_file():
             found.append(path)
         else:
             left_out["that are no files"] += 1
     return sorted(found)
+
+
+def made(path: Path, written: set[Path]) -> str:
+    """Return as what a file is left out that is no photo but made of one, or ""."""
+    if path in written:
+        return WRITTEN
+    return LABELS if path.suffix.lower() == ".png" and has_label_palette(path) else ""
 
 
 def no_photo(path: Path) -> str:
@@ -102,7 +111,7 @@ def _folders_below(
                 read.append(target)
             kept.append(name)
         folders[:] = kept
-        if LOCK in names:
+        if fnfilter(names, MANIFESTS):
             try:
                 written |= written_in(Path(parent))
             except DatasetError as error:
@@ -216,8 +225,11 @@ def glob_matches(
         here: Counter[str] = Counter()
         written: set[Path] = set()
         if matches := sorted(set(expand(one.parts, here))):
-            kept = [match for match in matches if match not in written]
-            here[WRITTEN] = len(matches) - len(kept)
+            if "**" not in one.parts:
+                return matches  # those are asked for
+            reasons = [made(match, written) for match in matches]
+            here.update(filter(None, reasons))
+            kept = [match for match, why in zip(matches, reasons, strict=True) if not why]
             del here[HIDDEN_FOLDERS]  # a glob is not expected to look there
             left_out.update(+here)
             return kept

@@ -24,13 +24,40 @@ from deconvnet_cli.data.decoding import (
 )
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_colours import WrongColours, labels_of
-from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
+from deconvnet_cli.data.png_chunks import SIGNATURE
+from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree, palette
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
+
+HEAD = 2048  # bytes of a PNG that have its palette
+FIRST_COLOURS = 8  # generated colours after which a palette is known
 
 
 class WrongSize(Exception):
     """A PNG whose size is not the expected one; says which it has."""
+
+
+def has_label_palette(path: Path) -> bool:
+    """Return whether a file is a PNG with VOC's palette or that of classes of one's own.
+
+    A file that cannot be read is none; who reads it whole reports that.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    _, mark, rest = head.partition(b"PLTE")
+    if not (head.startswith(SIGNATURE) and mark and len(rest) >= 768):
+        return False
+    colours = np.frombuffer(rest[:768], np.uint8).reshape(256, 3)
+    if (colours == palette()).all():
+        return True
+    count = int(np.append(colours[1:IGNORE].any(axis=1), False).argmin()) + 1
+    known = min(count, FIRST_COLOURS)
+    own = palette_for([str(label) for label in range(known)])
+    own[known:count] = colours[known:count]
+    return count > 1 and bool((colours == own).all())
 
 
 def read_png(path: Path, size: tuple[int, int] | None = None) -> Image.Image:

@@ -229,8 +229,10 @@ def test_a_picture_that_is_no_label_png_is_not_replaced(deconvnet, tiny_weights,
     assert other.read_bytes() == before
     assert deconvnet("segment", cat, "-o", other, *options).exit_code == 0
     assert deconvnet("segment", cat, *options).exit_code == 0  # its own labels of before
-    dog, other = photo(tmp_path / "dog.jpg"), photo(tmp_path / "dog.png")
+    dog, other = photo(tmp_path / "dog.jpg"), tmp_path / "dog.png"
+    Image.radial_gradient("L").convert("RGB").quantize(200).save(other)  # has a palette too
     before = other.read_bytes()
+    one_error_line(deconvnet("segment", dog, *options), 2, "dog.png: is there already")
     alone = deconvnet("segment", dog, "--format", "none", "--overlay", *options)
     assert alone.exit_code == 0 and other.read_bytes() == before
 

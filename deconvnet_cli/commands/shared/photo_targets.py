@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from deconvnet_cli.data.png_chunks import SIGNATURE
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
 from deconvnet_cli.outputs.targets import (
@@ -44,8 +43,10 @@ def plan_targets(
     refuse_nothing(outputs, further=save_scores)
     check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
     if output is None and outputs.format != NONE:
-        for target in targets:
-            if target is not None and replaces_a_picture(target):
+        from deconvnet_cli.data.label_png import has_label_palette
+
+        for target in (one for one in targets if one is not None):
+            if target.suffix == ".png" and target.exists() and not has_label_palette(target):
                 raise UsageError(
                     f"{target}: is there already, and is no label PNG; give another file with -o"
                 )
@@ -79,17 +80,6 @@ def check_targets(images: tuple[str, ...], files: list[list[Path]]) -> None:
     photos = [Path(image) for image in images if image != "-"]
     for path in paths:
         check_output_file(path, photos)
-
-
-def replaces_a_picture(target: Path) -> bool:
-    """Return whether a file is there that no label PNG can be: those have a palette."""
-    try:
-        with open(target, "rb") as file:
-            head = file.read(26)
-    except OSError:
-        return False  # it is not there, or what hinders is told when it is written
-    palette = head.startswith(SIGNATURE) and head[25:] == b"\x03"
-    return target.suffix.lower() == ".png" and not palette
 
 
 def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool) -> Path | None:
