@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from deconvnet_cli.batch.find import (
+    LABELS,
     LINKED,
     WRITTEN,
     find_photos,
@@ -21,12 +23,13 @@ from deconvnet_cli.batch.find import (
     raised,
     summary,
 )
-from deconvnet_cli.batch.manifest import DONE, FAILED, Entry
+from deconvnet_cli.batch.manifest import DONE, FAILED, GONE, Entry
 from deconvnet_cli.batch.plan import apart, plan
 from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.commands.shared.batch_progress import Report, keep_watching
+from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import ImageError, UsageError
-from deconvnet_cli.storage.files import locked
 from deconvnet_cli.storage.lists import read_list
 
 
@@ -74,11 +77,11 @@ def test_what_an_earlier_batch_wrote_is_no_photo(tmp_path, monkeypatch):
     touch(tmp_path, "a.jpg", "old/a.png", "old/a.overlay.png", "old/deep/b.png", "old/c.png")
     line = {"status": "done", "image": "a.jpg", "extras": {"a.overlay.png": "1"}}
     lines = [{**line, "output": name, "output_sha256": "2"} for name in ("a.png", "deep/b.png")]
-    (tmp_path / "old/manifest.1-of-2.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    manifest = tmp_path / "old/manifest.1-of-2.jsonl"
     everything = ["a.jpg", "old/a.overlay.png", "old/a.png", "old/c.png", "old/deep/b.png"]
+    manifest.write_text('{"image": "a.png", "output": "a.png", "label": 3}\n')
     assert found_in(tmp_path) == everything  # a manifest of somebody else's
-    with locked(tmp_path / "old"):
-        pass
+    manifest.write_text("\n".join(map(json.dumps, lines)))
     monkeypatch.chdir(tmp_path)
     for source in (str(tmp_path), ".", "**/*.*g"):
         left_out: Counter[str] = Counter()
@@ -88,6 +91,24 @@ def test_what_an_earlier_batch_wrote_is_no_photo(tmp_path, monkeypatch):
     assert len(find_photos("old/*.png")) == 3  # these are asked for
     with pytest.raises(ImageError, match=r"no photo matches it; 1 left out: 1 written by an ear"):
         find_photos("old/**/b.png")
+
+
+@pytest.mark.parametrize("classes", [CLASSES, ("none", "leaf"), tuple(map(str, range(12)))])
+def test_label_pngs_in_a_folder_are_no_photos(tmp_path, classes):
+    """Those that `segment` writes have no manifest, nor have the masks of a VOC tree."""
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "a.png").write_bytes(label_png(np.ones((4, 5), np.uint8), classes))
+    photo = Image.radial_gradient("L").convert("RGB").quantize(200)
+    for name, picture in (("p.png", photo), ("g.png", photo.convert("L")), ("w.png", photo)):
+        picture.save(tmp_path / name, bits=8)
+    few = Image.new("P", (4, 4))
+    few.putpalette([0, 0, 0, 255, 255, 255])
+    few.save(tmp_path / "w.png")
+    left_out: Counter[str] = Counter()
+    assert found_in(tmp_path, left_out) == ["a.jpg", "g.png", "p.png", "w.png"]
+    assert left_out == {LABELS: 1}
+    assert len(find_photos(str(tmp_path / "*.png"))) == 4  # these are asked for
+    assert len(find_photos(str(tmp_path / "a.png"))) == 1
 
 
 def test_heic_names_its_package(tmp_path, monkeypatch):
@@ -232,9 +253,47 @@ def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path):
             seen.append(list(report.failures))
 
     sources = (str(tmp_path),)
-    run = SimpleNamespace(spec=BatchSpec(pytest.fail, tmp_path), do=do)
+    run = SimpleNamespace(spec=BatchSpec(pytest.fail, tmp_path), do=do, shard=None)
     keep_watching(run, partial(plan, sources, tmp_path), sources, lambda *_: None, report)
     assert seen == [["another", "a.jpg: damaged"], ["another", "a.jpg: empty"], ["another"]]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_photo_that_failed_and_was_removed_no_longer_counts(
+    tmp_path, monkeypatch, capsys, as_json
+):
+    monkeypatch.setattr("deconvnet_cli.batch.watch.INTERVAL", 0)
+    touch(tmp_path, "in/a.jpg", "in/b.jpg")
+    photo, out = tmp_path / "in" / "a.jpg", tmp_path / "out"
+    report = Report(out, False, as_json)
+    written: list[Entry] = []
+
+    def do(jobs, on_done, stop) -> None:
+        on_done(Entry(str(photo), "a.png", FAILED, error="a.jpg: damaged"))
+        next(jobs)
+        assert report.failures == ["a.jpg: damaged"] and not written
+        photo.unlink()
+        for _ in range(3):
+            next(jobs)
+
+    run = SimpleNamespace(
+        spec=BatchSpec(pytest.fail, out),
+        do=do,
+        shard=None,
+        manifest=SimpleNamespace(add=written.append),
+    )
+    sources = (str(tmp_path / "in"),)
+    find = partial(plan, sources, out)
+    keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=()), report)
+    assert report.failures == []
+    assert [(entry.image, entry.output, entry.status) for entry in written] == [
+        (str(photo), "a.png", GONE)
+    ]
+    said = capsys.readouterr()
+    assert said.err.count("no longer counts") == 1
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    told = [(line["status"], line["output"]) for line in lines]
+    assert told == ([("failed", str(out / "a.png")), ("gone", str(out / "a.png"))] * as_json)
 
 
 def test_each_kind_that_is_left_out_is_said_once(tmp_path, monkeypatch, capsys):
@@ -252,7 +311,7 @@ def test_each_kind_that_is_left_out_is_said_once(tmp_path, monkeypatch, capsys):
                 break
 
     out, sources = tmp_path / "out", (str(tmp_path / "in"),)
-    run = SimpleNamespace(spec=BatchSpec(pytest.fail, out), do=do)
+    run = SimpleNamespace(spec=BatchSpec(pytest.fail, out), do=do, shard=None)
     report = Report(out, False, False)
     find = partial(plan, sources, out, report.left_out)
     keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=()), report)

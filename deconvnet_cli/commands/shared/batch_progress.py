@@ -71,7 +71,6 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
         DeconvnetError: The run was stopped before all photos were done.
     """
     from deconvnet_cli.batch.manifest import read_entries
-    from deconvnet_cli.batch.resume import gone
     from deconvnet_cli.batch.run import remove_unfinished
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.interrupts import stop_signals
@@ -79,12 +78,7 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
     folder = run.spec.folder
     remove_unfinished(jobs, run.spec)
     entries = read_entries(folder)
-    removed = list(gone(entries.values(), jobs, run.spec, run.shard))
-    for entry in removed:
-        run.manifest.add(entry)
-    if removed:
-        first = f"{removed[0].image}{' and others' if removed[1:] else ''}"
-        report.say(f"{folder}: failed before and was removed, so no longer counts: {first}")
+    note_gone(run, entries, jobs, report)
     todo = choose(jobs, entries)
     report.failures += [f"{entry.error} (before; --retry-failed)" for entry in todo.failed]
     for entry in todo.done:
@@ -150,11 +144,15 @@ def keep_watching(
         reported.update(new)
         if new:
             report.say(summary(new))
+        for entry in note_gone(run, entries, jobs, report):
+            del entries[entry.output]
+            if entry.output in failed:
+                report.failures.remove(failed.pop(entry.output))
         return jobs
 
-    remove_unfinished(look(), run.spec)
     in_progress: set[Path] = set()
     failed: dict[str, str] = {}  # the errors of this run, by output
+    remove_unfinished(look(), run.spec)
 
     def on_done(entry: Entry) -> None:
         entries[entry.output] = entry
@@ -224,3 +222,21 @@ def jobs_now(
     refused.clear()
     refused.update(now)
     return jobs
+
+
+def note_gone(
+    run: Run, entries: Mapping[str, Entry], jobs: list[Job], report: Report
+) -> list[Entry]:
+    """Write and return a line for each photo that failed and was removed since."""
+    from deconvnet_cli.batch.resume import gone
+
+    removed = list(gone(entries.values(), jobs, run.spec, run.shard))
+    for entry in removed:
+        run.manifest.add(entry)
+        report.line(entry.line())
+    if removed:
+        first = f"{removed[0].image}{' and others' if removed[1:] else ''}"
+        report.say(
+            f"{run.spec.folder}: failed before and was removed, so no longer counts: {first}"
+        )
+    return removed
