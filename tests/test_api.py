@@ -340,6 +340,10 @@ def test_a_damaged_pil_image(segmenter, data, tmp_path):
         ({"precision": None}, "precision='None': must be one of"),
         ({"crf": "no"}, "crf='no': must be True or False"),
         ({"share": 0.5}, "combine two nets"),
+        ({"net": "fcn8s", "proposals": 3}, "without boxes; leave out proposals"),
+        ({"net": "fcn8s", "proposals": "auto"}, "without boxes; leave out proposals"),
+        ({"weights": "fcn8s-mobilenet", "rule": "max"}, "without boxes; leave out rule"),
+        ({"net": "fcn8s", "candidates": 9}, "without boxes; leave out candidates"),
     ],
 )
 def test_arguments_that_there_are_not(arguments, words):

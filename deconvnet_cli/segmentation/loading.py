@@ -109,6 +109,18 @@ def crf_settings(backend: str) -> CrfSettings:
     return settings
 
 
+def check_boxes(options: SegmentOptions, system: System) -> None:
+    """Raise UsageError if an option concerns boxes, and no net of the system takes boxes."""
+    if system.deconvnet is not None:
+        return
+    from deconvnet_cli.segmentation.settings import SegmentOptions
+
+    for name in ("proposals", "candidates", "edges", "merge_rule"):
+        if getattr(options, name) != getattr(SegmentOptions, name):
+            option = name.removeprefix("merge_")
+            raise UsageError(f"FCN-8s sees the whole photo, without boxes; leave out --{option}")
+
+
 def leaves_out_boxes(
     proposals: int | str | None, system: System, settings: SegmentSettings
 ) -> bool:
@@ -168,6 +180,7 @@ def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, S
     system = choose_system(
         options.system_name, options.weights, options.fcn_weights, options.ensemble, options.share
     )
+    check_boxes(options, system)
     settings = replace(
         settings, until_settled=leaves_out_boxes(options.proposals, system, settings)
     )
