@@ -118,3 +118,12 @@ def test_hints_for_wrong_commands(deconvnet, data, tmp_path):
     }.items():
         result = deconvnet(name)
         assert result.exit_code == 2 and words in result.stderr
+
+
+def test_a_file_whose_name_begins_with_a_dash(deconvnet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-a.jpg", "--new"):
+        Path(name).write_bytes(b"x")
+        one_error_line(deconvnet("segment", name, "b.jpg"), 2, f"{name}: ", f"write ./{name}")
+    result = deconvnet("segment", "-b.jpg")  # there is no such file
+    assert result.exit_code == 2 and "No such option" in result.stderr
