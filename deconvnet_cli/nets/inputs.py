@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from deconvnet_cli.data.sizes import nominal_side
+from deconvnet_cli.nets.sizes import nominal_side
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class SegmentationResult:
         labels: The class of each pixel, uint8 H x W, an index into ``classes``.
         probabilities: The probability of each class, float32 C x h x w; in each pixel they add up
             to 1. The size is that of the photo, or of the photo scaled down to a nominal side
-            (``data.sizes``) of 1024 pixels. ``labels`` are the most probable classes, after
+            (``nets.sizes``) of 1024 pixels. ``labels`` are the most probable classes, after
             enlarging to the photo.
         boxes: The boxes that the net was shown, the whole photo first, int32 N x 4,
             (x0, y0, x1, y1) in pixels of the photo, half open. They may reach beyond the photo's

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.data.sizes import nominal_side
 from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.nets.sizes import nominal_side
 from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
 from deconvnet_cli.segmentation.settings import REFERENCE_SIDE
 

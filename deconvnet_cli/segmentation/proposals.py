@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.boxes import rescaled
-from deconvnet_cli.data.sizes import nominal_side, scaled_down
 from deconvnet_cli.errors import ImageError
+from deconvnet_cli.nets.sizes import nominal_side, scaled_down
 from deconvnet_cli.runtime.opencv import cv2, require_ximgproc
 from deconvnet_cli.segmentation.edges import gradient_edges, structured_edges
 from deconvnet_cli.segmentation.settings import ProposalSettings

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.data.sizes import scaled_down
+from deconvnet_cli.nets.sizes import scaled_down
 from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine

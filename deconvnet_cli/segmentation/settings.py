@@ -13,7 +13,7 @@ from typing import Literal
 from deconvnet_cli.choices import BACKENDS, DEFAULT, FCN_DEFAULT, PRECISIONS
 
 # The longer side of VOC's photos. Lengths in pixels refer to it, and scale with the photo's nominal
-# side (``data.sizes``).
+# side (``nets.sizes``).
 REFERENCE_SIDE = 500.0
 # The dense CRF raises smaller probabilities to this one: -log 0 would exclude a label for good.
 LEAST_PROBABILITY = 1e-5

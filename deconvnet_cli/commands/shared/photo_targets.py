@@ -45,16 +45,15 @@ def plan_targets(
     if output is None and outputs.format != NONE:
         from deconvnet_cli.data.label_png import has_label_palette
 
-        for target in (one for one in targets if one is not None):
+        for target in filter(None, targets):
             if target.suffix == ".png" and target.exists() and not has_label_palette(target):
                 raise UsageError(
                     f"{target}: is there already, and is no label PNG; give another file with -o"
                 )
     # Without -o, a folder that is missing is the photo's, of which its reader says so.
     if output not in (None, "-") and not into_folder(output):
-        for target in targets:
-            if target is not None:
-                require_folder(target)
+        for target in filter(None, targets):
+            require_folder(target)
     return targets
 
 

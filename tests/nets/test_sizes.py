@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deconvnet_cli.data.sizes import nominal_side, scaled_down
+from deconvnet_cli.nets.sizes import nominal_side, scaled_down
 
 
 @pytest.mark.parametrize("size", [(500, 500), (500, 375), (333, 500), (1920, 1080), (800, 400)])
