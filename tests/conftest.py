@@ -145,9 +145,9 @@ def quick(lively_weights: Path) -> tuple[object, ...]:
 
 @pytest.fixture(scope="session")
 def both(lively_weights: Path, tiny_fcn: Path) -> tuple[object, ...]:
-    """Options of a quick run of both nets."""
-    system = ("--weights", lively_weights, "--fcn-weights", tiny_fcn)
-    return (*system, "--proposals", 4, "--precision", "fp32")
+    """Options of a quick run of both nets; those from the fifth on are for FCN-8s alone too."""
+    boxes = ("--weights", lively_weights, "--proposals", 4)
+    return (*boxes, "--fcn-weights", tiny_fcn, "--precision", "fp32")
 
 
 @pytest.fixture(scope="session")

@@ -63,14 +63,16 @@ def test_the_label_png_is_that_of_the_command_line(
     deconvnet, cat, lively_weights, tiny_fcn, tmp_path, arguments, options
 ):
     theirs = tmp_path / "theirs.png"
-    system = ("--weights", lively_weights, "--proposals", 4, "--precision", "fp32")
+    system = ("--weights", lively_weights, "--precision", "fp32")
+    given = {"precision": "fp32", **arguments}
     if "edeconvnet" in options or "fcn8s" in options:
         system += ("--fcn-weights", tiny_fcn)
+        given["fcn_weights"] = tiny_fcn
+    if "fcn8s" not in options:  # it has no boxes
+        system += ("--proposals", 4)
+        given["proposals"] = 4
     done = deconvnet("segment", cat, "-o", theirs, *system, *options)
     assert done.exit_code == 0, done.output
-    given = {"proposals": 4, "precision": "fp32", **arguments}
-    if "edeconvnet" in options or "fcn8s" in options:
-        given["fcn_weights"] = tiny_fcn
     ours = Segmenter.load(lively_weights, **given).segment(cat)
     assert ours.save(tmp_path / "ours.png") == [tmp_path / "ours.png"]
     assert (tmp_path / "ours.png").read_bytes() == theirs.read_bytes()
@@ -456,7 +458,7 @@ def test_what_holds_the_bytes_of_a_file(segmenter, result, cat):
         ("lively", {"rule": "mean-probability"}),
         ("lively", {"rule": "context", "proposals": "auto"}),
         ("lively", {"rule": "max", "crf": True}),
-        ("lively", {"net": "fcn8s"}),
+        ("lively", {"net": "fcn8s", "proposals": None}),
         ("deconvnet-mobilenet", {"proposals": 3}),
         ("deconvnet-mobilenet", {"net": "edeconvnet", "proposals": 2}),
     ],

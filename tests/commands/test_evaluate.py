@@ -281,7 +281,7 @@ def test_what_is_absent_is_said_in_every_way(monkeypatch):
 
 
 def test_stored_scores_are_the_run_up_to_half_precision(evaluate, voc, both, kept):
-    _, deconvnet_file, _, fcn_file, _, count, *_ = both
+    _, deconvnet_file, _, count, _, fcn_file, *_ = both
     system = choose_system("edeconvnet", str(deconvnet_file), str(fcn_file))
     system = system.ready(torch.device("cpu"), "fp32")
     rows = [row for row in TABLE if not row.crf]
@@ -296,7 +296,7 @@ def test_stored_scores_are_the_run_up_to_half_precision(evaluate, voc, both, kep
             assert (one[row] == other[row]).mean() >= 0.995
         assert (one["EDeconvNet"] == pixels(kept / f"{name}.png")).all()
     for system in ("deconvnet", "fcn8s", "edeconvnet"):
-        needed = both if system != "fcn8s" else both[2:]
+        needed = both if system != "fcn8s" else both[4:]
         options = ("--net", system, *QUIET_JSON)
         one, other = (line_of(evaluate(*options, *more)) for more in (needed, ("--scores", kept)))
         assert one["row"] == other["row"]
@@ -691,5 +691,5 @@ def test_counts_are_written_even_if_the_page_cannot_be(evaluate, kept, tmp_path,
 def test_a_photo_and_a_mask_of_two_sizes(deconvnet, voc, both, tmp_path):
     root = tree_of(tmp_path, voc, "p0", {"p0": "p0"})
     (root / "SegmentationClass" / "p0.png").write_bytes(label_png(np.zeros((4, 5), np.uint8)))
-    result = deconvnet("evaluate", "--voc-root", root, *both[:2], *both[4:])
+    result = deconvnet("evaluate", "--voc-root", root, *both[:4], *both[6:])
     one_error_line(result, 1, "p0: truth and prediction differ in size", "5x4", "60x40")

@@ -35,7 +35,7 @@ def explained_files(deconvnet: Any, photo: Path, out: Path, *options: object) ->
 @pytest.mark.parametrize("crf", [(), ("--crf",)])
 @pytest.mark.parametrize("net", [(), ("--net", "edeconvnet")])
 def test_labels_are_those_of_segment(deconvnet, cat, both, tmp_path, crf, net):
-    options = (*(both if net else (*both[:2], *both[4:])), *net, *crf)
+    options = (*(both if net else (*both[:4], *both[6:])), *net, *crf)
     target = tmp_path / "segment.png"
     assert deconvnet("segment", cat, "-o", target, *options).exit_code == 0
     line = explained_files(deconvnet, cat, tmp_path / "out", *options)

@@ -28,7 +28,7 @@ WITHOUT_CRF = tuple(row for row in TABLE if not row.crf)
 @pytest.mark.parametrize("how", [(), ("--rule", "mean-probability", "--ensemble", "product")])
 def test_rows_are_what_segment_gives(deconvnet, voc, both, tmp_path, how):
     source = voc / "JPEGImages" / "p1.jpg"
-    _, weights, _, fcn_weights, _, count, *_ = both
+    _, weights, _, count, _, fcn_weights, *_ = both
     system = choose_system(
         "edeconvnet", str(weights), str(fcn_weights), how[3] if how else None, share=None
     ).ready(torch.device("cpu"), "fp32")
@@ -40,8 +40,8 @@ def test_rows_are_what_segment_gives(deconvnet, voc, both, tmp_path, how):
     for row in TABLE:
         out = tmp_path / f"{row.name}.png"
         crf = "--crf" if row.crf else "--no-crf"
-        own = how if row.system == "edeconvnet" else how[:2]
-        needed = both if row.system != "fcn8s" else both[2:]
+        own = {"deconvnet": how[:2], "fcn8s": (), "edeconvnet": how}[row.system]
+        needed = both if row.system != "fcn8s" else both[4:]
         result = deconvnet("segment", source, "-o", out, "--net", row.system, crf, *needed, *own)
         assert result.exit_code == 0, result.output
         assert np.array_equal(pixels(out), rows[row.name]), row.name
@@ -77,7 +77,7 @@ def test_evaluate_gives_each_row_its_own_figures_and_runs_the_nets_once(
     for row, line in zip(TABLE, lines, strict=True):
         crf = "--crf" if row.crf else "--no-crf"
         options = ("--net", row.system, crf, "--json", "--quiet")
-        needed = both if row.system != "fcn8s" else both[2:]
+        needed = both if row.system != "fcn8s" else both[4:]
         alone = deconvnet("evaluate", "--voc-root", voc, *needed, *options)
         assert json.loads(alone.stdout) == line
 

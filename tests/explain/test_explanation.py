@@ -229,7 +229,7 @@ def test_the_crf_of_the_figure_is_there_without_its_option(lively_weights, photo
 
 
 def test_systems_are_named(both, photo):
-    system = choose_system("edeconvnet", str(both[1]), str(both[3]))
+    system = choose_system("edeconvnet", str(both[1]), str(both[5]))
     found: Explanation = explain(photo, system, SETTINGS)
     assert found.system == "edeconvnet"
     # The map of both nets, not of DeconvNet alone, is what is shown and refined.
