@@ -126,11 +126,11 @@ def test_boxes_are_those_that_were_segmented(tiny_weights, cat):
 
 def test_boxes_are_in_pixels_of_the_photo_and_scores_in_those_worked_on(segmenter, data):
     with Image.open(data / "chelsea.jpg") as photo:
-        wide = photo.resize((1536, 96))
+        wide = photo.resize((1536, 768))
     found = segmenter.segment(wide)
-    assert found.labels.shape == (96, 1536) and found.probabilities.shape == (21, 64, 1024)
-    assert found.boxes[0].tolist() == [0, 0, 1536, 96]
-    small = segmenter.segment(wide.resize((1024, 64), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    assert found.labels.shape == (768, 1536) and found.probabilities.shape == (21, 512, 1024)
+    assert found.boxes[0].tolist() == [0, 0, 1536, 768]
+    small = segmenter.segment(wide.resize((1024, 512), Image.Resampling.BILINEAR, reducing_gap=2.0))
     assert np.array_equal(found.boxes, np.rint(small.boxes * 1.5).astype(np.int32))
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from deconvnet_cli.data.images import jpeg_bytes
+from deconvnet_cli.data.images import jpeg_bytes, png_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
@@ -199,7 +199,9 @@ def render(
         }
         # Browsers show a JPEG as it is read here. Others they may not turn by EXIF data, or play,
         # or not show at all.
-        if photo.format != "JPEG" and max(photo.size) <= LONGEST_SIDE:
-            pictures["photo_jpg"] = jpeg_bytes(photo)
+        if photo.format == "PNG":
+            pictures["photo"] = png_bytes(photo, photo=True)
+        elif photo.format != "JPEG" and max(photo.size) <= LONGEST_SIDE:
+            pictures["photo"] = jpeg_bytes(photo)
         values |= {name: base64.b64encode(data).decode() for name, data in pictures.items()}
     return json.dumps(values).encode(), "application/json"

@@ -309,7 +309,6 @@ def test_sweeps_that_would_mean_nothing(deconvnet, tmp_path):
 BAD = {
     "radius=3": "the CRF has no setting radius",
     "=3": "the CRF has no setting",
-    "": "the CRF has no setting",
     "iterations": "nothing is not a whole number",
     "iterations=": "nothing is not a whole number",
     "iterations=many": "many is not a whole number",

@@ -115,9 +115,9 @@ async function label(item, signal) {
       headers: { "Content-Type": "application/octet-stream" },
       signal,
     });
-    const { labels_png: labels, shown_png: drawn, photo_jpg: read, ...json } = found;
+    const { labels_png: labels, shown_png: drawn, photo: read, ...json } = found;
     const [png, shown] = [labels, drawn].map((text) => blobOf(text, "image/png"));
-    const photo = read ? blobOf(read, "image/jpeg") : file;
+    const photo = read ? blobOf(read, "") : file; // an img finds out which kind it is
     if (signal.aborted) return;
     const elapsed = performance.now() - start;
     Object.assign(item, { state: "done", json, png, shown, photo, elapsed });
