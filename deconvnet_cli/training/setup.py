@@ -27,7 +27,7 @@ from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
 from deconvnet_cli.training.settings_checks import check_effect, check_together
 from deconvnet_cli.training.settings_toml import parse_settings, read_settings
-from deconvnet_cli.training.soft_labels import read_soft, soft_path
+from deconvnet_cli.training.soft_labels import read_soft_labels, soft_path
 from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
 
 # Begins a progress bar, given what it shows and its steps; returns what advances it by one.
@@ -101,17 +101,12 @@ def with_classes(settings: TrainSettings, tree: VocTree) -> tuple[TrainSettings,
     """Return both with the classes of the run: those of the settings, or else the tree's.
 
     Raises:
-        UsageError: The net is to have another number of classes, or the soft labels are of others.
+        UsageError: The net is to have another number of classes.
     """
     names = settings.classes or tree.classes
     number = json.loads(settings.net_settings).get("classes", len(names))
     if number != len(names):
         raise UsageError(f"net_settings: classes = {number!r}, but the run has {in_short(names)}")
-    if settings.teacher and names != CLASSES:
-        raise UsageError(
-            f"{settings.teacher}: soft labels are of VOC's classes, but the run has "
-            f"{in_short(names)}; leave out --teacher"
-        )
     own = () if names == CLASSES else names
     listed = tree.root / FILE
     if names != tree.classes and listed.is_file():
@@ -155,7 +150,8 @@ def build_datasets(
     tell(photos_of_classes(objects, tree.classes))
     teacher = Path(settings.teacher) if settings.teacher else None
     if teacher is not None:
-        require_soft_labels(teacher, listed if settings.shown else [item.name for item in objects])
+        taught = listed if settings.shown else [item.name for item in objects]
+        require_soft_labels(teacher, taught, tree.classes)
     if settings.stage == 2:
         objects = stage2_boxes(tree, settings, objects, proposal_cache, begin_bar)
     names = list(dict.fromkeys(item.name for item in objects))
@@ -206,9 +202,12 @@ def stage2_boxes(
     return shown_boxes(tree, proposals, begin_bar("classes in boxes", len(proposals)))
 
 
-def require_soft_labels(teacher: Path, names: list[str]) -> None:
-    """Raise DatasetError if a photo has no soft labels in the folder, or of another net."""
+def require_soft_labels(teacher: Path, names: list[str], classes: tuple[str, ...]) -> None:
+    """Raise DatasetError if a photo has no soft labels in the folder, or of other classes."""
     paths = [soft_path(teacher, name) for name in sorted(set(names))]
     first = next((path for path in paths if not path.is_file()), paths[0])
-    if (number := len(read_soft(first))) != len(CLASSES):
-        raise DatasetError(f"{first}: soft labels of {number} classes; VOC has {len(CLASSES)}")
+    if (found := read_soft_labels(first).classes) != classes:
+        raise DatasetError(
+            f"{first}: soft labels of {in_short(found)}, but the run has {in_short(classes)}; "
+            "make them with weights of its classes"
+        )

@@ -1,84 +1,54 @@
-"""Soft labels: a teacher net's class probabilities of each pixel, stored on disk.
+"""Soft labels: the probabilities of each pixel that a teacher gives, stored on disk.
 
-The teacher is a DeepLabv3-MobileNetV2 (Chen et al., 2017; Sandler et al., 2018) with its own head
-and strides; it needs no training here. Its probabilities are a mean over scales and mirror
-images. They are stored on a grid of one point to ``CELL`` pixels, one byte a probability, in one
+They are stored on a grid of one point to ``CELL`` pixels, one byte a probability, in one
 compressed file a photo (``DIR/NAME.npz``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, UsageError
-from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
-from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.npz import read_npz
-from deconvnet_cli.training.batchnorm import load_folded
 
 CELL = 8
 MAX_BYTES = 1 << 26  # of an unpacked file: enough for a photo of 200 million pixels
-# The longer side of the photo in each pass: the size the teacher was trained at, and a larger one.
-SIZES = (512, 640)
 
 
-def load_teacher(path: Path) -> DeconvNetMobile:
-    """Load the teacher, in eval mode, from a folded MobileNetV2 with DeepLabv3 head.
+@dataclass(frozen=True, eq=False)
+class SoftLabels:
+    """The soft labels of a photo.
 
-    Raises:
-        WeightsError: See :func:`deconvnet_cli.training.batchnorm.load_folded`.
+    Attributes:
+        probabilities: The probabilities, uint8 C x h x w, 255 for 1, see :func:`on_grid`.
+        teacher: The weights and settings of the teacher; "" in files of earlier versions.
+        classes: The names of the classes, in order.
     """
-    net = DeconvNetMobile(strided=True)
-    load_folded(net, path)
-    return net.eval()
+
+    probabilities: NDArray[np.uint8]
+    teacher: str = ""
+    classes: tuple[str, ...] = CLASSES
 
 
-@torch.inference_mode()
-def soft_labels(
-    net: DeconvNetMobile, convention: InputConvention, photo: Image.Image
-) -> NDArray[np.uint8]:
-    """Return a photo's probabilities, uint8 C x ceil(H / CELL) x ceil(W / CELL), 255 for 1.
+def on_grid(probabilities: Tensor, width: int, height: int) -> NDArray[np.uint8]:
+    """Return the soft labels of a photo, uint8 C x ceil(H / CELL) x ceil(W / CELL), 255 for 1.
 
     Args:
-        net: A net from :func:`load_teacher`.
-        convention: The net's input convention; its ``size`` and ``whole`` are not used.
-        photo: The photo, mode RGB.
+        probabilities: The probabilities of the photo, C x h x w, in this size or a smaller one.
     """
-    found = []
-    for side in SIZES:
-        width, height = convention.whole_size(*photo.size, side)
-        resized = photo.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
-        views = convention.prepare(torch.stack((pixels, pixels.flip(2))))
-        logits = net.head(net.encode(views.contiguous(memory_format=torch.channels_last))[0])[1]
-        logits = net.enlarge(logits, (height, width))
-        found.append(on_grid(logits, photo))
-    return in_bytes(torch.stack(found).mean(0))
-
-
-def on_grid(logits: Tensor, photo: Image.Image) -> Tensor:
-    """Return the probabilities at the points of a photo's soft labels, C x h x w.
-
-    Args:
-        logits: 2 x C x H x W, of the photo and of its mirror image.
-    """
-    grid = (-(-photo.height // CELL), -(-photo.width // CELL))
-    views = torch.stack((logits[0], logits[1].flip(2)))
-    return F.interpolate(views, size=grid, mode="bilinear", antialias=True).softmax(1).mean(0)
-
-
-def in_bytes(probabilities: Tensor) -> NDArray[np.uint8]:
-    """Return probabilities as they are stored: 255 for 1."""
-    stored: NDArray[np.uint8] = (probabilities * 255).round().to(torch.uint8).numpy()
+    grid = (-(-height // CELL), -(-width // CELL))
+    points = F.interpolate(probabilities[None], size=grid, mode="bilinear", antialias=True)[0]
+    stored: NDArray[np.uint8] = (points * 255).round().to(torch.uint8).cpu().numpy()
     return stored
 
 
@@ -87,23 +57,28 @@ def soft_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.npz"
 
 
-def write_soft(path: Path, probabilities: NDArray[np.uint8], teacher: str = "") -> None:
-    """Write one file of soft labels, uint8 C x h x w, with the SHA-256 of the teacher's file."""
-    arrays = {"probabilities": probabilities, "teacher": np.array(teacher)}
+def write_soft(
+    path: Path,
+    probabilities: NDArray[np.uint8],
+    teacher: str = "",
+    classes: tuple[str, ...] = CLASSES,
+) -> None:
+    """Write the soft labels of a photo to one file, see :class:`SoftLabels`."""
+    arrays = {
+        "probabilities": probabilities,
+        "teacher": np.array(teacher),
+        "classes": np.array(classes),
+    }
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def read_soft(path: Path) -> NDArray[np.uint8]:
-    """Read soft labels as :func:`soft_labels` returned them.
-
-    Raises:
-        DatasetError: The file is missing or damaged.
-    """
-    return read_soft_and_teacher(path)[0]
+    """Read soft labels as :func:`on_grid` returned them, see :func:`read_soft_labels`."""
+    return read_soft_labels(path).probabilities
 
 
-def read_soft_and_teacher(path: Path) -> tuple[NDArray[np.uint8], str]:
-    """Read what :func:`write_soft` wrote; the teacher of an earlier version's file is "".
+def read_soft_labels(path: Path) -> SoftLabels:
+    """Read what :func:`write_soft` wrote.
 
     Raises:
         DatasetError: The file is missing or damaged.
@@ -121,7 +96,10 @@ def read_soft_and_teacher(path: Path) -> tuple[NDArray[np.uint8], str]:
         raise DatasetError(f"{path}: damaged soft labels ({error}); make them again") from error
     if probabilities.ndim != 3 or probabilities.dtype != np.uint8 or not probabilities.size:
         raise DatasetError(f"{path}: not soft labels of this tool; make them again")
-    return probabilities, str(content.get("teacher", ""))
+    classes = tuple(map(str, content.get("classes", CLASSES)))
+    if len(classes) != len(probabilities):
+        raise DatasetError(f"{path}: not soft labels of this tool; make them again")
+    return SoftLabels(probabilities, str(content.get("teacher", "")), classes)
 
 
 def cut_soft(
@@ -156,7 +134,7 @@ def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
     """Yield the names of photos whose soft labels are missing or damaged.
 
     Args:
-        teacher: The SHA-256 of the teacher's file.
+        teacher: The weights and settings of the teacher.
 
     Raises:
         UsageError: Soft labels there are of another teacher.
@@ -164,7 +142,7 @@ def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
     for name in names:
         path = soft_path(folder, name)
         try:
-            _, made_by = read_soft_and_teacher(path)
+            made_by = read_soft_labels(path).teacher
         except DatasetError:
             yield name
             continue

@@ -20,6 +20,7 @@ from deconvnet_cli.data.voc import CLASSES as VOC
 from deconvnet_cli.evaluation.counts import read_tallies
 from deconvnet_cli.nets.registry import build_net, net_settings
 from deconvnet_cli.training.settings_toml import read_settings
+from deconvnet_cli.training.soft_labels import write_soft
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, read_card, store
 
@@ -266,8 +267,11 @@ def test_wrong_masks_names_and_soft_labels_end_a_run_before_it_begins(tmp_path: 
     tree = shapes_tree(tmp_path / "tree", train=2, val=1)
     start = ("--from", voc_net, "--crops", 2)
     (tmp_path / "soft").mkdir()
+    for name in ("s0", "s1"):
+        write_soft(tmp_path / "soft" / f"{name}.npz", np.zeros((21, 9, 9), np.uint8))
     taught = train(tree, tmp_path / "run", *start, "--teacher", tmp_path / "soft")
-    one_error_line(taught, 2, "soft labels are of VOC's classes", "disc")
+    last = taught.stderr.splitlines()[-1]
+    assert taught.exit_code == 1 and "s0.npz: soft labels of 21 classes (background, aero" in last
     number = train(tree, tmp_path / "run", *start, "--set", "net_settings = '{\"classes\": 9}'")
     one_error_line(number, 2, "classes = 9", "4 classes")
     mask = tree / "SegmentationClass" / "s1.png"

@@ -312,9 +312,10 @@ def net_of_names(names: frozenset[str], net_of: Callable[..., object] = importin
 
 
 def use_encoder(path: Path) -> None:
-    from deconvnet_cli.training.soft_labels import load_teacher
+    from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
+    from deconvnet_cli.training.batchnorm import load_folded
 
-    load_teacher(path)
+    load_folded(DeconvNetMobile(strided=True), path)
 
 
 def use_settings(path: Path) -> None:

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from helpers.command_line import one_error_line
 from PIL import Image
 
+from deconvnet_cli import Segmenter
+from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile
-from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.training import soft_labels
 from deconvnet_cli.training.losses import soft_entropy
+from deconvnet_cli.training.setup import require_soft_labels
 
 
 def test_written_soft_labels_are_read_back(tmp_path: Path):
@@ -59,77 +59,87 @@ def test_soft_entropy_of_certain_labels_is_the_cross_entropy():
     torch.testing.assert_close(soft_entropy(scores, certain), kept)
 
 
-def test_a_mirrored_photo_has_mirrored_soft_labels(data: Path):
-    torch.manual_seed(0)
-    net = DeconvNetMobile(strided=True).eval()
-    convention: InputConvention = net_spec("deconvnet-mobilenet").input
+def test_points_of_the_grid_are_the_means_of_their_cells():
+    random = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(3))
+    cells = random.repeat_interleave(8, 1).repeat_interleave(8, 2).softmax(0)
+    grid = soft_labels.on_grid(cells, 24 * 8, 16 * 8)
+    assert grid.shape == (3, 16, 24) and grid.dtype == np.uint8
+    flat = soft_labels.on_grid(torch.full((2, 9, 30), 0.6), 60, 17)  # of a photo scaled down
+    assert flat.shape == (2, 3, 8) and (flat == 153).all()
+    assert np.abs(grid - 255 * random.softmax(0).numpy()).mean() < 8
+
+
+def test_a_net_of_the_tool_teaches_what_segment_finds(deconvnet, tiny_weights, data, tmp_path):
+    photo = tmp_path / "cat.png"
     with Image.open(data / "chelsea.jpg") as file:
-        photo = file.convert("RGB").resize((160, 112))
-    here = soft_labels.soft_labels(net, convention, photo)
-    there = soft_labels.soft_labels(
-        net, convention, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    )
-    assert here.shape == (21, 14, 20)
-    assert np.abs(here.sum(0).astype(int) - 255).max() <= 11  # 21 values, each rounded
-    assert np.abs(here.astype(int) - there[:, :, ::-1]).max() <= 1
+        file.resize((160, 104)).save(photo)
+    given = ("--weights", tiny_weights, "--proposals", 3)
+    assert deconvnet("soft-labels", photo, *given, "-o", tmp_path / "soft").exit_code == 0
+    found = soft_labels.read_soft(tmp_path / "soft" / "cat.npz")
+    assert found.shape == (21, 13, 20)
+    assert np.abs(found.sum(0).astype(int) - 255).max() <= 11  # 21 values, each rounded
+    segmenter = Segmenter.load(weights=tiny_weights, proposals=3)
+    seen = torch.from_numpy(segmenter.segment(photo).probabilities)
+    means = F.avg_pool2d(seen, 8).numpy()
+    assert np.abs(found / 255 - means).mean() < 0.02
+    other = deconvnet("soft-labels", photo, "--weights", tiny_weights, "-o", tmp_path / "soft")
+    one_error_line(other, 2, "cat.npz", "another teacher")
+
+
+def test_a_file_of_an_earlier_version_is_of_vocs_classes(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", probabilities=np.zeros((21, 2, 2), np.uint8))
+    require_soft_labels(tmp_path, ["a"], CLASSES)
+    with pytest.raises(DatasetError, match=r"a\.npz: soft labels of .*, but the run has .*leaf"):
+        require_soft_labels(tmp_path, ["a"], ("background", "leaf"))
 
 
 @pytest.mark.parametrize(
     "sources", [(), ("a.jpg", "--split", "val"), ("a.jpg", "--voc-root", "x"), ("--list", "val")]
 )
 def test_photos_or_lists_and_not_some_of_both(deconvnet, tmp_path: Path, sources):
-    weights = tmp_path / "w"
-    weights.touch()
-    result = deconvnet("soft-labels", *sources, "--weights", weights, "-o", tmp_path / "out")
+    result = deconvnet("soft-labels", *sources, "-o", tmp_path / "out")
     assert result.exit_code == 2 and "give either photos, or --voc-root" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture
-def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file in whose place a net of random weights is loaded."""
-    net = DeconvNetMobile(strided=True).eval()
-    monkeypatch.setattr(soft_labels, "load_teacher", lambda path: net)
-    (tmp_path / "w").write_text("one teacher")
-    return tmp_path / "w"
-
-
-def test_it_says_what_was_written_and_what_was_there(deconvnet, teacher, tmp_path):
+def test_it_says_what_was_written_and_what_was_there(deconvnet, tiny_weights, tmp_path):
     out = tmp_path / "out"
     photos = [tmp_path / f"{name}.png" for name in "ab"]
     for photo in photos:
         Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(photo)
-    first = deconvnet("soft-labels", photos[0], "--weights", teacher, "-o", out)
+    first = deconvnet("soft-labels", photos[0], "--weights", tiny_weights, "-o", out)
     assert first.exit_code == 0 and first.stderr == f"{out / 'a.npz'}: 1 written\n"
-    both = deconvnet("soft-labels", *photos, "--weights", teacher, "-o", out)
+    both = deconvnet("soft-labels", *photos, "--weights", tiny_weights, "-o", out)
     assert both.stderr.splitlines() == [
         f"{out / 'b.npz'}: 1 written",
         f"{out}: 1 there already",
     ]
     assert (
-        deconvnet("soft-labels", *photos, "--weights", teacher, "-o", out, "--quiet").stderr == ""
+        deconvnet("soft-labels", *photos, "--weights", tiny_weights, "-o", out, "--quiet").stderr
+        == ""
     )
 
 
-def test_damaged_soft_labels_are_made_again_and_others_teachers_kept(deconvnet, teacher, tmp_path):
+def test_damaged_soft_labels_are_made_again_and_others_teachers_kept(
+    deconvnet, tiny_weights, tmp_path
+):
     photo, made = tmp_path / "a.png", tmp_path / "out" / "a.npz"
     Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(photo)
-    again = ("soft-labels", photo, "--weights", teacher, "-o", made.parent)
+    again = ("soft-labels", photo, "--weights", tiny_weights, "-o", made.parent)
     assert deconvnet(*again).exit_code == 0
     made.write_bytes(made.read_bytes()[:100])
     assert deconvnet(*again).stderr == f"{made}: 1 written\n"
     whole = made.read_bytes()
     assert soft_labels.read_soft(made).shape == (21, 4, 5)
-    teacher.write_text("another teacher")
-    one_error_line(deconvnet(*again), 2, "a.npz", "another teacher")
+    one_error_line(deconvnet(*again, "--crf"), 2, "a.npz", "another teacher")
     assert made.read_bytes() == whole
 
 
 def test_a_photo_that_cannot_be_read_is_told_and_the_others_are_done(
-    deconvnet, data, teacher, tmp_path
+    deconvnet, data, tiny_weights, tmp_path
 ):
     Image.open(data / "chelsea.jpg").resize((60, 40)).save(tmp_path / "cat.png")
-    given = (tmp_path / "nope.png", tmp_path / "cat.png", "--weights", teacher)
+    given = (tmp_path / "nope.png", tmp_path / "cat.png", "--weights", tiny_weights)
     result = deconvnet("soft-labels", *given, "-o", tmp_path / "out")
     assert result.exit_code == 1
     first, second = result.stderr.splitlines()
