@@ -47,8 +47,8 @@ def on_grid(probabilities: Tensor, width: int, height: int) -> NDArray[np.uint8]
         probabilities: The probabilities of the photo, C x h x w, in this size or a smaller one.
     """
     grid = (-(-height // CELL), -(-width // CELL))
-    points = F.interpolate(probabilities[None], size=grid, mode="bilinear", antialias=True)[0]
-    stored: NDArray[np.uint8] = (points * 255).round().to(torch.uint8).cpu().numpy()
+    points = F.interpolate(probabilities[None].cpu(), size=grid, mode="bilinear", antialias=True)[0]
+    stored: NDArray[np.uint8] = (points * 255).round().to(torch.uint8).numpy()
     return stored
 
 
