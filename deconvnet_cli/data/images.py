@@ -216,10 +216,3 @@ def png_bytes(image: Image.Image, *, photo: bool = False) -> bytes:
     options = {"compress_type": zlib.Z_RLE} if photo else {}
     image.save(buffer, "PNG", **options)
     return buffer.getvalue()
-
-
-def jpeg_bytes(photo: Image.Image) -> bytes:
-    """Return a photo as the bytes of a JPEG of high quality."""
-    buffer = io.BytesIO()
-    photo.save(buffer, "JPEG", quality=95, subsampling=0, comment=b"")  # a GIF's may be too long
-    return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -194,9 +195,11 @@ def oriented_photo(
     )
 
 
-def photo_stem(path: str) -> str:
-    """Return the name, without suffix, of a photo that an annotation names by its path."""
-    return Path(path.replace("\\", "/")).stem
+def jpeg_bytes(photo: Image.Image) -> bytes:
+    """Return a photo as the bytes of a JPEG of high quality."""
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
 
 
 def find_photo(folders: list[Path], name: str, source: Path) -> Path:

@@ -9,11 +9,10 @@ from random import Random
 import numpy as np
 
 from deconvnet_cli.data.classes import FILE
-from deconvnet_cli.data.images import jpeg_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import LISTS
 from deconvnet_cli.data.voc_lists import INSTANCES, MASKS, PHOTOS
-from deconvnet_cli.datasets.export import Export
+from deconvnet_cli.datasets.export import Export, jpeg_bytes
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
 from deconvnet_cli.storage.files import make_folder, write_whole
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from deconvnet_cli.data.images import jpeg_bytes, png_bytes
+from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
@@ -25,7 +25,6 @@ from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.serve.errors import Refusal
 
 Output = Literal["labels", "overlay", "cutout", "geojson", "coco", "json"]
-LONGEST_SIDE = 65_500  # pixels, of a JPEG that libjpeg writes
 MOST_OF_ONLY = 30_000  # characters: 254 names of 100 characters in quotes, and commas
 # The outputs that each option changes; others refuse it, as they would not heed it.
 HEEDED_BY: dict[str, tuple[Output, ...]] = {
@@ -199,9 +198,7 @@ def render(
         }
         # Browsers show a JPEG as it is read here. Others they may not turn by EXIF data, or play,
         # or not show at all.
-        if photo.format == "PNG":
-            pictures["photo"] = png_bytes(photo, photo=True)
-        elif photo.format != "JPEG" and max(photo.size) <= LONGEST_SIDE:
-            pictures["photo"] = jpeg_bytes(photo)
+        if photo.format != "JPEG":
+            pictures["photo_png"] = png_bytes(photo, photo=True)
         values |= {name: base64.b64encode(data).decode() for name, data in pictures.items()}
     return json.dumps(values).encode(), "application/json"

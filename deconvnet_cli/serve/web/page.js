@@ -115,9 +115,9 @@ async function label(item, signal) {
       headers: { "Content-Type": "application/octet-stream" },
       signal,
     });
-    const { labels_png: labels, shown_png: drawn, photo: read, ...json } = found;
-    const [png, shown] = [labels, drawn].map((text) => blobOf(text, "image/png"));
-    const photo = read ? blobOf(read, "") : file; // an img finds out which kind it is
+    const { labels_png: labels, shown_png: drawn, photo_png: read, ...json } = found;
+    const [png, shown] = [labels, drawn].map(pngOf);
+    const photo = read ? pngOf(read) : file;
     if (signal.aborted) return;
     const elapsed = performance.now() - start;
     Object.assign(item, { state: "done", json, png, shown, photo, elapsed });
@@ -139,9 +139,10 @@ async function contents(file) {
   }
 }
 
-/** Return the file that a text has in base64. */
-function blobOf(text, type) {
-  return new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type });
+/** Return the PNG that a text has in base64. */
+function pngOf(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return new Blob([bytes], { type: "image/png" });
 }
 
 /** Show a photo as far as it has come. */
