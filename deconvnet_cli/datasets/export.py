@@ -198,8 +198,13 @@ def oriented_photo(
 def jpeg_bytes(photo: Image.Image) -> bytes:
     """Return a photo as the bytes of a JPEG of high quality."""
     buffer = io.BytesIO()
-    photo.save(buffer, "JPEG", quality=95, subsampling=0)
+    photo.save(buffer, "JPEG", quality=95, subsampling=0, comment=b"")  # a GIF's may be too long
     return buffer.getvalue()
+
+
+def photo_stem(path: str) -> str:
+    """Return the name, without suffix, of a photo that an annotation names by its path."""
+    return Path(path.replace("\\", "/")).stem
 
 
 def find_photo(folders: list[Path], name: str, source: Path) -> Path:
