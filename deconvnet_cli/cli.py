@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from deconvnet_cli import __version__
-from deconvnet_cli.errors import DeconvnetError, printable
+from deconvnet_cli.errors import DeconvnetError, UsageError, printable
 from deconvnet_cli.runtime.streams import prepare_streams
 
 COMMANDS = {
@@ -61,6 +61,21 @@ class LazyGroup(click.Group):
         # The short helps stand above, so that listing the commands imports none of them.
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            for name in ctx.obj:
+                if name.startswith(error.option_name) and os.path.exists(name):
+                    name = printable(name)
+                    message = f"{name}: the name of a file begins with a dash; write ./{name}"
+                    raise UsageError(message) from None
+            raise
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         # Around all of click, whose own --help may fail too: on a full disk.

@@ -65,7 +65,8 @@ def made(path: Path, written: set[Path]) -> str:
     """Return as what a file is left out that is no photo but made of one, or ""."""
     if path in written:
         return WRITTEN
-    return LABELS if path.suffix.lower() == ".png" and has_label_palette(path) else ""
+    is_png = path.suffix.lower() == ".png" and path.is_file()
+    return LABELS if is_png and has_label_palette(path) else ""
 
 
 def no_photo(path: Path) -> str:

@@ -62,7 +62,7 @@ def write_outputs(
         OutputError: A file cannot be written.
     """
     if shown is None:
-        shown = outputs.shown(labels)
+        shown = outputs.shown(labels) if outputs.suffixes or outputs.clean_labels else labels
     found: NDArray[np.float32] | None = None
     if probabilities is not None and outputs.needs_probabilities:
         found = probabilities()

@@ -30,7 +30,10 @@ def keeps_statistics(net: nn.Module, settings: TrainSettings, name: str) -> bool
 
 
 def begin_training(net: nn.Module, settings: TrainSettings) -> None:
-    """Put the net in train mode, except for the parts that the settings freeze."""
+    """Put the net in train mode, but for BatchNorms that keep their statistics.
+
+    Parameters that the settings freeze get no gradients.
+    """
     net.train()
     for name, norm in batchnorms(net).items():
         if keeps_statistics(net, settings, name):

@@ -124,6 +124,9 @@ def test_a_file_whose_name_begins_with_a_dash(deconvnet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("-a.jpg", "--new"):
         Path(name).write_bytes(b"x")
-        one_error_line(deconvnet("segment", name, "b.jpg"), 2, f"{name}: ", f"write ./{name}")
+        for command in (("segment", name, "b.jpg"), ("weights", "show", name)):
+            one_error_line(deconvnet(*command), 2, f"{name}: ", f"write ./{name}")
+    Path("-o").write_bytes(b"x")  # is no fault of --bogus
+    assert "--bogus" in deconvnet("segment", "a.jpg", "-o", "b.png", "--bogus").stderr
     result = deconvnet("segment", "-b.jpg")  # there is no such file
     assert result.exit_code == 2 and "No such option" in result.stderr

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import click
-
-from deconvnet_cli.errors import UsageError
 
 GENERAL = "Options"  # the commonest options, those without a group, and --help
 FILES = "Input and output"
@@ -64,18 +61,6 @@ class GroupedCommand(click.Command):
     def __init__(self, *arguments: Any, common: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.common = tuple(common)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments; say what to write for a file that is taken for options."""
-        given = list(args)
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption:
-            for name in given:
-                if name.startswith("-") and os.path.exists(name):
-                    message = f"{name}: the name of a file begins with a dash; write ./{name}"
-                    raise UsageError(message) from None
-            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, options in sections(self, ctx):
