@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from math import sqrt
 
-# Photos up to 2:1, which are nearly all, are measured by their longer side.
-LONGEST_SHAPE = 2.0
-# A photo that is longer than 32:1 gets no longer than four times the side that is asked for.
+# Photos up to 5:2, as nearly all are, are measured by their longer side.
+LONGEST_SHAPE = 2.5
+# A photo that is longer than 40:1 gets no longer than four times the side that is asked for.
 LEAST_SHARE = 0.25
 
 
 def nominal_side(width: int, height: int) -> float:
     """Return the side, pixels, that counts as a photo's longer side when it is scaled.
 
-    A longer photo than 2:1 counts as a photo of 2:1 with its area. If its longer side counted, a
+    A longer photo than 5:2 counts as a photo of 5:2 with its area. If its longer side counted, a
     panorama would be scaled to a narrow strip in which little is found.
     """
     longer = max(width, height)
