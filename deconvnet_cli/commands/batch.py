@@ -197,7 +197,7 @@ def command(
         )
         try:
             if dry_run:
-                print_plan(choose(jobs, read_entries(output)), report)
+                print_plan(choose(jobs, read_entries(output)), spec, report)
             else:
                 with locked_run(spec, info.fingerprint, works, part) as run:
                     shared = write_class_files(output, outputs, info.classes)
@@ -251,11 +251,10 @@ def check_reading(context: click.Context, mode: str) -> None:
     refuse_given(context, names, f"{mode} reads what batches have written")
 
 
-def print_plan(todo: Todo, report: Report) -> None:
+def print_plan(todo: Todo, spec: BatchSpec, report: Report) -> None:
     """Print what a run would do: one line per photo, with the reason."""
     for job, reason in todo.jobs:
-        output = job.target.relative_to(report.folder).as_posix()
-        line = {"image": str(job.photo), "output": output, "status": "to do"}
+        line = {"image": str(job.photo), "output": spec.name_of(job.target), "status": "to do"}
         report.line({**line, "reason": reason})
         report.say(f"{job.photo} -> {job.target}: {reason}")
     report.summary(
