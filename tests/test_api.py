@@ -272,7 +272,7 @@ def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_pa
         (np.zeros(4, np.uint8), r"array uint8 4: must be H x W \(grey\), H x W x 3"),
         (np.zeros((4, 4, 2), np.uint8), "H x W x 3"),
         (np.zeros((3, 4, 5), np.uint8), r"uint8 3 x 4 x 5: must be H x W.*transpose\(1, 2, 0\)"),
-        (np.zeros((0, 4, 3), np.uint8), "4 x 0 pixels"),
+        (np.zeros((0, 4, 3), np.uint8), "4x0 pixels, so the image is empty"),
         (
             np.zeros((4, 4, 3), np.int64),
             r"int64.*for values from 0 to 255: array.astype\('uint8'\)",
@@ -287,7 +287,7 @@ def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_pa
         (io.BytesIO(b"no photo"), "open file: not an image"),
         (b"no photo", "bytes: not an image"),
         ("nowhere.jpg", "nowhere.jpg: no such file"),
-        (Image.new("RGB", (0, 5)), "0 x 5 pixels"),
+        (Image.new("RGB", (0, 5)), "0x5 pixels, so the image is empty"),
     ],
 )
 def test_what_is_no_photo(segmenter, photo, words):

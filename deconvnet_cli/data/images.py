@@ -196,14 +196,6 @@ def _band_to_rgb(band: Image.Image) -> Image.Image:
     return band.convert("RGB")
 
 
-def check_size(width: int, height: int, what: str) -> None:
-    """Raise ImageError if an image has no pixel, or too many."""
-    if not 0 < width * height <= MAX_PIXELS:
-        raise ImageError(
-            f"{what}: {width} x {height} pixels; 1 to {MAX_PIXELS // 1_000_000} million are taken"
-        )
-
-
 def png_bytes(image: Image.Image, *, photo: bool = False) -> bytes:
     """Return an image encoded as a PNG file.
 

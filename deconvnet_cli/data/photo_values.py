@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.decoding import Undecodable
-from deconvnet_cli.data.images import as_shown, check_size, read_photo, tell_of
+from deconvnet_cli.choices import MAX_PIXELS
+from deconvnet_cli.data.decoding import Undecodable, check_size
+from deconvnet_cli.data.images import as_shown, read_photo, tell_of
 from deconvnet_cli.data.ranges import NOTE
 from deconvnet_cli.errors import ImageError
 
@@ -104,8 +105,8 @@ def photo_of_pil(image: Image.Image) -> Image.Image:
     Raises:
         ImageError: The image is damaged, empty or too large.
     """
-    check_size(*image.size, "PIL image")
     try:
+        check_size(image.size, MAX_PIXELS)
         copy = image.copy()  # as it is turned in place
         photo = as_shown(copy)
     except OSError as error:  # Pillow may read the file only now
@@ -139,7 +140,10 @@ def photo_of_array(array: NDArray[Any], kind: str = "array") -> Image.Image:
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in CHANNELS):
         hint = "; for C x H x W: array.transpose(1, 2, 0)" if array.ndim == 3 else ""
         raise ImageError(f"{what}: must be H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA){hint}")
-    check_size(array.shape[1], array.shape[0], kind)
+    try:
+        check_size(array.shape[1::-1], MAX_PIXELS)
+    except Undecodable as error:
+        raise ImageError(f"{kind}: {error}") from error
     photo = as_shown(Image.fromarray(np.ascontiguousarray(array)))
     tell_of(photo, None, kind)
     return photo
