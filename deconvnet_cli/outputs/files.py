@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
 from deconvnet_cli.outputs.class_filter import chosen_labels
 
 # Modules that draw are imported late, so that options are checked without them.
@@ -35,6 +34,8 @@ POLYGONS = tuple(POLYGON_SUFFIXES)
 EXACT = ("geojson", "coco")  # along pixel edges by default
 PALETTES = ("safe", "voc")
 TOLERANCE = 1.0  # pixels
+MIN_AREA = 0.001  # the default of the command line, the server and Python, a share of the photo
+AREA = "a share of the photo below 1 or a whole number of pixels"
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,11 @@ class Outputs:
         return {
             name: value for name, value in found.items() if value is not None and value is not False
         }
+
+
+def is_area(value: Any) -> bool:
+    """Return whether a value is a share from 0 to below 1, or a whole number of pixels."""
+    return is_distance(value) and (value < 1 or float(value).is_integer())
 
 
 def is_distance(value: object) -> bool:

@@ -93,9 +93,6 @@ def foreground(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[n
 
 def frame_of(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
     """Return the rows and columns that hold all of a mask, and ``margin`` pixels around it."""
-    across, down = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    rows, columns = (
-        slice(max(0, int(found[0]) - margin), int(found[-1]) + margin + 1)
-        for found in (down, across)
-    )
-    return rows, columns
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    rows = slice(max(0, y - margin), y + height + margin)
+    return rows, slice(max(0, x - margin), x + width + margin)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.outputs.polygons import Component, Ring, components, rings
+from deconvnet_cli.outputs.polygons import Component, Ring, components, doubled_area, rings
 from deconvnet_cli.runtime.opencv import cv2
 
 LEAST = 0.25  # pixels: with less, all corners of pixels stay
@@ -139,12 +138,6 @@ def side_of(
     return side
 
 
-def doubled_area(ring: Ring) -> int:
-    """Return twice the area of a closed ring; it is negative for a hole."""
-    x, y = np.array(ring, np.int64).T
-    return int((x[:-1] * y[1:] - x[1:] * y[:-1]).sum())
-
-
 def hole_free_outlines(component: Component, tolerance: float) -> list[Ring]:
     """Return outlines that together are the component, in formats that know no holes.
 
@@ -178,15 +171,11 @@ def without_holes(
     parts = []
     for left, mask in ((0, component.mask[:, :middle]), (middle, component.mask[:, middle:])):
         for part in components(mask.astype(np.uint8), (1,)):
-            box = translate(part.box, x0 + left, y0)
+            x = x0 + left
+            box = part.box[0] + x, part.box[1] + y0, part.box[2] + x, part.box[3] + y0
             moved = replace(part, label=component.label, box=box)
             parts += without_holes(moved, cuts | {x0 + middle})
     return parts
-
-
-def translate(box: Box, x: int, y: int) -> Box:
-    """Return a box moved by x and y."""
-    return box[0] + x, box[1] + y, box[2] + x, box[3] + y
 
 
 def flat(ring: Ring) -> list[int]:

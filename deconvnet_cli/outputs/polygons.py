@@ -84,12 +84,16 @@ def corners(points: NDArray[np.int32]) -> NDArray[np.int32]:
 
 def closed(points: NDArray[np.int32], outline: bool) -> Ring:
     """Return N x 2 points as a closed ring, in the direction of an outline or of a hole."""
-    following = np.roll(points, -1, axis=0).astype(np.int64)
-    doubled_area = (points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum()
-    if (doubled_area > 0) != outline:
-        points = points[::-1]
-    ring: Ring = np.concatenate((points, points[:1])).tolist()
-    return ring
+    ring: Ring = points.tolist()
+    if (doubled_area([*ring, ring[0]]) > 0) != outline:
+        ring.reverse()
+    return [*ring, ring[0]]
+
+
+def doubled_area(ring: Ring) -> int:
+    """Return twice the area of a closed ring; it is negative for a hole."""
+    x, y = np.array(ring, np.int64).T
+    return int((x[:-1] * y[1:] - x[1:] * y[:-1]).sum())
 
 
 def mean_probability(

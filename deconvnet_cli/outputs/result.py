@@ -16,11 +16,10 @@ from PIL import Image
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs import overlay as drawing
-from deconvnet_cli.outputs.areas import MIN_AREA
 from deconvnet_cli.outputs.class_filter import chosen_labels, mask_of
 from deconvnet_cli.outputs.coco import coco
 from deconvnet_cli.outputs.encoding import write_outputs
-from deconvnet_cli.outputs.files import CVAT, Outputs
+from deconvnet_cli.outputs.files import CVAT, MIN_AREA, Outputs
 from deconvnet_cli.outputs.palettes import colours_of
 from deconvnet_cli.outputs.polygons import geojson
 from deconvnet_cli.outputs.python_words import in_python_words

@@ -16,10 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.areas import AREA, MIN_AREA, is_area
 from deconvnet_cli.outputs.class_filter import names_in
 from deconvnet_cli.outputs.encoding import file_beside
-from deconvnet_cli.outputs.files import POLYGONS, Outputs
+from deconvnet_cli.outputs.files import AREA, MIN_AREA, POLYGONS, Outputs, is_area
 from deconvnet_cli.segmentation.segment import Segmentation
 from deconvnet_cli.segmentation.summary import summarise
 from deconvnet_cli.serve.errors import Refusal

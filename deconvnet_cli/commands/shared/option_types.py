@@ -9,26 +9,8 @@ from typing import Any, Literal
 import click
 
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.areas import AREA, is_area
 from deconvnet_cli.segmentation.loading import check_edges
 from deconvnet_cli.storage.remote import RemotePath, place
-
-
-class Area(click.ParamType[float]):
-    """The type of an option that takes a share of the photo, or a number of pixels."""
-
-    name = "SHARE|PIXELS"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if not is_area(number):
-            self.fail(f"{value!r} is not {AREA}")
-        return number
 
 
 class Edges(click.ParamType[str]):

@@ -11,10 +11,9 @@ from typing import Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import FILES, option
-from deconvnet_cli.commands.shared.option_types import Area, FiniteRange
-from deconvnet_cli.outputs.areas import MIN_AREA
+from deconvnet_cli.commands.shared.option_types import FiniteRange
 from deconvnet_cli.outputs.class_filter import names_in
-from deconvnet_cli.outputs.files import ALL_FORMATS, PALETTES, POLYGONS, Outputs
+from deconvnet_cli.outputs.files import ALL_FORMATS, MIN_AREA, PALETTES, POLYGONS, Outputs
 from deconvnet_cli.outputs.targets import format_of
 
 file_option = partial(option, group=FILES)
@@ -89,7 +88,8 @@ OUTPUT_OPTIONS = (
     ),
     file_option(
         "--min-area",
-        type=Area(),
+        type=float,
+        metavar="SHARE|PIXELS",
         default=MIN_AREA,
         help="Give smaller parts the class around them, in the summary and in all files but the "
         "labels. A value below 1 is a share of the photo, any other a number of pixels; 0 keeps "
