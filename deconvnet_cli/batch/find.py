@@ -5,96 +5,108 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from fnmatch import filter as fnfilter
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from deconvnet_cli.batch.manifest import MANIFESTS, written_in
+from deconvnet_cli.batch.source import file_state
 from deconvnet_cli.data.label_png import has_label_palette
 from deconvnet_cli.data.photo_files import HEIF_REMEDY
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
 from deconvnet_cli.data.video_files import VIDEO_HINT, VIDEO_SUFFIXES, is_clip
 from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError, UsageError
 from deconvnet_cli.storage import remote
-from deconvnet_cli.storage.lists import read_list
-from deconvnet_cli.storage.remote import RemotePath, place
+from deconvnet_cli.storage.lists import given_list
+from deconvnet_cli.storage.remote import RemotePath, below_anchor, place
 
 LINKED = "in links to folders that are read anyway or hold this one"
-HIDDEN = "hidden"
 HIDDEN_FOLDERS = "hidden folders"
-IN_HIDDEN_FOLDERS = "in hidden folders"
 WRITTEN = "written by an earlier batch"
 LABELS = "label PNGs"
+FOLDERS = "folders"
+AnyPath = TypeVar("AnyPath", bound=Path)
 
 
 def raised(error: DeconvnetError) -> None:
-    """Raise the error: the default of the callbacks below."""
+    """Raise the error: the default of callbacks."""
     raise error
 
 
-def photos_in(
-    folder: Path,
-    unreadable: Callable[[ImageError], None],
-    left_out: Counter[str],
-    output: Path | None = None,
-) -> list[Path]:
+@dataclass(frozen=True)
+class Look:
+    """A look for photos.
+
+    Attributes:
+        output: A folder that is passed over: the labels of earlier runs.
+        unreadable: Called with an error for each folder that cannot be read.
+        left_out: Counts the files that are no photos, by suffix, and what else is left out.
+        written: The files that earlier batches wrote to the folders that have been read.
+    """
+
+    output: Path | None = None
+    unreadable: Callable[[ImageError], None] = raised
+    left_out: Counter[str] = field(default_factory=Counter)
+    written: set[Path] = field(default_factory=set)
+
+    def kept(self, paths: Iterable[AnyPath], why: Callable[[AnyPath], str]) -> list[AnyPath]:
+        """Return the paths for which ``why`` returns ""; count the others by what it returns."""
+        kept = []
+        for path in paths:
+            if reason := why(path):
+                self.left_out[reason] += 1
+            else:
+                kept.append(path)
+        return kept
+
+    def made(self, path: Path) -> str:
+        """Return as what a file is left out that is no photo but made of one, or ""."""
+        if path in self.written:
+            return WRITTEN
+        is_png = path.suffix.lower() == ".png" and path.is_file()
+        return LABELS if is_png and _is_label_png(path, file_state(path)) else ""
+
+
+@lru_cache(maxsize=1 << 20)
+def _is_label_png(path: Path, state: remote.Found | None) -> bool:
+    """Return whether a file is a label PNG; one is read again only when its state has changed."""
+    return has_label_palette(path)
+
+
+def photos_in(folder: Path, look: Look) -> list[Path]:
     """Return all photos under a folder, by suffix, sorted by path; without what is hidden.
 
     Linked folders are read too, but not those that are or hold a folder that is read anyway. Label
     PNGs, and what else earlier batches wrote, are left out.
-
-    Args:
-        unreadable: Called with an error for each subfolder that cannot be read.
-        left_out: Counts the files that are no photos, by suffix, and what else is left out.
-        output: A folder that is passed over: the labels of earlier runs.
     """
-    found = []
-    written: set[Path] = set()
-    below = _folders_below(str(folder), unreadable, left_out, output, written)
-    for path in (Path(parent, name) for parent, names in below for name in names):
-        if reason := made(path, written) or no_photo(path):
-            left_out[reason] += 1
-        elif path.is_file():
-            found.append(path)
-        else:
-            left_out["that are no files"] += 1
-    return sorted(found)
 
+    def why(path: Path) -> str:
+        return look.made(path) or no_photo(path) or ("" if path.is_file() else "that are no files")
 
-def made(path: Path, written: set[Path]) -> str:
-    """Return as what a file is left out that is no photo but made of one, or ""."""
-    if path in written:
-        return WRITTEN
-    is_png = path.suffix.lower() == ".png" and path.is_file()
-    return LABELS if is_png and has_label_palette(path) else ""
+    below = _folders_below(str(folder), look)
+    return sorted(look.kept((Path(parent, name) for parent, names in below for name in names), why))
 
 
 def no_photo(path: Path) -> str:
     """Return as what a file is left out by its name, or "" for a photo's name."""
     if path.name.startswith("."):
-        return HIDDEN
+        return "hidden"
     suffix = path.suffix.lower()
     return "" if suffix in suffixes() else suffix or "without suffix"
 
 
-def _folders_below(
-    folder: str,
-    unreadable: Callable[[ImageError], None],
-    left_out: Counter[str],
-    output: Path | None,
-    written: set[Path],
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder and the names of its files; read no folder twice, and no hidden one.
-
-    The files that earlier batches wrote are added to ``written``.
-    """
+def _folders_below(folder: str, look: Look) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder and the names of its files; read no folder twice, and no hidden one."""
 
     def note(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # a folder removed meanwhile is no error
-            unreadable(ImageError(f"{error.filename}: cannot be read ({error.strerror})"))
+            look.unreadable(ImageError(f"{error.filename}: cannot be read ({error.strerror})"))
 
     read = [os.path.realpath(folder)]  # and the linked folders, none of which holds another
-    passed_over = None if output is None else os.path.realpath(output)
+    passed_over = None if look.output is None else os.path.realpath(look.output)
     for parent, folders, names in os.walk(folder, onerror=note, followlinks=True):
         kept = []
         for name in sorted(folders):
@@ -103,20 +115,20 @@ def _folders_below(
             if target == passed_over:
                 continue
             if name.startswith("."):
-                left_out[HIDDEN_FOLDERS] += 1
+                look.left_out[HIDDEN_FOLDERS] += 1
                 continue
             if os.path.islink(path):
                 if any(_holds(target, one) or _holds(one, target) for one in read):
-                    left_out[LINKED] += 1
+                    look.left_out[LINKED] += 1
                     continue
                 read.append(target)
             kept.append(name)
         folders[:] = kept
         if fnfilter(names, MANIFESTS):
             try:
-                written |= written_in(Path(parent))
+                look.written.update(written_in(Path(parent)))
             except DatasetError as error:
-                unreadable(ImageError(str(error)))
+                look.unreadable(ImageError(str(error)))
         yield parent, names
 
 
@@ -132,81 +144,66 @@ def summary(left_out: Counter[str]) -> str:
     return f"{left_out.total()} left out: {', '.join(kinds)}" if kinds else ""
 
 
-def find_photos(
-    source: str,
-    unreadable: Callable[[ImageError], None] = raised,
-    left_out: Counter[str] | None = None,
-    output: Path | None = None,
-) -> list[tuple[Path, Path]]:
+def find_photos(source: str, look: Look) -> list[tuple[Path, Path]]:
     """Return the photos of one source, each with its path relative to the output folder.
 
     Args:
         source: A folder (its tree is kept), a glob, a file, the URL of one of these, or
             ``@list.txt`` (one path or URL a line).
-        unreadable: Called with an error for each folder that cannot be read.
-        left_out: See :func:`photos_in`.
-        output: See :func:`photos_in`.
 
     Raises:
         ImageError: The source has no photos.
         UsageError: A list file cannot be read.
     """
-    left_out = Counter() if left_out is None else left_out
     if source.startswith("@"):
-        try:
-            lines = read_list(Path(source[1:]))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{source[1:]}: the list cannot be read ({error})") from error
-        if any("\0" in line for line in lines):
-            raise UsageError(f"{source[1:]}: has zero bytes; write one path a line")
-        found = [(path, below_anchor(path)) for path in map(place, lines)]
-        for line, (_, below) in zip(lines, found, strict=True):
-            if not below.name:  # as of "." or "/"
-                raise UsageError(f"{source[1:]}: {line!r} names no file; write one path a line")
-        return found
-    path = place(source)
-    here: Counter[str] = Counter()
+        return listed_photos(Path(source[1:]))
+    path, here = place(source), replace(look, left_out=Counter())
+    clip = None
     if isinstance(path, RemotePath):
-        found = find_remote(path, unreadable, here)
+        found = find_remote(path, here)
         none = "no photo matches it, or no such folder"
     elif path.is_dir():
-        photos = photos_in(path, unreadable, here, output)
-        found = [(photo, photo.relative_to(path)) for photo in photos]
+        found = [(photo, photo.relative_to(path)) for photo in photos_in(path, here)]
         none = "no photos in this folder"
     elif path.exists():
-        if is_clip(path):
-            raise ImageError(f"{path}: {VIDEO_HINT}")
-        return [(path, Path(path.name))]
+        found = [] if is_clip(path) else [(path, Path(path.name))]
+        clip = path
     else:
-        matches = glob_matches(source, unreadable, here, output)
-        files = [match for match in matches if match.is_file()]
-        here.update(["folders"] * (len(matches) - len(files)))
-        clips = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-        here.update(clip.suffix.lower() for clip in clips)
-        photos = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES]
-        found = [(photo, Path(photo.name)) for photo in photos]
+        matches = glob_matches(source, here)
+        found = [(photo, Path(photo.name)) for photo in here.kept(matches, no_file_of_a_photo)]
+        clip = next((match for match in matches if no_file_of_a_photo(match) != FOLDERS), None)
         none = "no such file or folder, and no photo matches it"
-        if clips and not found:
-            left_out.update(here)
-            raise ImageError(f"{clips[0]}: {VIDEO_HINT}")
-    left_out.update(here)
+    look.left_out.update(here.left_out)
+    if not found and clip is not None:
+        raise ImageError(f"{clip}: {VIDEO_HINT}")
     if not found:
-        raise ImageError(f"{source}: {none}{'; ' if here else ''}{summary(here)}")
+        raise ImageError(f"{source}: {none}{'; ' if here.left_out else ''}{summary(here.left_out)}")
     return found
 
 
-def glob_matches(
-    pattern: str,
-    unreadable: Callable[[ImageError], None],
-    left_out: Counter[str],
-    output: Path | None,
-) -> list[Path]:
-    """Return what matches a glob. Brackets are text where a folder or file is called so.
+def listed_photos(path: Path) -> list[tuple[Path, Path]]:
+    """Return the photos of a list, as :func:`find_photos` does."""
+    lines = given_list(path)
+    if any("\0" in line for line in lines):
+        raise UsageError(f"{path}: has zero bytes; write one path a line")
+    found = [(photo, below_anchor(photo)) for photo in map(place, lines)]
+    for line, (_, below) in zip(lines, found, strict=True):
+        if not below.name:  # as of "." or "/"
+            raise UsageError(f"{path}: {line!r} names no file; write one path a line")
+    return found
 
-    The arguments are those of :func:`photos_in`, as ``**`` reads folders as it does.
-    """
 
-    def expand(parts: tuple[str, ...], here: Counter[str]) -> Iterator[Path]:
+def no_file_of_a_photo(match: Path) -> str:
+    """Return as what the match of a glob is left out, or ""."""
+    if not match.is_file():
+        return FOLDERS
+    return match.suffix.lower() if match.suffix.lower() in VIDEO_SUFFIXES else ""
+
+
+def glob_matches(pattern: str, look: Look) -> list[Path]:
+    """Return what matches a glob. Brackets are text where a folder or file is called so."""
+
+    def expand(parts: tuple[str, ...], here: Look) -> Iterator[Path]:
         # Python's own ** follows links that lead back, for ever.
         start = str(Path(*parts[: parts.index("**")] if "**" in parts else parts))
         for match in glob.iglob(start):
@@ -214,7 +211,7 @@ def glob_matches(
                 yield Path(match)
                 continue
             rest = parts[parts.index("**") + 1 :] or ("*",)
-            for folder, _ in _folders_below(match, unreadable, here, output, written):
+            for folder, _ in _folders_below(match, here):
                 yield from expand((*Path(glob.escape(folder)).parts, *rest), here)
 
     known, rest = Path(), list(Path(pattern).parts)
@@ -223,23 +220,18 @@ def glob_matches(
     literal = Path(glob.escape(str(known)))
     escaped = [part.replace("[", "[[]") for part in rest]
     for one in (Path(pattern), literal.joinpath(*rest), literal.joinpath(*escaped)):
-        here: Counter[str] = Counter()
-        written: set[Path] = set()
+        here = replace(look, left_out=Counter(), written=set())
         if matches := sorted(set(expand(one.parts, here))):
             if "**" not in one.parts:
                 return matches  # those are asked for
-            reasons = [made(match, written) for match in matches]
-            here.update(filter(None, reasons))
-            kept = [match for match, why in zip(matches, reasons, strict=True) if not why]
-            del here[HIDDEN_FOLDERS]  # a glob is not expected to look there
-            left_out.update(+here)
+            kept = here.kept(matches, here.made)
+            del here.left_out[HIDDEN_FOLDERS]  # a glob is not expected to look there
+            look.left_out.update(here.left_out)
             return kept
     return []
 
 
-def find_remote(
-    path: RemotePath, unreadable: Callable[[ImageError], None], left_out: Counter[str]
-) -> list[tuple[Path, Path]]:
+def find_remote(path: RemotePath, look: Look) -> list[tuple[Path, Path]]:
     """Return the photos at a URL of a file, a glob or a folder, as :func:`find_photos` does.
 
     Raises:
@@ -249,20 +241,13 @@ def find_remote(
         return [(path, Path(path.name))]
     if any(mark in str(path) for mark in "*?") or "[" in path.name:
         return [(photo, Path(photo.name)) for photo in remote.matches(path)]
-    kept: list[tuple[Path, Path]] = []
-    for photo in remote.files_below(path, unreadable):
-        relative = Path(*photo.relative_to(path).parts)
-        if any(part.startswith(".") for part in relative.parent.parts):
-            left_out[IN_HIDDEN_FOLDERS] += 1
-        elif reason := no_photo(photo):
-            left_out[reason] += 1
-        else:
-            kept.append((photo, relative))
-    return kept
 
+    def below(photo: Path) -> Path:
+        return Path(*photo.relative_to(path).parts)
 
-def below_anchor(path: Path) -> Path:
-    """Return a path without its root or scheme."""
-    if isinstance(path, RemotePath):
-        return Path(*path.parts[1:])
-    return path.relative_to(path.anchor)
+    def why(photo: Path) -> str:
+        hidden = any(part.startswith(".") for part in below(photo).parent.parts)
+        return "in hidden folders" if hidden else no_photo(photo)
+
+    photos = look.kept(remote.files_below(path, look.unreadable), why)
+    return [(photo, below(photo)) for photo in photos]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from deconvnet_cli.batch.find import find_photos, raised
+from deconvnet_cli.batch.find import Look, find_photos, raised
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
 from deconvnet_cli.storage.remote import RemotePath, place, real
@@ -53,7 +53,7 @@ def plan(
             raises it.
         unreadable: Called with an error for each folder that cannot be read.
         missing_ok: Whether to pass over sources that have no photos.
-        left_out: Counts what is left out, see :func:`deconvnet_cli.batch.find.photos_in`.
+        left_out: Counts what is left out, see :class:`deconvnet_cli.batch.find.Look`.
         full_names: Whether the labels of a.jpg are called a.jpg.png instead of a.png.
         outputs: The files that are written for each photo.
 
@@ -62,11 +62,12 @@ def plan(
         ImageError: See :func:`find_photos`.
     """
     where = resolver()
+    look = Look(output, unreadable, Counter() if left_out is None else left_out)
     jobs: dict[tuple[Path, Path], Job] = {}
     labels = output / MASKS if outputs.format == CVAT else output
     for source in sources:
         try:
-            found = find_photos(source, unreadable, left_out, output)
+            found = find_photos(source, look)
         except ImageError:
             if missing_ok:
                 continue

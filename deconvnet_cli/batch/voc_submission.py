@@ -19,7 +19,7 @@ from deconvnet_cli.data.label_png import WrongSize, read_png
 from deconvnet_cli.data.suffixes import SUFFIXES
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
-from deconvnet_cli.storage.lists import read_list
+from deconvnet_cli.storage.lists import given_list
 
 COMPETITION = "comp6"
 
@@ -37,10 +37,7 @@ def plan_submission(jobs: list[Job], listed: Path, output: Path) -> list[Job]:
         UsageError: The list cannot be read or is empty, or two photos have the same name.
         ImageError: A photo of the list was not found.
     """
-    try:
-        lines = [line.strip() for line in read_list(listed)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{listed}: the list cannot be read ({error})") from error
+    lines = [line.strip() for line in given_list(listed)]
     if not lines:
         raise UsageError(f"{listed}: the list is empty")
     stems = {job.photo.stem for job in jobs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.storage.files import read_whole
 
 MAX_LIST_BYTES = 1 << 28
@@ -21,3 +22,15 @@ def read_list(path: Path) -> list[str]:
     """
     lines = read_whole(path, MAX_LIST_BYTES).decode("utf-8-sig").split("\n")
     return [line for line in (line.removesuffix("\r") for line in lines) if line.strip()]
+
+
+def given_list(path: Path) -> list[str]:
+    """Return the lines of a list that the user names, as :func:`read_list` does.
+
+    Raises:
+        UsageError: The list cannot be read.
+    """
+    try:
+        return read_list(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: the list cannot be read ({error})") from error

@@ -63,6 +63,13 @@ def real(path: Path) -> Path:
     return path if isinstance(path, RemotePath) else path.resolve()
 
 
+def below_anchor(path: Path) -> Path:
+    """Return a path without its root or scheme."""
+    if isinstance(path, RemotePath):
+        return Path(*path.parts[1:])
+    return path.relative_to(path.anchor)
+
+
 def system(path: RemotePath) -> Any:
     """Return the fsspec file system of a path.
 

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deconvnet_cli.batch import find
 from deconvnet_cli.batch.find import (
     LABELS,
     LINKED,
     WRITTEN,
+    Look,
     find_photos,
     glob_matches,
     photos_in,
-    raised,
     summary,
 )
 from deconvnet_cli.batch.manifest import DONE, FAILED, GONE, Entry
@@ -41,11 +42,8 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def found_in(folder: Path, left_out: Counter[str] | None = None, **options) -> list[str]:
-    def unreadable(error: ImageError) -> None:
-        raise error
-
     counts = Counter() if left_out is None else left_out
-    photos = photos_in(folder, unreadable, counts, **options)
+    photos = photos_in(folder, Look(left_out=counts, **options))
     return [photo.relative_to(folder).as_posix() for photo in photos]
 
 
@@ -87,12 +85,12 @@ def test_what_an_earlier_batch_wrote_is_no_photo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for source in (str(tmp_path), ".", "**/*.*g"):
         left_out: Counter[str] = Counter()
-        found = find_photos(source, left_out=left_out)
+        found = find_photos(source, Look(left_out=left_out))
         assert sorted(photo.name for photo, _ in found) == ["a.jpg", "c.png"]
         assert left_out[WRITTEN] == 3
-    assert len(find_photos("old/*.png")) == 3  # these are asked for
+    assert len(find_photos("old/*.png", Look())) == 3  # these are asked for
     with pytest.raises(ImageError, match=r"no photo matches it; 1 left out: 1 written by an ear"):
-        find_photos("old/**/b.png")
+        find_photos("old/**/b.png", Look())
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ("none", "leaf"), tuple(map(str, range(12)))])
@@ -109,15 +107,31 @@ def test_label_pngs_in_a_folder_are_no_photos(tmp_path, classes):
     left_out: Counter[str] = Counter()
     assert found_in(tmp_path, left_out) == ["a.jpg", "g.png", "p.png", "w.png"]
     assert left_out == {LABELS: 1}
-    assert len(find_photos(str(tmp_path / "*.png"))) == 4  # these are asked for
-    assert len(find_photos(str(tmp_path / "a.png"))) == 1
+    assert len(find_photos(str(tmp_path / "*.png"), Look())) == 4  # these are asked for
+    assert len(find_photos(str(tmp_path / "a.png"), Look())) == 1
+
+
+def test_a_png_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
+    """As --watch looks at all files every two seconds."""
+    read: list[str] = []
+    palette = find.has_label_palette
+    monkeypatch.setattr(find, "has_label_palette", lambda p: read.append(p.name) or palette(p))
+    labels = label_png(np.ones((4, 5), np.uint8))
+    for name, data in {"a.png": labels, "b.png": b"x"}.items():
+        (tmp_path / name).write_bytes(data)
+    assert found_in(tmp_path) == found_in(tmp_path) == ["b.png"]
+    assert sorted(read) == ["a.png", "b.png"]
+    (tmp_path / "b.png").write_bytes(labels)
+    with pytest.raises(ImageError, match="2 left out: 2 label PNGs"):
+        find_photos(str(tmp_path), Look())
+    assert sorted(read) == ["a.png", "b.png", "b.png"]
 
 
 def test_heic_names_its_package(tmp_path, monkeypatch):
     monkeypatch.setattr("deconvnet_cli.data.suffixes.reads_heif", lambda: False)
     touch(tmp_path, "a.heic", "b.HEIC")
     with pytest.raises(ImageError, match=r"2 left out: 2 \.heic \(pip install pillow-heif\)"):
-        find_photos(str(tmp_path))
+        find_photos(str(tmp_path), Look())
 
 
 def test_linked_folders_are_read_once_and_never_for_ever(tmp_path):
@@ -139,7 +153,7 @@ def test_linked_folders_are_read_once_and_never_for_ever(tmp_path):
 @pytest.mark.parametrize("pattern", ["*.jpg", "IMG[[]1]*", "IMG[1]*.jpg", "?[A-Z]*", "**/*.jpg"])
 def test_globs_with_brackets(tmp_path, folder, pattern):
     touch(tmp_path / folder, "IMG[1] a.jpg", "x.txt")
-    found = find_photos(str(tmp_path / folder / pattern))
+    found = find_photos(str(tmp_path / folder / pattern), Look())
     assert [photo.name for photo, _ in found] == ["IMG[1] a.jpg"]
 
 
@@ -156,11 +170,12 @@ def test_a_glob_reads_linked_folders_once_and_never_for_ever(tmp_path):
         "g/**/none.jpg": "",
     }.items():
         left_out: Counter[str] = Counter()
-        found = glob_matches(str(tmp_path / pattern), raised, left_out, tmp_path / "g" / "out")
+        look = Look(tmp_path / "g" / "out", left_out=left_out)
+        found = glob_matches(str(tmp_path / pattern), look)
         assert "".join(sorted(path.stem for path in found if path.is_file())) == wanted
         assert set(left_out) == ({LINKED} if wanted else set())
     left_out = Counter()
-    find_photos(str(tmp_path / "g/**/*.jpg"), left_out=left_out, output=tmp_path / "g" / "out")
+    find_photos(str(tmp_path / "g/**/*.jpg"), Look(tmp_path / "g" / "out", left_out=left_out))
     assert left_out == {LINKED: 3}
 
 
@@ -168,7 +183,7 @@ def test_a_glob_reads_linked_folders_once_and_never_for_ever(tmp_path):
 def test_a_glob_without_links_matches_as_in_python(tmp_path, monkeypatch, pattern):
     touch(tmp_path, "1.jpg", "a/2.jpg", "a/b/3.jpg", "a/b/c/4.jpg", "a/.no/5.jpg", "x/x.png")
     monkeypatch.chdir(tmp_path)
-    found = glob_matches(pattern, raised, Counter(), None)
+    found = glob_matches(pattern, Look())
     wanted = sorted({Path(name) for name in glob.glob(pattern, recursive=True)})
     assert [path for path in found if path.is_file()] == [path for path in wanted if path.is_file()]
 
@@ -176,7 +191,7 @@ def test_a_glob_without_links_matches_as_in_python(tmp_path, monkeypatch, patter
 def test_folders_that_match_a_glob_are_counted(tmp_path):
     touch(tmp_path, "a.jpg", "deep/b.jpg")
     left_out: Counter[str] = Counter()
-    assert len(find_photos(str(tmp_path / "*"), left_out=left_out)) == 1
+    assert len(find_photos(str(tmp_path / "*"), Look(left_out=left_out))) == 1
     assert left_out == {"folders": 1}
 
 
@@ -201,7 +216,7 @@ LISTS = {
 def test_lists(tmp_path, content):
     (tmp_path / "list.txt").write_bytes(content)
     assert read_list(tmp_path / "list.txt") == ["a b.jpg", "ü.jpg"]
-    found = find_photos(f"@{tmp_path}/list.txt")
+    found = find_photos(f"@{tmp_path}/list.txt", Look())
     assert [str(photo) for photo, _ in found] == ["a b.jpg", "ü.jpg"]
 
 
@@ -215,13 +230,13 @@ def test_lines_end_at_line_feeds_alone(tmp_path):
 def test_a_line_without_a_name_is_refused(tmp_path, line):
     (tmp_path / "list.txt").write_text(f"a.jpg\n{line}\n")
     with pytest.raises(UsageError, match=r"list\.txt: .* names no file; write"):
-        find_photos(f"@{tmp_path}/list.txt")
+        find_photos(f"@{tmp_path}/list.txt", Look())
 
 
 def test_a_list_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "list.txt").write_bytes("a.jpg\n".encode("utf-16"))
     with pytest.raises(UsageError, match=r"list.txt: the list cannot be read"):
-        find_photos(f"@{tmp_path}/list.txt")
+        find_photos(f"@{tmp_path}/list.txt", Look())
 
 
 def test_the_end_of_a_batch_says_what_was_left_out(deconvnet, tiny_weights, tmp_path):

@@ -10,7 +10,6 @@ import warnings
 import zipfile
 import zlib
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deconvnet_cli.batch.find import photos_in
+from deconvnet_cli.batch.find import Look, photos_in
 from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.data.voc import open_tree
 from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError, UsageError, printable
@@ -300,7 +299,7 @@ def test_a_tree_that_leads_back_into_itself(tmp_path: Path) -> None:
     (tmp_path / "sub" / "whole").symlink_to(tmp_path)
     (tmp_path / "self.jpg").symlink_to("self.jpg")
     unreadable: list[ImageError] = []
-    found = photos_in(tmp_path, unreadable.append, Counter())
+    found = photos_in(tmp_path, Look(unreadable=unreadable.append))
     assert found == [tmp_path / "a.jpg", tmp_path / "sub" / "b.jpg"] and not unreadable
 
 
