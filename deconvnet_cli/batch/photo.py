@@ -33,16 +33,16 @@ from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.storage.hashing import file_sha256_or_none
 
 Result = TypeVar("Result")
+# The labels of a photo, and the maps of the nets if they are wanted.
+Segmented = tuple[Segmentation, Inferred | None]
 # In the words of torch, C++, OpenCV and the operating system, in lower case.
 NO_MEMORY = ("out of memory", "bad_alloc", "insufficient memory", "allocate memory")
 
 
 def start_worker(spec: BatchSpec, fingerprint: Fingerprint) -> Callable[[Job], Entry]:
-    """Load the system in this process and return a function that labels one photo at a time.
+    """Load the system in this process and return a function that labels a photo on one core.
 
-    The returned function uses one core. If a photo cannot be segmented, it returns a failed
-    entry. It raises DeconvnetError if a photo cannot be read or written (the next run retries
-    it), and MemoryError if memory runs out.
+    See :func:`labeller` for what that function raises.
 
     Raises:
         WeightsError: The weights no longer match ``fingerprint``.
@@ -52,18 +52,31 @@ def start_worker(spec: BatchSpec, fingerprint: Fingerprint) -> Callable[[Job], E
     info = system_info(spec, system, settings)
     if info.fingerprint.weights != fingerprint.weights:
         raise WeightsError("the weights changed while the batch ran; start it again")
-    info = replace(info, fingerprint=fingerprint)
+
+    def segment(photo: Image.Image) -> Segmented:
+        inferred = infer(photo, system, settings)
+        return label_photo(inferred, *photo.size, system.ensemble, settings.crf), inferred
+
+    return labeller(spec, replace(info, fingerprint=fingerprint), segment)
+
+
+def labeller(
+    spec: BatchSpec, info: SystemInfo, segment: Callable[[Image.Image], Segmented]
+) -> Callable[[Job], Entry]:
+    """Return a function that reads a photo, lets ``segment`` segment it, and writes its files.
+
+    If a photo cannot be segmented, it returns a failed entry. It raises DeconvnetError if a photo
+    cannot be read or written (the next run retries it), and MemoryError if memory runs out.
+    """
 
     def label_job(job: Job) -> Entry:
         source = read_source(job.photo)
 
         def label() -> Entry:
             photo = decoded_photo(job, source, spec)
-            inferred = infer(photo, system, settings)
-            result = label_photo(inferred, *photo.size, system.ensemble, settings.crf)
-            return write_result(job, source, photo, result, inferred, spec, info)
+            return write_result(job, source, photo, *segment(photo), spec, info)
 
-        return result_or_failed_entry(label, job, source, spec, fingerprint)
+        return result_or_failed_entry(label, job, source, spec, info.fingerprint)
 
     return label_job
 

@@ -24,7 +24,7 @@ from deconvnet_cli.batch.engines import local_engine, open_local
 from deconvnet_cli.batch.gpu import engine as gpu
 from deconvnet_cli.batch.gpu import net_process
 from deconvnet_cli.batch.gpu.engine import gpu_engine
-from deconvnet_cli.batch.gpu.messages import Request
+from deconvnet_cli.batch.gpu.net_process import Request
 from deconvnet_cli.batch.manifest import Entry, read_entries
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.run import locked_run

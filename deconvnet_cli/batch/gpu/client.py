@@ -8,17 +8,12 @@ from multiprocessing.connection import Client, Connection
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from deconvnet_cli.batch.gpu.messages import Answer, Request
+from deconvnet_cli.batch.gpu.net_process import Request
 from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.photo import (
-    decoded_photo,
-    prepared,
-    result_or_failed_entry,
-    write_result,
-)
+from deconvnet_cli.batch.photo import Segmented, labeller, prepared
 from deconvnet_cli.batch.plan import Job
-from deconvnet_cli.batch.source import read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
 from deconvnet_cli.errors import NetsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
@@ -29,7 +24,7 @@ def start_client(
 ) -> Callable[[Job], Entry]:
     """Connect to one of the net processes and return a function that labels one photo at a time.
 
-    The returned function raises what that of :func:`deconvnet_cli.batch.photo.start_worker` does,
+    The returned function raises what that of :func:`deconvnet_cli.batch.photo.labeller` does,
     and NetsError if the net process ends.
 
     Raises:
@@ -42,27 +37,20 @@ def start_client(
         raise nets_ended() from error
     maps = spec.save_scores or spec.outputs.needs_probabilities
 
-    def label_job(job: Job) -> Entry:
-        source = read_source(job.photo)
+    def segment(photo: Image.Image) -> Segmented:
+        working, boxes, ms = prepared(photo, info)
+        result, inferred = ask(nets, Request(np.asarray(working), boxes, photo.size, maps))
+        result.ms.update(ms)
+        return result, inferred
 
-        def label() -> Entry:
-            photo = decoded_photo(job, source, spec)
-            working, boxes, ms = prepared(photo, info)
-            request = Request(np.asarray(working), boxes, photo.size, maps)
-            answer = ask(nets, request)
-            answer.result.ms.update(ms)
-            return write_result(job, source, photo, answer.result, answer.inferred, spec, info)
-
-        return result_or_failed_entry(label, job, source, spec, info.fingerprint)
-
-    return label_job
+    return labeller(spec, info, segment)
 
 
-def ask(nets: Connection, request: Request) -> Answer:
+def ask(nets: Connection, request: Request) -> Segmented:
     """Send a photo to a net process and return the answer, or raise the error that came."""
     try:
         nets.send(request)
-        answer: Answer | Exception = nets.recv()
+        answer: Segmented | Exception = nets.recv()
     except (OSError, EOFError) as error:
         raise nets_ended() from error
     if isinstance(answer, Exception):

@@ -10,16 +10,17 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, Listener
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.batch.gpu.messages import Answer, Request
-from deconvnet_cli.batch.photo import out_of_memory
+from deconvnet_cli.batch.photo import Segmented, out_of_memory
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
 from deconvnet_cli.errors import DeconvnetError, NetsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
@@ -31,7 +32,26 @@ from deconvnet_cli.segmentation.together import infer_together
 
 GROUP = 4  # most photos whose crops share batches
 BACKLOG = 128  # processes that may connect at the same time
-Asked = SimpleQueue[tuple[Request, Future[Answer]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A photo that is to be segmented.
+
+    Attributes:
+        pixels: The working copy of the photo, uint8 H x W x 3, RGB.
+        boxes: The boxes that the net is shown, int32 N x 4; None if no net takes boxes.
+        size: The width and height of the labels, those of the original photo.
+        maps: Whether the answer holds the maps, which are 80 times as large as the labels.
+    """
+
+    pixels: NDArray[np.uint8]
+    boxes: NDArray[np.int32] | None
+    size: tuple[int, int]
+    maps: bool
+
+
+Asked = SimpleQueue[tuple[Request, Future[Segmented]]]
 
 
 def start_nets(spec: BatchSpec) -> Callable[[None], tuple[SystemInfo, Any]]:
@@ -66,7 +86,7 @@ def attend(connection: Connection, asked: Asked) -> None:
     with connection, suppress(EOFError, OSError):  # the process has ended
         while True:
             request: Request = connection.recv()
-            future: Future[Answer] = Future()
+            future: Future[Segmented] = Future()
             asked.put((request, future))
             error = future.exception()
             connection.send(future.result() if error is None else portable(error))
@@ -94,7 +114,7 @@ def segment_all(asked: Asked, system: System, settings: SegmentSettings) -> None
                 future.set_exception(error)
 
 
-def next_group(asked: Asked) -> list[tuple[Request, Future[Answer]]]:
+def next_group(asked: Asked) -> list[tuple[Request, Future[Segmented]]]:
     """Wait for a photo, and return it with those that wait behind it."""
     group = [asked.get()]
     with suppress(Empty):
@@ -104,7 +124,7 @@ def next_group(asked: Asked) -> list[tuple[Request, Future[Answer]]]:
 
 
 def answer(
-    group: Sequence[tuple[Request, Future[Answer]]], system: System, settings: SegmentSettings
+    group: Sequence[tuple[Request, Future[Segmented]]], system: System, settings: SegmentSettings
 ) -> Exception | None:
     """Segment a group and answer; return the error if that fails, and answer nothing then."""
     try:
@@ -137,7 +157,7 @@ def gpu_works() -> bool:
 
 def segment_group(
     requests: Sequence[Request], system: System, settings: SegmentSettings
-) -> list[Answer]:
+) -> list[Segmented]:
     """Run the nets on the photos of a group, refine and label them."""
     photos = [Image.fromarray(request.pixels) for request in requests]
     boxes = [request.boxes for request in requests]
@@ -150,10 +170,10 @@ def segment_group(
 
 def answer_of(
     request: Request, inferred: Inferred, system: System, settings: SegmentSettings
-) -> Answer:
-    """Label a photo, and return what its process asked for."""
+) -> Segmented:
+    """Label a photo; return its labels, and its maps on the CPU if they are asked for."""
     result = label_photo(inferred, *request.size, system.ensemble, settings.crf)
     if not request.maps:
-        return Answer(replace(result, maps=ScoreMaps(None, None, raw=False)), None)
+        return replace(result, maps=ScoreMaps(None, None, raw=False)), None
     result = replace(result, maps=result.maps.cpu())
-    return Answer(result, replace(inferred, maps=inferred.maps.cpu()))
+    return result, replace(inferred, maps=inferred.maps.cpu())
