@@ -8,7 +8,7 @@ import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.commands.shared.grouped_help import argument, option
-from deconvnet_cli.commands.shared.option_types import FiniteRange
+from deconvnet_cli.commands.shared.option_types import FiniteRange, NewFile
 from deconvnet_cli.reporting.numerals import counted
 
 
@@ -118,7 +118,7 @@ def import_command(
 @argument("tree", type=click.Path(path_type=Path, file_okay=False))
 @option(
     "--sheet",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NewFile("png", "the sheet is"),
     help="Write a PNG of photos with their masks to this file.",
 )
 @option(
@@ -138,12 +138,9 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
     from deconvnet_cli.datasets.survey import survey_tree
-    from deconvnet_cli.outputs.targets import require_file
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import write_whole
 
-    if sheet is not None:
-        require_file(sheet, "png", "the sheet is", "another --sheet")
     with console.progress(quiet) as progress:
         survey = survey_tree(tree, console.bar(progress, "check", None), rgb=rgb)
     if as_json:

@@ -25,6 +25,7 @@ from deconvnet_cli.commands.shared.grouped_help import (
     argument,
     option,
 )
+from deconvnet_cli.commands.shared.option_types import NewFile
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     MAX_PIXELS_OPTION,
@@ -81,14 +82,14 @@ COUNTS = "Counts of earlier runs"
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NewFile("json", "the counts are"),
     group=FILES,
     help="Write the counts to this JSON file, for --merge and --compare.",
 )
 @option(
     "--report",
     "page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NewFile("html", "the page is"),
     group=FILES,
     help="Write an HTML report to this file.",
 )

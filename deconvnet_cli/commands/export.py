@@ -11,7 +11,6 @@ from deconvnet_cli.commands.shared.grouped_help import argument, option
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.commands.shared.output_options import output_file
 from deconvnet_cli.errors import OutputError
-from deconvnet_cli.outputs.targets import require_file
 from deconvnet_cli.storage.files import refuse_overwriting
 
 LEAST_EQUAL = 0.999  # as a share of the logits
@@ -33,7 +32,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
 @click.command("export")
 @argument("net", metavar="NAME|FILE", shell_complete=weights_names)
-@output_file("ONNX file to write.")
+@output_file("ONNX file to write.", "onnx", "the net is")
 @option(
     "--size",
     type=Size(),
@@ -60,7 +59,6 @@ def command(net: str, output: Path, size: tuple[int, int] | None, dynamic: bool)
     from deconvnet_cli.storage.files import write_whole
     from deconvnet_cli.weights.files import load
 
-    require_file(output, "onnx", "the net is")
     require()
     weights = load(net)
     refuse_overwriting(weights.path, output, "the weights to export")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
+from deconvnet_cli.commands.shared.option_types import NewFile
 from deconvnet_cli.commands.shared.options import (
     MAX_PIXELS_OPTION,
     PAGE_OPTION,
@@ -16,7 +17,6 @@ from deconvnet_cli.commands.shared.options import (
     SEARCH_OPTIONS,
     apply,
 )
-from deconvnet_cli.outputs.targets import require_file
 from deconvnet_cli.segmentation.loading import proposal_settings
 from deconvnet_cli.segmentation.settings import ProposalSettings
 from deconvnet_cli.storage.files import refuse_overwriting
@@ -27,8 +27,7 @@ from deconvnet_cli.storage.files import refuse_overwriting
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
+    type=NewFile("png", "the picture is"),
     help="Draw the boxes on the photo and write it to this PNG.",
 )
 @option(
@@ -62,8 +61,6 @@ def command(
     from deconvnet_cli.segmentation.proposals import propose
     from deconvnet_cli.storage.files import write_whole
 
-    if output is not None:
-        require_file(output, "png", "the picture is")
     settings = replace(proposal_settings(**options), count=count)
     photo = read_photo(image, max_pixels=max_pixels, page=page)
     proposals = propose(np.asarray(photo), settings)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import argument, option
-from deconvnet_cli.commands.shared.option_types import FiniteRange
+from deconvnet_cli.commands.shared.option_types import FiniteRange, NewFile
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.commands.shared.output_options import output_file
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.storage.files import refuse_overwriting
+
+WEIGHTS_FILE = ("safetensors", "the weights are")
 
 
 @click.group("weights")
@@ -72,8 +76,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
+    type=NewFile(*WEIGHTS_FILE),
     help="Weights file to write.  [default: FILE with .safetensors; for a URL, in this folder]",
 )
 @option(
@@ -112,8 +115,6 @@ def import_(
     from deconvnet_cli.storage.download import is_web_address, name_in
     from deconvnet_cli.weights.shipped import check_sha256
 
-    if output is not None:
-        _check_output(output)
     if is_web_address(source):
         target = output or Path(Path(name_in(source)).stem + ".safetensors")
         with _download(source, target.parent, expected, most) as path:
@@ -125,13 +126,6 @@ def import_(
     if expected is not None:
         check_sha256(path, expected)
     _import(path, output or path.with_suffix(".safetensors"), net, licence, verbose)
-
-
-def _check_output(output: Path) -> None:
-    """Raise UsageError, before any work, if weights cannot be written to this file."""
-    from deconvnet_cli.outputs.targets import require_file
-
-    require_file(output, "safetensors", "the weights are")
 
 
 @contextmanager
@@ -156,7 +150,6 @@ def _download(address: str, folder: Path, sha256: str | None, gigabytes: float) 
 
 def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -> None:
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.files import refuse_overwriting
     from deconvnet_cli.weights.importing import import_weights
 
     refuse_overwriting(source, target, "the file to import")
@@ -181,7 +174,7 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
 @command.command("average")
 @argument("first", metavar="FIRST", shell_complete=weights_names)
 @argument("second", metavar="SECOND", shell_complete=weights_names)
-@output_file("Weights file to write.")
+@output_file("Weights file to write.", *WEIGHTS_FILE)
 @option(
     "--share",
     type=FiniteRange(0, 1),
@@ -193,16 +186,12 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
     If SECOND is another net with the same encoder, encoder and head are averaged and the rest is
     taken from FIRST.
     """
-    from dataclasses import replace
-
     from deconvnet_cli.data.classes import first_difference
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.files import refuse_overwriting
     from deconvnet_cli.weights.average import average
     from deconvnet_cli.weights.files import load, store
     from deconvnet_cli.weights.shipped import weights_sha256
 
-    _check_output(output)
     one, other = load(first), load(second)
     for path in (one.path, other.path):
         refuse_overwriting(path, output, "one of the weights to average")
@@ -222,19 +211,15 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
 
 @command.command("compress")
 @argument("weights", metavar="NAME|FILE", shell_complete=weights_names)
-@output_file("Weights file to write.")
+@output_file("Weights file to write.", *WEIGHTS_FILE)
 def compress(weights: str, output: Path) -> None:
     """Store weights in 8 bits, with a scale for each output channel: half the size of the usual
     half precision. Every command reads such files like others. Score them again with `deconvnet
     evaluate`, since rounding changes some labels.
     """
-    from dataclasses import replace
-
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.files import refuse_overwriting
     from deconvnet_cli.weights.files import load, store
 
-    _check_output(output)
     loaded = load(weights)
     refuse_overwriting(loaded.path, output, "the weights to compress")
     provenance = f"{loaded.card.provenance}; kernels in 8 bits"

@@ -8,7 +8,6 @@ from pathlib import Path
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, FORMATS, MASKS, NONE, Outputs
-from deconvnet_cli.storage.files import require_folder
 
 KNOWN_SUFFIXES = (
     frozenset(MimeTypes(filenames=()).types_map[True])
@@ -64,12 +63,6 @@ def require_suffix(path: Path, file_format: str, what: str, remedy: str = "") ->
             f"{path}: {what} written as {file_format.upper()}; "
             f"give a name that ends in .{file_format}{remedy}"
         )
-
-
-def require_file(path: Path, file_format: str, what: str, other: str = "another output") -> None:
-    """Raise UsageError unless ``what`` can be written to a file: its name and folder fit."""
-    require_suffix(path, file_format, what)
-    require_folder(path, other)
 
 
 def refuse_file_of_cvat(output: str | None) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import option
+from deconvnet_cli.commands.shared.option_types import NewFile
 from deconvnet_cli.commands.shared.options import refuse_silence
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.targets import require_file
 
 if TYPE_CHECKING:
     from deconvnet_cli.diagnostics.kept_figures import Figures, Key
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 KEEP_OPTIONS = (
     option(
         "--save",
-        type=click.Path(path_type=Path, dir_okay=False),
-        metavar="FILE",
+        type=NewFile("json", "the figures are"),
         help="Keep the figures in FILE, JSON, with the machine, versions and settings.",
     ),
     option(
@@ -34,9 +33,7 @@ KEEP_OPTIONS = (
 
 
 def check_kept(save: Path | None, against: Path | None, quiet: bool, as_json: bool) -> None:
-    """Raise UsageError, before minutes of work, if the options do not fit or FILE has no folder."""
-    if save is not None:
-        require_file(save, "json", "the figures are", "another file")
+    """Raise UsageError, before minutes of work, if the options do not fit together."""
     if against is not None and quiet:
         raise UsageError("--against adds to the table, which --quiet leaves out; give one of them")
     refuse_silence(quiet, [as_json, save], "--json or --save")

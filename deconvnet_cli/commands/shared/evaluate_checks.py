@@ -10,7 +10,6 @@ import click
 
 from deconvnet_cli.commands.shared.options import refuse_given
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.outputs.targets import require_file
 from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.storage.files import refuse_overwriting
 
@@ -64,11 +63,8 @@ def check_running(
 
 
 def check_outputs(files: tuple[Path, ...], output: Path | None, page: Path | None) -> None:
-    """Raise UsageError, before hours of work, if an output file could not be written."""
-    if page is not None:
-        require_file(page, "html", "the page is")
+    """Raise UsageError, before hours of work, if an output would replace another file."""
     if output is not None:
-        require_file(output, "json", "the counts are")
         if page is not None and realpath(output) == realpath(page):
             raise UsageError(f"{output}: -o and --report are two files; give them two names")
         for file in files:

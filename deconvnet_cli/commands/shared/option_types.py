@@ -9,7 +9,9 @@ from typing import Any, Literal
 import click
 
 from deconvnet_cli.errors import UsageError
+from deconvnet_cli.outputs.targets import require_suffix
 from deconvnet_cli.segmentation.loading import check_edges
+from deconvnet_cli.storage.files import require_folder
 from deconvnet_cli.storage.remote import RemotePath, place
 
 
@@ -24,6 +26,25 @@ class Edges(click.ParamType[str]):
         except UsageError:
             self.fail(f"{value!r} is neither 'gradient' nor 'structured:FILE'")
         return value
+
+
+class NewFile(click.Path):
+    """The type of an option that takes a file to write, whose folder is there.
+
+    Attributes:
+        kind: The suffix of its format; a name with the suffix of another one is refused.
+        what: What is written, with a verb, for the error: "the net is".
+    """
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.kind, self.what = kind, what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        require_suffix(path, self.kind, self.what)
+        require_folder(path, f"another {param.opts[-1]}" if param else "another file")
+        return path
 
 
 class FolderOrUrl(click.Path):

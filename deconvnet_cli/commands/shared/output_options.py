@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import FILES, option
-from deconvnet_cli.commands.shared.option_types import FiniteRange
+from deconvnet_cli.commands.shared.option_types import FiniteRange, NewFile
 from deconvnet_cli.outputs.class_filter import names_in
 from deconvnet_cli.outputs.files import ALL_FORMATS, MIN_AREA, PALETTES, POLYGONS, Outputs
 from deconvnet_cli.outputs.targets import format_of
@@ -19,10 +18,9 @@ from deconvnet_cli.outputs.targets import format_of
 file_option = partial(option, group=FILES)
 
 
-def output_file(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def output_file(text: str, kind: str, what: str) -> Callable[[Callable[..., None]], Any]:
     """Return the option -o of a command that writes one file; ``text`` is its help."""
-    kind = click.Path(path_type=Path)
-    return option("-o", "--output", type=kind, required=True, metavar="FILE", help=text)
+    return option("-o", "--output", type=NewFile(kind, what), required=True, help=text)
 
 
 OUTPUT_OPTIONS = (
@@ -88,7 +86,7 @@ OUTPUT_OPTIONS = (
     ),
     file_option(
         "--min-area",
-        type=float,
+        type=FiniteRange(0),
         metavar="SHARE|PIXELS",
         default=MIN_AREA,
         help="Give smaller parts the class around them, in the summary and in all files but the "
