@@ -18,8 +18,6 @@ from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System, describe
 from deconvnet_cli.storage.hashing import bytes_sha256
 
-SPEED_SETTINGS = ("batch_size",)  # they do not change labels
-
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -115,7 +113,7 @@ def fingerprint_of(
     about = describe(system, settings)
     weights = {name: part["sha256"] for name, part in about.items() if "sha256" in part}
     rest: dict[str, Any] = {name: part for name, part in about.items() if name not in weights}
-    rest["settings"] = {k: v for k, v in rest["settings"].items() if k not in SPEED_SETTINGS}
+    del rest["settings"]["batch_size"]  # it does not change labels
     # Overlays in VOC's colours were the default once: those of earlier versions count as done.
     palette = outputs.palette if outputs.overlay else "voc"
     if outputs.only is not None or palette != "voc":

@@ -24,19 +24,10 @@ class Files(ShellComplete):
         return found if found or not args else [CompletionItem(incomplete, type="file")]
 
 
-class Bash(Files, BashComplete):
-    """The completion for bash."""
-
-
-class Zsh(Files, ZshComplete):
-    """The completion for zsh."""
-
-
-class Fish(Files, FishComplete):
-    """The completion for fish."""
-
-
-SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
+SHELLS: dict[str, type[ShellComplete]] = {
+    shell.name: type(shell.__name__, (Files, shell), {})
+    for shell in (BashComplete, ZshComplete, FishComplete)
+}
 
 
 def offer_files() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +11,9 @@ from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.commands.shared.grouped_help import argument, option
 from deconvnet_cli.commands.shared.option_types import FiniteRange, NewFile
 from deconvnet_cli.reporting.numerals import counted
+
+if TYPE_CHECKING:
+    from deconvnet_cli.datasets.survey import Survey
 
 
 @click.group("dataset")
@@ -133,7 +137,6 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
 
     The exit code is 1 if something must be fixed before training.
     """
-    from deconvnet_cli.commands.shared.dataset_tables import survey_line, survey_tables
     from deconvnet_cli.data.images import png_bytes
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
@@ -152,3 +155,44 @@ def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_jso
         write_whole(sheet, png_bytes(picture, photo=True))
     if survey.problems:
         raise SystemExit(1)
+
+
+def survey_tables(survey: Survey) -> None:
+    """Print the classes, the sizes and lists, and what is wrong, on standard output."""
+    from deconvnet_cli.reporting import console
+
+    total = max(1, survey.total_pixels)
+    rows = [
+        [
+            name,
+            str(count.photos),
+            str(count.objects) if label else "",
+            str(count.pixels),
+            f"{count.pixels / total:.1%}",
+        ]
+        for label, (name, count) in enumerate(zip(survey.classes, survey.counts, strict=True))
+    ]
+    console.table(["class", "photos", "objects", "pixels", "share"], rows, numbers=True)
+    facts = [["photos", str(len(survey.sizes))]]
+    if survey.sizes:
+        longest = sorted(max(size) for size in survey.sizes)
+        middle = longest[len(longest) // 2]
+        facts.append(["longer side", f"{longest[0]} to {longest[-1]} pixels, median {middle}"])
+    facts += [[f"{split}.txt", counted(count, "name")] for split, count in survey.lists.items()]
+    facts += [["note", remark] for remark in survey.remarks]
+    facts += [["PROBLEM", problem] for problem in survey.problems]
+    console.table(["", ""], facts)
+
+
+def survey_line(survey: Survey) -> dict[str, Any]:
+    """Return the survey as plain values for one JSON line."""
+    return {
+        "classes": {
+            name: {"photos": count.photos, "objects": count.objects, "pixels": count.pixels}
+            for name, count in zip(survey.classes, survey.counts, strict=True)
+        },
+        "photos": len(survey.sizes),
+        "lists": survey.lists,
+        "problems": survey.problems,
+        "remarks": survey.remarks,
+    }

@@ -19,10 +19,8 @@ from deconvnet_cli.errors import ImageError
 from deconvnet_cli.serve.errors import GONE, Refusal
 
 FORM = "multipart/form-data"
-# curl sends the first; S3 and its kin, the third.
-RAW = (
-    *("application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream", ""),
-)
+FORM_OF_CURL, BYTES_OF_S3 = "application/x-www-form-urlencoded", "binary/octet-stream"
+RAW = (FORM_OF_CURL, BYTES_OF_S3, "application/octet-stream", "")
 MOST_FIELDS = 8
 EXTENDED = re.compile(rb"\bfilename\*=", re.IGNORECASE)
 NAME = "photo"  # the name of the photo in errors
