@@ -215,9 +215,9 @@ def command(
                 for path in shared:
                     report.say(f"also: {path}")
         finally:
-            if report.failures:
-                console.batch_failures(report.failures)
-    if report.failures:
+            if report.wrong():
+                console.batch_failures(report.wrong())
+    if report.wrong():
         raise SystemExit(1)
     if listed is not None and part is None and not dry_run:
         folder = check_submission(jobs, page)
@@ -236,7 +236,7 @@ def jobs_of(
     from deconvnet_cli.batch.voc_submission import plan_submission
     from deconvnet_cli.runtime.shards import shard_by_name
 
-    jobs = find(unreadable=lambda error: report.failures.append(str(error)))
+    jobs = find(unreadable=lambda error: report.refused.append(str(error)))
     if listed is not None:
         jobs = plan_submission(jobs, listed, spec.folder)
     return shard_by_name(apart(jobs, spec.files), lambda job: spec.name_of(job.target), shard)

@@ -261,13 +261,13 @@ def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path):
     def entry(error: str | None) -> Entry:
         return Entry("a.jpg", "a.png", DONE if error is None else FAILED, error=error)
 
-    report = Report(tmp_path, True, False, failures=["another"])
+    report = Report(tmp_path, True, False, failures={"b.png": "another"})
     seen = []
 
     def do(jobs, on_done, stop) -> None:
         for error in ("a.jpg: damaged", "a.jpg: empty", None):
             on_done(entry(error))
-            seen.append(list(report.failures))
+            seen.append(report.wrong())
 
     sources = (str(tmp_path),)
     run = SimpleNamespace(spec=BatchSpec(pytest.fail, tmp_path), do=do, shard=None)
@@ -288,7 +288,7 @@ def test_a_photo_that_failed_and_was_removed_no_longer_counts(
     def do(jobs, on_done, stop) -> None:
         on_done(Entry(str(photo), "a.png", FAILED, error="a.jpg: damaged"))
         next(jobs)
-        assert report.failures == ["a.jpg: damaged"] and not written
+        assert report.wrong() == ["a.jpg: damaged"] and not written
         photo.unlink()
         for _ in range(3):
             next(jobs)
@@ -302,7 +302,7 @@ def test_a_photo_that_failed_and_was_removed_no_longer_counts(
     sources = (str(tmp_path / "in"),)
     find = partial(plan, sources, out)
     keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=()), report)
-    assert report.failures == []
+    assert report.wrong() == []
     assert [(entry.image, entry.output, entry.status) for entry in written] == [
         (str(photo), "a.png", GONE)
     ]

@@ -31,15 +31,17 @@ class Looks:
 
     def __init__(self, out: Path, *sources: Path) -> None:
         self.report = Report(out, False, False)
-        self.failures = self.report.failures
-        self.refused: set[str] = set()
         self.entries: dict[str, Entry] = {}
         self.find = partial(plan, tuple(map(str, sources)), out)
         self.spec = BatchSpec(pytest.fail, out, outputs=Outputs(overlay=True))
 
+    @property
+    def failures(self) -> list[str]:
+        return self.report.wrong()
+
     def names(self) -> list[str]:
         """The names of the photos that are there now and not refused."""
-        jobs = jobs_now(self.find, self.spec, self.entries, self.refused, self.report)
+        jobs = jobs_now(self.find, self.spec, self.entries, self.report)
         return [job.photo.name for job in jobs]
 
 

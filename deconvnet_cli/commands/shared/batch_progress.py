@@ -26,15 +26,21 @@ class Report:
         folder: The output folder.
         quiet: Whether progress and summary are left out.
         as_json: Whether to write a JSON line per photo.
-        failures: The messages of photos that failed, for the end of the batch.
+        refused: Why photos or folders were refused, for the end of the batch.
+        failures: Why photos failed, by output, for the end of the batch.
         left_out: How many files of each kind are not read.
     """
 
     folder: Path
     quiet: bool
     as_json: bool
-    failures: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+
+    def wrong(self) -> list[str]:
+        """Return why photos and folders were refused or failed."""
+        return [*self.refused, *self.failures.values()]
 
     def say(self, text: str) -> None:
         """Print a line for people."""
@@ -80,10 +86,10 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
     entries = read_entries(folder)
     note_gone(run, entries, jobs, report)
     todo = choose(jobs, entries)
-    report.failures += [f"{entry.error} (before; --retry-failed)" for entry in todo.failed]
     for entry in todo.done:
         report.line({**entry.line(), "status": "skipped"})
     for entry in todo.failed:
+        report.failures[entry.output] = f"{entry.error} (before; --retry-failed)"
         report.line(entry.line())
     made, left = 0, len(todo.jobs)
     try:
@@ -96,7 +102,7 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
                 if entry.error is None:
                     made += 1
                 else:
-                    report.failures.append(entry.error)
+                    report.failures[entry.output] = entry.error
                 failed = len(todo.jobs) - left - made
                 progress.update(task, advance=1, failed=failed)
                 report.line(entry.line())
@@ -134,35 +140,29 @@ def keep_watching(
 
     folder = run.spec.folder
     entries = read_entries(folder)
-    refused: set[str] = set()
     reported: set[str] = set()
 
     def look() -> list[Job]:
         report.left_out.clear()
-        jobs = jobs_now(find, run.spec, entries, refused, report)
+        jobs = jobs_now(find, run.spec, entries, report)
         new = Counter({kind: n for kind, n in report.left_out.items() if kind not in reported})
         reported.update(new)
         if new:
             report.say(summary(new))
         for entry in note_gone(run, entries, jobs, report):
             del entries[entry.output]
-            if entry.output in failed:
-                report.failures.remove(failed.pop(entry.output))
+            report.failures.pop(entry.output, None)
         return jobs
 
     in_progress: set[Path] = set()
-    failed: dict[str, str] = {}  # the errors of this run, by output
     remove_unfinished(look(), run.spec)
 
     def on_done(entry: Entry) -> None:
         entries[entry.output] = entry
         in_progress.discard(Path(entry.image))
-        before = failed.pop(entry.output, None)
-        if before in report.failures:  # the file was replaced: this is mended, or told anew
-            report.failures.remove(before)
+        report.failures.pop(entry.output, None)  # the file was replaced: it is mended, or told anew
         if entry.error is not None:
-            failed[entry.output] = entry.error
-            report.failures.append(entry.error)
+            report.failures[entry.output] = entry.error
             console.failure(DeconvnetError(entry.error))
         else:
             report.say(f"{entry.image} -> {folder / entry.output}")
@@ -186,7 +186,6 @@ def jobs_now(
     find: Callable[..., list[Job]],
     spec: BatchSpec,
     entries: Mapping[str, Entry],
-    refused: set[str],
     report: Report,
 ) -> list[Job]:
     """Return the jobs of the photos that are there now; report those that are refused once.
@@ -197,31 +196,25 @@ def jobs_now(
         find: Plans the jobs, as :func:`deconvnet_cli.batch.plan.plan` does.
         spec: What the batch makes of each photo.
         entries: The entries of the manifest.
-        refused: The errors of the last look; those that are gone leave the report too.
-        report: Gets the new errors.
+        report: Gets the errors of this look in place of those of the last one.
     """
     from deconvnet_cli.batch.plan import apart
     from deconvnet_cli.reporting import console
 
-    now: list[str] = []
+    before, report.refused = report.refused, []
 
     def on_refusal(error: DeconvnetError) -> None:
-        now.append(str(error))
-        if str(error) not in report.failures:
-            report.failures.append(str(error))
-            console.failure(error)
+        if str(error) not in report.refused:
+            report.refused.append(str(error))
+            if str(error) not in before:
+                console.failure(error)
 
     def is_new(job: Job) -> bool:
         entry = entries.get(spec.name_of(job.target))
         return entry is None or entry.image != str(job.photo)
 
     found = find(refused=on_refusal, unreadable=on_refusal, missing_ok=True)
-    jobs = apart(sorted(found, key=is_new), spec.files, on_refusal)
-    for error in refused.difference(now):  # as one of two photos with one name was removed
-        report.failures.remove(error)
-    refused.clear()
-    refused.update(now)
-    return jobs
+    return apart(sorted(found, key=is_new), spec.files, on_refusal)
 
 
 def note_gone(
