@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from deconvnet_cli.errors import DatasetError, ImageError, OutputError
 from deconvnet_cli.storage import remote
-from deconvnet_cli.storage.files import full, write_whole
+from deconvnet_cli.storage.files import write_whole, writing
 from deconvnet_cli.storage.remote import RemotePath
 
 DONE, FAILED, GONE = "done", "failed", "gone"
@@ -182,13 +182,10 @@ class Manifest:
         self.path = path
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise OutputError(f"{path}: a pipe or device, not a manifest; remove it")
-        try:
-            with ExitStack() as stack:
-                self.file: BinaryIO = stack.enter_context(open(path, "a+b", buffering=0))
-                self._mend()
-                stack.pop_all()
-        except OSError as error:
-            raise self._failure(error) from error
+        with writing(path), ExitStack() as stack:
+            self.file: BinaryIO = stack.enter_context(open(path, "a+b", buffering=0))
+            self._mend()
+            stack.pop_all()
 
     def _mend(self) -> None:
         """Complete or cut off a last line that was torn by a crash."""
@@ -204,7 +201,7 @@ class Manifest:
 
     def add(self, entry: Entry) -> None:
         """Append a line."""
-        try:
+        with writing(self.path):
             line = encoded(entry)
             written = self.file.write(line)
             if written != len(line):  # the disk took only a part: writing the rest raises why
@@ -212,12 +209,7 @@ class Manifest:
             # If the folder was removed or renamed, lines would go where no run looks for them.
             if not os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno())):
                 raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
-        except OSError as error:
-            raise self._failure(error) from error
 
     def close(self) -> None:
         """Close the file."""
         self.file.close()
-
-    def _failure(self, error: OSError) -> OutputError:
-        return full(error)(f"{self.path}: cannot be written ({error.strerror})")

@@ -23,8 +23,8 @@ from urllib.request import (
     Request,
 )
 
-from deconvnet_cli.errors import ChecksumError, DownloadError, OutputError, UsageError
-from deconvnet_cli.storage.files import locked
+from deconvnet_cli.errors import ChecksumError, DownloadError, UsageError
+from deconvnet_cli.storage.files import locked, make_folder, writing
 from deconvnet_cli.storage.hashing import file_sha256
 
 WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -87,16 +87,11 @@ def downloaded(
     key = hashlib.sha256(address.encode()).hexdigest()[:16]
     part = folder / f".download-{key}"
     path = part / name
-    try:
-        part.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{part}: cannot be made ({error.strerror or error})") from error
+    make_folder(part)
     with locked(part):  # or the same command, run elsewhere meanwhile, would add to the part
-        try:
+        with writing(path):
             fetch(address, path, most_bytes, on_progress)
             actual = None if sha256 is None else file_sha256(path)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
         if sha256 is not None and actual != sha256.lower():
             shutil.rmtree(part, ignore_errors=True)
             raise ChecksumError(

@@ -25,11 +25,6 @@ NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 PIECE = 1 << 20  # bytes read at a time
 
 
-def full(error: OSError) -> type[OutputError]:
-    """Return DiskFullError if the disk is full, otherwise OutputError."""
-    return DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
-
-
 def read_whole(path: Path, most: int) -> bytes:
     """Return all bytes of a regular file of at most ``most`` bytes.
 
@@ -85,6 +80,21 @@ def require_folder(target: Path, remedy: str = "another output") -> None:
         raise UsageError(f"{target.parent}: no such folder; make it, or give {remedy}")
 
 
+@contextmanager
+def writing(path: Path, what: str = "written") -> Iterator[None]:
+    """Turn errors of the operating system into that of a file that cannot be ``what``.
+
+    Raises:
+        DiskFullError: The disk is full.
+        OutputError: Another error occurred.
+    """
+    try:
+        yield
+    except OSError as error:
+        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
+        raise kind(f"{path}: cannot be {what} ({error.strerror or error})") from error
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents if they are missing; do nothing for a remote folder.
 
@@ -93,10 +103,8 @@ def make_folder(folder: Path) -> None:
     """
     if isinstance(folder, RemotePath):
         return
-    try:
+    with writing(folder, "made"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise full(error)(f"{folder}: cannot be made ({error.strerror})") from error
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
@@ -113,7 +121,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
     if isinstance(path, RemotePath):
         remote.write(path, content if isinstance(content, bytes) else _written(content))
         return
-    with _writing(path):
+    with writing(path):
         if path.exists() and not path.is_file():
             # Pipes and devices (/dev/stdout, /dev/null) are written to, not replaced by a file.
             with open(path, "wb") as device:
@@ -139,7 +147,7 @@ def part_file(path: Path, suffix: str | None = None) -> Iterator[Path]:
     """
     part: Path | None = None
     try:
-        with _writing(path):
+        with writing(path):
             with tempfile.NamedTemporaryFile(
                 dir=path.parent,
                 prefix=f"{_part_name(path)}.",
@@ -156,15 +164,6 @@ def part_file(path: Path, suffix: str | None = None) -> Iterator[Path]:
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn the errors of the operating system into those of a file that cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise full(error)(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _written(write: Callable[[IO[bytes]], object]) -> bytes:
@@ -229,10 +228,8 @@ def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[
         yield False
         return
     path = folder / name
-    try:
+    with writing(path):
         file = open(path, "a+b")  # noqa: SIM115
-    except OSError as error:
-        raise full(error)(f"{path}: cannot be written ({error.strerror})") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX))

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from deconvnet_cli.errors import OutputError, UsageError, WeightsError
-from deconvnet_cli.storage.files import make_folder, write_whole
+from deconvnet_cli.errors import UsageError, WeightsError
+from deconvnet_cli.storage.files import make_folder, write_whole, writing
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.settings_toml import as_toml, read_settings
 
@@ -183,8 +183,5 @@ def append_log(run: Path, line: dict[str, Any]) -> None:
         OutputError: The file cannot be written.
     """
     path = run / "log.jsonl"
-    try:
-        with open(path, "a") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    with writing(path), open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")

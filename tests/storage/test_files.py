@@ -14,12 +14,12 @@ import pytest
 
 from deconvnet_cli.errors import DiskFullError, OutputError
 from deconvnet_cli.storage.files import (
-    full,
     part_file,
     read_stream,
     read_whole,
     remove_parts,
     write_whole,
+    writing,
 )
 
 
@@ -57,7 +57,9 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeyp
     [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EIO, OutputError)],
 )
 def test_a_used_up_quota_is_a_full_disk(number: int, expected: type[OutputError]) -> None:
-    assert full(OSError(number, "")) is expected
+    with pytest.raises(OutputError) as raised, writing(Path("a.png")):
+        raise OSError(number, "")
+    assert type(raised.value) is expected
 
 
 def test_files_and_streams_up_to_the_last_byte(tmp_path: Path) -> None:
