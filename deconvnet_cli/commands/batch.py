@@ -28,7 +28,7 @@ from deconvnet_cli.commands.shared.options import (
     WORKERS_OPTION,
     apply,
     check_backend,
-    refuse_given,
+    refuse_others,
     segment_options,
 )
 from deconvnet_cli.commands.shared.output_options import (
@@ -100,10 +100,7 @@ checked at the end."""
     QUIET_OPTION,
     JSON_OPTION,
 )
-@click.pass_context
 def command(
-    context: click.Context,
-    /,
     sources: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
@@ -136,7 +133,9 @@ def command(
             "--verify, --merge, --dry-run and --watch exclude each other; give one of them"
         )
     if verify or merge:
-        check_reading(context, "--verify" if verify else "--merge")
+        kept = {"sources", "output", "verify", "merge", "quiet", *(["as_json"] if verify else [])}
+        mode = "--verify" if verify else "--merge"
+        refuse_others(kept, f"{mode} reads what batches have written")
     if watch and (listed is not None or shard is not None):
         raise UsageError(
             "--watch takes all photos that arrive; leave out --shard and --voc-submission"
@@ -162,7 +161,7 @@ def command(
     from deconvnet_cli.runtime.interrupts import sigterm_as_interrupt
     from deconvnet_cli.runtime.worker_process import prepare_workers
 
-    context.with_resource(sigterm_as_interrupt())
+    click.get_current_context().with_resource(sigterm_as_interrupt())
     if not dry_run and engine == LOCAL:
         prepare_workers("deconvnet_cli.batch.preload")
     from deconvnet_cli.batch.collection import write_collection
@@ -240,15 +239,6 @@ def jobs_of(
     if listed is not None:
         jobs = plan_submission(jobs, listed, spec.folder)
     return shard_by_name(apart(jobs, spec.files), lambda job: spec.name_of(job.target), shard)
-
-
-def check_reading(context: click.Context, mode: str) -> None:
-    """Raise UsageError if an option is given that concerns photos, which are not read."""
-    kept = {"sources", "output", "verify", "merge", "quiet"}
-    if mode == "--verify":
-        kept |= {"as_json"}
-    names = [one.name for one in context.command.params if one.name and one.name not in kept]
-    refuse_given(context, names, f"{mode} reads what batches have written")
 
 
 def print_plan(todo: Todo, spec: BatchSpec, report: Report) -> None:

@@ -91,8 +91,7 @@ def import_command(
     wanted = None if classes_file is None else read_classes(classes_file)[1:]
     export = open_export(source, kind, photos, colours, wanted)
     if export.splits:
-        context = click.get_current_context()
-        refuse_given(context, ("val_share", "seed"), f"{source} has its own splits")
+        refuse_given(("val_share", "seed"), f"{source} has its own splits")
     failures: list[DeconvnetError] = []
 
     def on_failure(error: DeconvnetError) -> None:

@@ -112,10 +112,7 @@ COUNTS = "Counts of earlier runs"
     help="Print the rows as CSV instead of a table.",
 )
 @apply(QUIET_OPTION, JSON_OPTION)
-@click.pass_context
 def command(
-    context: click.Context,
-    /,
     files: tuple[Path, ...],
     voc_root: Path | None,
     split: str,
@@ -145,11 +142,9 @@ def command(
     if as_json and as_csv:
         raise UsageError("--json and --csv both use standard output; give one of them")
     if merge or compare:
-        check_reading(context, merge, compare, output, as_csv)
+        check_reading(merge, compare, output, as_csv)
     else:
-        check_running(
-            context, files, predictions, allow_missing, scores, table, options.system_name
-        )
+        check_running(files, predictions, allow_missing, scores, table, options.system_name)
         if not table:
             check_backend(options)
     kinds = "--json" if compare else "--json, --csv, -o or --report"

@@ -112,8 +112,8 @@ def command(
     if clips:
         if len(clips) < len(images):
             raise UsageError("photos and videos are labelled in separate calls; give one kind")
-        refuse_given(click.get_current_context(), ("preview",), "--preview shows photos")
-        refuse_given(click.get_current_context(), ("page",), "--page is for photos")
+        refuse_given(("preview",), "--preview shows photos")
+        refuse_given(("page",), "--page is for photos")
         jobs = plan_clips(clips, output, outputs, save_scores, every)
         with console.stages(quiet) as on_step:
             on_step(LOADING, 0, 0)
@@ -121,7 +121,7 @@ def command(
         outputs.check(system.classes)
         segment_clips(jobs, system, settings, max_pixels, quiet=quiet, as_json=as_json)
         return
-    refuse_given(click.get_current_context(), ("every",), "--every takes frames of a video")
+    refuse_given(("every",), "--every takes frames of a video")
     targets = plan_targets(images, output, outputs, save_scores, as_json)
 
     with console.stages(quiet) as on_step:

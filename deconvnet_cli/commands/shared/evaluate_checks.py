@@ -6,9 +6,7 @@ from dataclasses import fields
 from os.path import realpath
 from pathlib import Path
 
-import click
-
-from deconvnet_cli.commands.shared.options import refuse_given
+from deconvnet_cli.commands.shared.options import refuse_given, refuse_others
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.storage.files import refuse_overwriting
@@ -22,20 +20,16 @@ LABELLING_OPTIONS = frozenset(["system_name", "ensemble", "share", "crf", "crf_b
 NET_OPTIONS = {field.name for field in fields(SegmentOptions)} - LABELLING_OPTIONS
 
 
-def check_reading(
-    context: click.Context, merge: bool, compare: bool, output: Path | None, as_csv: bool
-) -> None:
+def check_reading(merge: bool, compare: bool, output: Path | None, as_csv: bool) -> None:
     """Raise UsageError unless the options fit --merge or --compare."""
     if merge and compare:
         raise UsageError("--merge and --compare exclude each other; give one of them")
-    others = context.params.keys() - MERGE_AND_COMPARE_OPTIONS
-    refuse_given(context, others, "--merge and --compare read files of counts")
+    refuse_others(MERGE_AND_COMPARE_OPTIONS, "--merge and --compare read files of counts")
     if compare and (output is not None or as_csv):
         raise UsageError("--compare writes no counts; leave out -o and --csv")
 
 
 def check_running(
-    context: click.Context,
     files: tuple[Path, ...],
     predictions: Path | None,
     allow_missing: bool,
@@ -53,11 +47,9 @@ def check_running(
     if table and predictions is not None:
         raise UsageError("--table needs scores, not label PNGs; see --scores")
     if scores is not None:
-        refuse_given(context, NET_OPTIONS, "--scores come from nets that were run before")
+        refuse_given(NET_OPTIONS, "--scores come from nets that were run before")
     if predictions is not None:
-        refuse_given(
-            context, NET_OPTIONS | LABELLING_OPTIONS, "--predictions are evaluated as they are"
-        )
+        refuse_given(NET_OPTIONS | LABELLING_OPTIONS, "--predictions are evaluated as they are")
     if table and system_name not in (None, "edeconvnet"):
         raise UsageError(f"--table has rows of all nets; leave out --net {system_name}")
 

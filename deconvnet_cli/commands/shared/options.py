@@ -221,21 +221,26 @@ def segment_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def check_backend(options: SegmentOptions) -> None:
     """Raise UsageError if a backend of the CRF is given, and no CRF."""
     if not options.crf:
-        refuse_given(click.get_current_context(), ("crf_backend",), "without --crf there is no CRF")
+        refuse_given(("crf_backend",), "without --crf there is no CRF")
 
 
-def refuse_given(context: click.Context, names: Collection[str], why: str) -> None:
+def refuse_given(names: Collection[str], why: str) -> None:
     """Raise UsageError if one of these options was given on the command line.
 
     Args:
-        context: The context of the command.
         names: The names of the parameters that must not be given.
         why: A sentence that says why, to which "leave out --OPTION" is added.
     """
+    context = click.get_current_context()
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is ParameterSource.COMMANDLINE:
             raise UsageError(f"{why}; leave out {parameter.opts[-1]}")
+
+
+def refuse_others(kept: Collection[str], why: str) -> None:
+    """Raise UsageError if another option than these was given, see :func:`refuse_given`."""
+    refuse_given(click.get_current_context().params.keys() - kept, why)
 
 
 def refuse_silence(quiet: bool, given: Collection[object], options: str) -> None:
