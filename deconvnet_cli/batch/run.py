@@ -45,10 +45,7 @@ class Run:
     locked: bool = True
 
     def do(
-        self,
-        jobs: Iterable[Job | None],
-        on_done: Callable[[Entry], None],
-        stop: Callable[[], bool],
+        self, jobs: Iterable[Job | None], on_done: Callable[[Entry], None], stop: Callable[[], bool]
     ) -> None:
         """Run jobs; after each, write its line to the manifest and then call ``on_done``.
 

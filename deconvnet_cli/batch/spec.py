@@ -104,10 +104,7 @@ def system_info(spec: BatchSpec, system: System, settings: SegmentSettings) -> S
 
 
 def fingerprint_of(
-    system: System,
-    settings: SegmentSettings,
-    outputs: Outputs = Outputs(),
-    page: int | None = None,
+    system: System, settings: SegmentSettings, outputs: Outputs = Outputs(), page: int | None = None
 ) -> Fingerprint:
     """Return the fingerprint of the labels of a page, and of the files beside them."""
     about = describe(system, settings)

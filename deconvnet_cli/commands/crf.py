@@ -62,12 +62,7 @@ if TYPE_CHECKING:
     help="Change a setting of the CRF; repeatable.",
 )
 @apply(
-    CRF_BACKEND_OPTION,
-    SYSTEM_OPTION,
-    *ENSEMBLE_OPTIONS,
-    WORKERS_OPTION,
-    QUIET_OPTION,
-    JSON_OPTION,
+    CRF_BACKEND_OPTION, SYSTEM_OPTION, *ENSEMBLE_OPTIONS, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION
 )
 def command(
     sources: tuple[Path, ...],

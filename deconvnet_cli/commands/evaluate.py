@@ -50,12 +50,7 @@ COUNTS = "Counts of earlier runs"
 @click.command("evaluate", cls=GroupedCommand, common=("voc_root", "split", "table"))
 @argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
 @option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@option(
-    "--split",
-    default="val",
-    metavar="NAME",
-    help="List in ImageSets/Segmentation/.",
-)
+@option("--split", default="val", metavar="NAME", help="List in ImageSets/Segmentation/.")
 @option("--table", is_flag=True, help="Evaluate all five rows of the paper's table in one pass.")
 @option(
     "--predictions",
@@ -218,12 +213,7 @@ def command(
 
 
 def listed(
-    root: Path | None,
-    split: str,
-    limit: int | None,
-    part: tuple[int, int] | None,
-    *,
-    rgb: bool,
+    root: Path | None, split: str, limit: int | None, part: tuple[int, int] | None, *, rgb: bool
 ) -> tuple[VocTree, list[str]]:
     """Return the VOC tree and the names of the photos to evaluate."""
     from deconvnet_cli.data.voc import open_tree

@@ -23,11 +23,7 @@ from deconvnet_cli.segmentation.settings import SegmentOptions
 @argument("photos", nargs=-1, type=click.Path(path_type=Path))
 @option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
 @option(
-    "--split",
-    "--list",
-    "lists",
-    multiple=True,
-    help="List in ImageSets/Segmentation/; repeatable.",
+    "--split", "--list", "lists", multiple=True, help="List in ImageSets/Segmentation/; repeatable."
 )
 @option(
     "-o",

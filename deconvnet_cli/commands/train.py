@@ -31,11 +31,7 @@ processes, each on a GPU if there is one."""
 )
 @option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
 @option("--out", "run", required=True, type=click.Path(path_type=Path), help="Run folder.")
-@option(
-    "--net",
-    type=click.Choice(NET_NAMES),
-    help=f"Net to train.  [default: {DEFAULT}]",
-)
+@option("--net", type=click.Choice(NET_NAMES), help=f"Net to train.  [default: {DEFAULT}]")
 @option(
     "--stage",
     type=click.IntRange(0, 2),

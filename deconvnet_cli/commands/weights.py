@@ -175,12 +175,7 @@ def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -
 @argument("first", metavar="FIRST", shell_complete=weights_names)
 @argument("second", metavar="SECOND", shell_complete=weights_names)
 @output_file("Weights file to write.", *WEIGHTS_FILE)
-@option(
-    "--share",
-    type=FiniteRange(0, 1),
-    default=0.5,
-    help="Share of SECOND in the mean.",
-)
+@option("--share", type=FiniteRange(0, 1), default=0.5, help="Share of SECOND in the mean.")
 def average_(first: str, second: str, share: float, output: Path) -> None:
     """Average the weights FIRST and SECOND, for example of a net before and after further training.
     If SECOND is another net with the same encoder, encoder and head are averaged and the rest is

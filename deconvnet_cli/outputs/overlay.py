@@ -70,10 +70,7 @@ def legend_entries(
 
 
 def painted(
-    photo: Image.Image,
-    labels: NDArray[np.uint8],
-    colours: NDArray[np.uint8],
-    chosen: Iterable[int],
+    photo: Image.Image, labels: NDArray[np.uint8], colours: NDArray[np.uint8], chosen: Iterable[int]
 ) -> Image.Image:
     """Return the photo with fill and contours, in its own size.
 

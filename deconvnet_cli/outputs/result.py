@@ -121,11 +121,7 @@ class SegmentationResult:
         checked = Outputs(overlay=True, palette=palette, min_area=min_area)
         colours = colours_of(checked.palette, self.classes)
         return drawing.overlay(
-            self.photo,
-            checked.shown(self.labels),
-            colours=colours,
-            classes=self.classes,
-            only=only,
+            self.photo, checked.shown(self.labels), colours=colours, classes=self.classes, only=only
         )
 
     @in_python_words()
@@ -162,10 +158,7 @@ class SegmentationResult:
         return self._annotations(coco, only, min_area)
 
     def _annotations(
-        self,
-        encode: Callable[..., dict[str, Any]],
-        only: Iterable[str] | None,
-        min_area: float,
+        self, encode: Callable[..., dict[str, Any]], only: Iterable[str] | None, min_area: float
     ) -> dict[str, Any]:
         return encode(
             self._shown(min_area),

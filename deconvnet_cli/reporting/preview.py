@@ -55,10 +55,7 @@ def about(
 
 
 def picture(
-    show: Screen,
-    photo: Image.Image,
-    labels: NDArray[np.uint8],
-    classes: Sequence[str] = CLASSES,
+    show: Screen, photo: Image.Image, labels: NDArray[np.uint8], classes: Sequence[str] = CLASSES
 ) -> str:
     """Return the photo beside its labels H x W, as text with a newline; empty for "none"."""
     if show.kind == "none":

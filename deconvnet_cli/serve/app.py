@@ -39,12 +39,7 @@ from deconvnet_cli.serve.responses import (
     with_fields,
 )
 from deconvnet_cli.serve.settings import ServeSettings
-from deconvnet_cli.serve.uploads import (
-    check_headers,
-    photo_from_file,
-    read_body,
-    read_upload,
-)
+from deconvnet_cli.serve.uploads import check_headers, photo_from_file, read_body, read_upload
 
 PAGE = {
     "/": ("index.html", "text/html"),

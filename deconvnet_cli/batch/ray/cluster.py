@@ -9,13 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
-from deconvnet_cli.errors import (
-    DeconvnetError,
-    DependencyError,
-    DeviceError,
-    UsageError,
-    install,
-)
+from deconvnet_cli.errors import DeconvnetError, DependencyError, DeviceError, UsageError, install
 
 PACKAGES = ("ray.data", "fsspec", "s3fs")
 

@@ -102,12 +102,7 @@ def build_pipeline(
     import ray
 
     from deconvnet_cli.batch.ray.attempts import AttemptCounter
-    from deconvnet_cli.batch.ray.stages import (
-        NetActor,
-        find_boxes,
-        finish_photos,
-        to_table,
-    )
+    from deconvnet_cli.batch.ray.stages import NetActor, find_boxes, finish_photos, to_table
 
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1  # their photos are in the next round

@@ -26,12 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.photo import (
-    decoded_photo,
-    prepared,
-    result_or_failed_entry,
-    write_result,
-)
+from deconvnet_cli.batch.photo import decoded_photo, prepared, result_or_failed_entry, write_result
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, read_source
 from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info

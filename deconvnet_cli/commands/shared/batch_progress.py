@@ -183,10 +183,7 @@ def keep_watching(
 
 
 def jobs_now(
-    find: Callable[..., list[Job]],
-    spec: BatchSpec,
-    entries: Mapping[str, Entry],
-    report: Report,
+    find: Callable[..., list[Job]], spec: BatchSpec, entries: Mapping[str, Entry], report: Report
 ) -> list[Job]:
     """Return the jobs of the photos that are there now; report those that are refused once.
 

@@ -39,11 +39,7 @@ OUTPUT_OPTIONS = (
         metavar="COLOUR",
         help="Colour behind the cut-out, such as white or #ffcc00, instead of transparency.",
     ),
-    file_option(
-        "--crop",
-        is_flag=True,
-        help="Crop the cut-out to the box around its classes.",
-    ),
+    file_option("--crop", is_flag=True, help="Crop the cut-out to the box around its classes."),
     file_option(
         "--mask",
         metavar="NAME,NAME...",
@@ -93,11 +89,7 @@ OUTPUT_OPTIONS = (
         "labels. A value below 1 is a share of the photo, any other a number of pixels; 0 keeps "
         "all parts.",
     ),
-    file_option(
-        "--clean-labels",
-        is_flag=True,
-        help="Apply --min-area to the labels too.",
-    ),
+    file_option("--clean-labels", is_flag=True, help="Apply --min-area to the labels too."),
 )
 SAVE_SCORES_OPTION = file_option(
     "--save-scores",

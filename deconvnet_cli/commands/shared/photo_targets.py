@@ -17,11 +17,7 @@ from deconvnet_cli.storage.files import check_output_file, require_folder
 
 
 def plan_targets(
-    images: tuple[str, ...],
-    output: str | None,
-    outputs: Outputs,
-    save_scores: bool,
-    as_json: bool,
+    images: tuple[str, ...], output: str | None, outputs: Outputs, save_scores: bool, as_json: bool
 ) -> list[Path | None]:
     """Return the file for the labels of each image; None is standard output.
 
