@@ -43,7 +43,7 @@ def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
     for entry in done:
         for extra in entry.extras:
             if extra.endswith(POLYGON_SUFFIXES["coco"]):
-                if was_removed(folder, entry):
+                if files_removed(folder, entry):
                     gone.append(entry.output)
                 else:
                     parts.append((photo_name(entry), read_part(folder / extra)))
@@ -60,7 +60,7 @@ def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
     return written
 
 
-def was_removed(folder: Path, entry: Entry) -> bool:
+def files_removed(folder: Path, entry: Entry) -> bool:
     """Return whether somebody removed all files of a photo; not looked for in remote folders."""
     files = [folder / name for name in entry.files()]
     return not isinstance(folder, RemotePath) and not any(path.exists() for path in files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from os.path import realpath
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -30,10 +29,7 @@ from deconvnet_cli.evaluation.crf_search import (
 )
 from deconvnet_cli.outputs.targets import KNOWN_SUFFIXES, into_folder, require_suffix
 from deconvnet_cli.segmentation.loading import crf_settings
-from deconvnet_cli.storage.files import refuse_overwriting
-
-if TYPE_CHECKING:
-    from deconvnet_cli.segmentation.settings import CrfSettings
+from deconvnet_cli.storage.files import make_folder, refuse_overwriting, write_whole
 
 
 @click.command("crf", cls=GroupedCommand)
@@ -99,6 +95,7 @@ def command(
             f"{output}: has the labels of a batch, which would be replaced; give another folder"
         )
 
+    from deconvnet_cli.data.label_png import label_png
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo
     from deconvnet_cli.runtime.ordered_pool import in_order
@@ -135,8 +132,12 @@ def command(
     written: list[Path] = []
 
     def refined(path: Path) -> Path:
-        write_labels(targets[path], read(path), base)
-        return targets[path]
+        found, target = read(path), targets[path]
+        refuse_overwriting(found.stored.photo, target)
+        labels = found.labels(base)
+        make_folder(target.parent)
+        write_whole(target, label_png(labels, found.stored.classes))
+        return target
 
     with console.progress(quiet) as progress:
         advance = console.bar(progress, "crf", len(files))
@@ -160,17 +161,6 @@ def command(
         console.several_files(written, "refined")
     if failed:
         raise SystemExit(1)
-
-
-def write_labels(target: Path, found: Refinable, crf: CrfSettings) -> None:
-    """Refine one photo and write its label PNG."""
-    from deconvnet_cli.data.label_png import label_png
-    from deconvnet_cli.storage.files import make_folder, write_whole
-
-    refuse_overwriting(found.stored.photo, target)
-    result = found.labels(crf)
-    make_folder(target.parent)
-    write_whole(target, label_png(result, found.stored.classes))
 
 
 def label_files(output: str, files: dict[Path, Path]) -> dict[Path, Path]:

@@ -194,7 +194,9 @@ class SegmentationResult:
         chosen = Outputs(**{**given, "format": format_of(output, given.get("format"))})
         chosen.check(self.classes)
         refuse_nothing(chosen)
-        target = labels_target(output, stem_for(output, self.name), chosen)
+        if into_folder(output) and not self.name:
+            raise UsageError(f"{output}: is a folder, and the photo has no name; give a file")
+        target = labels_target(output, Path(self.name).stem, chosen)
         for file in chosen.files(target):
             check_output_file(file, [] if self.path is None else [self.path])
         if into_folder(output):
@@ -229,14 +231,3 @@ def checked(choice: Mapping[str, Any]) -> dict[str, Any]:
         name: tuple(value) if isinstance(value, Iterator) else value
         for name, value in choice.items()
     }
-
-
-def stem_for(output: str, name: str) -> str:
-    """Return the stem of the files in a folder.
-
-    Raises:
-        UsageError: The output is a folder, and the photo has no name.
-    """
-    if into_folder(output) and not name:
-        raise UsageError(f"{output}: is a folder, and the photo has no name; give a file")
-    return Path(name).stem

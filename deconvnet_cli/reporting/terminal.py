@@ -40,7 +40,7 @@ def screen(
     """Return what the terminal behind ``stream`` can show, given the ``wanted`` kind of picture."""
     colours = text_colours(environment)
     kind = choose(wanted, colours, environment)
-    if kind == "blocks" and not encodable(HALF_BLOCK, encoding):
+    if kind == "blocks" and not HALF_BLOCK.encode(encoding, "ignore"):
         kind = "none"
     return Screen(kind, colours, columns, cell_pixels(stream.fileno()))
 
@@ -77,15 +77,6 @@ def choose(wanted: str, colours: str, environment: Mapping[str, str]) -> str:
         if term == "dumb":
             kind = "none"
     return "none" if kind == "blocks" and colours == "none" else kind
-
-
-def encodable(text: str, encoding: str) -> bool:
-    """Return whether ``text`` can be written in ``encoding``."""
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def cell_pixels(descriptor: int) -> tuple[int, int]:

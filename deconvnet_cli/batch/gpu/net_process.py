@@ -25,7 +25,7 @@ from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
 from deconvnet_cli.errors import DeconvnetError, NetsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
-from deconvnet_cli.segmentation.segment import Inferred, label_photo
+from deconvnet_cli.segmentation.segment import label_photo
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.segmentation.together import infer_together
@@ -158,22 +158,14 @@ def gpu_works() -> bool:
 def segment_group(
     requests: Sequence[Request], system: System, settings: SegmentSettings
 ) -> list[Segmented]:
-    """Run the nets on the photos of a group, refine and label them."""
+    """Run the nets on the photos of a group, refine and label them; maps come to the CPU."""
     photos = [Image.fromarray(request.pixels) for request in requests]
     boxes = [request.boxes for request in requests]
+    answers: list[Segmented] = []
     found = infer_together(photos, boxes, system, settings)
-    return [
-        answer_of(request, inferred, system, settings)
-        for request, inferred in zip(requests, found, strict=True)
-    ]
-
-
-def answer_of(
-    request: Request, inferred: Inferred, system: System, settings: SegmentSettings
-) -> Segmented:
-    """Label a photo; return its labels, and its maps on the CPU if they are asked for."""
-    result = label_photo(inferred, *request.size, system.ensemble, settings.crf)
-    if not request.maps:
-        return replace(result, maps=ScoreMaps(None, None, raw=False)), None
-    result = replace(result, maps=result.maps.cpu())
-    return result, replace(inferred, maps=inferred.maps.cpu())
+    for request, inferred in zip(requests, found, strict=True):
+        result = label_photo(inferred, *request.size, system.ensemble, settings.crf)
+        maps = result.maps.cpu() if request.maps else ScoreMaps(None, None, raw=False)
+        kept = replace(inferred, maps=inferred.maps.cpu()) if request.maps else None
+        answers.append((replace(result, maps=maps), kept))
+    return answers

@@ -60,6 +60,8 @@ def plan_clips(
     folder = frame_folder(output)
     if len({path.stem for path in paths}) < len(paths):
         raise UsageError("two videos would be written to the same files; give each its own folder")
+    only = outputs.only if outputs.cutout or outputs.polygons else None
+    of_frame = replace(outputs, overlay=False, palette=Outputs.palette, only=only)
     jobs = []
     for path in paths:
         overlay = folder / f"{path.stem}{OVERLAY}" if outputs.overlay else None
@@ -68,15 +70,8 @@ def plan_clips(
                 refuse_overwriting(other, overlay, "a video to label")
             if overlay.is_dir():
                 raise UsageError(f"{overlay}: is a folder; the overlays would go to this file")
-        frame = frame_outputs(outputs)
-        jobs.append(ClipJob(path, folder, outputs, frame, every, overlay))
+        jobs.append(ClipJob(path, folder, outputs, of_frame, every, overlay))
     return jobs
-
-
-def frame_outputs(outputs: Outputs) -> Outputs:
-    """Return the files of each frame: those of a photo but the overlay."""
-    only = outputs.only if outputs.cutout or outputs.polygons else None
-    return replace(outputs, overlay=False, palette=Outputs.palette, only=only)
 
 
 def frame_folder(output: str | None) -> Path:
