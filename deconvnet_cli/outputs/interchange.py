@@ -48,19 +48,14 @@ def labelme(
     for group, component in enumerate(sorted(found, key=lambda component: -component.area), 1):
         outlines = hole_free_outlines(component, tolerance)
         for ring in outlines:
-            points = [[float(x), float(y)] for x, y in ring[:-1]]
-            shape = {
+            shape: dict[str, Any] = {
                 "label": classes[component.label],
-                "points": points,
+                "points": [[float(x), float(y)] for x, y in ring[:-1]],
                 "group_id": group if len(outlines) > 1 else None,
             }
-            form: dict[str, Any] = {
-                "description": "",
-                "shape_type": "polygon",
-                "flags": {},
-                "mask": None,
-            }
-            shapes.append({**shape, **form})
+            shapes.append(
+                {**shape, "description": "", "shape_type": "polygon", "flags": {}, "mask": None}
+            )
     return {
         "version": LABELME_VERSION,
         "flags": {},
