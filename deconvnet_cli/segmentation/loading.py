@@ -132,11 +132,10 @@ def leaves_out_boxes(
     Args:
         proposals: A number of boxes, "auto", or None for what the weights say.
     """
-    from deconvnet_cli.segmentation.merge import WHOLE_RULES
     from deconvnet_cli.segmentation.segment import merge_rule
 
     if proposals is None:
-        return merge_rule(system, settings) in WHOLE_RULES
+        return MERGES[merge_rule(system, settings)].whole
     return proposals == "auto"
 
 

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deconvnet_cli.choices import MERGES
 from deconvnet_cli.data.boxes import Box
 
 # The weight of the crops beside the whole photo: of their mean, and of the greatest of them. Both
 # were chosen by the shipped weights' IoU on VOC 2012 val.
 MEAN_SHARE, MAX_SHARE = 0.3, 0.5
 CONTEXT, CONTEXT_MAX = "context", "context-max"
-WHOLE_RULES = (CONTEXT, CONTEXT_MAX)  # these keep the map of the whole photo apart
 # A class is left out of a crop if its probability is nowhere above this share of the greatest one.
 # Most crops show two or three classes, and scaling the others would take most of the time.
 FLOOR = 0.01
@@ -81,10 +81,10 @@ class Canvas:
         merge_rule: str,
         device: torch.device | None = None,  # None: the CPU
     ) -> None:
-        self.merge_rule = merge_rule
+        self.rule = MERGES[merge_rule]
         self.merged = torch.zeros(classes, height, width, dtype=torch.float32, device=device)
         self.covered = torch.zeros(height, width, dtype=torch.float32, device=device)
-        self.whole = torch.zeros_like(self.merged) if merge_rule in WHOLE_RULES else None
+        self.whole = torch.zeros_like(self.merged) if self.rule.whole else None
         self.wholes = 0
 
     def add(self, logits: Tensor, box: Box) -> Part:
@@ -94,7 +94,7 @@ class Canvas:
         left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
         classes: Sequence[int] = range(len(logits))
         values = logits
-        if self.merge_rule != "max":  # there, most classes have a positive logit somewhere
+        if self.rule.probabilities:  # of the logits, most classes have a positive logit somewhere
             classes = classes_that_matter(logits)
             values = (logits if len(classes) == len(logits) else logits[classes]).softmax(0)
         if right <= left or bottom <= top or not classes:
@@ -105,9 +105,8 @@ class Canvas:
             merge_into(self.whole, classes, inside, torch.add)
             self.wholes += 1
             return Part(classes, inside)
-        adds = self.merge_rule in ("mean-probability", CONTEXT)
         view = self.merged[:, top:bottom, left:right]
-        merge_into(view, classes, inside, torch.add if adds else torch.maximum)
+        merge_into(view, classes, inside, torch.add if self.rule.adds else torch.maximum)
         self.covered[top:bottom, left:right] += 1
         return Part(classes, inside)
 
@@ -124,7 +123,7 @@ class Canvas:
             return torch.ones_like(self.covered[::step, ::step], dtype=torch.bool)
         whole = self.whole[:, ::step, ::step]
         first = whole.amax(0)
-        if self.merge_rule == CONTEXT:  # crops may all say another class, and not the first
+        if self.rule.adds:  # crops may all say another class, and not the first
             reached = first - MEAN_SHARE / (1 - MEAN_SHARE) * self.wholes
         else:  # a maximum takes nothing away from the first
             reached = (first - MAX_SHARE * self.wholes) / (1 - MAX_SHARE)
@@ -138,13 +137,11 @@ class Canvas:
             step: The distance of the rows and columns that are returned; 1 returns all.
         """
         merged, covered = self.merged[:, ::step, ::step], self.covered[::step, ::step]
-        if self.merge_rule in ("max", "max-probability"):
-            return merged
         weight = 1 / covered.clamp_min(1)
         if self.whole is None:
-            return merged * weight
+            return merged * weight if self.rule.adds else merged
         whole = self.whole[:, ::step, ::step]
-        if self.merge_rule == CONTEXT_MAX:
+        if not self.rule.adds:
             whole = whole / max(1, self.wholes)
             return whole.add_((merged - whole).clamp_min_(0), alpha=MAX_SHARE)
         share = MEAN_SHARE * (covered > 0).to(covered.dtype)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from deconvnet_cli.choices import MERGES
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.nets.sizes import scaled_down
 from deconvnet_cli.runtime.devices import return_freed_memory
@@ -131,7 +132,7 @@ def infer(
     deconvnet = fcn = None
     found = no_boxes()
     rule = merge_rule(system, settings)
-    raw = rule == "max"
+    raw = not MERGES[rule].probabilities
     if system.deconvnet is not None:
         card = system.deconvnet.card
         on_step("boxes", 0, 0)

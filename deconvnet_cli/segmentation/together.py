@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from deconvnet_cli.choices import MERGES
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.runtime.stopwatch import Stopwatch
@@ -28,7 +29,7 @@ from deconvnet_cli.segmentation.inference import (
     logits_of,
     whole_and_crops,
 )
-from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas, worth_a_crop
+from deconvnet_cli.segmentation.merge import Canvas, worth_a_crop
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
 from deconvnet_cli.segmentation.segment import (
     Inferred,
@@ -75,11 +76,11 @@ def infer_together(
         settings: How the photos are segmented; ``batch_size`` crops go into each batch.
     """
     rule = merge_rule(system, settings)
-    if settings.until_settled and rule not in WHOLE_RULES:
+    if settings.until_settled and not MERGES[rule].whole:
         # Such a photo looks at its labels between two batches of its own.
         pairs = zip(photos, boxes, strict=True)
         return [infer(photo, system, settings, boxes=found) for photo, found in pairs]
-    watch, raw = Stopwatch(), rule == "max"
+    watch, raw = Stopwatch(), not MERGES[rule].probabilities
     used: list[list[Box]] = [[] for _ in photos]
     maps: list[Tensor] | list[None] = [None] * len(photos)
     fcn_maps: list[Tensor] | list[None] = [None] * len(photos)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deconvnet_cli.choices import MERGES
-from deconvnet_cli.segmentation.merge import WHOLE_RULES, Canvas
+from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
 
 SIZE = 6
@@ -114,7 +114,7 @@ def test_probabilities_add_up_to_1(merge: str, ensemble: Ensemble, fcn: bool) ->
     """Of every rule of merging, also where no crop was."""
     torch.manual_seed(1)
     canvas = Canvas(4, 9, 11, merge)
-    boxes = [(0, 0, 11, 9)] if merge in WHOLE_RULES else []
+    boxes = [(0, 0, 11, 9)] if MERGES[merge].whole else []
     for box in [*boxes, (0, 0, 6, 6), (-3, 2, 3, 8), (7, 5, 13, 11)]:
         canvas.add(torch.randn(4, SIZE, SIZE) * 5, box)
     raw = merge == "max"

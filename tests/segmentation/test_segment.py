@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from deconvnet_cli.choices import DEFAULT
+from deconvnet_cli.choices import DEFAULT, MERGES
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label
 from deconvnet_cli.segmentation.merge import (
     CHANGEABLE,
     CONTEXT_MAX,
-    WHOLE_RULES,
     Canvas,
     worth_a_crop,
 )
@@ -126,7 +125,7 @@ def test_auto_stops_once_labels_are_settled_and_not_before(data, small):
     assert changed[::4, ::4].mean() < SETTLED
 
 
-@pytest.mark.parametrize("rule", WHOLE_RULES)
+@pytest.mark.parametrize("rule", [name for name, rule in MERGES.items() if rule.whole])
 def test_no_crop_can_overturn_what_is_settled(rule):
     """Crops as contrary as can be, against the labels of the whole photo alone."""
     torch.manual_seed(0)
