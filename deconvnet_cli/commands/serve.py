@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
 ACCESS = "Access"
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 LIMITS = "Limits"
 
 
@@ -99,9 +100,9 @@ def command(
     (the default) only this machine can connect; any other --host needs a token. See docs/serve.md
     for more.
     """
-    from deconvnet_cli.serve import require_packages
+    from deconvnet_cli.runtime.packages import require_packages
 
-    require_packages()
+    require_packages("the server", "serve", *PACKAGES)
 
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo

@@ -6,17 +6,16 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.export import Dim
 
-from deconvnet_cli.errors import DependencyError, install
 from deconvnet_cli.exporting.plain_ops import with_plain_operators
 from deconvnet_cli.exporting.shape import InputShape
 from deconvnet_cli.nets.fusion import fused
+from deconvnet_cli.runtime.packages import require_packages
 from deconvnet_cli.weights.card import METADATA_KEY, plain_values
 from deconvnet_cli.weights.files import Weights
 from deconvnet_cli.weights.shipped import weights_sha256
@@ -32,13 +31,7 @@ SEED = 22
 
 def require() -> None:
     """Raise DependencyError unless the packages of the extra are installed."""
-    try:
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            import_module(package)
-    except ImportError as error:
-        raise DependencyError(
-            f"export needs packages that are missing ({error.name}): {install('onnx')}"
-        ) from error
+    require_packages("export", "onnx", "onnx", "onnxscript", "onnxruntime")
 
 
 def onnx_model(weights: Weights, shape: InputShape) -> bytes:

@@ -24,7 +24,6 @@ from helpers.serving import (
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.serve import app as module
-from deconvnet_cli.serve import require_packages
 from deconvnet_cli.serve.server import listen
 from deconvnet_cli.serve.settings import ServeSettings, check
 
@@ -173,7 +172,6 @@ def test_a_port_that_is_taken(deconvnet, tiny_weights):
 
 
 def test_a_package_that_is_missing(deconvnet, monkeypatch):
-    require_packages()
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     result = deconvnet("serve")
     assert result.exit_code == 1

@@ -7,11 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 
-from deconvnet_cli.errors import DeconvnetError, DependencyError, DeviceError, UsageError, install
-
-PACKAGES = ("ray.data", "fsspec", "s3fs")
+from deconvnet_cli.errors import DeconvnetError, DeviceError, UsageError
+from deconvnet_cli.runtime.packages import require_packages
 
 
 @dataclass(frozen=True)
@@ -39,21 +37,15 @@ class Cluster:
         return 1 / self.per_gpu if self.gpus else 0
 
 
-def require_packages() -> None:
-    """Check that the packages of the extra are installed.
+def require_ray() -> None:
+    """Load the packages of the extra, and let Ray say nothing of itself.
 
     Raises:
         DependencyError: A package is missing, or cannot be loaded.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a batch reports nothing to Ray
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    for name in PACKAGES:
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise DependencyError(
-                f"--engine ray needs the optional package {name}: {install('ray')}"
-            ) from error
+    require_packages("--engine ray", "ray", "ray.data", "fsspec", "s3fs")
     # The batch itself reports lost photos; the tracebacks are in Ray's log files.
     for handler in logging.getLogger("ray.data").handlers:
         of_ray = type(handler).__module__.startswith("ray.")  # others may have added handlers
@@ -81,7 +73,7 @@ def connected(address: str | None, device: str, per_gpu: int = 1) -> Iterator[Cl
         raise UsageError(
             f"--ray-address {address}: give HOST:PORT of the head, as `ray start` prints it"
         )
-    require_packages()
+    require_ray()
     import ray
 
     options = {"include_dashboard": False} if address == "local" else {}
