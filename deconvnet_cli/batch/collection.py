@@ -94,8 +94,10 @@ def read_part(path: Path) -> dict[str, object]:
     """
     try:
         part = json.loads(remote.read(path))
-        if not {"images", "annotations", "categories"} <= part.keys():
-            raise ValueError("not COCO's form")
-        return dict(part)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); start the batch again") from error
+    try:
+        merged([("", part)])
+    except (LookupError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: not COCO's form; start the batch again") from error
+    return dict(part)

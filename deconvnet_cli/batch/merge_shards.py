@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deconvnet_cli.batch.manifest import DONE, MANIFESTS, NAME, Entry, entries_in, without_gone
+from deconvnet_cli.batch.manifest import DONE, NAME, Entry, entries_in, without_gone
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.storage.hashing import bytes_sha256
@@ -107,11 +107,9 @@ def fetch(
         entries: The entries of ``output``, to which the new ones are added.
 
     Raises:
-        DatasetError: There is no manifest, or a file is missing or has changed.
+        DatasetError: A file is missing or has changed.
         OutputError: A file cannot be written.
     """
-    if not any(folder.glob(MANIFESTS)):
-        raise DatasetError(f"{folder}: no manifest there; give the output folders of shards")
     for entry in found.values():
         other = entries.get(entry.output)
         if other is not None and other.time > entry.time:

@@ -75,7 +75,7 @@ def merged(parts: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
         parts: The name of each photo, and the annotations that :func:`coco` returned for it.
 
     Raises:
-        KeyError, TypeError: A part is not of this form.
+        LookupError, TypeError, ValueError: A part is not of this form.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -85,7 +85,7 @@ def merged(parts: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
         images.append({**image, "id": number, "file_name": name})
         for annotation in part["annotations"]:
             annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
-        categories.update({category["id"]: category for category in part["categories"]})
+        categories.update({int(category["id"]): category for category in part["categories"]})
     return {
         "info": {},
         "licenses": [],

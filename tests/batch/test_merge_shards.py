@@ -173,6 +173,27 @@ def test_names_that_lead_out_of_the_folder_as_extras(merge, tmp_path):
     assert not (tmp_path / "out" / "thief.npz").exists()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[1]",
+        '{"images": [{}]}',
+        '{"images": [], "annotations": [], "categories": []}',
+        '{"images": [3], "annotations": [], "categories": []}',
+        '{"images": [{}], "annotations": [3], "categories": []}',
+        '{"images": [{}], "annotations": [], "categories": [{"id": "cat"}]}',
+    ],
+)
+def test_annotations_that_are_no_longer_coco_are_named(merge, tmp_path, content):
+    entry = Entry("p/a.jpg", "a.png", DONE, output_sha256="1", extras={"a.coco.json": "2"})
+    shard(tmp_path, 1, 1, entry)
+    (tmp_path / "a.coco.json").write_text(content)
+    result = merge(tmp_path)
+    one_error_line(result, 1, "a.coco.json: ", "; start the batch again")
+    assert not (tmp_path / "coco.json").exists()
+
+
 def test_verify_survives_any_name(deconvnet, tmp_path):
     (tmp_path / NAME).write_bytes(encoded(Entry("p", "a\0b.png", DONE, output_sha256="s")))
     result = deconvnet("batch", "--verify", "-o", tmp_path)
