@@ -88,9 +88,9 @@ def entry_of(line: bytes) -> Entry | None:
     try:
         values = json.loads(line)
         entry = Entry(**{name: value for name, value in values.items() if name in FIELDS})
-        usable = all(isinstance(text, str) for text in (entry.image, entry.output, entry.status))
+        usable = all(PurePosixPath(path).name for path in (entry.image, entry.output))
         usable &= all(isinstance(part, dict) for part in (entry.extras, entry.weights))
-        usable &= isinstance(entry.time, int | float) and PurePosixPath(entry.output).name != ""
+        usable &= isinstance(entry.status, str) and isinstance(entry.time, int | float)
         return entry if usable else None
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None

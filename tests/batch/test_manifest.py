@@ -112,8 +112,11 @@ def test_garbage_between_lines_is_passed_over(tmp_path):
     assert list(read_entries(tmp_path)) == ["a.png", "b.png"]
 
 
-def test_an_output_that_is_no_file_is_no_entry():
-    assert entry_of(b'{"image": "x", "output": ".", "status": "done"}') is None
+@pytest.mark.parametrize(("image", "output"), [("x", "."), ("", "a.png"), (3, "a.png")])
+def test_a_path_that_names_no_file_is_no_entry(image, output):
+    assert entry_of(json.dumps({"image": "x", "output": "a.png", "status": "done"}).encode())
+    line = {"image": image, "output": output, "status": "done"}
+    assert entry_of(json.dumps(line).encode()) is None
 
 
 def test_no_boxes_are_noted_too():
