@@ -333,10 +333,7 @@ def test_each_kind_that_is_left_out_is_said_once(tmp_path, monkeypatch, capsys):
     find = partial(plan, sources, out, report.left_out)
     keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=()), report)
     said = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
-    assert said == [
-        "2 left out: 2 .heic (pip install pillow-heif)",
-        "2 left out: 2 .dng",
-    ]
+    assert said == ["2 left out: 2 .heic (pip install pillow-heif)", "2 left out: 2 .dng"]
     assert report.left_out == {".heic": 2, ".dng": 2}
 
 

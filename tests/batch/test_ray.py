@@ -19,16 +19,7 @@ import torch
 from click.testing import Result
 from helpers.command_line import run_cli
 from helpers.object_store import s3_server
-from helpers.small_batch import (
-    PATIENCE,
-    ROOT,
-    info,
-    lines,
-    outputs,
-    parts,
-    small_photos,
-    wait_for,
-)
+from helpers.small_batch import PATIENCE, ROOT, info, lines, outputs, parts, small_photos, wait_for
 from PIL import Image
 from torch import Tensor, nn
 

@@ -104,14 +104,7 @@ def read_blocks(text: str) -> list[list[tuple[str, str] | None]]:
 def test_kitty_carries_the_very_pixels():
     image = side_by_side(noise(300, 200), labels_of(300, 200), (150, 96), 8)
     keys, data = read_kitty(kitty(image, 39, 6))
-    assert keys | {"m": ""} == {
-        "a": "T",
-        "f": "100",
-        "q": "2",
-        "c": "39",
-        "r": "6",
-        "m": "",
-    }
+    assert keys | {"m": ""} == {"a": "T", "f": "100", "q": "2", "c": "39", "r": "6", "m": ""}
     with Image.open(io.BytesIO(data)) as shown:
         assert shown.format == "PNG"
         assert np.array_equal(np.asarray(shown), np.asarray(image))

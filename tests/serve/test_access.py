@@ -10,16 +10,7 @@ from dataclasses import replace
 
 import pytest
 from helpers import needs_serve, warm_python  # noqa: F401
-from helpers.serving import (
-    FIRST,
-    PATIENCE,
-    error_of,
-    expected,
-    ready_nets,
-    rest_of,
-    samples,
-    until,
-)
+from helpers.serving import FIRST, PATIENCE, error_of, expected, ready_nets, rest_of, samples, until
 
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.errors import UsageError

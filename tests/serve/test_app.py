@@ -181,9 +181,7 @@ def test_the_least_area_of_a_part(server, system, area):
         ("min_area=0", "min_area: goes with output overlay, cutout, geojson, coco, json"),
         ("output=json&only=cat", "only: goes with output overlay"),
         pytest.param(
-            f"output=overlay&only={LONG}",
-            ": give at most 30000 characters",
-            id="only too long",
+            f"output=overlay&only={LONG}", ": give at most 30000 characters", id="only too long"
         ),
         ("embed=true", "embed: goes with output json"),
         ("output=overlay&embed=true", "embed: goes with output json"),
