@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -153,8 +154,9 @@ def test_too_large_a_file_is_refused_at_once(site, tmp_path, length):
 def test_refusals(site, tmp_path):
     with pytest.raises(DownloadError, match="the server answers 404"):
         fetched(site.address.replace("files", "other"), tmp_path)
-    with pytest.raises(DownloadError, match="cannot be reached"):
-        fetched("http://127.0.0.1:1/net.bin", tmp_path)
+    with socket.socket() as silent, pytest.raises(DownloadError, match="cannot be reached"):
+        silent.bind(("127.0.0.1", 0))  # so that nobody listens there
+        fetched(f"http://127.0.0.1:{silent.getsockname()[1]}/net.bin", tmp_path)
     secret = tmp_path / "secret"
     secret.write_text("of this machine")
     site.redirect = secret.as_uri()
