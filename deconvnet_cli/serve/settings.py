@@ -64,16 +64,11 @@ def check(settings: ServeSettings) -> None:
             to read.
     """
     token = settings.token
-    if token is None and not settings.loopback:
-        raise UsageError(
-            f"--host {settings.host}: other machines can reach it, so give a token: "
-            "--token or the variable DECONVNET_TOKEN"
-        )
-    if token is None and settings.names:
-        raise UsageError(
-            "--allow-host: others can reach the server by that name, so give a token: "
-            "--token or the variable DECONVNET_TOKEN"
-        )
+    if token is None and (settings.names or not settings.loopback):
+        why = "--allow-host: others can reach the server by that name"
+        if not settings.loopback:
+            why = f"--host {settings.host}: other machines can reach it"
+        raise UsageError(f"{why}, so give a token: --token or the variable DECONVNET_TOKEN")
     if token is not None and len(token) < LEAST_TOKEN:
         raise UsageError(f"the token is too short; use {LEAST_TOKEN} characters or more")
     if token is not None and not all("!" <= character <= "~" for character in token):
