@@ -6,11 +6,10 @@ import errno
 import io
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from secrets import token_hex
 from typing import IO
 
 from deconvnet_cli.errors import BusyError, DiskFullError, OutputError, UsageError
@@ -20,7 +19,6 @@ from deconvnet_cli.storage.remote import RemotePath
 PART = ".part"  # suffix of files that are not complete yet
 LOCK = ".deconvnet.lock"
 NAME_BYTES = 200  # of a name that its part keeps: names have at most 255
-UMASK = Lock()  # reading the umask changes it for a moment, in all threads
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 PIECE = 1 << 20  # bytes read at a time
 
@@ -145,24 +143,16 @@ def part_file(path: Path, suffix: str | None = None) -> Iterator[Path]:
         OutputError: The folder is missing or cannot be written to.
         DiskFullError: The disk is full.
     """
-    part: Path | None = None
-    try:
-        with writing(path):
-            with tempfile.NamedTemporaryFile(
-                dir=path.parent,
-                prefix=f"{_part_name(path)}.",
-                suffix=suffix or PART + path.suffix,
-                delete=False,
-            ) as file:
-                part = Path(file.name)
+    part = path.with_name(f"{_part_name(path)}.{token_hex(4)}{suffix or PART + path.suffix}")
+    with writing(path):
+        part.touch(exist_ok=False)
+        try:
             yield part
             if part.exists():
                 with open(part, "rb+") as whole:
                     os.fsync(whole.fileno())  # or a crash of the machine could leave an empty file
-                os.chmod(part, 0o666 & ~_umask())
                 os.replace(part, path)
-    finally:
-        if part is not None:
+        finally:
             part.unlink(missing_ok=True)
 
 
@@ -175,13 +165,6 @@ def _written(write: Callable[[IO[bytes]], object]) -> bytes:
 def _part_name(path: Path) -> str:
     """Return the start of the name of a part of ``path``; it may end within a character."""
     return f".{os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])}"
-
-
-def _umask() -> int:
-    with UMASK:
-        mask = os.umask(0)
-        os.umask(mask)
-    return mask
 
 
 def remove_parts(targets: Iterable[Path]) -> None:
