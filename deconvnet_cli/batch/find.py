@@ -70,7 +70,7 @@ class Look:
         return LABELS if is_png and _is_label_png(path, file_state(path)) else ""
 
 
-@lru_cache(maxsize=1 << 20)
+@lru_cache(maxsize=1 << 16)  # 43 MB when full
 def _is_label_png(path: Path, state: remote.Found | None) -> bool:
     """Return whether a file is a label PNG; one is read again only when its state has changed."""
     return has_label_palette(path)
