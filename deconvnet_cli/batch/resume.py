@@ -73,12 +73,12 @@ def sort_out(
         entry, why = entry_for(job), result()
         if overwrite and why is None:
             why = "--overwrite"
-        if entry is None or why not in (None, FAILED_BEFORE):
-            todo.jobs.append((job, why or NEW))
-        elif why == FAILED_BEFORE and (retry or overwrite):
-            todo.jobs.append((job, FAILED_BEFORE))
+        if entry is not None and why is None:
+            todo.done.append(entry)
+        elif entry is not None and why == FAILED_BEFORE and not (retry or overwrite):
+            todo.failed.append(entry)
         else:
-            (todo.done if why is None else todo.failed).append(entry)
+            todo.jobs.append((job, why or NEW))
     return todo
 
 
