@@ -164,7 +164,7 @@ def command(
         tallies, classes, about = merged_files(files, quiet)
     else:
         part = None if shard is None else parse_shard(shard)
-        tree, names = listed(voc_root, split, limit, part, rgb=rgb)
+        tree, names = tree_and_names(voc_root, split, limit, part, rgb=rgb)
         classes = tree.classes
         if table and classes != CLASSES:
             raise UsageError(
@@ -212,7 +212,7 @@ def command(
             console.say(f"{path}: {what}")
 
 
-def listed(
+def tree_and_names(
     root: Path | None, split: str, limit: int | None, part: tuple[int, int] | None, *, rgb: bool
 ) -> tuple[VocTree, list[str]]:
     """Return the VOC tree and the names of the photos to evaluate."""

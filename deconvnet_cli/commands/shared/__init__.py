@@ -1,1 +1,1 @@
-"""Options and output that several commands share."""
+"""Options that several commands share, and the parts of long commands."""
