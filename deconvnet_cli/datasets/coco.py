@@ -17,7 +17,7 @@ from deconvnet_cli.datasets.export import (
     find_photo,
     form_fault,
     oriented_photo,
-    photo_stem,
+    photo_place,
     split_by_folder,
     split_in,
     splits_below,
@@ -75,9 +75,13 @@ def open_coco(
         file.path: f" of {file.path.relative_to(source)}" if len(files) > 1 else ""
         for file in files
     }
+
+    def around(file: _File) -> Path:
+        return Path() if file.path == source else file.path.parent.relative_to(source)
+
     names = by_name(
         [(file, image) for file in files for image in file.images.values()],
-        lambda item: photo_stem(item[1]["file_name"]),
+        lambda item: around(item[0]) / photo_place(item[1]["file_name"]),
         source,
         lambda item: item[1]["file_name"] + ends[item[0].path],
     )
@@ -95,10 +99,12 @@ def open_coco(
         name = file.categories[int(item["category_id"])]
         return classes.index(name) if name in classes else 0
 
+    owners: dict[Path, str] = {}
+
     def read(name: str) -> Example:
         file, image = names[name]
         path = file.path
-        photo_file = find_photo(folders[path], str(image["file_name"]), path)
+        photo_file = find_photo(folders[path], str(image["file_name"]), path, owners)
         size = int(image["width"]), int(image["height"])
         photo, content = oriented_photo(photo_file, size, str(photo_file))
         annotations = [(label(file, item), item) for item in file.annotations[int(image["id"])]]
@@ -157,7 +163,7 @@ def _open_file(path: Path) -> _File:
             (
                 whole_number(image, "width"),
                 whole_number(image, "height"),
-                photo_stem(image["file_name"]),
+                photo_place(image["file_name"]),
             )
         categories = {int(item["id"]): str(item["name"]).strip() for item in content["categories"]}
         annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in images}

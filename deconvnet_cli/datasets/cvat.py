@@ -24,7 +24,7 @@ from deconvnet_cli.datasets.export import (
     unlisted_notes,
 )
 from deconvnet_cli.datasets.masks import open_coloured
-from deconvnet_cli.datasets.pairs import files_below, files_by_name
+from deconvnet_cli.datasets.pairs import files_below, files_by_name, joined
 from deconvnet_cli.errors import DatasetError
 
 ALONE = "default"  # CVAT's list of what was put into no subset
@@ -79,7 +79,8 @@ def _own_lists(folder: Path, export: Export) -> tuple[dict[str, list[str]], list
         if path.stat().st_size < 2:  # a subset without photos, at most a line end
             notes.append(f"{path.name}: is empty")
             continue
-        names = [_flat(name) for name in listed_names(path, lambda name: _flat(name) in known)]
+        names = listed_names(path, lambda name: _named(name, known) in known)
+        names = [_named(name, known) for name in names]
         splits.setdefault(split_name(path.stem), []).extend(name for name in names if name in known)
         if missing := [name for name in names if name not in known | said]:
             notes.append(f"{path.name}: names without a mask: {first_names(missing)}")
@@ -89,9 +90,10 @@ def _own_lists(folder: Path, export: Export) -> tuple[dict[str, list[str]], list
     return splits, [*notes, *unlisted_notes(known, splits)]
 
 
-def _flat(name: str) -> str:
+def _named(name: str, known: Collection[str]) -> str:
     """Return the name in the tree of a photo that a list may give with its folder, in quotes."""
-    return PurePosixPath(name.strip('"')).name
+    path = PurePosixPath(name.strip('"'))
+    return joined(path) if joined(path) in known else path.name
 
 
 def _numbered(path: Path, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from unicodedata import normalize
 
@@ -202,20 +202,27 @@ def jpeg_bytes(photo: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def photo_stem(path: str) -> str:
-    """Return the name, without suffix, of a photo that an annotation names by its path."""
-    return Path(path.replace("\\", "/")).stem
+def photo_place(path: str) -> PurePath:
+    """Return the path, without suffix, of a photo that an annotation names by its path.
+
+    A drive, the root and ways up are left out: the result lies below any folder.
+    """
+    *folders, name = PurePosixPath("/", path.replace("\\", "/")).parts
+    inside = [part for part in folders if part not in ("/", "..") and not part.endswith(":")]
+    return PurePosixPath(*inside, PurePosixPath(name).stem)
 
 
-def find_photo(folders: list[Path], name: str, source: Path) -> Path:
+def find_photo(folders: list[Path], name: str, source: Path, owners: dict[Path, str]) -> Path:
     """Return the file of a photo that an annotation names.
 
     Args:
         folders: Where it is looked for, in this order: by its whole path, then by its last parts.
         source: The file that names it, for errors.
+        owners: The annotations, by source and name, of the photos that were found; this one is
+            added.
 
     Raises:
-        DatasetError: No folder has it.
+        DatasetError: No folder has it, or it is the photo of another annotation.
     """
     # macOS writes an umlaut in the name of a file as two characters, and in JSON it may be one.
     spelt = dict.fromkeys((name, normalize("NFC", name), normalize("NFD", name)))
@@ -224,8 +231,15 @@ def find_photo(folders: list[Path], name: str, source: Path) -> Path:
         if candidate.is_absolute() or ".." in candidate.parts:
             continue
         for folder in folders:
-            if (folder / candidate).is_file():
-                return folder / candidate
+            if not (folder / candidate).is_file():
+                continue
+            this = f"{source}: {name}"
+            if (owner := owners.setdefault(folder / candidate, this)) != this:
+                raise DatasetError(
+                    f"{this} would be {folder / candidate}, which {owner} is already; keep the "
+                    "photos in folders as they are named"
+                )
+            return folder / candidate
     raise DatasetError(
         f"{source}: names {name}, which is not in {folders[0]}; give its folder with --photos DIR"
     )

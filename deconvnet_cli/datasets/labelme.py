@@ -25,7 +25,7 @@ from deconvnet_cli.datasets.export import (
     find_photo,
     form_fault,
     oriented_photo,
-    photo_stem,
+    photo_place,
     splits_below,
     whole_number,
 )
@@ -60,6 +60,7 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     found = {str(shape["label"]) for content in contents.values() for shape in content["shapes"]}
     found -= {IGNORED, NOTHING}
     classes = with_background(wanted if wanted is not None else sorted(found), str(folder))
+    owners: dict[Path, str] = {}
 
     def read(name: str) -> Example:
         if name in faults:
@@ -68,14 +69,15 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
         size = int(content["imageWidth"]), int(content["imageHeight"])
         place = path.parent.relative_to(folder)
         folders = [photos / place, photos] if photos else [path.parent, folder]
-        source = _photo(path, content, folders)
+        source = _photo(path, content, folders, owners)
         named = str(source) if isinstance(source, Path) else f"{path}, imageData"
         photo, data = oriented_photo(source, size, named)
         mask, objects = _draw(content["shapes"], classes, size, str(path))
         return Example(photo, data, mask, objects)
 
-    paths = [str(content.get("imagePath") or "") for content in contents.values()]
-    named = {normalize("NFC", name) for name in (*files, *map(photo_stem, paths))}
+    paths = [photo_place(str(content.get("imagePath") or "")) for content in contents.values()]
+    stems = [path.stem for path in files.values()] + [path.name for path in paths]
+    named = {normalize("NFC", stem) for stem in stems}
     shown = files_below(photos or folder, SUFFIXES | HEIF_SUFFIXES)
     unmasked = tuple(path for path in shown if normalize("NFC", path.stem) not in named)
     splits, notes = splits_below(folder, files)
@@ -110,10 +112,10 @@ def _load(path: Path) -> Any:
         raise DatasetError(f"{path}: not a LabelMe file ({why}); save it again") from error
 
 
-def _photo(path: Path, content: Any, folders: list[Path]) -> Path | bytes:
+def _photo(path: Path, content: Any, folders: list[Path], owners: dict[Path, str]) -> Path | bytes:
     """Return the file of the photo, or its bytes where the annotation holds them."""
     try:
-        return find_photo(folders, str(content.get("imagePath") or ""), path)
+        return find_photo(folders, str(content.get("imagePath") or ""), path, owners)
     except DatasetError:
         if not content.get("imageData"):
             raise

@@ -80,7 +80,7 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
             raise DatasetError(
                 f"{mask}: no _classes.csv in its folder or above; export all splits again"
             )
-    pairs = pair(masks, folder, folder, "put it beside its mask, or export again")
+    pairs = pair(masks, folder, folder, "put it beside its mask, or export again", MASK)
 
     def labels_of(path: Path) -> NDArray[np.uint8]:
         words = "value {} is of no class in the table; export again"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
@@ -60,28 +61,39 @@ def files_below(folder: Path, suffixes: Collection[str], but: Collection[Path] =
 
 
 def by_name(
-    files: Iterable[T], name: Callable[[T], str], source: Path, words: Callable[[T], object]
+    files: Sequence[T], place: Callable[[T], PurePath], source: Path, words: Callable[[T], object]
 ) -> dict[str, T]:
     """Return files by their names in the tree, which has one folder for all.
 
+    The name is that of the file, and where several have it, those of its folders stand before it:
+    ``site 1_leaf``.
+
     Args:
         files: The files, or what stands for them.
-        name: Returns the name of a file.
+        place: Returns where a file lies in the export, without its suffix.
         source: The export, for errors.
         words: Returns what errors call a file.
 
     Raises:
-        DatasetError: Two files have one name.
+        DatasetError: Two files have one name still.
     """
+    places = [place(file) for file in files]
+    shared = Counter(path.name for path in places)
     named: dict[str, T] = {}
-    for file in files:
-        other = named.setdefault(name(file), file)
+    for file, path in zip(files, places, strict=True):
+        name = joined(path) if shared[path.name] > 1 else path.name
+        other = named.setdefault(name, file)
         if other is not file:
             raise DatasetError(
-                f"{source}: {words(other)} and {words(file)} would both be called {name(file)} in "
+                f"{source}: {words(other)} and {words(file)} would both be called {name} in "
                 "the tree; rename one, its photo and its annotation alike"
             )
     return named
+
+
+def joined(path: PurePath) -> str:
+    """Return a place in an export as one name, for files that share their own."""
+    return "_".join(path.parts)
 
 
 def files_by_name(
@@ -100,22 +112,23 @@ def files_by_name(
     files = [path for path in files_below(folder, (suffix,), but) if path.stem.endswith(end)]
     return by_name(
         files,
-        lambda path: path.stem.removesuffix(end),
+        lambda path: path.relative_to(folder).with_name(path.stem.removesuffix(end)),
         folder,
         lambda path: path.relative_to(folder),
     )
 
 
-def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str) -> Pairs:
+def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str, end: str = "") -> Pairs:
     """Return masks with their photos: those at the same place, or the only ones of their names.
 
     Args:
         root: The folder of the masks.
         photos: The folder of the photos, which may be the same.
         remedy: What to do about a photo that is missing, for errors.
+        end: How the stems of the masks end, and those of the photos do not.
 
     Raises:
-        DatasetError: A folder cannot be read, or a mask has no photo, or several.
+        DatasetError: A folder cannot be read, or a mask has no photo, several, or another's.
     """
     if not photos.is_dir():
         raise DatasetError(f"{photos}: no such folder of photos; {remedy}")
@@ -124,15 +137,22 @@ def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str) -> Pa
     files = [path for path in files if path.resolve() not in taken]
     stems = by_stem(files)
     chosen = {}
+    owners: dict[Path, Path] = {}
     for name, mask in masks.items():
         place = photos / mask.parent.relative_to(root)
-        paths = stems.get(name, [])
+        stem = mask.stem.removesuffix(end)
+        paths = stems.get(stem, [])
         paths = [path for path in paths if path.parent == place] or paths
         if not paths:
-            raise DatasetError(f"{mask}: {photos} has no photo called {name}; {remedy}")
+            raise DatasetError(f"{mask}: {photos} has no photo called {stem}; {remedy}")
         if len({path.parent for path in paths}) > 1:
             raise DatasetError(
                 f"{mask}: its photo may be {paths[0]} or {paths[1]}; rename one, or remove it"
+            )
+        if (other := owners.setdefault(paths[0], mask)) is not mask:
+            raise DatasetError(
+                f"{mask}: its photo would be {paths[0]}, which is that of {other}; put the photo "
+                "of each where its mask is in the folders, or remove one"
             )
         chosen[name] = paths
     note_twins(chosen.values())

@@ -68,7 +68,7 @@ def test_photos_without_a_mask_are_said(deconvnet, tmp_path, export):
     read_labels(tmp_path / "tree/SegmentationClass/one.png")
 
 
-def test_one_name_is_one_photo_and_both_files_are_named(tmp_path):
+def test_a_mask_takes_the_photo_at_its_place_or_none(tmp_path):
     source = cvat_export(tmp_path / "cvat")
     photos = source / "JPEGImages"
     (photos / "a").mkdir()
@@ -80,20 +80,53 @@ def test_one_name_is_one_photo_and_both_files_are_named(tmp_path):
     masks = source / "SegmentationClass"
     (masks / "a").mkdir()
     (masks / "a/one.png").write_bytes((masks / "one.png").read_bytes())
-    with pytest.raises(DatasetError, match=r"a/one\.png and one\.png would both be .*; rename one"):
+    (photos / "b/one.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"one\.jpg, which is that of .*a/one\.png"):
         open_export(source)
 
 
-def test_files_of_one_name_are_both_named_in_coco_and_labelme(deconvnet, tmp_path):
-    source = labelme_export(tmp_path / "labelme")
-    (source / "a").mkdir()
-    (source / "a/one.json").write_bytes((source / "one.json").read_bytes())
-    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
-    one_error_line(result, 1, "a/one.json and one.json would both be called one", "rename one")
+TWINS = {"one": ("one", "a/leaf"), "two": ("two", "b/leaf"), "three": ("three", "c_leaf")}
+NAMED = ("a_leaf", "b_leaf", "c_leaf")
+
+
+@pytest.mark.parametrize("kind", [coco_export, labelme_export, cvat_export, grey_export])
+def test_photos_of_one_name_in_two_folders_have_their_folders_in_their_names(tmp_path, kind):
+    source = kind(tmp_path / "export")
+    for path in [path for path in (tmp_path / "export").rglob("*") if path.stem in TWINS]:
+        move(path.parent, path.name, TWINS[path.stem][1] + path.suffix)
+    for path in (tmp_path / "export").rglob("*.json"):
+        for old, new in TWINS.values():
+            path.write_text(path.read_text().replace(f'"{old}.jpg', f'"{new}.jpg'))
+    if kind is cvat_export:
+        lists = {"Train": ["a/leaf", "four"], "Validation": ["b/leaf", '"c_leaf"', "five"]}
+        (source / "ImageSets/Segmentation").mkdir(parents=True)
+        for name, names in lists.items():
+            (source / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(names))
+    photos = tmp_path / "export/photos" if kind is grey_export else None
+    export = open_export(source, photos=photos)
+    assert sorted(export.names) == sorted([*NAMED, "four", "five"]) and not export.unmasked
+    for number, name in enumerate(NAMED):
+        assert ((export.read(name).mask > 0) == (truth(number) > 0)).all()
+    if kind is cvat_export:
+        assert export.splits == {"train": ["a_leaf", "four"], "val": ["b_leaf", "c_leaf", "five"]}
+
+
+def test_files_that_would_have_one_name_still_are_both_named(deconvnet, tmp_path):
     path = coco_export(tmp_path / "coco")
-    path.write_text(path.read_text().replace("two.jpg", "a/one.png"))
+    path.write_text(path.read_text().replace("two.jpg", "one.png"))
     result = deconvnet("dataset", "import", path, "-o", tmp_path / "tree")
-    one_error_line(result, 1, "one.jpg and a/one.png would both be called one", "rename one")
+    one_error_line(result, 1, "one.jpg and one.png would both be called one", "rename one")
+
+
+@pytest.mark.parametrize("kind", [coco_export, labelme_export])
+def test_one_photo_is_not_that_of_two_annotations(tmp_path, kind):
+    source = kind(tmp_path / "export")
+    for path in (tmp_path / "export").rglob("*.json"):
+        path.write_text(path.read_text().replace('"two.jpg', '"a/one.jpg'))
+    export = open_export(source)
+    with pytest.raises(DatasetError, match=r"would be .*one\.jpg, which .* is already"):
+        for name in export.names:
+            export.read(name)
 
 
 def test_photos_that_are_not_there_have_a_remedy(deconvnet, tmp_path):

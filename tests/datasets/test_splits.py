@@ -65,13 +65,27 @@ def test_a_class_may_be_in_one_split_alone_and_a_split_without_annotations(tmp_p
     np.testing.assert_array_equal(only, truth(3) == 1)
 
 
-def test_one_name_in_two_splits_is_refused(deconvnet, tmp_path):
+def test_one_name_in_two_splits_is_two_photos(tmp_path):
     source = coco_splits(tmp_path / "shapes")
     path = source / "valid/_annotations.coco.json"
     path.write_text(path.read_text().replace("four.jpg", "one.jpg"))
+    (source / "valid/four.jpg").rename(source / "valid/one.jpg")
+    export = open_export(source)
+    assert export.splits["val"] == ["valid_one"] and "train_one" in export.splits["train"]
+    for name, number in (("train_one", 0), ("valid_one", 3)):
+        np.testing.assert_array_equal(export.read(name).mask > 0, truth(number) > 0)
+
+
+def test_one_name_in_two_files_of_one_folder_is_refused(deconvnet, tmp_path):
+    source = coco_splits(tmp_path / "shapes")
+    for split in ("train", "valid"):
+        file = source / split / "_annotations.coco.json"
+        file.write_text(file.read_text().replace("four.jpg", "one.jpg"))
+        file.rename(source / f"{split}.json")
+    (source / "test/_annotations.coco.json").unlink()
     result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
-    first, second = (f"one.jpg of {split}/_annotations.coco.json" for split in ("train", "valid"))
-    one_error_line(result, 1, f"{first} and {second} would both be called one", "rename one")
+    words = "one.jpg of train.json and one.jpg of valid.json would both be called one"
+    one_error_line(result, 1, words, "rename one")
     assert not (tmp_path / "tree").exists()
 
 
