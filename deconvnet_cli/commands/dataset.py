@@ -93,6 +93,7 @@ def import_command(
     if export.splits:
         refuse_given(("val_share", "seed"), f"{source} has its own splits")
     failures: list[DeconvnetError] = []
+    notes: list[str] = []
 
     def on_failure(error: DeconvnetError) -> None:
         failures.append(error)
@@ -100,7 +101,7 @@ def import_command(
 
     with console.progress(quiet) as progress:
         advance = console.bar(progress, "import", len(export.names))
-        names = write_tree(export, tree, val_share, seed, advance, on_failure)
+        names = write_tree(export, tree, val_share, seed, advance, on_failure, notes.append)
     unmasked = len(export.unmasked)
     if unmasked:
         which = first_names([str(path) for path in export.unmasked])
@@ -108,7 +109,7 @@ def import_command(
             DatasetError(f"{counted(unmasked, 'photo')} without a mask left out: {which}")
         )
     if not quiet:
-        for note in export.notes:
+        for note in (*export.notes, *notes):
             console.say(note)
         made = counted(len(names), "photo")
         console.say(f"{tree}: {made} from {export.kind}, {len(failures) + unmasked} left out")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
-from deconvnet_cli.data.classes import FILE
+from deconvnet_cli.data.classes import FILE, listed
 from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.data.voc import LISTS
+from deconvnet_cli.data.voc import IGNORE, LISTS
 from deconvnet_cli.data.voc_lists import INSTANCES, MASKS, PHOTOS
 from deconvnet_cli.datasets.export import Export, jpeg_bytes
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
@@ -24,6 +25,7 @@ def write_tree(
     seed: int,
     on_photo: Callable[[], None] = lambda: None,
     on_failure: Callable[[DeconvnetError], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Write an export as a VOC tree; the lists come last, so that half a tree is none.
 
@@ -31,9 +33,10 @@ def write_tree(
         root: A folder that is not there yet, or has no file.
         val_share: The share of the photos that ``val.txt`` gets, 0 to 1, where the export has no
             splits of its own.
-        seed: Of the split: the same seed and names give the same lists.
+        seed: Of the split: the same seed, names and masks give the same lists.
         on_photo: Called after each photo.
         on_failure: Is told of a photo that cannot be used, which is left out; None raises.
+        say: Is told which classes a list lacks.
 
     Returns:
         The names that were written.
@@ -44,7 +47,7 @@ def write_tree(
         OutputError: Something cannot be written.
     """
     _require_new(root)
-    written = []
+    labels: dict[str, frozenset[int]] = {}  # of each photo that was written
     for name in export.names:
         try:
             example = export.read(name)
@@ -58,17 +61,21 @@ def write_tree(
         _write(root / PHOTOS / f"{name}.jpg", content)
         _write(root / MASKS / f"{name}.png", label_png(example.mask, export.classes))
         if example.objects is not None:
-            objects = np.where(example.mask == 255, 255, example.objects).astype(np.uint8)
+            objects = np.where(example.mask == IGNORE, IGNORE, example.objects).astype(np.uint8)
             _write(root / INSTANCES / f"{name}.png", label_png(objects))
-        written.append(name)
+        labels[name] = frozenset(np.unique(example.mask).tolist()) - {0, IGNORE}
         on_photo()
-    if not written:
+    if not labels:
         raise DatasetError(f"{export.kind}: not one photo of {len(export.names)} can be used")
     _write(root / FILE, "".join(f"{name}\n" for name in export.classes).encode())
-    for split, names in split_names(export, written, val_share, seed).items():
+    for split, names in split_names(export, labels, val_share, seed).items():
+        shown = frozenset[int]().union(*(labels[name] for name in names))
+        absent = [name for label, name in enumerate(export.classes) if label not in {0, *shown}]
+        if absent:
+            say(f"{split}.txt: no photo has {listed(absent)}")
         text = "".join(f"{name}\n" for name in names)
         _write(root / LISTS / f"{split}.txt", text.encode())
-    return written
+    return list(labels)
 
 
 def _require_new(root: Path) -> None:
@@ -89,23 +96,41 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def split_names(
-    export: Export, names: Sequence[str], val_share: float, seed: int
+    export: Export, labels: Mapping[str, Collection[int]], val_share: float, seed: int
 ) -> dict[str, list[str]]:
     """Return the names of each list: the export's own splits, or a seeded ``train`` and ``val``.
 
-    Both have at least one photo if there are two.
+    Both have at least one photo if there are two, and as far as the share allows one of each class,
+    rare classes first.
+
+    Args:
+        labels: The labels in the mask of each photo.
     """
     if export.splits:
-        known = set(names)
         own = {
-            split: [name for name in listed if name in known]
-            for split, listed in export.splits.items()
+            split: [name for name in names if name in labels]
+            for split, names in export.splits.items()
         }
-        return {split: listed for split, listed in own.items() if listed}
-    shuffled = sorted(names)
+        return {split: names for split, names in own.items() if names}
+    shuffled = sorted(labels)
     Random(seed).shuffle(shuffled)
     count = round(val_share * len(shuffled))
     if val_share > 0:
         count = min(max(1, count), len(shuffled) - 1)
-    lists = {"train": sorted(shuffled[count:])}
-    return {**lists, "val": sorted(shuffled[:count])} if count else lists
+    kept = Counter(label for found in labels.values() for label in found)  # photos left in train
+    val: dict[str, None] = {}
+
+    def take(names: Sequence[str], most: int) -> None:
+        for name in names:
+            if len(val) < most and name not in val and all(kept[each] > 1 for each in labels[name]):
+                val[name] = None
+                kept.subtract(labels[name])
+
+    for label in sorted(kept, key=lambda label: (kept[label], label)):
+        names = [name for name in shuffled if label in labels[name]]
+        if val.keys().isdisjoint(names):
+            take(names, min(count, len(val) + 1))
+    take(shuffled, count)
+    val |= dict.fromkeys([name for name in shuffled if name not in val][: count - len(val)])
+    lists = {"train": sorted(labels.keys() - val), "val": sorted(val)}
+    return {split: names for split, names in lists.items() if names}

@@ -21,7 +21,9 @@ from helpers.exports import (
     truth,
 )
 
+from deconvnet_cli.datasets.export import Export
 from deconvnet_cli.datasets.opening import open_export
+from deconvnet_cli.datasets.tree import split_names
 
 PLACES = dict(zip(NAMES, ("train", "train", "Train", "VALID", "test"), strict=True))
 
@@ -169,6 +171,38 @@ def test_folders_of_other_exports_are_splits_too(tmp_path, kind):
     export = open_export(source, **options)
     assert {*export.splits} == {"train", "test"}
     assert "in no list of the export: four" in export.notes
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rare_classes_are_in_both_lists_if_the_share_allows_it(seed):
+    labels = {f"common {number}": {1} for number in range(16)}
+    labels |= {"rare 1": {1, 2}, "rare 2": {2}, "only": {3}, "empty": set()}
+    export = Export("a test", ("background", "a", "b", "c"), tuple(labels), read=None)
+    lists = split_names(export, labels, 0.2, seed)
+    assert len(lists["val"]) == 4 and sorted(lists["train"] + lists["val"]) == sorted(labels)
+    shown = {split: set().union(*(labels[name] for name in lists[split])) for split in lists}
+    assert shown == {"train": {1, 2, 3}, "val": {1, 2}}
+    assert split_names(export, dict(reversed(labels.items())), 0.2, seed) == lists
+
+
+@pytest.mark.parametrize("share, count", [(0, 0), (0.01, 1), (0.5, 3), (0.99, 5)])
+def test_the_share_holds_however_rare_the_classes_are(share, count):
+    labels = {str(number): {number} for number in range(1, 7)}
+    export = Export("a test", ("background",), tuple(labels), read=None)
+    lists = split_names(export, labels, share, 0)
+    assert len(lists.get("val", ())) == count and len(lists["train"]) == 6 - count
+
+
+def test_classes_that_a_list_lacks_are_named(deconvnet, tmp_path):
+    source = coco_splits(tmp_path / "shapes")
+    path = source / "valid/_annotations.coco.json"
+    content = json.loads(path.read_text())
+    names = {item["id"]: item["name"] for item in content["categories"]}
+    kept = [item for item in content["annotations"] if names[item["category_id"]] == "disc"]
+    path.write_text(json.dumps(content | {"annotations": kept}))
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    assert result.exit_code == 0
+    assert "val.txt: no photo has square" in result.stderr and "train.txt" not in result.stderr
 
 
 def test_what_is_no_export_is_told(deconvnet, tmp_path):
