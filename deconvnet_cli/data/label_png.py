@@ -60,21 +60,24 @@ def has_label_palette(path: Path) -> bool:
     return count > 1 and bool((colours == own).all())
 
 
-def read_png(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+def read_png(
+    path: Path, size: tuple[int, int] | None = None, formats: Sequence[str] = LABEL_FORMATS
+) -> Image.Image:
     """Return the decoded image of a PNG in its own mode: palette, grey or any other.
 
     Args:
         size: The width and height that it must have. They are checked before any pixel is
             decoded. None accepts all sizes.
+        formats: Other formats that are accepted too, by Pillow's names.
 
     Raises:
         OSError: The file cannot be read.
-        UnknownFormat: The file is not a PNG.
+        UnknownFormat: The file is in none of the formats.
         Undecodable: The PNG is damaged or too large.
         WrongSize: The image has another size.
     """
     image: Image.Image
-    with identify(read_whole(path, MAX_BYTES), LABEL_FORMATS) as image:
+    with identify(read_whole(path, MAX_BYTES), formats) as image:
         if size is not None and image.size != size:
             raise WrongSize(f"{image.width}x{image.height} pixels")
         load(image)

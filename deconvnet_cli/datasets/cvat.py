@@ -46,7 +46,8 @@ def open_cvat(folder: Path, photos: Path | None, wanted: Sequence[str] | None) -
         folder / MASKS, photos or folder / PHOTOS, folder / "labelmap.txt", wanted
     )
     splits, notes = _own_lists(folder, export)
-    instances = files_by_name(folder / INSTANCES, ".png") if (folder / INSTANCES).is_dir() else {}
+    objects = folder / INSTANCES
+    instances = files_by_name(files_below(objects, (".png",)), objects) if objects.is_dir() else {}
     without = [name for name in export.names if name not in instances]
     if instances and without:
         notes.append(f"{INSTANCES}: has no objects of: {first_names(without)}")

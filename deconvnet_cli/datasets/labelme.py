@@ -47,7 +47,7 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     Raises:
         DatasetError: A file cannot be read, or is not of LabelMe's form.
     """
-    files = files_by_name(folder, ".json")
+    files = files_by_name(files_below(folder, (".json",)), folder)
     contents: dict[str, Any] = {}
     faults: dict[str, DatasetError] = {}  # each is told when its photo's turn comes
     for name, path in files.items():

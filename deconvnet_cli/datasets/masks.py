@@ -1,4 +1,4 @@
-"""Exports with a mask a photo: Roboflow's, RGB with a colour table, grey 0 and 255."""
+"""Exports with a mask a photo: Roboflow's, RGB with a colour table, grey with names of values."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from deconvnet_cli.data.classes import BACKGROUND, with_background
-from deconvnet_cli.data.decoding import Undecodable
+from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable
 from deconvnet_cli.data.label_colours import PACK
 from deconvnet_cli.data.label_png import read_png
+from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo, splits_below
-from deconvnet_cli.datasets.pairs import Pairs, files_by_name, pair
+from deconvnet_cli.datasets.pairs import Pairs, files_below, pair
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
 MAX_TABLE_BYTES = 1 << 20
 Colour = tuple[int, int, int]
 Reader = Callable[[Path], NDArray[np.uint8]]
+MASK_FORMATS = (*LABEL_FORMATS, "TIFF")
+MASK_SUFFIXES = (
+    (".png",),
+    (".tif", ".tiff"),
+)  # of masks; the second if there are none of the first
 MASK = "_mask"  # how the names of Roboflow's masks end
 PHOTOS_REMEDY = "export with images, or say where they are with --photos DIR"
 COLOUR_LINE = re.compile(r"(.{1,200}?)[\s,:]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s*(?::.*)?")
@@ -40,7 +47,7 @@ def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] 
     classes = with_background(names if wanted is None else wanted, str(masks))
     codes = {
         red << 16 | green << 8 | blue: (
-            255 if name == VOID else classes.index(name) if name in classes else 0
+            IGNORE if name == VOID else classes.index(name) if name in classes else 0
         )
         for name, (red, green, blue) in colours.items()
     }
@@ -49,7 +56,10 @@ def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] 
     codes.setdefault(0, 0)
 
     def labels_of(path: Path) -> NDArray[np.uint8]:
-        packed = _mask_pixels(path, "RGB") @ PACK
+        image = _read(path)
+        if image.mode[0] in "IF":
+            raise DatasetError(f"{path}: has over 8 bits a pixel; save it with 8")
+        packed = np.array(image.convert("RGB")) @ PACK
         words = "colour #{:06x} is of no class in the table; add it, or export without smooth edges"
         return _looked_up(packed, codes, path, words)
 
@@ -73,9 +83,9 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
     lookup = {
         value: classes.index(name) if name in classes else 0 for value, name in values.items()
     }
-    masks = files_by_name(folder, ".png", end=MASK)
+    masks = [path for path in files_below(folder, (".png",)) if path.stem.endswith(MASK)]
     homes = {table.parent for table in tables}
-    for mask in masks.values():
+    for mask in masks:
         if not homes & {*mask.parents}:
             raise DatasetError(
                 f"{mask}: no _classes.csv in its folder or above; export all splits again"
@@ -90,23 +100,31 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
     return _paired(pairs, folder, classes, labels_of, "Roboflow's masks", notes)
 
 
-def open_binary(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export:
-    """Open a folder of grey masks in which 0 is background and 255 the one class.
+def open_grey(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export:
+    """Open a folder of grey masks, in which 0 is background.
+
+    The values of several classes are 1, 2 ..., and 255 is ignored; that of one class is 1 or 255.
 
     Args:
-        wanted: The name of the class; "object" unless given.
+        wanted: The names of the classes; "object" alone unless given.
 
     Raises:
-        DatasetError: More than one class is named, or a mask or photo is missing.
+        DatasetError: A mask or photo is missing.
     """
     classes = with_background(wanted or ["object"], str(masks))
-    if len(classes) != 2:
-        raise DatasetError(f"{masks}: masks of 0 and 255 have one class, not {len(classes) - 1}")
+    single = len(classes) == 2
+    lookup = {**{label: label for label in range(len(classes))}, IGNORE: 1 if single else IGNORE}
     pairs = _pairs(masks, photos)
 
     def labels_of(path: Path) -> NDArray[np.uint8]:
-        words = "value {} is neither 0 nor 255; masks of labels need no import, but a VOC tree"
-        return _looked_up(_values(path), {0: 0, 255: 1}, path, words)
+        values = _values(path)
+        if single and (values == 1).any() and (values == IGNORE).any():
+            raise DatasetError(f"{path}: has 1 and 255, and one class has one value; remove one")
+        words = (
+            "value {} is of no class; give the names of the values 1, 2 ... with --classes FILE, "
+            "or those of any values with --colours FILE (lines: cat 64 64 64)"
+        )
+        return _looked_up(values, lookup, path, words)
 
     return _paired(pairs, masks, classes, labels_of, "grey masks")
 
@@ -151,10 +169,21 @@ def _pixel_values(path: Path) -> dict[int, str]:
 
 def _values(path: Path) -> NDArray[np.uint8]:
     """Return the grey of each pixel, in a palette too if it has as many greys as indices."""
-    pixels, values = _mask_pixels(path, "RGB"), _mask_pixels(path, None)
+    image = _read(path)
+    values = np.array(image.convert("L") if image.mode == "1" else image)
+    if values.ndim == 2 and image.mode != "P":
+        return values
+    pixels = np.array(image.convert("RGBA"))
     greys = pixels[..., 0]
-    grey = (pixels == pixels[..., :1]).all() and len(np.unique(greys)) == len(np.unique(values))
-    return greys if grey else values
+    grey = bool((pixels[..., :3] == greys[..., None]).all())
+    if values.ndim == 2:
+        return greys if grey and len(np.unique(greys)) == len(np.unique(values)) else values
+    if not grey or (pixels[..., 3] < 255).any():
+        raise DatasetError(
+            f"{path}: a mask in mode {image.mode}, not palette or grey; save it so, or give its "
+            "colours with --colours FILE (lines: cat 64 0 0)"
+        )
+    return greys
 
 
 def _looked_up(
@@ -169,28 +198,23 @@ def _looked_up(
     return labels[where].reshape(values.shape)
 
 
-def _mask_pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
-    """Return the pixels of a mask: RGB, or a palette's or grey image's own values."""
+def _read(path: Path) -> Image.Image:
+    """Return the decoded image of a mask in its own mode."""
     try:
-        image = read_png(path)
+        return read_png(path, formats=MASK_FORMATS)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except Undecodable as error:
         raise DatasetError(f"{path}: not a readable mask ({error})") from error
-    if mode is None and image.mode not in ("P", "L", "1"):
-        raise DatasetError(
-            f"{path}: a mask in mode {image.mode}, not palette or grey; save it so, or give its "
-            "colours with --colours FILE (lines: cat 64 0 0)"
-        )
-    wanted = mode or ("L" if image.mode == "1" else image.mode)
-    return np.array(image if image.mode == wanted else image.convert(wanted))
 
 
 def _pairs(masks: Path, photos: Path) -> Pairs:
     """Return photo and mask by name; every mask must have its photo."""
-    files = files_by_name(masks, ".png", (photos,))
-    if not files:
-        raise DatasetError(f"{masks}: no masks (.png) in this folder")
+    for suffixes in MASK_SUFFIXES:
+        if files := files_below(masks, suffixes, (photos,)):
+            break
+    else:
+        raise DatasetError(f"{masks}: no masks (.png or .tif) in this folder")
     return pair(files, masks, photos, PHOTOS_REMEDY)
 
 

@@ -13,7 +13,7 @@ from deconvnet_cli.datasets.coco import open_coco, split_of_file
 from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import SPLITS, Export, splits_below
 from deconvnet_cli.datasets.labelme import open_labelme
-from deconvnet_cli.datasets.masks import open_binary, open_coloured, open_roboflow
+from deconvnet_cli.datasets.masks import MASK_SUFFIXES, open_coloured, open_grey, open_roboflow
 from deconvnet_cli.datasets.pairs import files_below
 from deconvnet_cli.errors import DatasetError, UsageError
 
@@ -45,7 +45,7 @@ def open_export(
         raise DatasetError(f"{source}: no such file or folder; check the path")
     if photos is not None and not photos.is_dir():
         raise DatasetError(f"{photos}: no such folder of photos; check --photos")
-    chosen = kind_of(source, colours) if kind == "auto" else kind
+    chosen = kind_of(source, photos, colours) if kind == "auto" else kind
     if colours is not None and chosen != "rgb":
         raise UsageError("--colours goes with RGB masks: --kind rgb")
     if chosen == "coco":
@@ -64,11 +64,11 @@ def open_export(
         if colours is None:
             raise UsageError("RGB masks need their colours: --colours FILE (lines: cat 64 0 0)")
         return open_coloured(source, photos, colours, classes)
-    return open_binary(source, photos, classes)
+    return open_grey(source, photos, classes)
 
 
-def kind_of(source: Path, colours: Path | None) -> str:
-    """Return the kind of an export, by what is there.
+def kind_of(source: Path, photos: Path | None, colours: Path | None) -> str:
+    """Return the kind of an export, by what is there and which options are given.
 
     Raises:
         UsageError: It cannot be told.
@@ -92,7 +92,10 @@ def kind_of(source: Path, colours: Path | None) -> str:
             return "labelme"
         if "annotations" in content and "images" in content:
             return "coco"
-    if any(path.suffix.lower() == ".png" for path in source.iterdir()):
+    masks = {suffix for suffixes in MASK_SUFFIXES for suffix in suffixes}
+    if photos is not None and files_below(source, masks, (photos,)):
+        return "grey"
+    if any(path.suffix.lower() in masks for path in source.iterdir()):
         return "grey"
     if (source / PHOTOS).is_dir() and (source / MASKS).is_dir():
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from deconvnet_cli.data.voc_lists import INSTANCES, by_stem, note_twins
 from deconvnet_cli.errors import DatasetError
 
 T = TypeVar("T")
+SEPARATOR = re.compile(r"[._ -]")
 NO_MEANING = (".", "__MACOSX")  # how the names of files and folders begin that no one made
 
 
@@ -96,49 +98,45 @@ def joined(path: PurePath) -> str:
     return "_".join(path.parts)
 
 
-def files_by_name(
-    folder: Path, suffix: str, but: Collection[Path] = (), end: str = ""
-) -> dict[str, Path]:
-    """Return the files of a folder and the folders in it by their names.
-
-    Args:
-        suffix: The suffix of the files, in lower case.
-        but: Folders that are not looked into.
-        end: How the stems of the files end; names are without it.
+def files_by_name(files: Sequence[Path], folder: Path, end: str = "") -> dict[str, Path]:
+    """Return the files of a folder and the folders in it by their names, without ``end``.
 
     Raises:
-        DatasetError: The folder cannot be read, or two files have one name.
+        DatasetError: Two files have one name.
     """
-    files = [path for path in files_below(folder, (suffix,), but) if path.stem.endswith(end)]
     return by_name(
         files,
-        lambda path: path.relative_to(folder).with_name(path.stem.removesuffix(end)),
+        lambda path: path.relative_to(folder).with_name(path.stem.removesuffix(end) or path.stem),
         folder,
         lambda path: path.relative_to(folder),
     )
 
 
-def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str, end: str = "") -> Pairs:
+def pair(
+    masks: Sequence[Path], root: Path, photos: Path, remedy: str, end: str | None = None
+) -> Pairs:
     """Return masks with their photos: those at the same place, or the only ones of their names.
 
     Args:
         root: The folder of the masks.
         photos: The folder of the photos, which may be the same.
         remedy: What to do about a photo that is missing, for errors.
-        end: How the stems of the masks end, and those of the photos do not.
+        end: How the stems of the masks end, and those of the photos do not; None looks for it.
 
     Raises:
         DatasetError: A folder cannot be read, or a mask has no photo, several, or another's.
     """
     if not photos.is_dir():
         raise DatasetError(f"{photos}: no such folder of photos; {remedy}")
-    taken = {path.resolve() for path in masks.values()}
+    taken = {path.resolve() for path in masks}
     files = files_below(photos, SUFFIXES | HEIF_SUFFIXES, (root, root.parent / INSTANCES))
     files = [path for path in files if path.resolve() not in taken]
     stems = by_stem(files)
+    end = _ending([path.stem for path in masks], stems) if end is None else end
+    named = files_by_name(masks, root, end)
     chosen = {}
     owners: dict[Path, Path] = {}
-    for name, mask in masks.items():
+    for name, mask in named.items():
         place = photos / mask.parent.relative_to(root)
         stem = mask.stem.removesuffix(end)
         paths = stems.get(stem, [])
@@ -157,5 +155,17 @@ def pair(masks: Mapping[str, Path], root: Path, photos: Path, remedy: str, end: 
         chosen[name] = paths
     note_twins(chosen.values())
     used = {path for paths in chosen.values() for path in paths}
-    found = {name: (paths[0], masks[name]) for name, paths in chosen.items()}
+    found = {name: (paths[0], named[name]) for name, paths in chosen.items()}
     return Pairs(found, tuple(path for path in files if path not in used))
+
+
+def _ending(masks: Sequence[str], photos: Collection[str]) -> str:
+    """Return the ending that all masks have and their photos lack, such as ``_mask``, if any."""
+    if any(stem in photos for stem in masks):
+        return ""
+    first = masks[0]
+    for end in (first[found.start() :] for found in SEPARATOR.finditer(first)):
+        bare = [stem.removesuffix(end) for stem in masks if stem.endswith(end)]
+        if len(bare) == len(masks) and any(stem in photos for stem in bare):
+            return end
+    return ""

@@ -119,11 +119,47 @@ def test_grey_masks_of_one_class(tmp_path):
     np.testing.assert_array_equal(labels, (truth(0) > 0).astype(int))
 
 
+GREYS = {
+    "ones": lambda mask: mask // 255,
+    "RGB": lambda mask: np.dstack([mask] * 3),
+    "RGBA": lambda mask: np.dstack([mask] * 3 + [np.full_like(mask, 255)]),
+    "16 bits": lambda mask: mask.astype(np.uint16) // 255,
+}
+
+
+@pytest.mark.parametrize("changed", GREYS.values(), ids=GREYS)
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
+def test_grey_masks_in_other_forms(tmp_path, changed, suffix):
+    masks = exports.grey_export(tmp_path)
+    for path in list(masks.iterdir()):
+        mask = np.array(Image.open(path))
+        path.unlink()
+        Image.fromarray(changed(mask)).save(path.with_suffix(suffix))
+    export = open_export(masks, photos=tmp_path / "photos")
+    for number, name in enumerate(NAMES):
+        np.testing.assert_array_equal(export.read(name).mask, truth(number) > 0)
+
+
+def test_grey_masks_of_several_classes_and_void(tmp_path):
+    masks = exports.grey_export(tmp_path)
+    for number, name in enumerate(NAMES):
+        mask = truth(number)
+        mask[0] = 255
+        Image.fromarray(mask).save(masks / f"{name}.png")
+    tree = imported(masks, tmp_path / "tree", photos=tmp_path / "photos", classes=BOTH[1:])
+    assert (tree / "classes.txt").read_text().split() == [*BOTH]
+    labels = read_labels(tree / "SegmentationClass/one.png")
+    np.testing.assert_array_equal(labels[1:], truth(0)[1:])
+    assert (labels[0] == 255).all()
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        (lambda mask: np.dstack([mask] * 3), "mode RGB, not palette or grey.* --colours FILE"),
-        (lambda mask: mask // 255, "value 1 is neither 0 nor 255; masks of labels need no import"),
+        (lambda mask: np.dstack([mask, mask, mask // 2]), "mode RGB, not palette.* --colours FILE"),
+        (lambda mask: np.dstack([mask] * 4), "mode RGBA, not palette or grey.* --colours FILE"),
+        (lambda mask: mask // 127, "value 2 is of no class; .* --classes FILE"),
+        (lambda mask: mask | (np.arange(80) < 40), "has 1 and 255, and one class has one value"),
     ],
 )
 def test_masks_that_are_not_grey_of_one_class_have_a_remedy(tmp_path, changed, words):

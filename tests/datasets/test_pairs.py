@@ -165,6 +165,29 @@ def test_masks_may_lie_around_their_photos_or_within(tmp_path):
     assert len(around.names) == len(NAMES)
 
 
+@pytest.mark.parametrize("end", ["_mask", ".jpg", " - Copy_seg 1"])
+def test_masks_may_have_an_ending_that_photos_lack(tmp_path, end):
+    masks = grey_export(tmp_path)
+    for path in list(masks.iterdir()):
+        path.rename(masks / f"{path.stem}{end}.png")
+    export = open_export(masks, photos=tmp_path / "photos")
+    assert sorted(export.names) == sorted(NAMES) and not export.unmasked
+    np.testing.assert_array_equal(export.read("one").mask, truth(0) > 0)
+    (tmp_path / "photos/three.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"three.*\.png: .*photos has no photo called three;"):
+        open_export(masks, photos=tmp_path / "photos")
+    (masks / f"one{end}.png").rename(masks / "one_other.png")
+    with pytest.raises(DatasetError, match="has no photo called"):
+        open_export(masks, photos=tmp_path / "photos")
+
+
+def test_masks_in_folders_alone_are_known_by_their_photos(tmp_path):
+    masks = grey_export(tmp_path)
+    for path in list(masks.iterdir()):
+        move(masks, path.name, f"day 1/{path.name}")
+    assert sorted(open_export(masks, photos=tmp_path / "photos").names) == sorted(NAMES)
+
+
 def test_links_are_followed_once_and_hidden_files_are_none(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "tree/.cache").mkdir(parents=True)
