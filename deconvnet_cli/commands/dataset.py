@@ -89,7 +89,9 @@ def import_command(
     from deconvnet_cli.reporting import console
 
     wanted = None if classes_file is None else read_classes(classes_file)[1:]
-    export = open_export(source, kind, photos, colours, wanted)
+    with console.stages(quiet) as on_step:
+        on_step(f"reading {source}", 0, 0)
+        export = open_export(source, kind, photos, colours, wanted)
     if export.splits:
         refuse_given(("val_share", "seed"), f"{source} has its own splits")
     failures: list[DeconvnetError] = []

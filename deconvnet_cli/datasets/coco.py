@@ -54,23 +54,23 @@ class _File:
 
 
 def open_coco(
-    source: Path, paths: Sequence[Path], photos: Path | None, wanted: Sequence[str] | None
+    source: Path, contents: Mapping[Path, Any], photos: Path | None, wanted: Sequence[str] | None
 ) -> Export:
     """Open files of COCO's instances, whose classes go by their names.
 
     Args:
         source: The file, or the folder of the files, in which they may lie in folders of splits.
-        paths: The JSON files.
+        contents: What the JSON files hold.
         photos: The folder of the photos; by default they are looked for beside the files.
         wanted: The classes, in the order of their labels; None takes those that have annotations,
             by their numbers.
 
     Raises:
-        DatasetError: A file cannot be read or is not of COCO's form, or photos have one name.
+        DatasetError: A file is not of COCO's form, or photos have one name.
         DependencyError: pycocotools is not installed.
     """
     masks_of_pycocotools()
-    files = [_open_file(path) for path in paths]
+    files = [_file(path, content) for path, content in contents.items()]
     ends = {
         file.path: f" of {file.path.relative_to(source)}" if len(files) > 1 else ""
         for file in files
@@ -151,8 +151,7 @@ def _photo_folders(path: Path, photos: Path | None) -> list[Path]:
     return own + near
 
 
-def _open_file(path: Path) -> _File:
-    content = _load(path)
+def _file(path: Path, content: Any) -> _File:
     if isinstance(content, dict) and "shapes" in content:
         raise DatasetError(f"{path}: a LabelMe file; give the folder of these files")
     try:
@@ -199,7 +198,8 @@ def _without_mask(photos: Sequence[Sequence[Labelled]], source: Path) -> list[st
     return [f"{counted(sum(bare), 'annotation')} without a mask in {where}: left as background"]
 
 
-def _load(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; raise DatasetError if it cannot be read."""
     try:
         return json.loads(read_whole(path, MAX_BYTES))
     except OSError as error:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS
-from deconvnet_cli.datasets.coco import open_coco, split_of_file
+from deconvnet_cli.datasets.coco import open_coco, read_json, split_of_file
 from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import SPLITS, Export, splits_below
 from deconvnet_cli.datasets.labelme import open_labelme
 from deconvnet_cli.datasets.masks import MASK_SUFFIXES, open_coloured, open_grey, open_roboflow
 from deconvnet_cli.datasets.pairs import files_below
+from deconvnet_cli.datasets.unread_forms import (
+    BY_SUFFIX,
+    LABEL_STUDIO,
+    LABEL_STUDIO_PNG,
+    advice_on_files,
+    advice_on_json,
+    keys_of,
+)
 from deconvnet_cli.errors import DatasetError, UsageError
+
+Reader = Callable[[Path], Any]  # returns the content of a JSON file, or raises DatasetError
 
 # How COCO calls its files of other tasks, which lie beside those of the instances.
 OTHER_TASKS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")
@@ -45,11 +55,13 @@ def open_export(
         raise DatasetError(f"{source}: no such file or folder; check the path")
     if photos is not None and not photos.is_dir():
         raise DatasetError(f"{photos}: no such folder of photos; check --photos")
-    chosen = kind_of(source, photos, colours) if kind == "auto" else kind
+    read = cache(read_json)
+    chosen = kind_of(source, photos, colours, read) if kind == "auto" else kind
     if colours is not None and chosen != "rgb":
         raise UsageError("--colours goes with RGB masks: --kind rgb")
     if chosen == "coco":
-        return open_coco(source, _coco_files(source), photos, classes)
+        paths = _coco_files(source, read)
+        return open_coco(source, {path: read(path) for path in paths}, photos, classes)
     if chosen == "labelme":
         return open_labelme(source, photos, classes)
     if chosen == "cvat":
@@ -67,57 +79,63 @@ def open_export(
     return open_grey(source, photos, classes)
 
 
-def kind_of(source: Path, photos: Path | None, colours: Path | None) -> str:
+def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reader) -> str:
     """Return the kind of an export, by what is there and which options are given.
 
     Raises:
-        UsageError: It cannot be told.
+        UsageError: It cannot be told, or is of a form that is not read.
+        DatasetError: The source is a JSON file that cannot be read.
     """
+    if source.is_file() and source.suffix.lower() == ".json":
+        if "images" not in keys_of(read(source)) and (advice := advice_on_json(read(source))):
+            raise UsageError(f"{source}: {advice}")
+        return "coco"
     if source.is_file():
-        if source.suffix.lower() == ".json":
-            return "coco"
-        raise UsageError(
-            f"{source}: is no folder and no COCO file (.json); unpack archives, and export other "
-            "forms as COCO JSON"
-        )
+        advice = advice_on_files([source]) or "export it as COCO JSON"
+        raise UsageError(f"{source}: is no folder and no COCO file (.json): {advice}")
     if colours is not None:
         return "rgb"
     if (source / "labelmap.txt").is_file():
         return "cvat"
     if any(source.rglob("_classes.csv")):
         return "roboflow"
+    advice = None
     for path in files_below(source, (".json",)):
-        content = _first_keys(path) or set()
-        if "shapes" in content:
+        content = _readable(path, read)
+        if "shapes" in keys_of(content):
             return "labelme"
-        if "annotations" in content and "images" in content:
+        if {"annotations", "images"} <= keys_of(content):
             return "coco"
+        advice = advice or advice_on_json(content)
     masks = {suffix for suffixes in MASK_SUFFIXES for suffix in suffixes}
-    if photos is not None and files_below(source, masks, (photos,)):
-        return "grey"
-    if any(path.suffix.lower() in masks for path in source.iterdir()):
+    found = files_below(source, masks, () if photos is None else (photos,))
+    if any(LABEL_STUDIO_PNG.match(path.name) for path in found):
+        words = "has Label Studio's PNGs, whose names do not tell their photos"
+        raise UsageError(f"{source}: {words}; {LABEL_STUDIO}")
+    if found and (photos is not None or any(path.parent == source for path in found)):
         return "grey"
     if (source / PHOTOS).is_dir() and (source / MASKS).is_dir():
         raise UsageError(
             f"{source}: is a VOC tree already, which needs no import; `deconvnet dataset check` "
             "says whether it can be trained on"
         )
+    if advice := advice or advice_on_files(files_below(source, BY_SUFFIX)):
+        raise UsageError(f"{source}: has {advice}")
     raise UsageError(
         f"{source}: not clear what this is; give the folder of masks itself, with --photos DIR, "
         f"or say --kind {'|'.join(EXPORT_KINDS[1:])}, or export it as COCO JSON"
     )
 
 
-def _first_keys(path: Path) -> set[str] | None:
-    """Return the names at the top of a JSON file; None if it cannot be read."""
+def _readable(path: Path, read: Reader) -> Any:
+    """Return the content of a JSON file; None if it cannot be read."""
     try:
-        content: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read(path)
+    except DatasetError:
         return None
-    return set(content) if isinstance(content, dict) else set()
 
 
-def _coco_files(source: Path) -> list[Path]:
+def _coco_files(source: Path, read: Reader) -> list[Path]:
     """Return the file of COCO's annotations, the one in a folder, or that of each split in it.
 
     Raises:
@@ -127,8 +145,10 @@ def _coco_files(source: Path) -> list[Path]:
         return [source]
     files = files_below(source, (".json",))
     files = [path for path in files if not path.stem.startswith(OTHER_TASKS)] or files
-    keys = {path: _first_keys(path) for path in files}
-    files = [path for path, found in keys.items() if found is None or "images" in found]
+    contents = {path: _readable(path, read) for path in files}
+    files = [
+        path for path, found in contents.items() if found is None or "images" in keys_of(found)
+    ]
     if not files:
         raise UsageError(f"{source}: has no COCO file (.json); check the path")
     splits, unlisted = splits_below(source, {str(path): path for path in files}, split_of_file)

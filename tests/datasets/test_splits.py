@@ -14,6 +14,7 @@ from helpers.exports import (
     coco_export,
     coco_splits,
     cvat_export,
+    draw_photos,
     grey_export,
     labelme_export,
     names_in,
@@ -210,8 +211,8 @@ def test_what_is_no_export_is_told(deconvnet, tmp_path):
         result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
         one_error_line(result, code, str(source), *words)
 
-    (tmp_path / "export.zip").touch()
-    refused(tmp_path / "export.zip", 2, "unpack archives", "COCO JSON")
+    (tmp_path / "export.txt").touch()
+    refused(tmp_path / "export.txt", 2, "is no folder and no COCO file", "export it as COCO JSON")
     (tmp_path / "yolo/train/labels").mkdir(parents=True)
     (tmp_path / "yolo/train/labels/one.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5")
     refused(tmp_path / "yolo", 2, "not clear what this is", "export it as COCO JSON")
@@ -219,6 +220,55 @@ def test_what_is_no_export_is_told(deconvnet, tmp_path):
     (tree / "labelmap.txt").unlink()
     refused(tree, 2, "is a VOC tree already", "dataset check")
     refused(labelme_export(tmp_path / "l") / "one.json", 1, "a LabelMe file; give the folder")
+
+
+VIA = {"one.jpg1": {"filename": "one.jpg", "size": 1, "regions": []}}
+UNREAD = {
+    "annotations.xml": ("<annotations/>", "Segmentation mask 1.1"),
+    "export.ndjson": ('{"data_row": {}}', "Labelbox"),
+    "slide.geojson": ('{"type": "FeatureCollection", "features": []}', "label images"),
+    "slide.json": ('{"type": "FeatureCollection", "features": []}', "label images"),
+    "train-00000.parquet": ("PAR1", "as files in two folders"),
+    "data.yaml": ("names: [disc]", "YOLO's form"),
+    "export.zip": ("PK", "unpack it"),
+    "project-1.json": ('[{"id": 1, "data": {}, "annotations": []}]', "Brush labels to COCO"),
+    "one.jpg.json": ('{"size": {}, "objects": [], "tags": []}', "Supervisely's"),
+    "via.json": (json.dumps(VIA), "VIA's JSON"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_forms_that_are_not_read_have_a_remedy(deconvnet, tmp_path, name):
+    text, words = UNREAD[name]
+    draw_photos(tmp_path / "export")
+    (tmp_path / "export/ann").mkdir()
+    path = tmp_path / "export/ann" / name
+    path.write_text(text)
+    for source in (path, tmp_path / "export"):
+        result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+        one_error_line(result, 2, str(source), words)
+
+
+def test_label_studios_pngs_do_not_tell_their_photos(deconvnet, tmp_path):
+    masks = grey_export(tmp_path)
+    for number, path in enumerate(sorted(masks.iterdir())):
+        path.rename(masks / f"task-{number}-annotation-7-by-1-tag-disc-0.png")
+    for options in ((), ("--photos", tmp_path / "photos")):
+        result = deconvnet("dataset", "import", masks, "-o", tmp_path / "tree", *options)
+        one_error_line(result, 2, str(masks), "Label Studio's PNGs", "Brush labels to COCO")
+
+
+def test_a_file_of_annotations_is_parsed_once(tmp_path, monkeypatch):
+    source = coco_splits(tmp_path / "shapes")
+    parsed = []
+
+    def read(path: Path) -> object:
+        parsed.append(path)
+        return json.loads(path.read_text())
+
+    monkeypatch.setattr("deconvnet_cli.datasets.opening.read_json", read)
+    assert open_export(source).splits == LISTS
+    assert sorted(parsed) == sorted(source.rglob("*.json"))
 
 
 def test_a_json_file_of_another_kind_hides_no_export(tmp_path):

@@ -65,8 +65,8 @@ def test_a_segmentation_of_another_form_is_told_in_words(tmp_path, wrong):
 
 
 def test_files_of_another_form_are_told_in_words(deconvnet, tmp_path):
-    path = tmp_path / "label-studio.json"
-    path.write_text('[{"id": 1, "data": {"image": "one.jpg"}, "annotations": []}]')
+    path = tmp_path / "another.json"
+    path.write_text('[{"id": 1, "image": "one.jpg"}]')
     result = deconvnet("dataset", "import", path, "-o", tmp_path / "tree")
     one_error_line(result, 1, "not COCO's instances (it is of another form)", "as COCO JSON")
 
