@@ -11,7 +11,7 @@ LABEL_STUDIO = 'export it as "COCO", or brush strokes as "Brush labels to COCO"'
 # One PNG for each stroke or class, whose name has the number of its task and not its photo.
 LABEL_STUDIO_PNG = re.compile(r"task-\d+-annotation-\d+-by-")
 BY_SUFFIX = {
-    ".xml": 'XML of CVAT, which "COCO 1.0" or "Segmentation mask 1.1" replaces, or of boxes alone',
+    ".xml": 'XML; export CVAT\'s as "COCO 1.0" or "Segmentation mask 1.1"; VOC\'s has boxes alone',
     ".ndjson": "an NDJSON, as Labelbox writes it; make COCO JSON of it",
     ".geojson": "GeoJSON; export label images (grey masks), which --classes FILE names",
     ".parquet": "a Parquet table; save its photos and masks as files in two folders",

@@ -203,11 +203,18 @@ def stage2_boxes(
 
 
 def require_soft_labels(teacher: Path, names: list[str], classes: tuple[str, ...]) -> None:
-    """Raise DatasetError if a photo has no soft labels in the folder, or of other classes."""
-    paths = [soft_path(teacher, name) for name in sorted(set(names))]
-    first = next((path for path in paths if not path.is_file()), paths[0])
-    if (found := read_soft_labels(first).classes) != classes:
-        raise DatasetError(
-            f"{first}: soft labels of {in_short(found)}, but the run has {in_short(classes)}; "
-            "make them with weights of its classes"
-        )
+    """Raise DatasetError if a photo lacks soft labels, or they are of other classes or teachers."""
+    first: tuple[Path, str] | None = None
+    for path in (soft_path(teacher, name) for name in sorted(set(names))):
+        found = read_soft_labels(path)
+        if found.classes != classes:
+            raise DatasetError(
+                f"{path}: soft labels of {in_short(found.classes)}, but the run has "
+                f"{in_short(classes)}; make them with weights of its classes"
+            )
+        if first is None:
+            first = path, found.teacher
+        if found.teacher != first[1]:
+            raise DatasetError(
+                f"{path}: soft labels of another teacher than {first[0]}; make all of them with one"
+            )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, UsageError
-from deconvnet_cli.storage.files import write_whole
+from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.storage.npz import read_npz
 
 CELL = 8
@@ -63,12 +63,13 @@ def write_soft(
     teacher: str = "",
     classes: tuple[str, ...] = CLASSES,
 ) -> None:
-    """Write the soft labels of a photo to one file, see :class:`SoftLabels`."""
+    """Write the soft labels of a photo to one file, see :class:`SoftLabels`, and its folder."""
     arrays = {
         "probabilities": probabilities,
         "teacher": np.array(teacher),
         "classes": np.array(classes),
     }
+    make_folder(path.parent)  # names in lists may have folders
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
@@ -146,5 +147,6 @@ def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
         except DatasetError:
             yield name
             continue
-        if made_by not in ("", teacher):
-            raise UsageError(f"{path}: soft labels of another teacher; give another folder with -o")
+        if made_by != teacher:
+            who = "another teacher" if made_by else "an earlier version, which does not tell whose"
+            raise UsageError(f"{path}: soft labels of {who}; give another folder with -o")

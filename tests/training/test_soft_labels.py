@@ -94,6 +94,38 @@ def test_a_file_of_an_earlier_version_is_of_vocs_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("teacher", "classes", "words"),
+    [
+        ("one", ("background", "leaf"), r"c\.npz: soft labels of 2 classes .*, but the run has 21"),
+        ("two", CLASSES, r"c\.npz: soft labels of another teacher than .*a\.npz"),
+        ("", CLASSES, r"c\.npz: soft labels of another teacher than .*a\.npz"),
+    ],
+)
+def test_the_soft_labels_of_all_photos_are_checked(tmp_path, teacher, classes, words):
+    def write(name, teacher, classes):
+        probabilities = np.zeros((len(classes), 2, 2), np.uint8)
+        soft_labels.write_soft(tmp_path / f"{name}.npz", probabilities, teacher, classes)
+
+    for name in "abc":
+        write(name, "one", CLASSES)
+    require_soft_labels(tmp_path, [*"abc"], CLASSES)
+    write("c", teacher, classes)
+    with pytest.raises(DatasetError, match=words):
+        require_soft_labels(tmp_path, [*"cab"], CLASSES)
+    (tmp_path / "b.npz").unlink()
+    with pytest.raises(DatasetError, match=r"b\.npz: no soft labels of this photo"):
+        require_soft_labels(tmp_path, [*"abc"], CLASSES)
+
+
+def test_soft_labels_of_an_unknown_teacher_are_not_added_to(deconvnet, tiny_weights, tmp_path):
+    Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(tmp_path / "a.png")
+    soft_labels.write_soft(tmp_path / "out/a.npz", np.zeros((21, 4, 5), np.uint8))
+    given = ("--weights", tiny_weights, "-o", tmp_path / "out")
+    result = deconvnet("soft-labels", tmp_path / "a.png", *given)
+    one_error_line(result, 2, "a.npz", "an earlier version", "another folder with -o")
+
+
+@pytest.mark.parametrize(
     "sources", [(), ("a.jpg", "--split", "val"), ("a.jpg", "--voc-root", "x"), ("--list", "val")]
 )
 def test_photos_or_lists_and_not_some_of_both(deconvnet, tmp_path: Path, sources):
