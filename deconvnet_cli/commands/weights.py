@@ -88,6 +88,13 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @option(
     "--licence", default="unknown; ask the makers", help="Licence of the weights, for their card."
 )
+@option(
+    "--classes",
+    "classes_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the names of the classes, one per line, background first. By default they are "
+    "VOC's.",
+)
 @option("--sha256", "expected", help="SHA-256 that the file must have.")
 @option(
     "--max-size",
@@ -103,6 +110,7 @@ def import_(
     output: Path | None,
     net: str,
     licence: str,
+    classes_file: Path | None,
     expected: str | None,
     most: float,
     verbose: bool,
@@ -112,20 +120,23 @@ def import_(
     http(s) address is downloaded first; an interrupted download goes on when the command is run
     again.
     """
+    from deconvnet_cli.data.classes import read_classes
+    from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.storage.download import is_web_address, name_in
     from deconvnet_cli.weights.shipped import check_sha256
 
+    classes = CLASSES if classes_file is None else read_classes(classes_file)
     if is_web_address(source):
         target = output or Path(Path(name_in(source)).stem + ".safetensors")
         with _download(source, target.parent, expected, most) as path:
-            _import(path, target, net, licence, verbose)
+            _import(path, target, net, licence, classes, verbose)
         return
     path = Path(source)
     if not path.name:
         raise UsageError(f"{source}: not the name of a file")
     if expected is not None:
         check_sha256(path, expected)
-    _import(path, output or path.with_suffix(".safetensors"), net, licence, verbose)
+    _import(path, output or path.with_suffix(".safetensors"), net, licence, classes, verbose)
 
 
 @contextmanager
@@ -148,12 +159,14 @@ def _download(address: str, folder: Path, sha256: str | None, gigabytes: float) 
             yield path
 
 
-def _import(source: Path, target: Path, net: str, licence: str, verbose: bool) -> None:
+def _import(
+    source: Path, target: Path, net: str, licence: str, classes: tuple[str, ...], verbose: bool
+) -> None:
     from deconvnet_cli.reporting import console
     from deconvnet_cli.weights.importing import import_weights
 
     refuse_overwriting(source, target, "the file to import")
-    imported = import_weights(source, target, net, licence=licence)
+    imported = import_weights(source, target, net, licence=licence, classes=classes)
     if verbose:
         console.table(
             ("in the file", "shapes", "in the net", "note"),

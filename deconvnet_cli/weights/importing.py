@@ -25,6 +25,7 @@ from deconvnet_cli.weights.files import fit, read_tensors, store, without_counte
 from deconvnet_cli.weights.shipped import weights_sha256
 
 CAFFE_NETS = {"deconvnet": "deconvnet-vgg16", "vgg-trunk": "deconvnet-vgg16", "fcn8s": "fcn8s"}
+NAME_THEM = "name them with --classes FILE"
 ALIKE = 0.9  # share of common names from which on tensors are taken for a net's
 
 
@@ -52,7 +53,14 @@ class Imported:
         return "; ".join(parts)
 
 
-def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -> Imported:
+def import_weights(
+    source: Path,
+    target: Path,
+    net_name: str,
+    *,
+    licence: str,
+    classes: tuple[str, ...] = CLASSES,
+) -> Imported:
     """Convert ``source`` to ``target``, float32 safetensors with a card.
 
     Args:
@@ -60,17 +68,18 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
             whose other layers get their initial values), a .pth or .pt (a dict of tensors, or one
             under "state_dict"), or a .safetensors with our names of tensors.
         licence: The licence of the weights, for the card.
+        classes: The names of the classes, the background first.
 
     Raises:
         WeightsError: The source is missing, unreadable, incomplete or made for another net.
         OutputError: The target cannot be written.
     """
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {} if classes == CLASSES else {"classes": len(classes)}
     remark = ""
     if not source.is_file():
         raise WeightsError(f"{source}: no such file; name the weights to import")
     if source.suffix == ".caffemodel":
-        tensors, rows, settings, remark = _from_caffe(source, net_name)
+        tensors, rows, settings, remark = _from_caffe(source, net_name, len(classes))
     elif source.suffix in (".pth", ".pt", ".safetensors"):
         pickled = source.suffix != ".safetensors"
         tensors = _from_pickle(source) if pickled else expanded(read_tensors(source), source)
@@ -85,22 +94,24 @@ def import_weights(source: Path, target: Path, net_name: str, *, licence: str) -
     try:
         fit(net, tensors, source)
     except WeightsError as error:
-        other = wrong_net(source, net_of(tensors), net_name)
-        if other is None:
+        if other := wrong_net(source, net_of(tensors), net_name):
+            raise other from error
+        shapes = {key: value.shape for key, value in net.state_dict().items()}
+        if all(shapes.get(key, value.shape) == value.shape for key, value in tensors.items()):
             raise
-        raise other from error
+        raise WeightsError(f"{error}; if it has other classes, {NAME_THEM}") from error
     provenance = f"imported from {source.name}, SHA-256 {weights_sha256(source)}{remark}"
     store(
         target,
         net,
-        card_for(net_name, settings, provenance=provenance, licence=licence),
+        card_for(net_name, settings, provenance=provenance, licence=licence, classes=classes),
         half=False,
     )
     return Imported(target, rows, "layers" if source.suffix == ".caffemodel" else "tensors")
 
 
 def _from_caffe(
-    source: Path, net_name: str
+    source: Path, net_name: str, classes: int
 ) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any], str]:
     """Return the tensors, the table, the net's settings, and a remark for the card."""
     blobs = read_caffemodel(source)
@@ -115,11 +126,11 @@ def _from_caffe(
     try:
         if net_name == "fcn8s":
             settings = fcn8s = infer_fcn8s_settings(blobs)
-            check_classes(settings.classes)
+            check_classes(settings.classes, classes)
             tensors, rows = import_fcn8s(blobs, fcn8s)
         else:
             settings = infer_settings(blobs)
-            check_classes(settings.classes)
+            check_classes(settings.classes, classes)
             tensors, rows = import_deconvnet(blobs, settings, folded=folded)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
@@ -157,10 +168,10 @@ def wrong_net(source: Path, fitting: str | None, net_name: str) -> WeightsError 
     )
 
 
-def check_classes(number: int) -> None:
-    """Raise WeightsError unless the weights have VOC's number of classes."""
-    if number != len(CLASSES):
-        raise WeightsError(f"has {number} classes without names; VOC's {len(CLASSES)} are known")
+def check_classes(number: int, named: int) -> None:
+    """Raise WeightsError unless the weights have as many classes as are named."""
+    if number != named:
+        raise WeightsError(f"has {number} classes, and {named} are named; {NAME_THEM}")
 
 
 def _from_pickle(source: Path) -> dict[str, torch.Tensor]:

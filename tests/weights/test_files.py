@@ -107,6 +107,20 @@ UNUSABLE = {
 }
 
 
+def test_import_of_weights_of_ones_own_classes(deconvnet, tmp_path):
+    source, names = tmp_path / "net.pth", tmp_path / "names.txt"
+    net = build_net("deconvnet-mobilenet", {"classes": 3})
+    torch.save(net.state_dict(), source)
+    names.write_text("oak leaf\nfern\n")
+    given = ("weights", "import", source, "--net", "deconvnet-mobilenet")
+    one_error_line(deconvnet(*given), 1, "is (3, ", "the net's (21, ", "--classes FILE")
+    result = deconvnet(*given, "--classes", names)
+    assert result.exit_code == 0, result.stderr
+    made = files.load(str(tmp_path / "net.safetensors"))
+    assert made.card.classes == ("background", "oak leaf", "fern")
+    torch.testing.assert_close(made.net.state_dict(), net.state_dict())
+
+
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_unusable_weights_are_one_line_and_no_output(deconvnet, tiny_weights, data, tmp_path, kind):
     path, out = tmp_path / f"{kind}.safetensors", tmp_path / "labels.png"
