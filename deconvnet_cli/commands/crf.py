@@ -23,6 +23,7 @@ from deconvnet_cli.errors import DeconvnetError, UsageError
 from deconvnet_cli.evaluation.crf_search import (
     Refinable,
     combinations,
+    image_of,
     read_refinable,
     settings_with,
     sweep,
@@ -48,6 +49,12 @@ from deconvnet_cli.storage.files import make_folder, refuse_overwriting, write_w
     "repeatable. It needs --voc-root.",
 )
 @option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder, for --grid.")
+@option(
+    "--split",
+    metavar="NAME",
+    help="List in ImageSets/Segmentation/, for --grid: evaluate only its photos. By default, "
+    "evaluate all whose scores are in SOURCES.",
+)
 @option("--rgb", is_flag=True, help="Also read RGB masks, by the colours of the classes or VOC's.")
 @option(
     "--set",
@@ -66,6 +73,7 @@ def command(
     pairs: tuple[str, ...],
     grid: tuple[str, ...],
     voc_root: Path | None,
+    split: str | None,
     rgb: bool,
     crf_backend: str,
     system_name: str | None,
@@ -86,8 +94,8 @@ def command(
         raise UsageError("--grid needs the masks: --voc-root DIR")
     if grid:
         refuse_silence(quiet, [as_json], "--json")
-    if output and (voc_root is not None or rgb):
-        raise UsageError("--voc-root and --rgb are only for --grid; leave them out")
+    if output and (voc_root is not None or split is not None or rgb):
+        raise UsageError("--voc-root, --split and --rgb are only for --grid; leave them out")
     if output == "-":
         raise UsageError("-o -: crf writes files; give -o FILE.png, or a folder: -o DIR/")
     if output and manifests_in(Path(output)):
@@ -122,11 +130,16 @@ def command(
 
         tree = open_tree(voc_root, rgb=rgb)  # type: ignore[arg-type]
         choices = combinations(base, grid, fixed=pairs)
+        if split is not None:
+            listed = set(tree.names(split))
+            files = {path: at for path, at in files.items() if image_of(path, at, tree) in listed}
+            if not files:
+                raise UsageError(f"--split {split}: none of its photos has scores there")
         with console.progress(quiet) as progress:
             # A step is one choice on one photo: a photo with many choices takes a while.
             advance = console.bar(progress, "crf", len(files) * len(choices))
             ious = sweep(files.items(), choices, read, tree, workers, advance)
-        evaluation_tables.sweep(ious, quiet=quiet, as_json=as_json)
+        evaluation_tables.sweep(ious, len(files), quiet=quiet, as_json=as_json)
         return
     failed = 0
     written: list[Path] = []

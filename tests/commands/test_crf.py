@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -229,6 +230,24 @@ def test_a_figure_is_that_of_the_labels(deconvnet, voc, kept, tmp_path):
         truth = pixels(voc / "SegmentationClass" / f"{name}.png")
         total += confusion(truth, pixels(tmp_path / f"{name}.png"))
     assert found["iterations = 3"] == metrics_of(total).mean_iou
+
+
+def test_a_sweep_over_a_list(deconvnet, voc, kept, tmp_path):
+    root = tmp_path / "VOC2012"
+    shutil.copytree(voc, root)
+    (root / "ImageSets/Segmentation/few.txt").write_text("\n".join(NAMES[:2]))
+    (root / "ImageSets/Segmentation/none.txt").write_text("other")
+    (root / "JPEGImages/other.jpg").write_bytes((root / f"JPEGImages/{NAMES[0]}.jpg").read_bytes())
+    mask = root / f"SegmentationClass/{NAMES[0]}.png"
+    (root / "SegmentationClass/other.png").write_bytes(mask.read_bytes())
+    grid = ("--grid", "iterations=1")
+    found = sweep(deconvnet, root, kept, *grid, "--split", "few")
+    expected = evaluated(deconvnet, root, "--scores", kept, "--split", "few")
+    assert found["no CRF"] == expected != sweep(deconvnet, root, kept, *grid)["no CRF"]
+    shown = deconvnet("crf", kept, *grid, "--voc-root", root, "--split", "few")
+    assert "mean IoU of 2 photos" in shown.stdout
+    result = deconvnet("crf", kept, *grid, "--voc-root", root, "--split", "none")
+    one_error_line(result, 2, "--split none: none of its photos has scores")
 
 
 def test_the_ensemble_of_a_sweep(deconvnet, voc, kept):

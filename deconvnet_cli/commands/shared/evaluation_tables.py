@@ -161,12 +161,13 @@ def compared(answers: Sequence[Paired], *, quiet: bool, as_json: bool) -> None:
         console.json_line(lines[0] if len(lines) == 1 else {"comparisons": lines})
 
 
-def sweep(ious: Mapping[str, float], *, quiet: bool, as_json: bool) -> None:
-    """Print the mean IoU of each setting of the CRF, the best first."""
+def sweep(ious: Mapping[str, float], photos: int, *, quiet: bool, as_json: bool) -> None:
+    """Print the mean IoU of each setting of the CRF on so many photos, the best first."""
     order = sorted(ious, key=lambda name: -ious[name])
     if not quiet:
         rows = [(name, f"{ious[name]:.4f}") for name in order]
-        console.table(("CRF", "mean IoU"), rows, to_stderr=as_json)
+        heading = f"mean IoU of {counted(photos, 'photo')}"
+        console.table(("CRF", heading), rows, to_stderr=as_json)
     if as_json:
         for name in order:
-            console.json_line({"crf": name, "mean_iou": ious[name]})
+            console.json_line({"crf": name, "mean_iou": ious[name], "images": photos})
