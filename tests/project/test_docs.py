@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import pytest
 from helpers.clips import write_clip
-from helpers.exports import coco_export, cvat_export
+from helpers.exports import coco_export, cvat_export, grey_export
 from helpers.paths import ROOT, TESTS
 from helpers.warm_command import warm_command
 from PIL import Image
@@ -148,6 +148,7 @@ def place(tmp_path_factory, voc) -> Path:
     (painted / "SegmentationClass").rename(painted / "masks")
     (painted / "JPEGImages").rename(painted / "photos")
     (painted / "labelmap.txt").rename(painted / "colours.txt")
+    (grey_export(place / "grey").parent / "names.txt").write_text("shape\n")
     write_clip(place / "clip.mp4", [small.crop((0, 0, 120, 90))] * 3)
     return place
 
