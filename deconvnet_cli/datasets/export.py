@@ -24,6 +24,7 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.storage.files import read_whole
 
 SPLITS = ("train", "val", "test")  # as lists of a tree are called
+OTHER_SPLITS = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 MOST_OBJECTS = 254  # of one photo, as they are numbered in bytes
 
 
@@ -89,7 +90,7 @@ def class_notes(
 def split_name(name: str) -> str:
     """Return the name of a list of a tree for a split's own name, such as ``Validation``."""
     lower = name.lower()
-    return "val" if lower in ("valid", "validation") else lower
+    return OTHER_SPLITS.get(lower, lower)
 
 
 def split_in(text: str) -> str | None:

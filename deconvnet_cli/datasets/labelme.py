@@ -156,7 +156,7 @@ def _inside(shape: Any, size: tuple[int, int], source: str) -> NDArray[np.bool_]
     draw = ImageDraw.Draw(image)
     try:
         points = [(float(x), float(y)) for x, y in shape["points"]]
-        if kind == "polygon" and len(points) > 2:
+        if kind in ("polygon", "rectangle", "rotation") and len(points) > 2:  # as X-AnyLabeling has
             draw.polygon(points, fill=1, outline=1)
         elif kind in ("rectangle", "mask") and len(points) == 2:
             (x0, y0), (x1, y1) = points

@@ -214,7 +214,7 @@ def _pairs(masks: Path, photos: Path) -> Pairs:
         if files := files_below(masks, suffixes, (photos,)):
             break
     else:
-        raise DatasetError(f"{masks}: no masks (.png or .tif) in this folder")
+        raise DatasetError(f"{masks}: no masks (.png or .tif); labels do not survive JPEG")
     return pair(files, masks, photos, PHOTOS_REMEDY)
 
 

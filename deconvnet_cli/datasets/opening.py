@@ -121,6 +121,8 @@ def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reade
         )
     if advice := advice or advice_on_files(files_below(source, BY_SUFFIX)):
         raise UsageError(f"{source}: has {advice}")
+    if photos is not None:
+        return "grey"
     raise UsageError(
         f"{source}: not clear what this is; give the folder of masks itself, with --photos DIR, "
         f"or say --kind {'|'.join(EXPORT_KINDS[1:])}, or export it as COCO JSON"

@@ -97,6 +97,20 @@ def test_labelme_keeps_photos_inside_and_has_words_for_nothing_and_ignored(tmp_p
     assert (tree / "JPEGImages/one.jpg").is_file()
 
 
+@pytest.mark.parametrize("kind", ["rectangle", "rotation"])
+def test_labelme_shapes_may_have_four_corners(tmp_path, kind):
+    """As X-AnyLabeling writes them."""
+    folder = exports.labelme_export(tmp_path / "labelme")
+    for path in folder.glob("*.json"):
+        content = json.loads(path.read_text())
+        for shape in content["shapes"]:
+            if shape["shape_type"] == "polygon":
+                shape["shape_type"] = kind
+        path.write_text(json.dumps(content))
+    labels = read_labels(imported(folder, tmp_path / "tree") / "SegmentationClass/two.png")
+    np.testing.assert_array_equal(labels, truth(1))
+
+
 def test_labelme_circles_are_round(tmp_path):
     folder = exports.labelme_export(tmp_path / "labelme")
     for path in folder.glob("*.json"):

@@ -26,7 +26,7 @@ from deconvnet_cli.datasets.export import Export
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.datasets.tree import split_names
 
-PLACES = dict(zip(NAMES, ("train", "train", "Train", "VALID", "test"), strict=True))
+PLACES = dict(zip(NAMES, ("train", "training", "Train", "VALID", "testing"), strict=True))
 
 
 def lists_of(tree: Path) -> dict[str, list[str]]:
@@ -256,6 +256,15 @@ def test_label_studios_pngs_do_not_tell_their_photos(deconvnet, tmp_path):
     for options in ((), ("--photos", tmp_path / "photos")):
         result = deconvnet("dataset", "import", masks, "-o", tmp_path / "tree", *options)
         one_error_line(result, 2, str(masks), "Label Studio's PNGs", "Brush labels to COCO")
+
+
+def test_masks_that_are_jpegs_are_refused(deconvnet, tmp_path):
+    masks = grey_export(tmp_path)
+    for path in list(masks.iterdir()):
+        path.rename(path.with_suffix(".jpg"))
+    given = ("-o", tmp_path / "tree", "--photos", tmp_path / "photos")
+    result = deconvnet("dataset", "import", masks, *given)
+    one_error_line(result, 1, str(masks), "no masks (.png or .tif)", "do not survive JPEG")
 
 
 def test_a_file_of_annotations_is_parsed_once(tmp_path, monkeypatch):
