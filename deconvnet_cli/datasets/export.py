@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
@@ -132,6 +132,27 @@ def unlisted_notes(names: Iterable[str], splits: Mapping[str, Sequence[str]]) ->
     """Return what people should know of names that are in no split of an export."""
     unlisted = sorted({*names} - {name for listed in splits.values() for name in listed})
     return (f"in no list of the export: {first_names(unlisted)}",) if unlisted else ()
+
+
+def absent_notes(
+    lists: Mapping[str, Iterable[str]],
+    labels: Mapping[str, Collection[int]],
+    classes: Sequence[str],
+) -> list[str]:
+    """Return which classes lists lack that other photos have, a line for each such list.
+
+    Args:
+        lists: The names of the photos in each list.
+        labels: The labels in the mask of each photo.
+        classes: The names of the labels, the background first.
+    """
+    notes = []
+    known = {label for found in labels.values() for label in found} & {*range(1, len(classes))}
+    for split, names in lists.items():
+        if absent := known.difference(*(labels.get(name, ()) for name in names)):
+            which = listed(classes[label] for label in sorted(absent))
+            notes.append(f"{split}.txt: no photo has {which}")
+    return notes
 
 
 def whole_number(content: Mapping[str, Any], field: str) -> int:

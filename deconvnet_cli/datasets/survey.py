@@ -18,6 +18,7 @@ from deconvnet_cli.data.label_png import read_png
 from deconvnet_cli.data.mask_check import is_binary
 from deconvnet_cli.data.voc import IGNORE, LISTS, VocTree, tree_classes
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, leads_out, listed_names, paired_names
+from deconvnet_cli.datasets.export import absent_notes
 from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.opencv import cv2
@@ -51,6 +52,7 @@ class Survey:
         counts: By label.
         names: The names of all photos and masks.
         sizes: Width and height of each photo that could be read.
+        labels: The labels in the mask of each name.
         lists: How many names each list has.
         problems: What is wrong and how to mend it, a line each.
         remarks: What a person should know but need not mend.
@@ -60,6 +62,7 @@ class Survey:
     counts: list[ClassCount]
     names: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    labels: dict[str, list[int]] = field(default_factory=dict)
     lists: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -99,6 +102,8 @@ def survey_tree(
         on_photo()
     _survey_lists(lists, set(survey.names), survey)
     _survey_classes(survey, root)
+    used = {split: names for split, names in lists.items() if split in ("train", "val")}
+    survey.remarks += absent_notes(used, survey.labels, survey.classes)
     return survey
 
 
@@ -175,7 +180,7 @@ def _survey_photo(tree: VocTree, name: str, survey: Survey, hashes: dict[str, st
             "export both again"
         )
         return
-    _count(labels, mask, survey)
+    _count(labels, name, mask, survey)
 
 
 def _labels(path: Path, tree: VocTree, survey: Survey) -> NDArray[np.uint8] | None:
@@ -189,7 +194,7 @@ def _labels(path: Path, tree: VocTree, survey: Survey) -> NDArray[np.uint8] | No
     return None
 
 
-def _count(labels: NDArray[np.uint8], path: Path, survey: Survey) -> None:
+def _count(labels: NDArray[np.uint8], name: str, path: Path, survey: Survey) -> None:
     """Add the classes of a mask to the counts."""
     values = np.unique(labels)
     if is_binary(labels):
@@ -204,7 +209,8 @@ def _count(labels: NDArray[np.uint8], path: Path, survey: Survey) -> None:
     if not any(0 < value < IGNORE for value in values.tolist()):
         only = "void" if values.tolist() == [IGNORE] else "background"
         survey.remarks.append(f"{path}: nothing but {only}")
-    for value in values.tolist():
+    survey.labels[name] = values.tolist()
+    for value in survey.labels[name]:
         if value == IGNORE:
             continue
         inside = (labels == value).astype(np.uint8)

@@ -9,11 +9,11 @@ from random import Random
 
 import numpy as np
 
-from deconvnet_cli.data.classes import FILE, listed
+from deconvnet_cli.data.classes import FILE
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import IGNORE, LISTS
 from deconvnet_cli.data.voc_lists import INSTANCES, MASKS, PHOTOS
-from deconvnet_cli.datasets.export import Export, jpeg_bytes
+from deconvnet_cli.datasets.export import Export, absent_notes, jpeg_bytes
 from deconvnet_cli.errors import DatasetError, DeconvnetError, UsageError
 from deconvnet_cli.storage.files import make_folder, write_whole
 
@@ -68,11 +68,10 @@ def write_tree(
     if not labels:
         raise DatasetError(f"{export.kind}: not one photo of {len(export.names)} can be used")
     _write(root / FILE, "".join(f"{name}\n" for name in export.classes).encode())
-    for split, names in split_names(export, labels, val_share, seed).items():
-        shown = frozenset[int]().union(*(labels[name] for name in names))
-        absent = [name for label, name in enumerate(export.classes) if label not in {0, *shown}]
-        if absent:
-            say(f"{split}.txt: no photo has {listed(absent)}")
+    lists = split_names(export, labels, val_share, seed)
+    for note in absent_notes(lists, labels, export.classes):
+        say(note)
+    for split, names in lists.items():
         text = "".join(f"{name}\n" for name in names)
         _write(root / LISTS / f"{split}.txt", text.encode())
     return list(labels)

@@ -52,6 +52,20 @@ def test_counts_are_those_of_the_shapes(tree):
     assert found.lists == {"train": 3, "val": 2}
 
 
+def test_classes_that_train_or_val_lacks_are_a_remark(tree):
+    for name in ("one", "two"):
+        labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+        labels[:9] = 2
+        (tree / f"SegmentationClass/{name}.png").write_bytes(label_png(labels))
+    for split, names in {"train": NAMES[2:], "val": NAMES[:2], "few": NAMES[:1]}.items():
+        write_list(split, *names)(tree)
+    found = survey_tree(tree)
+    assert not found.problems
+    assert [line for line in found.remarks if "no photo has" in line] == [
+        "val.txt: no photo has disc"
+    ]
+
+
 def replace_mask(labels: np.ndarray) -> Callable[[Path], object]:
     return lambda root: (root / "SegmentationClass/one.png").write_bytes(
         label_png(labels.astype(np.uint8))
