@@ -122,11 +122,32 @@ def open_grey(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export
             raise DatasetError(f"{path}: has 1 and 255, and one class has one value; remove one")
         words = (
             "value {} is of no class; give the names of the values 1, 2 ... with --classes FILE, "
-            "or those of any values with --colours FILE (lines: cat 64 64 64)"
+            "or those of any values with --colours FILE (lines: cat 64 64 64); if they number the "
+            "objects of one class, say --kind objects"
         )
         return _looked_up(values, lookup, path, words)
 
     return _paired(pairs, masks, classes, labels_of, "grey masks")
+
+
+def open_objects(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export:
+    """Open a folder of grey masks whose values number the objects of one class; 0 is background.
+
+    Args:
+        wanted: The name of the class; "object" unless given.
+
+    Raises:
+        DatasetError: More than one class is named, or a mask or photo is missing.
+    """
+    classes = with_background(wanted or ["object"], str(masks))
+    if len(classes) != 2:
+        raise DatasetError(f"{masks}: numbered objects have one class, not {len(classes) - 1}")
+
+    def labels_of(path: Path) -> NDArray[np.uint8]:
+        labels: NDArray[np.uint8] = (_values(path) != 0).astype(np.uint8)
+        return labels
+
+    return _paired(_pairs(masks, photos), masks, classes, labels_of, "numbered objects")
 
 
 def read_colour_table(path: Path) -> dict[str, Colour]:

@@ -13,7 +13,13 @@ from deconvnet_cli.datasets.coco import open_coco, read_json, split_of_file
 from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import SPLITS, Export, splits_below
 from deconvnet_cli.datasets.labelme import open_labelme
-from deconvnet_cli.datasets.masks import MASK_SUFFIXES, open_coloured, open_grey, open_roboflow
+from deconvnet_cli.datasets.masks import (
+    MASK_SUFFIXES,
+    open_coloured,
+    open_grey,
+    open_objects,
+    open_roboflow,
+)
 from deconvnet_cli.datasets.pairs import files_below
 from deconvnet_cli.datasets.unread_forms import (
     BY_SUFFIX,
@@ -76,7 +82,7 @@ def open_export(
         if colours is None:
             raise UsageError("RGB masks need their colours: --colours FILE (lines: cat 64 0 0)")
         return open_coloured(source, photos, colours, classes)
-    return open_grey(source, photos, classes)
+    return (open_objects if chosen == "objects" else open_grey)(source, photos, classes)
 
 
 def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reader) -> str:

@@ -167,6 +167,23 @@ def test_grey_masks_of_several_classes_and_void(tmp_path):
     assert (labels[0] == 255).all()
 
 
+def test_masks_may_number_the_objects_of_one_class(tmp_path):
+    masks = exports.grey_export(tmp_path)
+    for number, name in enumerate(NAMES):
+        (masks / f"{name}.png").unlink()
+        numbers = np.where(truth(number) > 0, 254 + truth(number).astype(np.uint16), 0)
+        Image.fromarray(numbers).save(masks / f"{name}_cp_masks.tif")
+    options = {"photos": tmp_path / "photos", "classes": ["cell"]}
+    with pytest.raises(DatasetError, match=r"value 256 is of no class; .* --kind objects"):
+        open_export(masks, **options).read("one")
+    tree = imported(masks, tmp_path / "tree", kind="objects", **options)
+    for number, name in enumerate(NAMES):
+        labels = read_labels(tree / f"SegmentationClass/{name}.png")
+        np.testing.assert_array_equal(labels, truth(number) > 0)
+    with pytest.raises(DatasetError, match="one class, not 2"):
+        open_export(masks, "objects", tmp_path / "photos", classes=["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
