@@ -16,6 +16,7 @@ from deconvnet_cli.data.voc import CLASSES, IGNORE
 from deconvnet_cli.evaluation.tally import Result
 from deconvnet_cli.reporting.html import cards, document, items, label_swatch, picture, section
 from deconvnet_cli.reporting.label_images import error_map, label_image, shown_size
+from deconvnet_cli.reporting.numerals import counted
 
 Labels = NDArray[np.uint8]
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # uneven, to show rare mistakes too
@@ -72,7 +73,7 @@ def page(
     )
     lead = (
         f"{escape(top.name)}: mean IoU <strong>{figures['mean IoU']} %</strong> "
-        f"(95 % interval {figures['95 % interval']}) over {top.result.images} photos."
+        f"(95 % interval {figures['95 % interval']}) over {counted(top.result.images, 'photo')}."
     )
     body = (
         section("Results", _summary(rows, top))

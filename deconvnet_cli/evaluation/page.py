@@ -23,7 +23,7 @@ def page_of(
     reported = REPORTED if tree.classes == CLASSES else {}
     rows = [Row(name, tally.result(), reported.get(name)) for name, tally in board.tallies.items()]
     title = f"deconvnet on {counted(rows[0].result.images, 'photo')} of {tree.root.name}"
-    best, worst = (examples(tree, some, max_pixels) for some in (board.best, board.worst))
+    best, worst = (examples(tree, some, max_pixels) for some in board.extremes())
     return page(title, rows, best, worst, about, tree.classes)
 
 

@@ -100,6 +100,11 @@ class Scoreboard:
             self.best = heapq.nlargest(EXTREMES, [*self.best, image])
             self.worst = heapq.nsmallest(EXTREMES, [*self.worst, image])
 
+    def extremes(self) -> tuple[list[Ranked], list[Ranked]]:
+        """Return the best and the worst photos; of few photos each is one or the other."""
+        known = len({*self.best, *self.worst})
+        return self.best[: (known + 1) // 2], self.worst[: known // 2]
+
 
 def count(
     tree: VocTree,

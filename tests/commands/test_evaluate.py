@@ -547,7 +547,7 @@ def test_the_page_has_all_rows_and_the_best_and_worst_images(evaluate, kept, tmp
     assert "4 photos of VOC2012" in text
     for name in NAMES:
         assert f"<b>{name}</b>" in text
-    assert text.count("data:image/jpeg;base64,") == 16 == text.count("data:image/png;base64,")
+    assert text.count("data:image/jpeg;base64,") == 8 == text.count("data:image/png;base64,")
     assert str(kept) in text
     single = tmp_path / "single.html"
     counts = tmp_path / "counts.json"

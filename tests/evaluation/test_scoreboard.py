@@ -65,6 +65,19 @@ def test_each_row_is_counted_for_itself() -> None:
         assert same(tally, alone)
 
 
+@pytest.mark.parametrize(
+    ("photos", "best", "worst"), [(1, 1, 0), (2, 1, 1), (5, 3, 2), (8, 4, 4), (12, 4, 4)]
+)
+def test_of_few_photos_each_is_one_of_the_best_or_the_worst(photos, best, worst) -> None:
+    board = Scoreboard()
+    for number in range(photos):
+        truth = np.ones((1, photos), np.uint8)
+        board.add(str(number), truth, {"A": (np.arange(photos)[None] <= number).astype(np.uint8)})
+    names = [[image.name for image in some] for some in board.extremes()]
+    ranked = [str(number) for number in range(photos)]
+    assert names == [ranked[::-1][:best], ranked[:worst]]
+
+
 def test_best_and_worst_of_the_last_row() -> None:
     board = board_of(NAMES)
     own = {
