@@ -35,6 +35,6 @@ BACKENDS = ("torch", "pydensecrf")  # programs that compute the dense CRF
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_PIXELS = 200_000_000  # of a photo: 0.6 GB as RGB; more is a mistake or a decompression bomb
 # Annotations of other tools that become a VOC tree; "auto" looks at what is there.
-EXPORT_KINDS = ("auto", "coco", "labelme", "cvat", "roboflow", "rgb", "grey", "objects")
+EXPORT_KINDS = ("auto", "coco", "labelme", "cvat", "roboflow", "yolo", "rgb", "grey", "objects")
 # Where the photos of a training run are held; "auto" is the first of the others that they fit.
 CACHES = ("auto", "device", "memory", "none")

@@ -76,10 +76,11 @@ def import_command(
     """Write SOURCE as a VOC tree: photos, label PNGs, objects, train.txt and val.txt, classes.txt.
 
     SOURCE is a COCO JSON file (polygons or run lengths) or a folder with one for each split, a
-    folder of LabelMe JSON files, CVAT's "Segmentation mask" export, Roboflow's semantic masks, a
-    folder of RGB masks with a colour table, or a folder of grey masks, whose values 1, 2 ... are
-    those of --classes, or with --kind objects the numbers of objects of one class. A photo that
-    cannot be used is reported and left out, and the exit code is 1.
+    folder of LabelMe JSON files, CVAT's "Segmentation mask" export, Roboflow's semantic masks,
+    YOLO's segmentation texts with data.yaml, a folder of RGB masks with a colour table, or a folder
+    of grey masks, whose values 1, 2 ... are those of --classes, or with --kind objects the numbers
+    of objects of one class. A photo that cannot be used is reported and left out, and the exit
+    code is 1.
     """
     from deconvnet_cli.commands.shared.options import refuse_given
     from deconvnet_cli.data.classes import listed, read_classes

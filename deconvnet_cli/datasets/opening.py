@@ -29,6 +29,7 @@ from deconvnet_cli.datasets.unread_forms import (
     advice_on_json,
     keys_of,
 )
+from deconvnet_cli.datasets.yolo import YAML, open_yolo
 from deconvnet_cli.errors import DatasetError, UsageError
 
 Reader = Callable[[Path], Any]  # returns the content of a JSON file, or raises DatasetError
@@ -72,6 +73,8 @@ def open_export(
         return open_labelme(source, photos, classes)
     if chosen == "cvat":
         return open_cvat(source, photos, classes)
+    if chosen == "yolo":
+        return open_yolo(source, photos, classes)
     if chosen == "roboflow":
         if photos is not None:
             raise UsageError("Roboflow's photos lie beside their masks; leave out --photos")
@@ -96,6 +99,8 @@ def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reade
         if "images" not in keys_of(read(source)) and (advice := advice_on_json(read(source))):
             raise UsageError(f"{source}: {advice}")
         return "coco"
+    if source.is_file() and source.suffix.lower() in YAML:
+        return "yolo"
     if source.is_file():
         advice = advice_on_files([source]) or "export it as COCO JSON"
         raise UsageError(f"{source}: is no folder and no COCO file (.json): {advice}")
@@ -113,6 +118,8 @@ def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reade
         if {"annotations", "images"} <= keys_of(content):
             return "coco"
         advice = advice or advice_on_json(content)
+    if any(path.suffix.lower() in YAML for path in source.iterdir()):
+        return "yolo"
     masks = {suffix for suffixes in MASK_SUFFIXES for suffix in suffixes}
     found = files_below(source, masks, () if photos is None else (photos,))
     if any(LABEL_STUDIO_PNG.match(path.name) for path in found):

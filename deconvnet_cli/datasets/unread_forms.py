@@ -15,7 +15,6 @@ BY_SUFFIX = {
     ".ndjson": "an NDJSON, as Labelbox writes it; make COCO JSON of it",
     ".geojson": "GeoJSON; export label images (grey masks), which --classes FILE names",
     ".parquet": "a Parquet table; save its photos and masks as files in two folders",
-    ".yaml": "YOLO's form; export COCO JSON from the tool that wrote it",
     **dict.fromkeys((".zip", ".tar", ".gz"), "an archive; unpack it, and give its folder"),
 }
 BY_KEYS = (

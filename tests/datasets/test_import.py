@@ -27,7 +27,7 @@ def imported(source: Path, tree: Path, **options: object) -> Path:
     return tree
 
 
-@pytest.mark.parametrize("kind", ["coco", "labelme", "cvat", "roboflow"])
+@pytest.mark.parametrize("kind", ["coco", "labelme", "cvat", "roboflow", "yolo"])
 def test_every_mask_is_the_one_that_was_drawn(tmp_path, kind):
     source = getattr(exports, f"{kind}_export")(tmp_path / kind)
     tree = imported(source, tmp_path / "tree")

@@ -229,7 +229,6 @@ UNREAD = {
     "slide.geojson": ('{"type": "FeatureCollection", "features": []}', "label images"),
     "slide.json": ('{"type": "FeatureCollection", "features": []}', "label images"),
     "train-00000.parquet": ("PAR1", "as files in two folders"),
-    "data.yaml": ("names: [disc]", "YOLO's form"),
     "export.zip": ("PK", "unpack it"),
     "project-1.json": ('[{"id": 1, "data": {}, "annotations": []}]', "Brush labels to COCO"),
     "one.jpg.json": ('{"size": {}, "objects": [], "tags": []}', "Supervisely's"),

@@ -176,6 +176,25 @@ def roboflow_export(folder: Path) -> Path:
     return folder
 
 
+def yolo_export(folder: Path) -> Path:
+    """``data.yaml``, and photos in ``images`` with a text each in ``labels``, by split."""
+    draw_photos(folder / "all")
+    (folder / "data.yaml").write_text("nc: 2\nnames:\n  0: disc\n  1: square\n")
+    for split, names in (("train", NAMES[:3]), ("valid", NAMES[3:])):
+        for kind in ("images", "labels"):
+            (folder / split / kind).mkdir(parents=True)
+        for name in names:
+            (folder / "all" / f"{name}.jpg").rename(folder / split / "images" / f"{name}.jpg")
+            lines = []
+            for kind, (x, y, width, height) in shapes_of(NAMES.index(name)):
+                corners = np.reshape(polygon((x, y, width - 1, height - 1)), (-1, 2))
+                shares = (corners / (WIDTH, HEIGHT)).ravel().tolist()
+                lines.append(" ".join(map(str, (list(COLOURS).index(kind), *shares))))
+            (folder / split / "labels" / f"{name}.txt").write_text("\n".join(lines))
+    (folder / "all").rmdir()
+    return folder
+
+
 def grey_export(folder: Path) -> Path:
     """Masks of 0 and 255 in ``masks``, photos in ``photos``."""
     draw_photos(folder / "photos")

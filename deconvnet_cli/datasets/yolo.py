@@ -1,0 +1,171 @@
+"""YOLO's segmentation texts: a file a photo, with a line of numbers for each polygon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from deconvnet_cli.data.classes import with_background
+from deconvnet_cli.data.faults import first_names
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.data.voc_lists import note_twins
+from deconvnet_cli.datasets.export import (
+    Example,
+    Export,
+    class_notes,
+    oriented_photo,
+    splits_below,
+)
+from deconvnet_cli.datasets.labelme import draw
+from deconvnet_cli.datasets.pairs import by_name, files_below
+from deconvnet_cli.errors import DatasetError, DependencyError
+from deconvnet_cli.storage.files import read_whole
+
+MAX_BYTES = 1 << 26  # of one file
+YAML = (".yaml", ".yml")
+TEXTS, PHOTOS = "labels", "images"  # folders beside each other; a text lies as its photo does
+BOX = 5  # numbers in a line: the class, and the centre, width and height of a box
+Polygon = tuple[int, list[float]]  # a class by its number, and x, y ... as shares of the photo
+
+
+def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -> Export:
+    """Open a folder with ``data.yaml``, which names the classes, texts and photos.
+
+    A photo without a text shows background alone, as YOLO has it.
+
+    Args:
+        source: The folder, or the YAML file in it.
+        photos: The folder of the photos; by default they are looked for in ``source``.
+        wanted: The classes, in the order of their labels; None takes those of the YAML file.
+
+    Raises:
+        DatasetError: A file cannot be read or is not of YOLO's form, or a text has no photo.
+        DependencyError: PyYAML is not installed.
+    """
+    folder = source if source.is_dir() else source.parent
+    known = read_names(yaml_file(source))
+    classes = with_background(list(wanted or known.values()), str(source))
+    root = photos or folder
+    groups: dict[PurePath, list[Path]] = {}
+    for path in files_below(root, SUFFIXES | HEIF_SUFFIXES):
+        groups.setdefault(_place(path, root), []).append(path)
+    note_twins(groups.values())
+    shown = {place: paths[0] for place, paths in groups.items()}
+    texts = {_place(path, folder): path for path in files_below(folder, (".txt",))}
+    others = [path for place, path in texts.items() if place not in shown]
+    for path in others:
+        if TEXTS in path.relative_to(folder).parts:
+            raise DatasetError(
+                f"{path}: {root} has no photo called {path.stem}; give the folder of the photos "
+                "with --photos DIR, or remove the text"
+            )
+    if len(others) == len(texts):
+        raise DatasetError(f"{source}: no text there has a photo in {root}; give --photos DIR")
+    polygons: dict[PurePath, list[Polygon]] = {}
+    faults: dict[PurePath, DatasetError] = {}  # each is told when its photo's turn comes
+    for place in shown.keys() & texts.keys():
+        try:
+            polygons[place] = _polygons(texts[place], known)
+        except DatasetError as error:
+            faults[place] = error
+    if faults and not any(polygons.values()):
+        raise faults[min(faults)]
+    places = by_name(list(shown), lambda place: place, root, lambda place: shown[place])
+
+    def read(name: str) -> Example:
+        place = places[name]
+        if place in faults:
+            raise faults[place]
+        path = shown[place]
+        width, height = size = read_photo(path).size
+        photo, content = oriented_photo(path, size, str(path))
+        shapes = [
+            {
+                "label": known[number],
+                "points": [(x * width, y * height) for x, y in zip(at[::2], at[1::2], strict=True)],
+            }
+            for number, at in polygons.get(place, ())
+        ]
+        mask, objects = draw(shapes, classes, size, str(texts.get(place, path)))
+        return Example(photo, content, mask, objects)
+
+    found = {known[number] for outlines in polygons.values() for number, _ in outlines}
+    splits, notes = splits_below(root, {name: shown[place] for name, place in places.items()})
+    notes = (*class_notes(found, classes, known.values()), *notes)
+    if others:
+        notes += (f"no photo is called so: {first_names([path.name for path in others])}",)
+    return Export("YOLO's texts", classes, tuple(places), read, splits, notes)
+
+
+def yaml_file(source: Path) -> Path:
+    """Return the YAML file of a folder, or the file itself.
+
+    Raises:
+        DatasetError: The folder has none, or several.
+    """
+    if source.is_file():
+        return source
+    files = [path for path in source.iterdir() if path.suffix.lower() in YAML]
+    if len(files) != 1:
+        raise DatasetError(f"{source}: has {len(files)} YAML files, not one with YOLO's classes")
+    return files[0]
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Return the names of YOLO's classes, which begin with 0 and have no background.
+
+    Raises:
+        DatasetError: The file cannot be read, or has no names.
+        DependencyError: PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise DependencyError("YOLO's data.yaml needs PyYAML: pip install pyyaml") from error
+    try:
+        content = yaml.safe_load(read_whole(path, MAX_BYTES))
+        names: Any = content["names"]
+        pairs = names.items() if isinstance(names, Mapping) else enumerate(names)
+        return {int(number): str(name).strip() for number, name in pairs}
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: has no list of names, as YOLO's data.yaml has") from error
+
+
+def _place(path: Path, root: Path) -> PurePath:
+    """Return where a photo or its text lies below the root, without ``images`` and ``labels``."""
+    inside = path.relative_to(root).with_suffix("")
+    return PurePath(*(part for part in inside.parts[:-1] if part not in (TEXTS, PHOTOS)), path.stem)
+
+
+def _polygons(path: Path, known: Mapping[int, str]) -> list[Polygon]:
+    """Return the polygons in a text.
+
+    Raises:
+        DatasetError: The text cannot be read, or a line is no polygon of a class that is known.
+    """
+    found = []
+    try:
+        lines = read_whole(path, MAX_BYTES).decode().splitlines()
+        for number, line in enumerate(lines, 1):
+            values = [float(word) for word in line.split()]
+            if len(values) == BOX:
+                raise DatasetError(
+                    f"{path}: line {number} is a box, which has no outline; export segmentation, "
+                    "not detection"
+                )
+            if not values:
+                continue
+            if len(values) < 7 or len(values) % 2 == 0:
+                raise ValueError(f"line {number} has {len(values)} numbers, which is no polygon")
+            if values[0] not in known:
+                raise ValueError(f"line {number} has class {values[0]:g}, which has no name")
+            found.append((int(values[0]), values[1:]))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: not a text of YOLO's ({error}); export it again") from error
+    return found

@@ -1,0 +1,86 @@
+"""YOLO's segmentation texts made into VOC trees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers.command_line import one_error_line
+from helpers.exports import names_in, read_labels, truth, yolo_export
+
+from deconvnet_cli.datasets.opening import open_export
+from deconvnet_cli.outputs.interchange import yolo, yolo_yaml
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return yolo_export(tmp_path / "yolo")
+
+
+def test_splits_lists_of_names_and_photos_without_a_text(deconvnet, source, tmp_path):
+    """As Roboflow writes them: names as a list, and texts about the export at the root."""
+    (source / "data.yaml").write_text("train: ../train/images\nnames: ['disc', 'square']\n")
+    (source / "README.roboflow.txt").write_text("exported on a Monday")
+    (source / "train/labels/two.txt").unlink()
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    assert result.exit_code == 0 and "5 photos from YOLO's texts, 0 left out" in result.stderr
+    assert "no photo is called so: README.roboflow.txt" in result.stderr
+    assert names_in(tmp_path / "tree", "train") == ["one", "three", "two"]
+    assert names_in(tmp_path / "tree", "val") == ["five", "four"]
+    assert not read_labels(tmp_path / "tree/SegmentationClass/two.png").any()
+    objects = read_labels(tmp_path / "tree/SegmentationObject/one.png")
+    np.testing.assert_array_equal(objects, truth(0))
+
+
+def test_what_segment_writes_comes_back(source, tmp_path):
+    """Up to a pixel at the outlines, which Pillow draws too."""
+    (tmp_path / "out").mkdir()
+    labels, names = np.zeros((60, 80), np.uint8), ("background", "leaf", "stone")
+    labels[10:40, 5:30], labels[25:50, 45:70], labels[5:15, 50:60] = 1, 2, 1
+    (tmp_path / "out/one.txt").write_text(yolo(labels, classes=names))
+    (tmp_path / "out/data.yaml").write_text(yolo_yaml(names))
+    for other in ("two", "three"):
+        (source / f"train/images/{other}.jpg").unlink()
+    export = open_export(tmp_path / "out", photos=source / "train/images")
+    assert export.classes == names and export.names == ("one",)
+    mask = export.read("one").mask
+    inside = cv2.erode(labels, np.ones((3, 3))) == cv2.dilate(labels, np.ones((3, 3)))
+    np.testing.assert_array_equal(mask[inside], labels[inside])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0 0.5 0.5 0.2 0.2", ("line 1 is a box", "export segmentation, not detection")),
+        ("0 0.1 0.1 0.5 0.1 0.5", ("line 1 has 6 numbers", "no polygon")),
+        ("\n7 0.1 0.1 0.5 0.1 0.5 0.5", ("line 2 has class 7, which has no name",)),
+        ("disc 0.1 0.1 0.5 0.1 0.5 0.5", ("not a text of YOLO's", "disc")),
+    ],
+)
+def test_a_text_that_is_wrong_is_named_and_the_others_are_taken(
+    deconvnet, source, tmp_path, text, words
+):
+    path = source / "train/labels/two.txt"
+    path.write_text(text)
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree", "--quiet")
+    one_error_line(result, 1, str(path), *words)
+    assert sorted(names_in(tmp_path / "tree", "train")) == ["one", "three"]
+
+
+def test_an_export_that_cannot_be_read_is_refused(deconvnet, source, tmp_path):
+    def refused(*words: str) -> None:
+        result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+        one_error_line(result, 1, *words)
+        assert not (tmp_path / "tree").exists()
+
+    (source / "data.yaml").write_text("nc: 2")
+    refused("data.yaml", "has no list of names")
+    (source / "data.yaml").write_text("names: [disc, square]")
+    (source / "train/images/two.jpg").unlink()
+    refused("train/labels/two.txt", "has no photo called two")
+    for path in source.rglob("*.txt"):
+        path.write_text("0 0.5 0.5 0.2 0.2")
+    (source / "train/labels/two.txt").unlink()
+    refused("is a box")
