@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from deconvnet_cli import __version__
-from deconvnet_cli.errors import DeconvnetError, UsageError, printable
+from deconvnet_cli.errors import DeconvnetError, UsageError, printable, why
+from deconvnet_cli.runtime.cores import limit_threads
 from deconvnet_cli.runtime.streams import prepare_streams
 
 COMMANDS = {
@@ -90,7 +91,7 @@ class LazyGroup(click.Group):
             if error.filename is None or isinstance(error, BrokenPipeError):
                 raise
             where = os.fsdecode(error.filename)
-            print(printable(f"deconvnet: {where}: {error.strerror}"), file=sys.stderr)
+            print(printable(f"deconvnet: {where}: {why(error)}"), file=sys.stderr)
             sys.exit(DeconvnetError.exit_code)
 
 
@@ -118,6 +119,7 @@ def main() -> None:
     # OpenMP reads this when torch is imported. By default its threads spin while they wait for one
     # another; where other programs keep a core busy, a photo then takes many times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    limit_threads()
     try:
         os.getcwd()
     except OSError as error:

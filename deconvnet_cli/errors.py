@@ -23,6 +23,8 @@ and exit codes.
 
 from __future__ import annotations
 
+import errno
+
 LONGEST = 10_000  # characters that are kept of a message: over twice the longest path
 SHOWN_END = 500  # characters kept at the end of a longer message, where the remedy stands
 
@@ -42,12 +44,19 @@ def printable(text: str) -> str:
     )
 
 
+def why(error: Exception) -> str:
+    """Return an error in the system's words, without its number; say what to do for a long name."""
+    too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+    return f"{getattr(error, 'strerror', None) or error}{'; shorten the name' if too_long else ''}"
+
+
 def install(extra: str) -> str:
     """Return the command that installs an optional extra of this package.
 
-    No package index has this package, so its name alone would find nothing.
+    No package index has this package, so its name alone would find nothing. All shells take double
+    quotes; Windows' cmd takes no others.
     """
-    return f"pip install '.[{extra}]' in the checkout, or 'FILE.whl[{extra}]'"
+    return f'pip install ".[{extra}]" in the checkout, or "FILE.whl[{extra}]"'
 
 
 class DeconvnetError(Exception):

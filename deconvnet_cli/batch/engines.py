@@ -49,7 +49,8 @@ def open_local(
 ) -> Iterator[tuple[SystemInfo, Engine]]:
     """Yield the same for this machine: a GPU's nets have processes of their own."""
     from deconvnet_cli.batch.spec import system_info
-    from deconvnet_cli.runtime.devices import at_a_time, choose_device, cores
+    from deconvnet_cli.runtime.cores import cores
+    from deconvnet_cli.runtime.devices import at_a_time, choose_device
 
     kind = choose_device(device).type
     if kind == "cuda":

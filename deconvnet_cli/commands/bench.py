@@ -88,7 +88,7 @@ def photos(
     from deconvnet_cli.diagnostics.kept_figures import Figures, compared, settings_of
     from deconvnet_cli.diagnostics.throughput import SIZES, Work, measure, trials
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.devices import cores
+    from deconvnet_cli.runtime.cores import cores
 
     most = workers or cores()
     now = Figures("photos", settings_of(options, photos, count=count))

@@ -160,7 +160,7 @@ processes, each on a GPU if there is one."""
     default=SegmentOptions.device,
     metavar="auto|cpu|cuda|cuda:N|mps",
     group=MACHINE,
-    help="Device to train on. auto: the best one of this machine.",
+    help="Device to train on. auto: a GPU with CUDA if there is one, or the CPU.",
 )
 @apply(QUIET_OPTION)
 def command(

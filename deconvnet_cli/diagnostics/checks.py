@@ -139,7 +139,8 @@ def cpu() -> Iterator[Finding]:
     """Report the CPU's cores and vector instructions, and the precision that nets run in."""
     import torch
 
-    from deconvnet_cli.runtime.devices import choose_precision, cores
+    from deconvnet_cli.runtime.cores import cores
+    from deconvnet_cli.runtime.devices import choose_precision
 
     flags = set()
     if CPUINFO.exists():

@@ -49,7 +49,7 @@ def gpu() -> Iterator[Finding]:
     if available:
         yield from visible_gpus()
     elif torch.backends.mps.is_available():
-        yield Finding("GPU", "ok", "Apple GPU, used through MPS")
+        yield Finding("GPU", "ok", "Apple GPU, which --device mps uses")
     else:
         driver = ask_driver()
         if DEVICE.exists() or isinstance(driver, Driver):

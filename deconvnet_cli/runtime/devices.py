@@ -10,6 +10,7 @@ import sys
 import torch
 
 from deconvnet_cli.errors import DeviceError, UsageError
+from deconvnet_cli.runtime.cores import cores
 
 # Options of glibc's malloc.h: blocks up to 1 GB are not mapped separately, freed memory is kept,
 # and all threads share one heap (heaps of their own would map large blocks separately).
@@ -28,14 +29,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def choose_device(name: str) -> torch.device:
     """Return the device called ``name``: auto, cpu, cuda, cuda:N or mps.
 
+    "auto" is a GPU with CUDA if there is one, otherwise the CPU. It is never MPS, as torch before
+    2.9 cannot unpool there, and no Mac was there to try a newer one.
+
     Raises:
         UsageError: No device is called so.
         DeviceError: This machine has no such device.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -144,10 +146,3 @@ def return_freed_memory() -> None:
 def at_a_time(workers: int | None) -> int:
     """Return the number of photos to work on at a time; each takes some hundred megabytes."""
     return workers or min(cores(), MOST_WORKERS)
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

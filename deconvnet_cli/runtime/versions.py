@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from deconvnet_cli import __version__
-from deconvnet_cli.runtime.devices import cores
+from deconvnet_cli.runtime.cores import cores
 
 PACKAGES = ("torch", "opencv-contrib-python", "numpy", "Pillow")
 CPUINFO = Path("/proc/cpuinfo")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deconvnet_cli.data.objects import read_photo_and_mask, upright_size
 from deconvnet_cli.data.voc import VocTree
-from deconvnet_cli.runtime.devices import cores
+from deconvnet_cli.runtime.cores import cores
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.training.soft_labels import read_soft, soft_path
 

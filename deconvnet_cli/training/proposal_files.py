@@ -23,7 +23,7 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.reporting import console
-from deconvnet_cli.runtime.devices import cores
+from deconvnet_cli.runtime.cores import cores
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.segmentation.proposals import edge_boxes, propose

@@ -15,7 +15,7 @@ from deconvnet_cli.data.boxes import overlap
 from deconvnet_cli.data.objects import ObjectBox, checked_mask, upright_size
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.runtime.devices import cores
+from deconvnet_cli.runtime.cores import cores
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.runtime.ordered_pool import in_order
 

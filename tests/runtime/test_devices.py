@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 from deconvnet_cli.runtime import devices
@@ -71,3 +72,11 @@ def test_freed_memory_goes_back_once_in_some_photos(monkeypatch):
     for _ in range(3 * devices.TRIM_EVERY):
         devices.return_freed_memory()
     assert Libc.trimmed == 3
+
+
+def test_a_mac_uses_its_gpu_only_if_asked(monkeypatch):
+    """Its support in torch is younger than the versions of torch that are allowed."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    chosen = [devices.choose_device(name).type for name in ("auto", "mps")]
+    assert chosen == ["cpu", "mps"]

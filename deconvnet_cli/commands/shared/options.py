@@ -132,7 +132,7 @@ SEGMENT_OPTIONS = (
         default=SegmentOptions.device,
         metavar="auto|cpu|cuda|cuda:N|mps",
         group=MACHINE,
-        help="Device that runs the nets. auto: the best one of this machine.",
+        help="Device that runs the nets. auto: a GPU with CUDA if there is one, or the CPU.",
     ),
     option(
         "--precision",
