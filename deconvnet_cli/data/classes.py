@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
 FILE = "classes.txt"  # at the root of a tree; a name a line, the background first
@@ -26,7 +26,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     try:
         lines = read_whole(path, MAX_BYTES).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not a readable list of classes ({error})") from error
+        raise DatasetError(f"{path}: not a readable list of classes ({why(error)})") from error
     return with_background([name for line in lines if (name := line.strip())], str(path))
 
 

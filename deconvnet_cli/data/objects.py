@@ -21,7 +21,7 @@ from deconvnet_cli.data.mask_check import Faults
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.data.voc_lists import INSTANCES
-from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.errors import DatasetError, ImageError, why
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
 
@@ -195,7 +195,7 @@ def instance_objects(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int,
     try:
         instances = instances_of(read_png(path, (mask.shape[1], mask.shape[0])))
     except (OSError, Undecodable) as error:
-        raise DatasetError(f"{path}: not a readable PNG ({error})") from error
+        raise DatasetError(f"{path}: not a readable PNG ({why(error)})") from error
     except WrongSize:
         instances = None
     if instances is None or instances.ndim != 2:

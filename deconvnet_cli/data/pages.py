@@ -6,7 +6,7 @@ from PIL import Image
 
 from deconvnet_cli.data.decoding import Unsupported
 
-HOW_TO_CHOOSE = "`deconvnet segment --page N` reads another"
+HOW_TO_CHOOSE = "`deconvnet segment` and `batch` read another with --page N"
 
 
 def check_page(page: int, count: int) -> None:

@@ -18,7 +18,7 @@ from deconvnet_cli.data.decoding import Undecodable, check_size
 from deconvnet_cli.data.images import missing
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.video_files import head_of, is_video
-from deconvnet_cli.errors import ImageError
+from deconvnet_cli.errors import ImageError, why
 from deconvnet_cli.runtime.opencv import cv2
 
 USUAL_RATE = 25.0  # frames a second, of a clip that does not say
@@ -77,7 +77,7 @@ def opened_clip(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Clip]:
     except FileNotFoundError:
         raise ImageError(missing(str(path), "video")) from None
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be read ({error})") from error
+        raise ImageError(f"{path}: cannot be read ({why(error)})") from error
     if not head:
         raise ImageError(f"{path}: the file is empty; copy or download it again")
     # Anything else is kept from FFmpeg, which would follow the addresses in a text of playlists.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.lists import read_list
 
 PHOTOS, MASKS, INSTANCES = "JPEGImages", "SegmentationClass", "SegmentationObject"
@@ -33,7 +33,7 @@ def listed_names(path: Path, is_photo: Callable[[str], bool]) -> list[str]:
     try:
         lines = read_list(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not a readable list of names ({error})") from error
+        raise DatasetError(f"{path}: not a readable list of names ({why(error)})") from error
     if not lines:
         raise DatasetError(f"{path}: the list is empty")
     names = [name for line in lines if (name := _name(line, path, is_photo)) is not None]

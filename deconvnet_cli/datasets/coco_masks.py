@@ -21,7 +21,7 @@ def masks_of_pycocotools() -> Any:
         from pycocotools import mask
     except ImportError as error:
         raise DependencyError(
-            "COCO's masks need pycocotools: pip install 'pycocotools>=2.0.8'"
+            'COCO\'s masks need pycocotools: pip install "pycocotools>=2.0.8"'
         ) from error
     return mask
 

@@ -19,7 +19,7 @@ from deconvnet_cli.data.label_png import read_png
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.datasets.export import Example, Export, class_notes, oriented_photo, splits_below
 from deconvnet_cli.datasets.pairs import Pairs, files_below, pair
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
 MAX_TABLE_BYTES = 1 << 20
@@ -161,7 +161,7 @@ def read_colour_table(path: Path) -> dict[str, Colour]:
     try:
         text = read_whole(path, MAX_TABLE_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not a readable table of colours ({error})") from error
+        raise DatasetError(f"{path}: not a readable table of colours ({why(error)})") from error
     table: dict[str, Colour] = {}
     for line in text.split("\n"):
         if not line.strip() or line.startswith("#"):
@@ -185,7 +185,7 @@ def _pixel_values(path: Path) -> dict[int, str]:
         rows = list(csv.reader(io.StringIO(read_whole(path, MAX_TABLE_BYTES).decode("utf-8-sig"))))
         return {int(value): name.strip() for value, name in rows[1:]}
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise DatasetError(f"{path}: not Roboflow's table of classes ({error})") from error
+        raise DatasetError(f"{path}: not Roboflow's table of classes ({why(error)})") from error
 
 
 def _values(path: Path) -> NDArray[np.uint8]:

@@ -127,7 +127,13 @@ def file_beside(
 
 
 def place_of(photo: Path | None, target: Path) -> str | None:
-    """Return the path of a photo relative to a file beside ``target``; None if it has none."""
+    """Return the path of a photo relative to a file beside ``target``; None if it has none.
+
+    On Windows there is no relative path to another drive; the path is then a whole one.
+    """
     if photo is None or isinstance(photo, RemotePath) or isinstance(target, RemotePath):
         return None
-    return Path(os.path.relpath(photo.resolve(), target.parent.resolve())).as_posix()
+    try:
+        return Path(os.path.relpath(photo.resolve(), target.parent.resolve())).as_posix()
+    except ValueError:
+        return photo.resolve().as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from mimetypes import MimeTypes
 from pathlib import Path
 
@@ -18,8 +19,13 @@ KNOWN_SUFFIXES = (
 
 
 def into_folder(output: str | None) -> bool:
-    """Return whether an output is a folder: it ends with a slash, or the folder exists."""
-    return output is not None and (output.endswith("/") or Path(output).is_dir())
+    """Return whether an output is a folder: its name says so, or the folder exists."""
+    return output is not None and (named_as_folder(output) or Path(output).is_dir())
+
+
+def named_as_folder(output: str) -> bool:
+    """Return whether an output ends with a slash, on Windows also with a backslash."""
+    return output.endswith(("/", os.sep))
 
 
 def format_of(output: str | None, given: str | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
-from deconvnet_cli.errors import BusyError, DiskFullError, OutputError, UsageError
+from deconvnet_cli.errors import BusyError, DiskFullError, OutputError, UsageError, why
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.remote import RemotePath
 
@@ -90,7 +90,7 @@ def writing(path: Path, what: str = "written") -> Iterator[None]:
         yield
     except OSError as error:
         kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
-        raise kind(f"{path}: cannot be {what} ({error.strerror or error})") from error
+        raise kind(f"{path}: cannot be {what} ({why(error)})") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -163,8 +163,11 @@ def _written(write: Callable[[IO[bytes]], object]) -> bytes:
 
 
 def _part_name(path: Path) -> str:
-    """Return the start of the name of a part of ``path``; it may end within a character."""
-    return f".{os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])}"
+    """Return the start of the name of a part of ``path``, in whole characters, as macOS wants."""
+    name = path.name
+    while len(os.fsencode(name)) > NAME_BYTES:
+        name = name[:-1]
+    return f".{name}"
 
 
 def remove_parts(targets: Iterable[Path]) -> None:

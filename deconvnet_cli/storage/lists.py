@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.errors import UsageError, why
 from deconvnet_cli.storage.files import read_whole
 
 MAX_LIST_BYTES = 1 << 28
@@ -33,4 +33,4 @@ def given_list(path: Path) -> list[str]:
     try:
         return read_list(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the list cannot be read ({error})") from error
+        raise UsageError(f"{path}: the list cannot be read ({why(error)})") from error

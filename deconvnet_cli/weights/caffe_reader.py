@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.errors import WeightsError, why
 
 FloatArray = NDArray[np.float32]
 
@@ -81,7 +81,7 @@ def read_caffemodel(path: Path | str) -> dict[str, list[FloatArray]]:
                 raise WeightsError(f"{path}: the file is empty; download it again")
             source = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); check the path") from error
+        raise WeightsError(f"{path}: cannot be read ({why(error)}); check the path") from error
     try:
         layers = _net(source)
     except _MalformedError as error:

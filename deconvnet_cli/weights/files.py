@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from deconvnet_cli.errors import WeightsError
+from deconvnet_cli.errors import WeightsError, why
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.nets.registry import build_net
 from deconvnet_cli.storage.files import write_whole
@@ -102,7 +102,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: damaged safetensors file ({error})") from error
+        raise WeightsError(f"{path}: damaged safetensors file ({why(error)})") from error
 
 
 def fit(net: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:

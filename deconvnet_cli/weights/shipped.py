@@ -6,7 +6,7 @@ import json
 from importlib import resources
 from pathlib import Path
 
-from deconvnet_cli.errors import ChecksumError, WeightsError
+from deconvnet_cli.errors import ChecksumError, WeightsError, why
 from deconvnet_cli.storage.hashing import file_sha256
 
 
@@ -24,7 +24,7 @@ def registry() -> dict[str, dict[str, str]]:
             for name, entry in entries.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: damaged ({error}); install deconvnet again") from error
+        raise WeightsError(f"{path}: damaged ({why(error)}); install deconvnet again") from error
 
 
 def shipped_folder() -> Path:

@@ -285,4 +285,4 @@ def test_without_the_extra(deconvnet, photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     result = deconvnet("batch", photos, "-o", tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 1
-    assert "pip install '.[ray]'" in result.stderr and result.stderr.count("\n") == 1
+    assert 'pip install ".[ray]"' in result.stderr and result.stderr.count("\n") == 1

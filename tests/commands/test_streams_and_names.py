@@ -11,10 +11,13 @@ import pytest
 from helpers.command_line import one_error_line
 
 from deconvnet_cli.cli import cli
+from deconvnet_cli.commands.shared.clip_plan import frame_folder
 from deconvnet_cli.commands.shared.photo_targets import target_of
+from deconvnet_cli.errors import OutputError
 from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.runtime.streams import output_to
+from deconvnet_cli.storage.files import write_whole
 
 
 def shell(line: str, folder) -> subprocess.CompletedProcess[str]:
@@ -98,6 +101,28 @@ def test_names_that_labels_may_have(tmp_path):
         assert target_of("photo.jpg", output, Outputs(format=file_format), several=False) == Path(
             wanted
         )
+
+
+def test_a_folder_may_end_with_the_separator_of_windows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert target_of("a.jpg", "out\\", Outputs(), several=False) == Path("out\\")  # a POSIX name
+    monkeypatch.setattr("os.sep", "\\")
+    for several in (False, True):
+        assert target_of("a.jpg", "out\\", Outputs(), several=several) == Path("out\\", "a.png")
+    assert frame_folder("new.folder\\") == Path("new.folder\\")
+
+
+def test_standard_input_by_the_name_of_its_device(deconvnet):
+    for name in ("-", "/dev/stdin", "/dev/fd/63"):
+        one_error_line(deconvnet("segment", name), 2, "standard input needs -o FILE")
+
+
+def test_a_name_that_is_too_long(deconvnet, data, tmp_path):
+    """Where the name is looked up, and where it is written."""
+    result = deconvnet("segment", data / "chelsea.jpg", "-o", tmp_path / f"{'x' * 300}.png")
+    one_error_line(result, 1, "too long; shorten the name")
+    with pytest.raises(OutputError, match=r"cannot be written .*; shorten the name"):
+        write_whole(tmp_path / ("x" * 300), b"")
 
 
 def test_classes_in_any_case():

@@ -80,7 +80,7 @@ def test_each_page_is_that_of_pillow(pictures, kind, options, capsys):
     pages = "pages" if kind == "TIFF" else "frames"
     assert capsys.readouterr().err == (
         f"deconvnet: many.tif: has several {pages}; the first is read; "
-        "`deconvnet segment --page N` reads another\n"
+        "`deconvnet segment` and `batch` read another with --page N\n"
     )
     assert refusal(data, 4) == "many.tif: has 3 pages; give --page 1 to 3"
 

@@ -129,7 +129,7 @@ def test_extras_by_what_the_package_says(monkeypatch):
     monkeypatch.setattr(checks, "installed", {"click": "8.1"}.get)
     missing, there = checks.findings("", checks.extras)
     assert (missing.name, missing.state) == ("ray (optional)", "note")
-    assert missing.remedy == "pip install '.[ray]' in the checkout, or 'FILE.whl[ray]'"
+    assert missing.remedy == 'pip install ".[ray]" in the checkout, or "FILE.whl[ray]"'
     assert (there.name, there.state, there.text) == ("serve (optional)", "ok", "click 8.1")
 
 

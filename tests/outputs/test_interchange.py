@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import ntpath
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -169,6 +171,13 @@ def test_labelme_names_the_photo_and_keeps_what_lies_inside(tmp_path):
     assert (content["imageWidth"], content["imageHeight"]) == (WIDTH, HEIGHT)
     names = [(shape["label"], shape["group_id"]) for shape in content["shapes"]]
     assert names == [("ring", 1), ("ring", 1), ("box", None), ("disc", None)]
+
+
+def test_labelme_names_a_photo_on_another_drive_whole(tmp_path, monkeypatch):
+    """On Windows no relative path leads from D: to C:."""
+    monkeypatch.setattr(os.path, "relpath", lambda *_: ntpath.relpath("C:\\a.jpg", "D:\\out"))
+    content = json.loads((exported(tmp_path, polygons="labelme") / "a.json").read_text())
+    assert content["imagePath"] == (tmp_path / "a.jpg").as_posix()
 
 
 SQUARE = [[0, 0], [8, 0], [8, 8], [0, 8], [0, 0]]

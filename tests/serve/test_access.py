@@ -166,7 +166,7 @@ def test_a_package_that_is_missing(deconvnet, monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     result = deconvnet("serve")
     assert result.exit_code == 1
-    assert "prometheus_client: pip install '.[serve]'" in result.stderr
+    assert 'prometheus_client: pip install ".[serve]"' in result.stderr
 
 
 def test_never_ready_when_the_nets_do_not_work(serve, monkeypatch, caplog):

@@ -115,7 +115,7 @@ def test_who_sends_a_photo_is_told_how_it_is_read(server, capsys):
         found = server.post("/segment?output=json", content=buffer.getvalue()).json()
         assert found["notes"] == [
             "photo: has several pages; the first is read; "
-            "`deconvnet segment --page N` reads another"
+            "`deconvnet segment` and `batch` read another with --page N"
         ]
     assert capsys.readouterr().err == ""
 

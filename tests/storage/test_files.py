@@ -91,3 +91,12 @@ def test_a_part_is_removed_after_its_run_was_killed(tmp_path: Path, suffix: str 
         remove_parts([target])
         assert not part.exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_part_of_a_long_name_has_whole_characters(tmp_path: Path) -> None:
+    """macOS refuses a name that ends within one."""
+    target = tmp_path / f"a{'é' * 110}.txt"  # the 200th byte is the first half of an é
+    with part_file(target) as part:
+        assert len(part.name.encode()) <= 255  # which fails for half a character
+        part.write_bytes(b"text")
+    assert target.read_bytes() == b"text"

@@ -92,7 +92,7 @@ def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool
         return None
     stem = Path(name_in_files(image)).stem
     if output is None:
-        if image == "-":
+        if image == "-" or Path(image).parts[:2] == ("/", "dev"):
             raise UsageError("standard input needs -o FILE, or -o - for standard output")
         return beside(Path(image), outputs.label_suffix.removeprefix("."))
     if several and not into_folder(output):

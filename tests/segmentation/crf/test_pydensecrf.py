@@ -105,6 +105,6 @@ def test_unary_is_minus_log_of_clipped_probabilities(monkeypatch: pytest.MonkeyP
 def test_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    with pytest.raises(DependencyError, match=r"pip install '\.\[crf\]'") as caught:
+    with pytest.raises(DependencyError, match=r'pip install "\.\[crf\]"') as caught:
         crf.require_pydensecrf()
     assert "\n" not in str(caught.value)
