@@ -12,7 +12,7 @@ from pathlib import Path
 from deconvnet_cli.batch.find import Look, find_photos, raised
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
-from deconvnet_cli.storage.remote import RemotePath, place, real
+from deconvnet_cli.storage.remote import RemotePath, as_compared, place, real
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ def apart(
     taken: dict[Path, Job] = {}
     kept = []
     for job in jobs:
-        wanted = list(files(job))
-        if twice := next((path for path in wanted if path in taken), None):
-            refused(UsageError(clash(taken[twice], job, twice)))
-        elif lost := next((path for path in wanted if where(path) in photos), None):
+        wanted = {as_compared(path): path for path in files(job)}
+        if twice := next((name for name in wanted if name in taken), None):
+            refused(UsageError(clash(taken[twice], job, wanted[twice])))
+        elif lost := next((path for path in wanted.values() if where(path) in photos), None):
             refused(UsageError(f"{lost}: is one of the photos; give another -o folder"))
         else:
             taken.update(dict.fromkeys(wanted, job))

@@ -7,6 +7,7 @@ or list files call this module for it.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,13 @@ def below_anchor(path: Path) -> Path:
     if isinstance(path, RemotePath):
         return Path(*path.parts[1:])
     return path.relative_to(path.anchor)
+
+
+def as_compared(path: Path) -> Path:
+    """Return a path as its file system compares it: on a Mac, a.png and A.png are the same file."""
+    if sys.platform != "darwin" or isinstance(path, RemotePath):
+        return path
+    return Path(str(path).casefold())
 
 
 def system(path: RemotePath) -> Any:

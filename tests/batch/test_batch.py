@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image
 from deconvnet_cli.batch.photo import start_worker
 from deconvnet_cli.batch.plan import Job, apart, plan
 from deconvnet_cli.batch.spec import BatchSpec, fingerprint_of
+from deconvnet_cli.commands.shared.photo_targets import check_targets
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -56,6 +59,19 @@ def test_a_bad_photo_does_not_stop_the_others(deconvnet, tiny_weights, folder, t
     manifest = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
     paths = [{"output": str(out / line["output"])} for line in manifest]
     assert [{**line, **path} for line, path in zip(manifest, paths, strict=True)] == lines
+
+
+@pytest.mark.parametrize("system, clashes", [("linux", False), ("darwin", True)])
+def test_on_a_mac_names_that_differ_by_case_are_one_file(tmp_path, monkeypatch, system, clashes):
+    """One photo's labels would replace the other's there, without a word."""
+    monkeypatch.setattr(sys, "platform", system)
+    jobs = [Job(Path(f"{i}/{name}.jpg"), tmp_path / f"{name}.png") for i, name in enumerate("aA")]
+    seen: list[str] = []
+    kept = apart(jobs, lambda job: [job.target], lambda error: seen.append(str(error)))
+    assert (len(kept), len(seen)) == ((1, 1) if clashes else (2, 0))
+    files = [[job.target] for job in jobs]
+    with pytest.raises(UsageError, match=r"a.png: would") if clashes else nullcontext():
+        check_targets(("0/a.jpg", "1/A.jpg"), files)
 
 
 def test_a_failure_inside_the_net_does_not_stop_the_others_either(

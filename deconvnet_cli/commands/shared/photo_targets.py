@@ -14,6 +14,7 @@ from deconvnet_cli.outputs.targets import (
     refuse_nothing,
 )
 from deconvnet_cli.storage.files import check_output_file, require_folder
+from deconvnet_cli.storage.remote import as_compared
 
 
 def plan_targets(
@@ -66,7 +67,8 @@ def scores_beside(target: Path) -> Path:
 def check_targets(images: tuple[str, ...], files: list[list[Path]]) -> None:
     """Raise UsageError if two outputs are the same file, or if one would replace a photo."""
     paths = [path for files_of_image in files for path in files_of_image]
-    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
+    counts = Counter(map(as_compared, paths))
+    twice = next((path for path in paths if counts[as_compared(path)] > 1), None)
     if twice is not None:
         raise UsageError(
             f"{twice}: would be written for two photos; rename one, or segment them one by one"
