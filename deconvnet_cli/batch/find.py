@@ -27,6 +27,8 @@ LINKED = "in links to folders that are read anyway or hold this one"
 HIDDEN_FOLDERS = "hidden folders"
 WRITTEN = "written by an earlier batch"
 LABELS = "label PNGs"
+BESIDE = "pictures beside label PNGs"
+PICTURES = (".overlay", ".cutout", ".mask")  # how their names end before .png
 FOLDERS = "folders"
 AnyPath = TypeVar("AnyPath", bound=Path)
 
@@ -66,8 +68,14 @@ class Look:
         """Return as what a file is left out that is no photo but made of one, or ""."""
         if path in self.written:
             return WRITTEN
-        is_png = path.suffix.lower() == ".png" and path.is_file()
-        return LABELS if is_png and _is_label_png(path, file_state(path)) else ""
+        if path.suffix.lower() != ".png" or not path.is_file():
+            return ""
+        if _is_label_png(path, file_state(path)):
+            return LABELS
+        whole = path.with_suffix("")
+        labels = whole.with_suffix(".png")
+        is_beside = whole.suffix in PICTURES and _is_label_png(labels, file_state(labels))
+        return BESIDE if is_beside else ""
 
 
 @lru_cache(maxsize=1 << 16)  # 43 MB when full

@@ -153,9 +153,9 @@ def command(
         return verify_outputs(output_of(sources, output), quiet, as_json)
     if merge:
         return merge_shards(sources, output, quiet)
-    output = output_of(sources, output)
     if not sources:
         raise UsageError("give photos: a folder, a glob, or @list.txt")
+    output = output_of(sources, output)
     refuse_source(sources, output, outputs)
 
     from deconvnet_cli.runtime.interrupts import sigterm_as_interrupt

@@ -12,10 +12,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.command_line import one_error_line
 from PIL import Image
 
 from deconvnet_cli.batch import find
 from deconvnet_cli.batch.find import (
+    BESIDE,
     LABELS,
     LINKED,
     WRITTEN,
@@ -94,20 +96,25 @@ def test_what_an_earlier_batch_wrote_is_no_photo(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ("none", "leaf"), tuple(map(str, range(12)))])
-def test_label_pngs_in_a_folder_are_no_photos(tmp_path, classes):
+def test_label_pngs_and_pictures_beside_them_are_no_photos(tmp_path, classes):
     """Those that `segment` writes have no manifest, nor have the masks of a VOC tree."""
-    touch(tmp_path, "a.jpg")
-    (tmp_path / "a.png").write_bytes(label_png(np.ones((4, 5), np.uint8), classes))
+    touch(tmp_path, "a.jpg", "b.mask.jpg")
+    labels = label_png(np.ones((4, 5), np.uint8), classes)
+    for name in ("a.png", "c.jpg.png"):
+        (tmp_path / name).write_bytes(labels)
     photo = Image.radial_gradient("L").convert("RGB").quantize(200)
     for name, picture in (("p.png", photo), ("g.png", photo.convert("L")), ("w.png", photo)):
         picture.save(tmp_path / name, bits=8)
+    for name in ("a.overlay", "a.cutout", "a.mask", "c.jpg.overlay", "p.overlay", "a.night"):
+        photo.convert("RGB").save(tmp_path / f"{name}.png")
     few = Image.new("P", (4, 4))
     few.putpalette([0, 0, 0, 255, 255, 255])
     few.save(tmp_path / "w.png")
     left_out: Counter[str] = Counter()
-    assert found_in(tmp_path, left_out) == ["a.jpg", "g.png", "p.png", "w.png"]
-    assert left_out == {LABELS: 1}
-    assert len(find_photos(str(tmp_path / "*.png"), Look())) == 4  # these are asked for
+    others = ["a.jpg", "a.night.png", "b.mask.jpg", "g.png", "p.overlay.png", "p.png", "w.png"]
+    assert found_in(tmp_path, left_out) == others
+    assert left_out == {LABELS: 2, BESIDE: 4}
+    assert len(find_photos(str(tmp_path / "*.png"), Look())) == 11  # these are asked for
     assert len(find_photos(str(tmp_path / "a.png"), Look())) == 1
 
 
@@ -354,3 +361,8 @@ def test_links_in_a_plan_are_followed_and_each_folder_is_looked_up_once(tmp_path
     long = tmp_path / "list.txt"
     long.write_text("x" * 300 + ".jpg")
     assert len(plan([f"@{long}"], tmp_path / "out")) == 1  # fails later, alone
+
+
+def test_a_batch_without_photos_asks_for_them_first(deconvnet, tmp_path):
+    for output in ((), ("-o", tmp_path)):
+        one_error_line(deconvnet("batch", *output), 2, "give photos: a folder, a glob, or @list")
