@@ -239,8 +239,9 @@ def test_verify_finds_each_file_that_is_wrong(deconvnet, place):
     (out / "0002.npz").write_bytes(b"scores")
     result = deconvnet(*ask)
     assert result.exit_code == 1
-    told = [json.loads(line)["error"] for line in result.stdout.splitlines()]
-    assert told == [
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["output"] for line in lines] == [str(out / f"000{i}.png") for i in range(3)]
+    assert [line["error"] for line in lines] == [
         f"{out / '0000.png'}: missing",
         f"{out / '0001.png'}: changed since it was written",
         f"{out / '0002.npz'}: changed since it was written",

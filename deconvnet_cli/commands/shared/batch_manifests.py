@@ -26,7 +26,8 @@ def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
     for entry, error in damaged(entries.values(), folder):
         errors.append(error)
         if as_json:
-            console.json_line({"image": entry.image, "output": entry.output, "error": error})
+            output = str(folder / entry.output)
+            console.json_line({"image": entry.image, "output": output, "error": error})
     if not quiet:
         failed = sum(entry.status == FAILED for entry in entries.values())
         console.say(
