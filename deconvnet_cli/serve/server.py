@@ -32,6 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a host name"
+        why = str(why).partition(" (while ")[0]  # Python adds the address, which stands there
         raise UsageError(
             f"--host {host} --port {port}: cannot listen there ({why}); choose another"
         ) from error

@@ -159,7 +159,7 @@ def test_a_port_that_is_taken(deconvnet, tiny_weights):
         port = sock.getsockname()[1]
         result = deconvnet("serve", "--port", port, "--weights", tiny_weights)
     assert result.exit_code == 2
-    assert str(port) in result.stderr.splitlines()[-1]
+    assert f"--port {port}: cannot listen there (Address already in use);" in result.stderr
 
 
 def test_a_package_that_is_missing(deconvnet, monkeypatch):
