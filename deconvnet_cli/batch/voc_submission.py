@@ -13,15 +13,15 @@ import numpy as np
 
 from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.data.classes import in_short
-from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.label_png import WrongSize, read_png
+from deconvnet_cli.data.label_png import read_png
 from deconvnet_cli.data.suffixes import SUFFIXES
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
 from deconvnet_cli.storage.lists import given_list
 
 COMPETITION = "comp6"
+START_AGAIN = "remove it and start again"
 
 
 def submission_folder(output: Path, listed: Path) -> Path:
@@ -101,14 +101,7 @@ def check_submission(jobs: list[Job], page: int | None = None) -> Path:
 
 def check_label_png(path: Path, size: tuple[int, int]) -> None:
     """Raise DatasetError unless this is a palette PNG of that size with labels 0 to 20."""
-    try:
-        image = read_png(path, size)
-    except WrongSize as found:
-        raise DatasetError(
-            f"{path}: {found}, its photo {size[0]}x{size[1]}; remove it and start again"
-        ) from None
-    except (OSError, Undecodable) as error:
-        raise DatasetError(f"{path}: not a readable PNG; remove it and start again") from error
+    image = read_png(path, size, START_AGAIN)
     labels, colours = np.array(image), image.getpalette() or []
     wrong = ""
     if image.mode != "P":
@@ -118,4 +111,4 @@ def check_label_png(path: Path, size: tuple[int, int]) -> None:
     elif colours[: 3 * len(CLASSES)] != palette()[: len(CLASSES)].flatten().tolist():
         wrong = "its palette is not VOC's"
     if wrong:
-        raise DatasetError(f"{path}: {wrong}; remove it and start again")
+        raise DatasetError(f"{path}: {wrong}; {START_AGAIN}")

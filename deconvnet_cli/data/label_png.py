@@ -1,8 +1,7 @@
 """The one reader and the one writer of label PNGs.
 
 Every PNG of labels is read through :func:`read_png`: masks of a tree, maps of instances,
-predictions of other tools and files of a submission. The callers differ in what they accept, and
-each has its own error message.
+predictions of other tools and files of a submission. The callers differ in what they accept.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from deconvnet_cli.data.decoding import (
     LABEL_FORMATS,
     MAX_BYTES,
     Undecodable,
+    UnknownFormat,
     identify,
     load,
 )
@@ -26,15 +26,12 @@ from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_colours import WrongColours, labels_of
 from deconvnet_cli.data.png_chunks import SIGNATURE
 from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree, palette
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
 HEAD = 2048  # bytes of a PNG that have its palette
 FIRST_COLOURS = 8  # generated colours after which a palette is known
-
-
-class WrongSize(Exception):
-    """A PNG whose size is not the expected one; says which it has."""
+SAVE_IT_SO = "save labels as 8-bit palette or grey PNG in the size of the photo"
 
 
 def has_label_palette(path: Path) -> bool:
@@ -61,51 +58,80 @@ def has_label_palette(path: Path) -> bool:
 
 
 def read_png(
-    path: Path, size: tuple[int, int] | None = None, formats: Sequence[str] = LABEL_FORMATS
+    path: Path,
+    size: tuple[int, int] | None = None,
+    remedy: str = SAVE_IT_SO,
+    formats: Sequence[str] = LABEL_FORMATS,
 ) -> Image.Image:
     """Return the decoded image of a PNG in its own mode: palette, grey or any other.
 
     Args:
-        size: The width and height that it must have. They are checked before any pixel is
-            decoded. None accepts all sizes.
-        formats: Other formats that are accepted too, by Pillow's names.
+        size: The width and height of its photo, which it must have. They are checked before any
+            pixel is decoded. None accepts all sizes.
+        remedy: What to do about a PNG that cannot be used, for errors.
+        formats: The formats that are accepted, by Pillow's names.
 
     Raises:
-        OSError: The file cannot be read.
-        UnknownFormat: The file is in none of the formats.
-        Undecodable: The PNG is damaged or too large.
-        WrongSize: The image has another size.
+        DatasetError: The file cannot be read, is in none of the formats, is damaged, or has another
+            size.
     """
     image: Image.Image
-    with identify(read_whole(path, MAX_BYTES), formats) as image:
-        if size is not None and image.size != size:
-            raise WrongSize(f"{image.width}x{image.height} pixels")
-        load(image)
-    return image
-
-
-def read_mask(
-    path: Path, classes: Sequence[str] = CLASSES, *, rgb: bool = False
-) -> NDArray[np.uint8]:
-    """Return the labels of a ground-truth PNG, uint8 H x W: places in ``classes``; 255 is void.
-
-    Args:
-        classes: The names of the labels, in order.
-        rgb: Whether masks in the classes' colours (RGB) are read as well.
-
-    Raises:
-        DatasetError: The file cannot be read, or has other modes, colours or values.
-    """
     try:
-        mask = labels_of(read_png(path), classes, rgb=rgb)
+        with identify(read_whole(path, MAX_BYTES), formats) as image:
+            if size is not None and image.size != size:
+                raise DatasetError(
+                    f"{path}: {image.width}x{image.height} pixels, "
+                    f"but its photo has {size[0]}x{size[1]}; {remedy}"
+                )
+            load(image)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such label PNG") from None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
+    except UnknownFormat as error:
+        raise DatasetError(f"{path}: not a {' or '.join(formats)}; {remedy}") from error
     except Undecodable as error:
-        raise DatasetError(f"{path}: not a readable label PNG ({error})") from error
+        raise DatasetError(f"{path}: not a readable PNG ({error}); {remedy}") from error
+    return image
+
+
+def read_labels(
+    path: Path,
+    classes: Sequence[str],
+    *,
+    rgb: bool = False,
+    size: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """Return the labels of a PNG, uint8 H x W; they may be beyond the classes.
+
+    Args:
+        classes: The names of the labels, in order.
+        rgb: Whether PNGs in the classes' colours (RGB) are read as well.
+        size: See :func:`read_png`.
+
+    Raises:
+        DatasetError: See :func:`read_png`; or the file has other modes or colours.
+    """
+    image = read_png(path, size)
+    try:
+        return labels_of(image, classes, rgb=rgb)
     except WrongColours as error:
         raise DatasetError(f"{path}: {error}") from error
+
+
+def read_mask(
+    path: Path,
+    classes: Sequence[str] = CLASSES,
+    *,
+    rgb: bool = False,
+    size: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """Return the labels of a ground-truth PNG, uint8 H x W: places in ``classes``; 255 is void.
+
+    Raises:
+        DatasetError: See :func:`read_labels`; or a label is beyond the classes.
+    """
+    mask = read_labels(path, classes, rgb=rgb, size=size)
     wrong = (mask >= len(classes)) & (mask != IGNORE)
     if wrong.any():
         raise DatasetError(
@@ -115,9 +141,9 @@ def read_mask(
     return mask
 
 
-def tree_mask(tree: VocTree, name: str) -> NDArray[np.uint8]:
+def tree_mask(tree: VocTree, name: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Return the mask of a photo of a tree, as :func:`read_mask` does."""
-    return read_mask(tree.mask(name), tree.classes, rgb=tree.rgb)
+    return read_mask(tree.mask(name), tree.classes, rgb=tree.rgb, size=size)
 
 
 def label_png(labels: NDArray[np.uint8], classes: Sequence[str] = CLASSES) -> bytes:

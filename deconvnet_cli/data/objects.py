@@ -16,12 +16,12 @@ from deconvnet_cli.data.classes import listed, quoted
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, lies_on_its_side
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_colours import instances_of
-from deconvnet_cli.data.label_png import WrongSize, read_png, tree_mask
+from deconvnet_cli.data.label_png import read_png, tree_mask
 from deconvnet_cli.data.mask_check import Faults
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.data.voc_lists import INSTANCES
-from deconvnet_cli.errors import DatasetError, ImageError, why
+from deconvnet_cli.errors import DatasetError, ImageError
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
 
@@ -52,7 +52,7 @@ def read_photo_and_mask(tree: VocTree, name: str) -> tuple[Image.Image, NDArray[
         DatasetError: The mask cannot be read or has another size.
     """
     image = read_photo(tree.image(name))
-    return image, checked_mask(tree, name, image.size)
+    return image, tree_mask(tree, name, image.size)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -69,21 +69,6 @@ def upright_size(path: Path) -> tuple[int, int]:
         raise ImageError(f"{path}: not a readable photo ({error.strerror})") from error
     except Undecodable as error:
         raise ImageError(f"{path}: not a readable photo ({error})") from error
-
-
-def checked_mask(tree: VocTree, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the mask of a photo of this size (width, height).
-
-    Raises:
-        DatasetError: The mask cannot be read or has another size.
-    """
-    mask = tree_mask(tree, name)
-    if size != mask.shape[::-1]:
-        raise DatasetError(
-            f"{tree.mask(name)}: {mask.shape[1]}x{mask.shape[0]} pixels, "
-            f"but the photo has {size[0]}x{size[1]}"
-        )
-    return mask
 
 
 def find_objects(
@@ -106,7 +91,7 @@ def find_objects(
     faults = Faults(tree.root)
     for name in names:
         with faults.noted():
-            mask = checked_mask(tree, name, upright_size(tree.image(name)))
+            mask = tree_mask(tree, name, upright_size(tree.image(name)))
             faults.look_at(tree.mask(name), mask)
             found = photo_objects(tree, name, mask)
             least = SMALLEST_OBJECT * mask.size
@@ -190,16 +175,11 @@ def instance_objects(mask: NDArray[np.uint8], path: Path) -> Iterable[tuple[int,
         path: The PNG of instances, of the same size.
 
     Raises:
-        DatasetError: The instances cannot be read or have another size.
+        DatasetError: The instances cannot be read, or have another size or mode.
     """
-    try:
-        instances = instances_of(read_png(path, (mask.shape[1], mask.shape[0])))
-    except (OSError, Undecodable) as error:
-        raise DatasetError(f"{path}: not a readable PNG ({why(error)})") from error
-    except WrongSize:
-        instances = None
-    if instances is None or instances.ndim != 2:
-        raise DatasetError(f"{path}: must be a palette or grey PNG of its photo's size")
+    instances = instances_of(read_png(path, (mask.shape[1], mask.shape[0])))
+    if instances.ndim != 2:
+        raise DatasetError(f"{path}: must be a palette or grey PNG")
     for instance in np.setdiff1d(np.unique(instances), NO_INSTANCE):
         rows, columns = np.nonzero(instances == instance)
         labels = mask[rows, columns]

@@ -9,10 +9,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.data.decoding import Undecodable
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.label_colours import PACK, instances_of
-from deconvnet_cli.data.label_png import WrongSize, read_png
+from deconvnet_cli.data.label_png import read_png
 from deconvnet_cli.data.objects import NO_INSTANCE
 from deconvnet_cli.data.voc import IGNORE, LISTS, palette
 from deconvnet_cli.data.voc_lists import INSTANCES, MASKS, PHOTOS, listed_names
@@ -104,16 +103,7 @@ def _numbered(path: Path, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         DatasetError: The PNG cannot be read, has another size, or too many objects.
     """
     height, width = mask.shape
-    try:
-        image = read_png(path, (width, height))
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except Undecodable as error:
-        raise DatasetError(f"{path}: not readable instances ({error})") from error
-    except WrongSize as error:
-        raise DatasetError(
-            f"{path}: {error}, its mask {width}x{height}; export both again"
-        ) from error
+    image = read_png(path, (width, height), "export it again")
     pixels = instances_of(image if image.mode in ("P", "L") else image.convert("RGB"))
     nothing: Collection[int] = NO_INSTANCE
     if pixels.ndim == 3:

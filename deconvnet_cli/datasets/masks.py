@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from deconvnet_cli.data.classes import BACKGROUND, with_background
-from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable
+from deconvnet_cli.data.decoding import LABEL_FORMATS
 from deconvnet_cli.data.label_colours import PACK
 from deconvnet_cli.data.label_png import read_png
 from deconvnet_cli.data.voc import IGNORE
@@ -56,7 +55,7 @@ def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] 
     codes.setdefault(0, 0)
 
     def labels_of(path: Path) -> NDArray[np.uint8]:
-        image = _read(path)
+        image = read_png(path, formats=MASK_FORMATS)
         if image.mode[0] in "IF":
             raise DatasetError(f"{path}: has over 8 bits a pixel; save it with 8")
         packed = np.array(image.convert("RGB")) @ PACK
@@ -190,7 +189,7 @@ def _pixel_values(path: Path) -> dict[int, str]:
 
 def _values(path: Path) -> NDArray[np.uint8]:
     """Return the grey of each pixel, in a palette too if it has as many greys as indices."""
-    image = _read(path)
+    image = read_png(path, formats=MASK_FORMATS)
     values = np.array(image.convert("L") if image.mode == "1" else image)
     if values.ndim == 2 and image.mode != "P":
         return values
@@ -217,16 +216,6 @@ def _looked_up(
             raise DatasetError(f"{path}: {wrong.format(value)}")
     labels = np.array([lookup[value] for value in known.tolist()], np.uint8)
     return labels[where].reshape(values.shape)
-
-
-def _read(path: Path) -> Image.Image:
-    """Return the decoded image of a mask in its own mode."""
-    try:
-        return read_png(path, formats=MASK_FORMATS)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except Undecodable as error:
-        raise DatasetError(f"{path}: not a readable mask ({error})") from error
 
 
 def _pairs(masks: Path, photos: Path) -> Pairs:

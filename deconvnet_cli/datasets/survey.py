@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import FILE, listed, twins
-from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable
+from deconvnet_cli.data.decoding import MAX_BYTES
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.label_colours import BINARY, WrongColours, labels_of
-from deconvnet_cli.data.label_png import read_png
+from deconvnet_cli.data.label_colours import BINARY
+from deconvnet_cli.data.label_png import read_labels
 from deconvnet_cli.data.mask_check import is_binary
 from deconvnet_cli.data.voc import IGNORE, LISTS, VocTree, tree_classes
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, leads_out, listed_names, paired_names
@@ -171,27 +171,12 @@ def _survey_photo(tree: VocTree, name: str, survey: Survey, hashes: dict[str, st
     if not mask.is_file():
         survey.problems.append(f"{photo}: has no mask {MASKS}/{name}.png; add it")
         return
-    labels = _labels(mask, tree, survey)
-    if labels is None:
-        return
-    if size is not None and labels.shape[::-1] != size:
-        survey.problems.append(
-            f"{mask}: {labels.shape[1]}x{labels.shape[0]} pixels, its photo {size[0]}x{size[1]}; "
-            "export both again"
-        )
-        return
-    _count(labels, name, mask, survey)
-
-
-def _labels(path: Path, tree: VocTree, survey: Survey) -> NDArray[np.uint8] | None:
-    """Return the labels of a mask; None, with a problem noted, if it has none."""
     try:
-        return labels_of(read_png(path), tree.classes, rgb=tree.rgb)
-    except OSError as error:
-        survey.problems.append(f"{path}: cannot be read ({error.strerror})")
-    except (Undecodable, WrongColours) as error:
-        survey.problems.append(f"{path}: {error}")
-    return None
+        labels = read_labels(mask, tree.classes, rgb=tree.rgb, size=size)
+    except DatasetError as error:
+        survey.problems.append(str(error))
+    else:
+        _count(labels, name, mask, survey)
 
 
 def _count(labels: NDArray[np.uint8], name: str, path: Path, survey: Survey) -> None:

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.data.decoding import Undecodable, UnknownFormat
-from deconvnet_cli.data.label_colours import WrongColours, labels_of
-from deconvnet_cli.data.label_png import WrongSize, read_png, tree_mask
+from deconvnet_cli.data.label_png import read_labels, tree_mask
 from deconvnet_cli.data.mask_check import Faults, is_binary
 from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
@@ -87,23 +85,7 @@ def read_prediction(
         DatasetError: The PNG cannot be used; the error names the problem and the remedy.
     """
     height, width = truth.shape
-    try:
-        image = read_png(path, (width, height))
-    except WrongSize as found:
-        raise DatasetError(
-            f"{path}: {found}, but its mask has {width}x{height}; save labels in the size of the "
-            "photo"
-        ) from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnknownFormat:
-        raise DatasetError(f"{path}: not a PNG; save labels as 8-bit palette or grey PNG") from None
-    except Undecodable as error:
-        raise DatasetError(f"{path}: damaged PNG ({error}); write it again") from error
-    try:
-        labels = labels_of(image, classes, rgb=rgb)
-    except WrongColours as error:
-        raise DatasetError(f"{path}: {error}") from error
+    labels = read_labels(path, classes, rgb=rgb, size=(width, height))
     counted = labels[truth != IGNORE]
     wrong = counted[counted >= len(classes)]
     if wrong.size:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.boxes import overlap
-from deconvnet_cli.data.objects import ObjectBox, checked_mask, upright_size
+from deconvnet_cli.data.label_png import tree_mask
+from deconvnet_cli.data.objects import ObjectBox, upright_size
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.runtime.cores import cores
@@ -66,7 +67,7 @@ def shown_boxes(
     """
 
     def of_photo(name: str) -> list[ObjectBox]:
-        mask = checked_mask(tree, name, upright_size(tree.image(name)))
+        mask = tree_mask(tree, name, upright_size(tree.image(name)))
         return [
             ObjectBox(name, label, (x0, y0, x1, y1))
             for (x0, y0, x1, y1), labels in zip(

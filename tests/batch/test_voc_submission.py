@@ -80,7 +80,7 @@ def test_what_is_done_is_skipped_and_checked(made, tmp_path):
     again = made()
     assert again.exit_code == 0 and "1 made, 2 there already" in again.stderr
     small.save(folder / "p2.png")
-    with pytest.raises(DatasetError, match="9x9 pixels, its photo 48x48; remove it"):
+    with pytest.raises(DatasetError, match="9x9 pixels, but its photo has 48x48; remove it"):
         check_label_png(folder / "p2.png", (48, 48))
 
 
@@ -188,9 +188,9 @@ WRONG = {
     "size": (lambda path: path.write_bytes(label_png(np.zeros((9, 6), "u1"))), "6x9 pixels.*9x6"),
     "labels": (lambda path: path.write_bytes(label_png(np.full((6, 9), 21, "u1"))), "label 21"),
     "void": (lambda path: path.write_bytes(label_png(np.full((6, 9), 255, "u1"))), "label 255"),
-    "jpeg": (lambda path: Image.new("L", (9, 6)).save(path, "JPEG"), "not a readable PNG"),
+    "jpeg": (lambda path: Image.new("L", (9, 6)).save(path, "JPEG"), "not a PNG; remove it"),
     "broken": (broken, "not a readable PNG"),
-    "missing": (lambda path: path.unlink(), "not a readable PNG"),
+    "missing": (lambda path: path.unlink(), "no such label PNG"),
     "bomb": (bomb, "not a readable PNG"),
 }
 

@@ -127,7 +127,7 @@ def test_all_label_pngs_that_cannot_be_scored_are_named(evaluate, folder):
     lines = result.stderr.splitlines()
     said = {
         "p0.png": "missing",
-        "p1.png": "30x30 pixels, but its mask has 40x56",
+        "p1.png": "30x30 pixels, but its photo has 40x56",
         "p2.png": "mode RGB",
         "p3.png": "label 77",
     }

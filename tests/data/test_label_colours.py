@@ -11,7 +11,7 @@ from PIL import Image
 
 from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.label_colours import instances_of
-from deconvnet_cli.data.label_png import WrongSize, label_png, read_mask, read_png
+from deconvnet_cli.data.label_png import label_png, read_mask, read_png
 from deconvnet_cli.data.mask_check import require_masks
 from deconvnet_cli.data.objects import find_objects, photos_of_classes
 from deconvnet_cli.data.voc import CLASSES, VocTree
@@ -114,7 +114,7 @@ def test_the_first_label_without_a_class_is_refused(tmp_path: Path):
 def test_a_png_of_another_height_or_width(tmp_path: Path, size):
     Image.new("L", (6, 4)).save(tmp_path / "a.png")
     assert read_png(tmp_path / "a.png", (6, 4)).size == (6, 4)
-    with pytest.raises(WrongSize, match="6x4"):
+    with pytest.raises(DatasetError, match="6x4 pixels"):
         read_png(tmp_path / "a.png", size)
 
 

@@ -47,7 +47,7 @@ def test_instances_part_what_components_join(tree: VocTree):
 def test_instances_of_another_size_are_named(tree: VocTree):
     path = tree.root / "SegmentationObject/a.png"
     Image.new("L", (5, 5)).save(path)
-    with pytest.raises(DatasetError, match=r"SegmentationObject/a\.png.*its photo's size"):
+    with pytest.raises(DatasetError, match=r"SegmentationObject/a\.png.*its photo has"):
         find_objects(tree, ["a"])
 
 

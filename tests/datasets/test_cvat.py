@@ -100,5 +100,7 @@ def test_instances_of_another_size_leave_out_their_photo(deconvnet, tmp_path):
     result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
     assert result.exit_code == 1
     for name in ("two", "four"):
-        assert f"SegmentationObject/{name}.png: 80x59 pixels, its mask 80x60" in result.stderr
+        assert (
+            f"SegmentationObject/{name}.png: 80x59 pixels, but its photo has 80x60" in result.stderr
+        )
     assert "3 photos from CVAT's masks, 2 left out" in result.stderr

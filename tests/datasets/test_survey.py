@@ -83,7 +83,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no photo": (lambda root: (root / "JPEGImages/one.jpg").unlink(), "has no photo"),
     "damaged photo": (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b"x"), "one.jpg"),
     "damaged mask": (lambda root: (root / "SegmentationClass/one.png").write_bytes(b""), "one.png"),
-    "other size": (replace_mask(WHOLE[:-1]), "80x59 pixels, its photo 80x60"),
+    "other size": (replace_mask(WHOLE[:-1]), "80x59 pixels, but its photo has 80x60"),
     "label 3": (replace_mask(WHOLE + 3), "label 3; there are 0 to 2 and 255"),
     "0 and 255": (replace_mask(HALF), "--kind grey"),
     "RGB mask": (

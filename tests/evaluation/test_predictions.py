@@ -114,7 +114,7 @@ def test_not_a_whole_png(folder: Path, tree: VocTree) -> None:
     assert "not a PNG" in only_problem(folder, tree)
     whole = label_png(np.random.default_rng(0).integers(0, 20, TRUTH.shape).astype(np.uint8))
     path.write_bytes(whole[: whole.index(b"IDAT") + 20])
-    assert "damaged PNG" in only_problem(folder, tree)
+    assert "not a readable PNG (damaged" in only_problem(folder, tree)
 
 
 def test_a_bomb_is_not_unpacked(folder: Path, tree: VocTree) -> None:

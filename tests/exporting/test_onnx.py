@@ -206,7 +206,7 @@ def test_the_size_of_a_fixed_square_is_on_the_card():
 def test_a_missing_package_is_named_with_its_extra(package, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, package, None)
     result = run_cli("export", "deconvnet-mobilenet", "-o", tmp_path / "net.onnx")
-    one_error_line(result, 1, f"package {package}: pip install \".[onnx]\"")
+    one_error_line(result, 1, f'package {package}: pip install ".[onnx]"')
 
 
 def test_logits_of_another_net_are_not_written(monkeypatch, tiny_weights, tmp_path):
