@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.mask_check import require_masks
 from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.errors import DependencyError, install
+from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.nets.inputs import InputConvention
+from deconvnet_cli.segmentation.loading import leaves_out_boxes
+from deconvnet_cli.segmentation.segment import segment
+from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.training.batchnorm import recompute_statistics
-from deconvnet_cli.training.curves import curves_png
 from deconvnet_cli.training.distributed import rank, world_size
-from deconvnet_cli.training.event_log import event_log
 from deconvnet_cli.training.feeding import Samples, batch_of
 from deconvnet_cli.training.loop import Hooks
 from deconvnet_cli.training.optimiser import keeps_statistics
+from deconvnet_cli.training.pictures import SHOWN, curves_png, samples_png
 from deconvnet_cli.training.run_folder import read_log
-from deconvnet_cli.training.samples_sheet import SHOWN, samples_png
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.training.validation import validate
 from deconvnet_cli.training.weights_of_run import BEST, run_card
 from deconvnet_cli.weights.card import Card
-from deconvnet_cli.weights.files import store
+from deconvnet_cli.weights.files import Weights, store
 
 EVENTS = "tensorboard"  # the folder of TensorBoard's files in a run
 
@@ -112,3 +118,51 @@ def _validator(tree: VocTree, settings: TrainSettings, first: Card) -> Callable[
         return validate(net, card, tree, chosen, settings.val_boxes)
 
     return score
+
+
+def validate(
+    net: nn.Module, card: Card, tree: VocTree, names: Sequence[str], boxes: int = 0
+) -> float:
+    """Return the mean IoU over the classes that the photos show, 0 to 1.
+
+    Args:
+        net: The net to validate, in eval mode.
+        card: Its card, with the merge rule and the number of boxes of a prediction.
+        boxes: The number of boxes a photo, the whole photo included; 0 takes the card's.
+    """
+    system = alone(Weights(net, card, tree.root))  # the net has no file yet, so any path will do
+    settings = SegmentSettings(proposals=boxes or None)
+    skips = leaves_out_boxes(boxes or None, system, settings)
+    settings = replace(settings, until_settled=skips)
+    total = sum(
+        confusion(
+            tree_mask(tree, name),
+            segment(read_photo(tree.image(name)), system, settings).labels,
+            classes=len(card.classes),
+        )
+        for name in names
+    )
+    return metrics_of(total).mean_iou  # type: ignore[arg-type]
+
+
+def event_log(folder: Path) -> Callable[[dict[str, Any]], None]:
+    """Return a function that adds a line of the log to TensorBoard's files in a folder.
+
+    Raises:
+        DependencyError: The package tensorboard is missing.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise DependencyError(
+            f"--tensorboard needs a package that is missing: {install('tensorboard')}"
+        ) from error
+    writer = SummaryWriter(str(folder))
+
+    def write(line: dict[str, Any]) -> None:
+        for name, value in line.items():
+            if name != "step":
+                writer.add_scalar(name, value, line["step"])
+        writer.flush()
+
+    return write

@@ -20,12 +20,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deconvnet_cli.errors import DivergenceError
 from deconvnet_cli.nets.inputs import InputConvention
-from deconvnet_cli.training.compiling import compiled
 from deconvnet_cli.training.distributed import any_of, rank, summed, synchronised, world_size
 from deconvnet_cli.training.feeding import Samples, batches_of
-from deconvnet_cli.training.losses import Objective
-from deconvnet_cli.training.moving_average import average_of, decay_at, update_average
-from deconvnet_cli.training.optimiser import begin_training, build_optimiser, learning_rate
+from deconvnet_cli.training.losses import Objective, compiled
+from deconvnet_cli.training.optimiser import (
+    average_of,
+    begin_training,
+    build_optimiser,
+    decay_at,
+    learning_rate,
+    update_average,
+)
 from deconvnet_cli.training.run_folder import (
     Progress,
     TrainedNets,
@@ -100,7 +105,7 @@ def train(
         samples: At least ``settings.crops`` samples.
         run: A folder that :func:`deconvnet_cli.training.run_folder.prepare_run` made.
         workers: How many processes cut crops; 0 cuts them in this one.
-        compile_net: Whether the steps run a compiled net, see ``compiling.py``.
+        compile_net: Whether the steps run a compiled net, see ``losses.compiled``.
 
     Returns:
         The nets, in eval mode if the run is complete.

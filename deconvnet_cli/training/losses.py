@@ -1,12 +1,16 @@
-"""The losses. Each is a mean over the counted pixels of all processes."""
+"""The losses, each a mean over the counted pixels of all processes, and their compilation."""
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconvnet_cli.data.voc import IGNORE
+from deconvnet_cli.errors import DependencyError
 from deconvnet_cli.nets.layers import HasCoarseLogits
 from deconvnet_cli.training.distributed import summed, world_size
 from deconvnet_cli.training.settings import TrainSettings
@@ -76,3 +80,32 @@ class Objective(nn.Module):
             if coarse.requires_grad:  # Encoder and head are not frozen.
                 loss = loss + self.settings.coarse_weight * entropy(coarse)
             return loss
+
+
+def compiled(objective: nn.Module) -> Callable[..., Tensor]:
+    """Return a function that computes what a module does, by kernels made for this machine.
+
+    They are made at the first call, which takes minutes on a CPU, and for the shapes of that call.
+
+    Args:
+        objective: The module; its parameters stay its own.
+
+    Raises:
+        DependencyError: At the first call, if there is no compiler.
+    """
+    # It says that there is no CUDA runtime where only the CUDA compiler is installed.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    quick = torch.compile(objective)
+
+    def run(*arguments: Tensor) -> Tensor:
+        try:
+            loss: Tensor = quick(*arguments)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            (cause, *_) = str(error.inner_exception).splitlines() or [""]
+            raise DependencyError(
+                f"--compile: torch cannot compile the net ({cause}); install a C++ compiler such "
+                "as g++ (for a GPU, Triton), or leave out --compile"
+            ) from error
+        return loss
+
+    return run

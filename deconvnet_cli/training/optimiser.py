@@ -1,7 +1,8 @@
-"""Which parameters a run trains, by which optimiser, and at which rate."""
+"""Which parameters a run trains, by which optimiser, at which rate, and the average of them all."""
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import nn
 from deconvnet_cli.training.batchnorm import batchnorms
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.start import is_pretrained
+
+RISE = 10  # steps; the average of few steps must not hold on to the first weights
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -74,3 +77,32 @@ def build_optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Opti
     if settings.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=fused)
     return torch.optim.AdamW(groups, fused=fused)
+
+
+def average_of(net: nn.Module) -> nn.Module:
+    """Return a copy of the net, in eval mode and without gradients, to average into."""
+    average = copy.deepcopy(net).eval()
+    return average.requires_grad_(False)
+
+
+def decay_at(step: int, ema: float) -> float:
+    """Return the share that the average keeps at a step (1 is the first)."""
+    return min(ema, (1 + step) / (RISE + step))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move the average towards the net, buffers of floating point included.
+
+    Args:
+        average: The average, changed in place.
+        net: The net after a step, of the same layers.
+        decay: The share that the average keeps, 0 to 1.
+    """
+    kept, new = average.state_dict(), net.state_dict()
+    pairs = [(kept[name], new[name]) for name in kept]
+    floating = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([pair[0] for pair in floating], [pair[1] for pair in floating], 1 - decay)
+    for mine, other in pairs:
+        if not mine.is_floating_point():
+            mine.copy_(other)

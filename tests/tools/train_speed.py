@@ -26,9 +26,8 @@ from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.data.voc import open_tree
 from deconvnet_cli.nets.registry import build_net, net_spec
 from deconvnet_cli.runtime.devices import choose_device
-from deconvnet_cli.training.compiling import compiled
 from deconvnet_cli.training.feeding import batches_of
-from deconvnet_cli.training.losses import Objective
+from deconvnet_cli.training.losses import Objective, compiled
 from deconvnet_cli.training.optimiser import begin_training, build_optimiser
 from deconvnet_cli.training.settings import TrainSettings, default_settings
 from deconvnet_cli.training.setup import build_datasets

@@ -11,7 +11,7 @@ from helpers.command_line import one_error_line, run_cli
 from torch import nn
 
 from deconvnet_cli.errors import DependencyError
-from deconvnet_cli.training.compiling import compiled
+from deconvnet_cli.training.losses import compiled
 from deconvnet_cli.training.run_folder import read_log
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from deconvnet_cli.training.curves import HEIGHT, LINE, WIDTH, curves_png
+from deconvnet_cli.training.pictures import HEIGHT, LINE, WIDTH, curves_png
 
 
 def pixels(lines: list[dict[str, float]]) -> np.ndarray:

@@ -23,13 +23,12 @@ from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.training.batchnorm import batchnorms, recompute_statistics
+from deconvnet_cli.training.follow import validate
 from deconvnet_cli.training.loop import Hooks, train
-from deconvnet_cli.training.moving_average import average_of, decay_at, update_average
-from deconvnet_cli.training.optimiser import begin_training
+from deconvnet_cli.training.optimiser import average_of, begin_training, decay_at, update_average
+from deconvnet_cli.training.pictures import GAP, TILE, samples_png
 from deconvnet_cli.training.run_folder import TrainedNets, prepare_run, read_log
-from deconvnet_cli.training.samples_sheet import GAP, TILE, samples_png
 from deconvnet_cli.training.settings import TrainSettings, default_settings
-from deconvnet_cli.training.validation import validate
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, store
 
@@ -174,7 +173,7 @@ def test_the_sheet_shows_crops_labels_and_predictions():
 def test_tensorboard_gets_the_lines_of_the_log(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from deconvnet_cli.training.event_log import event_log
+    from deconvnet_cli.training.follow import event_log
 
     write = event_log(tmp_path)
     write({"step": 7, "loss": 0.5, "val_mean_iou": 0.25})

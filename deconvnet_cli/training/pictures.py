@@ -1,13 +1,18 @@
-"""The curves of a training run as a PNG: loss and mean IoU over the steps."""
+"""The pictures of a training run as PNGs: its curves, and some samples as the net sees them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image, ImageDraw
+from torch import Tensor, nn
 
+from deconvnet_cli.data.colours import palette_for
 from deconvnet_cli.data.images import png_bytes
+from deconvnet_cli.nets.inputs import InputConvention
 
 WIDTH, HEIGHT, MARGIN = 720, 260, 48
 INK, GRID, LINE = (40, 40, 40), (220, 220, 220), (31, 98, 180)
@@ -16,6 +21,7 @@ PANELS = (
     ("val_mean_iou", "mean IoU"),
     ("val_mean_iou_average", "mean IoU of the average"),
 )
+SHOWN, TILE, GAP = 8, 160, 6  # crops of a sheet of samples, pixels, pixels
 
 
 def curves_png(lines: Sequence[dict[str, Any]]) -> bytes:
@@ -69,3 +75,33 @@ def draw_panel(
         draw.line(corners, fill=LINE, width=2)
     for x, y in corners if len(corners) < 40 else ():
         draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=LINE)
+
+
+@torch.no_grad()
+def samples_png(
+    net: nn.Module,
+    crops: Tensor,
+    labels: Tensor,
+    convention: InputConvention,
+    classes: Sequence[str],
+) -> bytes:
+    """Return a PNG with a row of crops, below it their labels, and below these the predictions.
+
+    Args:
+        net: The net, which is left in eval mode.
+        crops: uint8 N x 3 x S x S, RGB, on the net's device; the first eight are shown.
+        labels: Their labels, int64 N x S x S, 255 ignored.
+    """
+    crops, labels = crops[:SHOWN], labels[:SHOWN]
+    found = net.eval()(convention.prepare(crops)).argmax(1)
+    colours = palette_for(classes)
+    photos = crops.permute(0, 2, 3, 1).cpu().numpy()
+    rows = photos, colours[labels.cpu().numpy()], colours[found.cpu().numpy()]
+    step = TILE + GAP
+    sheet = Image.new("RGB", (len(crops) * step + GAP, len(rows) * step + GAP), "white")
+    for down, row in enumerate(rows):
+        for across, picture in enumerate(row):
+            tile = Image.fromarray(np.ascontiguousarray(picture))
+            tile = tile.resize((TILE, TILE), Image.Resampling.NEAREST)
+            sheet.paste(tile, (across * step + GAP, down * step + GAP))
+    return png_bytes(sheet, photo=True)
