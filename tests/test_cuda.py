@@ -29,7 +29,7 @@ from deconvnet_cli.segmentation.segment import infer, segment
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.stored_scores import read_scores, write_scores
 from deconvnet_cli.segmentation.system import System, choose_system
-from deconvnet_cli.training.feeding import batch_of, samples_of
+from deconvnet_cli.training.feeding import DeviceCrops
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.photo_store import PhotoFiles, load_photos
 from deconvnet_cli.training.run_folder import prepare_run, read_log
@@ -142,11 +142,9 @@ def test_photos_on_the_gpu_give_the_crops_of_memory(voc: Path) -> None:
     tree, names = VocTree(voc), ["p0", "p1", "p2", "p3"]
     objects, how = find_objects(tree, names), TrainSettings(size=32, resize=40)
     batches = []
-    for cache, device in (("memory", torch.device("cpu")), ("device", CUDA)):
+    for kind, device in ((CropDataset, torch.device("cpu")), (DeviceCrops, CUDA)):
         source = load_photos(PhotoFiles(tree), names).to(device)
-        batches.append(
-            batch_of(samples_of(CropDataset(source, objects, 16, 0, how), cache), range(16))
-        )
+        batches.append(kind(source, objects, 16, 0, how).batch(range(16)))
     (crops, labels), (there, found) = batches
     assert there.device.type == "cuda"
     far = (there.cpu().int() - crops.int()).abs()
@@ -159,8 +157,8 @@ def test_a_run_on_the_gpu_learns_and_goes_on(voc: Path, tmp_path: Path) -> None:
     tree, names = VocTree(voc), ["p0", "p1", "p2", "p3"]
     settings = TrainSettings(crops=240, batch=8, size=32, lr=3e-3, warmup=2, log_every=5, ema=0.9)
     source = load_photos(PhotoFiles(tree), names).to(CUDA)
-    dataset = CropDataset(source, find_objects(tree, names), 240, 0, TrainSettings(size=32))
-    samples, convention = samples_of(dataset, "device"), net_spec(settings.net).input
+    samples = DeviceCrops(source, find_objects(tree, names), 240, 0, TrainSettings(size=32))
+    convention = net_spec(settings.net).input
     steps: list[int] = []
     hooks = Hooks(on_step=lambda step, loss: steps.append(step), stop=lambda: len(steps) == 12)
     for name, times in (("straight", 1), ("stopped", 2)):

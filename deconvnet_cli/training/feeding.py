@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from deconvnet_cli.training.device_crops import collate, cut_crops, cut_soft_labels
 from deconvnet_cli.training.distributed import rank, share_of, world_size
@@ -20,31 +20,18 @@ BYTES_A_PIXEL = 5  # of a decoded photo, its mask and soft labels, with somethin
 SHARE_OF_MEMORY = 4  # the photos may take one part in so many of a machine's or a GPU's memory
 
 
-@dataclass(frozen=True, eq=False)
-class DeviceCrops:
-    """The samples of a dataset, cut in whole batches on the device that holds the photos.
-
-    Attributes:
-        dataset: Draws the samples.
-        store: The photos, on the device.
-    """
-
-    dataset: CropDataset
-    store: PhotoStore
+class DeviceCrops(CropDataset):
+    """A dataset whose samples are cut in whole batches on the device of a ``PhotoStore``."""
 
     def batch(self, numbers: Iterable[int]) -> list[Tensor]:
-        """Return the samples of these numbers as one batch on the device, see ``CropDataset``."""
-        settings = self.dataset.settings
-        drawn = [self.dataset.plan(number) for number in numbers]
-        plans = collate(self.store, drawn, settings.side, settings.size)
-        plans = plans.to(self.store.pixels.device)
-        batch = list(cut_crops(self.store, plans))
-        if self.dataset.soft:
-            batch.append(cut_soft_labels(self.store, plans, settings.size // SOFT_CELL))
+        """Return the samples of these numbers as one batch on the device."""
+        store, settings = cast(PhotoStore, self.source), self.settings
+        plans = collate(store, list(map(self.plan, numbers)), settings.side, settings.size)
+        plans = plans.to(store.pixels.device)
+        batch = list(cut_crops(store, plans))
+        if self.soft:
+            batch.append(cut_soft_labels(store, plans, settings.size // SOFT_CELL))
         return batch
-
-
-Samples = Dataset[tuple[Tensor, ...]] | DeviceCrops
 
 
 def choose_cache(cache: str, files: PhotoFiles, names: Sequence[str], device: torch.device) -> str:
@@ -70,23 +57,12 @@ def choose_cache(cache: str, files: PhotoFiles, names: Sequence[str], device: to
     return "memory" if needed * world_size() < installed else "none"
 
 
-def samples_of(dataset: CropDataset, cache: str) -> CropDataset | DeviceCrops:
-    """Return the samples of a dataset, cut on the device if its photos are there."""
-    if cache == "device" and isinstance(dataset.source, PhotoStore):
-        return DeviceCrops(dataset, dataset.source)
-    return dataset
-
-
-def batch_of(samples: Samples, numbers: Sequence[int]) -> list[Tensor]:
-    """Return the samples of these numbers as one batch."""
-    if isinstance(samples, DeviceCrops):
-        return samples.batch(numbers)
-    batch: list[Tensor] = default_collate([samples[number] for number in numbers])
-    return batch
-
-
 def batches_of(
-    samples: Samples, settings: TrainSettings, start: int, workers: int, device: torch.device
+    samples: Dataset[tuple[Tensor, ...]],
+    settings: TrainSettings,
+    start: int,
+    workers: int,
+    device: torch.device,
 ) -> Iterator[list[Tensor]]:
     """Return the batches of this process from step ``start`` to the end, in order.
 

@@ -25,11 +25,11 @@ from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.training.batchnorm import recompute_statistics
 from deconvnet_cli.training.distributed import rank, world_size
-from deconvnet_cli.training.feeding import Samples, batch_of
 from deconvnet_cli.training.loop import Hooks
 from deconvnet_cli.training.optimiser import keeps_statistics
 from deconvnet_cli.training.pictures import SHOWN, curves_png, samples_png
 from deconvnet_cli.training.run_folder import read_log
+from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings
 from deconvnet_cli.training.weights_of_run import BEST, run_card
 from deconvnet_cli.weights.card import Card
@@ -39,12 +39,12 @@ EVENTS = "tensorboard"  # the folder of TensorBoard's files in a run
 
 
 def prepared_batches(
-    samples: Samples, convention: InputConvention, settings: TrainSettings, number: int
+    samples: CropDataset, convention: InputConvention, settings: TrainSettings, number: int
 ) -> Iterator[Tensor]:
     """Yield this process's share of the first batches as a net takes them, float N x 3 x S x S."""
     for first in range(0, number * settings.batch, settings.batch):
         numbers = range(first + rank(), first + settings.batch, world_size())
-        yield convention.prepare(batch_of(samples, numbers)[0])
+        yield convention.prepare(samples.batch(numbers)[0])
 
 
 def write_curves(run: Path) -> None:
@@ -57,7 +57,7 @@ def build_hooks(
     tree: VocTree,
     settings: TrainSettings,
     first: Card,
-    calibration: Samples,
+    calibration: CropDataset,
     device: torch.device,
     *,
     tensorboard: bool,
@@ -86,7 +86,7 @@ def build_hooks(
         store(run / BEST, net, run_card(net, settings, first, step, score))
 
     def show(net: nn.Module, step: int) -> None:
-        crops, labels = batch_of(calibration, range(min(SHOWN, settings.batch)))[:2]
+        crops, labels = calibration.batch(range(min(SHOWN, settings.batch)))[:2]
         classes = run_card(net, settings, first).classes
         picture = samples_png(net, crops.to(device), labels, first.input, classes)
         write_whole(run / "samples.png", picture)

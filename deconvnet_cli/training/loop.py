@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
 
 from deconvnet_cli.errors import DivergenceError
 from deconvnet_cli.nets.inputs import InputConvention
 from deconvnet_cli.training.distributed import any_of, rank, summed, synchronised, world_size
-from deconvnet_cli.training.feeding import Samples, batches_of
+from deconvnet_cli.training.feeding import batches_of
 from deconvnet_cli.training.losses import Objective, compiled
 from deconvnet_cli.training.optimiser import (
     average_of,
@@ -88,7 +89,7 @@ class Clock:
 
 def train(
     net: nn.Module,
-    samples: Samples,
+    samples: Dataset[tuple[Tensor, ...]],
     convention: InputConvention,
     run: Path,
     settings: TrainSettings,

@@ -9,13 +9,14 @@ A sample is drawn in two steps: its plan, which takes no pixels, then the crop i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.data.objects import ObjectBox
@@ -170,6 +171,11 @@ class CropDataset(Dataset[tuple[Tensor, ...]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, ...]:
         return cut_crop(self.source, self.plan(number), self.settings, soft=self.soft)
+
+    def batch(self, numbers: Iterable[int]) -> list[Tensor]:
+        """Return the samples of these numbers as one batch."""
+        batch: list[Tensor] = default_collate([self[number] for number in numbers])
+        return batch
 
 
 def cut_crop(

@@ -20,7 +20,7 @@ from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.devices import CPU
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.training.distributed import first_process_first
-from deconvnet_cli.training.feeding import Samples, choose_cache, samples_of
+from deconvnet_cli.training.feeding import DeviceCrops, choose_cache
 from deconvnet_cli.training.photo_store import PhotoFiles, PhotoSource, load_photos
 from deconvnet_cli.training.proposal_files import list_boxes
 from deconvnet_cli.training.samples import CropDataset
@@ -127,7 +127,7 @@ def build_datasets(
     cache: str = "none",
     device: torch.device = CPU,
     tell: Callable[[str], None] = lambda line: None,
-) -> tuple[Samples, Samples]:
+) -> tuple[CropDataset, CropDataset]:
     """Return the samples of a run, and others of the same kind for BatchNorm statistics.
 
     All masks and soft labels are checked first, so that a fault ends the run before it begins.
@@ -162,9 +162,9 @@ def build_datasets(
         store = load_photos(files, names, begin_bar("reading photos", len(names)))
         source = store.to(device) if cache == "device" else store
     soft = teacher is not None
-    samples = CropDataset(source, objects, settings.crops, settings.seed, settings, soft=soft)
-    calibration = CropDataset(source, objects, settings.crops, settings.seed + 1, settings)
-    return samples_of(samples, cache), samples_of(calibration, cache)
+    kind = DeviceCrops if cache == "device" else CropDataset
+    samples = kind(source, objects, settings.crops, settings.seed, settings, soft=soft)
+    return samples, kind(source, objects, settings.crops, settings.seed + 1, settings)
 
 
 def stoppable(begin_bar: BeginBar, stop: Callable[[], bool]) -> BeginBar:

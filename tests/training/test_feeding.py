@@ -8,7 +8,7 @@ import torch
 from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.training import feeding
-from deconvnet_cli.training.feeding import batches_of, choose_cache, samples_of
+from deconvnet_cli.training.feeding import DeviceCrops, batches_of, choose_cache
 from deconvnet_cli.training.photo_store import PhotoFiles, load_photos
 from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings
@@ -23,8 +23,9 @@ def batches(voc, cache: str, start: int = 0, workers: int = 0) -> list[list[torc
     files = PhotoFiles(tree)
     source = files if cache == "none" else load_photos(files, NAMES)
     how = TrainSettings(size=32, resize=40)
-    dataset = CropDataset(source, find_objects(tree, NAMES), 24, 0, how)
-    return list(batches_of(samples_of(dataset, cache), SETTINGS, start, workers, CPU))
+    kind = DeviceCrops if cache == "device" else CropDataset
+    samples = kind(source, find_objects(tree, NAMES), 24, 0, how)
+    return list(batches_of(samples, SETTINGS, start, workers, CPU))
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,7 @@ from torch import Tensor
 from deconvnet_cli.data.voc import CLASSES, open_tree
 from deconvnet_cli.nets.deconvnet_vgg16 import ENCODER
 from deconvnet_cli.nets.inputs import VGG_INPUT
-from deconvnet_cli.training.feeding import Samples
-from deconvnet_cli.training.samples import SOFT_CELL
+from deconvnet_cli.training.samples import SOFT_CELL, CropDataset
 from deconvnet_cli.training.settings import changed, default_settings
 from deconvnet_cli.training.setup import build_datasets
 from tests.tools.paper_net.teacher import write_soft_labels
@@ -80,7 +79,7 @@ def pool(x: Tensor) -> tuple[Tensor, Tensor]:
     return best.permute(0, 3, 1, 2), place
 
 
-def samples_of_stage(tree: Path, stage: int, count: int, work: Path, seed: int = 3) -> Samples:
+def samples_of_stage(tree: Path, stage: int, count: int, work: Path, seed: int = 3) -> CropDataset:
     """Return the crops of a stage, half of them drawn evenly over the classes.
 
     The folder ``work`` holds the proposals and, for stage 2, the soft labels; what is not there is
@@ -106,7 +105,7 @@ def samples_of_stage(tree: Path, stage: int, count: int, work: Path, seed: int =
 
 
 @torch.no_grad()
-def encode(samples: Samples, trunk: dict[str, Tensor], count: int, folder: Path) -> Crops:
+def encode(samples: CropDataset, trunk: dict[str, Tensor], count: int, folder: Path) -> Crops:
     """Send crops through the trunk and keep the results in a folder; return them."""
     switches = sum(channels * side * side for channels, side in POOLS) // 4
     kinds = {

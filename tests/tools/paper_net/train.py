@@ -34,7 +34,7 @@ from deconvnet_cli.nets.inputs import VGG_INPUT
 from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.runtime.devices import keep_freed_memory
 from deconvnet_cli.training.batchnorm import insert_batchnorm
-from deconvnet_cli.training.feeding import Samples
+from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.start import load_trunk, read_trunk
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, store
@@ -237,7 +237,7 @@ def do_once(learner: Learner, part: Callable[[], None], checkpoint: Path) -> Non
     unfinished.replace(checkpoint)
 
 
-def write(learner: Learner, samples: Samples, path: Path) -> None:
+def write(learner: Learner, samples: CropDataset, path: Path) -> None:
     """Write the weights; BatchNorm is put into the trunk, which computes what it did."""
     crops = torch.stack([samples[number][0] for number in range(32)])
     insert_batchnorm(learner.net, VGG_INPUT.prepare(crops).split(8))
