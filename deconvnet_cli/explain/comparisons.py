@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.nets.layers import HasCoarseLogits, HasCoarseViews
+from deconvnet_cli.nets.layers import HasCoarseLogits
 from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.segmentation.inference import crop_logits
 from deconvnet_cli.segmentation.labels import labels_of
@@ -48,19 +48,19 @@ class BothLogits(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.net = cast(HasCoarseLogits, net)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(cast(HasCoarseLogits, self.net).forward_with_coarse(x), 1)
+        return torch.cat(self.net.forward_with_coarse(x), 1)
 
     def coarse_logits(self, x: Tensor) -> Tensor:
         """Return the coarse logits twice, N x 2C x h x w: such a view has no others."""
-        coarse = cast(HasCoarseViews, self.net).coarse_logits(x)
+        coarse = self.net.coarse_logits(x)
         return torch.cat((coarse, coarse), 1)
 
     def enlarge(self, coarse: Tensor, size: tuple[int, int]) -> Tensor:
         """Enlarge coarse logits as the net does."""
-        return cast(HasCoarseViews, self.net).enlarge(coarse, size)
+        return self.net.enlarge(coarse, size)
 
 
 @torch.inference_mode()

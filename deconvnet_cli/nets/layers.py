@@ -127,17 +127,14 @@ class DecoderStage:
 
 @runtime_checkable
 class HasCoarseLogits(Protocol):
-    """A net whose coarse logits have a loss of their own in training."""
+    """A net with coarse logits, which have a loss of their own in training."""
 
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the coarse logits, both N x C x H x W."""
-
-
-class HasCoarseViews(Protocol):
-    """A net whose coarse logits can be computed alone, for a view of the whole photo."""
+        ...
 
     def coarse_logits(self, x: Tensor) -> Tensor:
-        """Return the coarse logits, N x C x h x w, of an input N x 3 x H x W."""
+        """Return the coarse logits alone, N x C x h x w, of an input N x 3 x H x W."""
         ...
 
     def enlarge(self, coarse: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.nets.layers import HasCoarseViews
+from deconvnet_cli.nets.layers import HasCoarseLogits
 from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.segmentation.crops import cut, cut_on_device
 from deconvnet_cli.weights.files import Weights
@@ -113,7 +113,7 @@ def whole_photo_views(photo: Image.Image, weights: Weights, cut_out: Cutter) -> 
 
 def coarse_logits(crop: Tensor, weights: Weights, height: int, width: int) -> Tensor:
     """Return the logits of encoder and head alone, float32 C x height x width, of one crop."""
-    net = cast(HasCoarseViews, weights.net)
+    net = cast(HasCoarseLogits, weights.net)
     logits = net.enlarge(net.coarse_logits(inputs_of(crop[None], weights)).float(), (height, width))
     return logits[0].to(merge_device(weights.device))
 

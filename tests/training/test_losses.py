@@ -45,6 +45,12 @@ class FixedWithCoarse(Fixed):
     def forward_with_coarse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self(x), self.coarse
 
+    def coarse_logits(self, x: Tensor) -> Tensor:
+        return self.coarse
+
+    def enlarge(self, coarse: Tensor, size: tuple[int, int]) -> Tensor:
+        return coarse
+
 
 def settings(coarse_weight: float = 0.5, teacher_weight: float = 1.0) -> TrainSettings:
     return TrainSettings(
