@@ -13,9 +13,8 @@ from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.runtime.versions import versions
 from deconvnet_cli.segmentation.score_maps import Ensemble
-from deconvnet_cli.segmentation.segment import box_settings
 from deconvnet_cli.segmentation.settings import SegmentSettings
-from deconvnet_cli.segmentation.system import System, describe
+from deconvnet_cli.segmentation.system import System, box_settings, describe
 from deconvnet_cli.storage.hashing import bytes_sha256
 
 

@@ -44,7 +44,8 @@ from deconvnet_cli.segmentation.loading import load_system
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from deconvnet_cli.segmentation.segment import OnStep, Segmentation
+    from deconvnet_cli.segmentation.inference import OnStep
+    from deconvnet_cli.segmentation.segment import Segmentation
     from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
     from deconvnet_cli.segmentation.system import System
 

@@ -18,9 +18,9 @@ from deconvnet_cli.diagnostics.throughput import peak_memory, scaled
 from deconvnet_cli.errors import DeviceError
 from deconvnet_cli.runtime.devices import choose_device
 from deconvnet_cli.segmentation.proposals import propose
-from deconvnet_cli.segmentation.segment import box_settings, infer, label_photo, working_copy
+from deconvnet_cli.segmentation.segment import infer, label_photo, working_copy
 from deconvnet_cli.segmentation.settings import SegmentSettings
-from deconvnet_cli.segmentation.system import System
+from deconvnet_cli.segmentation.system import System, box_settings
 
 
 def require_gpu(name: str) -> torch.device:

@@ -21,7 +21,7 @@ from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.segmentation.inference import crop_logits
 from deconvnet_cli.segmentation.labels import labels_of
 from deconvnet_cli.segmentation.merge import CONTEXT, Canvas
-from deconvnet_cli.segmentation.segment import maximum_of
+from deconvnet_cli.segmentation.system import maximum_of
 from deconvnet_cli.weights.files import Weights
 
 

@@ -26,20 +26,18 @@ from deconvnet_cli.nets.registry import net_settings
 from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crops import cut
+from deconvnet_cli.segmentation.inference import OnStep, no_step
 from deconvnet_cli.segmentation.labels import labels_of
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.segment import (
     Inferred,
-    OnStep,
     Segmentation,
     infer,
     label_photo,
-    merge_rule,
-    no_step,
     refined,
 )
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
-from deconvnet_cli.segmentation.system import System
+from deconvnet_cli.segmentation.system import System, merge_rule
 from deconvnet_cli.weights.files import Weights
 
 # As a share of the greatest value. A crop alone and the same crop in a batch may be computed by
@@ -151,7 +149,7 @@ def explain(
         settings: As for ``segment.segment``; ``settings.crf`` decides which labels are returned.
         crf: Settings of the CRF whose effect is shown, if ``settings.crf`` is None.
         class_name: The class to explain; by default the most common one except background.
-        on_step: A function that is told of the stages, see ``segment.OnStep``.
+        on_step: A function that is told of the stages, see ``inference.OnStep``.
 
     Raises:
         UsageError: The system is FCN-8s alone, which has neither boxes nor unpooling, or it has
@@ -177,7 +175,7 @@ def explain(
     if settings.crf is None:
         on_step("CRF", 0, 0)
         with stopwatch.timed("crf"):
-            after = refined(inferred, system.ensemble, crf)
+            after = refined(inferred.photo, maps, crf).merged()
     else:
         after = result.maps.merged()
     before = labels_of(maps.merged())

@@ -15,7 +15,7 @@ NO_BOX = -1
 
 
 class MergeObserver:
-    """An observer of one run (``segment.Observer``).
+    """An observer of one run (``inference.Observer``).
 
     For each class and pixel it holds the greatest value of any crop and the number of its box. It
     does not keep the crops themselves.

@@ -29,7 +29,8 @@ from deconvnet_cli.reporting.pace import LineProgress, PaceColumn
 if TYPE_CHECKING:
     from PIL import Image
 
-    from deconvnet_cli.segmentation.segment import OnStep, Segmentation
+    from deconvnet_cli.segmentation.inference import OnStep
+    from deconvnet_cli.segmentation.segment import Segmentation
 
 console = Console(stderr=True, highlight=False)
 results = Console(highlight=False)  # standard output

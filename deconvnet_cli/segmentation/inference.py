@@ -1,4 +1,4 @@
-"""Run a net on the crops of one photo, or on the whole photo, and return its logits."""
+"""Run a net on the crops of one photo, and merge their logits, or on the whole photo."""
 
 from __future__ import annotations
 
@@ -16,10 +16,25 @@ from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.nets.layers import HasCoarseLogits
 from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.segmentation.crops import cut, cut_on_device
+from deconvnet_cli.segmentation.labels import winning_labels
+from deconvnet_cli.segmentation.merge import Canvas, Part, worth_a_crop
+from deconvnet_cli.segmentation.score_maps import whole_map
+from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.weights.files import Weights
 
 # A function of box, width and height that returns the crop, 3 x height x width, RGB, 0 to 255.
 Cutter = Callable[[Box, int, int], Tensor]
+CHECK_EVERY = 4  # boxes between two checks whether more boxes still change the labels
+SETTLED = 0.002  # the labels are settled if a smaller share of them changed between two checks
+# Called after each crop with the number of its box (from 0), the box, the part that
+# ``Canvas.add`` returned, and the canvas, which the observer must not change.
+Observer = Callable[[int, Box, Part, Canvas], None]
+# Called as work on a photo goes on, with the stage, and for crops how many of how many are done.
+OnStep = Callable[[str, int, int], None]
+
+
+def no_step(stage: str, done: int, total: int) -> None:
+    """Do nothing: the default of ``on_step``."""
 
 
 def logits_of(crops: Tensor, weights: Weights) -> Tensor:
@@ -161,3 +176,62 @@ def crop_logits(
         batch = rest[start : start + batch_size]
         crops = torch.stack([cut_out(box, side, side) for box in batch])
         yield from zip(batch, logits_of(crops, weights), strict=True)
+
+
+def fcn_map(photo: Image.Image, weights: Weights, *, raw: bool) -> Tensor:
+    """Return FCN-8s' map of a photo in its size, see :func:`whole_map`."""
+    views = whole_photo_logits(photo, weights)
+    return whole_map(views, photo.height, photo.width, raw=raw)
+
+
+def merge_crops(
+    canvas: Canvas,
+    photo: Image.Image,
+    boxes: NDArray[np.int32],
+    weights: Weights,
+    settings: SegmentSettings,
+    observe: Observer | None,
+    on_step: OnStep,
+) -> NDArray[np.int32]:
+    """Run the net on the crops of a photo, merge them, and return the boxes used, int32 N x 4.
+
+    With ``until_settled`` and a merge rule that keeps the whole photo's map, boxes in which the
+    whole photo has settled the labels are skipped (:func:`worth_a_crop`). With another rule, the
+    last boxes are left out once ``CHECK_EVERY`` more have changed the labels of a share of the
+    pixels below ``SETTLED``.
+    """
+    skips = settings.until_settled and canvas.whole is not None
+    stops = settings.until_settled and not skips
+    used: list[Box] = []
+    before: Tensor | None = None
+    total = len(boxes)
+
+    def crops() -> Iterator[tuple[Box, Tensor]]:
+        nonlocal total
+        size = CHECK_EVERY if stops else settings.batch_size
+        cut_out = cutter(photo, weights.device)
+        if not skips:
+            yield from crop_logits(photo, boxes, weights, size, cut_out)
+            return
+        yield from crop_logits(photo, boxes[:1], weights, size, cut_out)
+        rest = boxes[1:]  # chosen once the caller has merged the first
+        rest = rest[worth_a_crop(canvas, rest)]
+        total = 1 + len(rest)
+        yield from crop_logits(photo, rest, weights, size, cut_out)
+
+    on_step("crops", 0, total)
+    for box, logits in crops():
+        part = canvas.add(logits, box)
+        if not used or box != used[-1]:  # the mirror image of the whole photo has the same box
+            used.append(box)
+        count = len(used)
+        on_step("crops", count, total)
+        if observe is not None:
+            observe(count - 1, box, part, canvas)
+        if not stops or count % CHECK_EVERY != 1:
+            continue
+        labels = winning_labels(canvas.merged_map(step=4))  # one pixel in 16 is enough
+        if before is not None and count > 1 and (labels != before).float().mean() < SETTLED:
+            break
+        before = labels
+    return np.array(used, np.int32).reshape(-1, 4)

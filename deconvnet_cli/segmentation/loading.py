@@ -132,7 +132,7 @@ def leaves_out_boxes(
     Args:
         proposals: A number of boxes, "auto", or None for what the weights say.
     """
-    from deconvnet_cli.segmentation.segment import merge_rule
+    from deconvnet_cli.segmentation.system import merge_rule
 
     if proposals is None:
         return MERGES[merge_rule(system, settings)].whole

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from deconvnet_cli.choices import MERGES
-from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.nets.sizes import scaled_down
 from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
-from deconvnet_cli.segmentation.inference import crop_logits, cutter, whole_photo_logits
-from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence, winning_labels
-from deconvnet_cli.segmentation.merge import CONTEXT_MAX, Canvas, Part, worth_a_crop
+from deconvnet_cli.segmentation.inference import Observer, OnStep, fcn_map, merge_crops, no_step
+from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence
+from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.proposals import propose
-from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
-from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
-from deconvnet_cli.segmentation.system import System
-from deconvnet_cli.weights.files import Weights
-
-CHECK_EVERY = 4  # boxes between two checks whether more boxes still change the labels
-SETTLED = 0.002  # the labels are settled if a smaller share of them changed between two checks
-# Called after each crop with the number of its box (from 0), the box, the part that
-# ``Canvas.add`` returned, and the canvas, which the observer must not change.
-Observer = Callable[[int, Box, Part, Canvas], None]
-# Called as work on a photo goes on, with the stage, and for crops how many of how many are done.
-OnStep = Callable[[str, int, int], None]
-
-
-def no_step(stage: str, done: int, total: int) -> None:
-    """Do nothing: the default of ``on_step``."""
+from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
+from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
+from deconvnet_cli.segmentation.system import System, box_settings, merge_rule
 
 
 def no_boxes() -> NDArray[np.int32]:
@@ -152,85 +136,6 @@ def infer(
     return Inferred(work, ScoreMaps(deconvnet, fcn, raw), len(found), watch.ms, found)
 
 
-def fcn_map(photo: Image.Image, weights: Weights, *, raw: bool) -> Tensor:
-    """Return FCN-8s' map of a photo in its size, see :func:`whole_map`."""
-    views = whole_photo_logits(photo, weights)
-    return whole_map(views, photo.height, photo.width, raw=raw)
-
-
-def merge_crops(
-    canvas: Canvas,
-    photo: Image.Image,
-    boxes: NDArray[np.int32],
-    weights: Weights,
-    settings: SegmentSettings,
-    observe: Observer | None,
-    on_step: OnStep,
-) -> NDArray[np.int32]:
-    """Run the net on the crops of a photo, merge them, and return the boxes used, int32 N x 4.
-
-    With ``until_settled`` and a merge rule that keeps the whole photo's map, boxes in which the
-    whole photo has settled the labels are skipped (:func:`worth_a_crop`). With another rule, the
-    last boxes are left out once ``CHECK_EVERY`` more have changed the labels of a share of the
-    pixels below ``SETTLED``.
-    """
-    skips = settings.until_settled and canvas.whole is not None
-    stops = settings.until_settled and not skips
-    used: list[Box] = []
-    before: Tensor | None = None
-    total = len(boxes)
-
-    def crops() -> Iterator[tuple[Box, Tensor]]:
-        nonlocal total
-        size = CHECK_EVERY if stops else settings.batch_size
-        cut_out = cutter(photo, weights.device)
-        if not skips:
-            yield from crop_logits(photo, boxes, weights, size, cut_out)
-            return
-        yield from crop_logits(photo, boxes[:1], weights, size, cut_out)
-        rest = boxes[1:]  # chosen once the caller has merged the first
-        rest = rest[worth_a_crop(canvas, rest)]
-        total = 1 + len(rest)
-        yield from crop_logits(photo, rest, weights, size, cut_out)
-
-    on_step("crops", 0, total)
-    for box, logits in crops():
-        part = canvas.add(logits, box)
-        if not used or box != used[-1]:  # the mirror image of the whole photo has the same box
-            used.append(box)
-        count = len(used)
-        on_step("crops", count, total)
-        if observe is not None:
-            observe(count - 1, box, part, canvas)
-        if not stops or count % CHECK_EVERY != 1:
-            continue
-        labels = winning_labels(canvas.merged_map(step=4))  # one pixel in 16 is enough
-        if before is not None and count > 1 and (labels != before).float().mean() < SETTLED:
-            break
-        before = labels
-    return np.array(used, np.int32).reshape(-1, 4)
-
-
-def box_settings(weights: Weights, settings: SegmentSettings) -> ProposalSettings:
-    """Return the settings of the proposals; the weights give the default number of boxes."""
-    return replace(settings.boxes, count=settings.proposals or weights.card.proposals)
-
-
-def merge_rule(system: System, settings: SegmentSettings) -> str:
-    """Return the merge rule; with "max" all maps are logits."""
-    rule = settings.merge or system.nets[0].card.merge
-    return maximum_of(system.deconvnet) if rule == "max" and system.deconvnet else rule
-
-
-def maximum_of(weights: Weights) -> str:
-    """Return the merge rule that "max" is for a net.
-
-    It is "context-max" for a net that is also shown the whole photo in its own shape: a crop alone
-    sees too little to overrule what the whole photo says.
-    """
-    return CONTEXT_MAX if weights.card.input.whole else "max"
-
-
 def label_photo(
     inferred: Inferred,
     width: int,
@@ -253,12 +158,11 @@ def label_photo(
         DependencyError: The CRF of ``pydensecrf2`` is wanted but not installed.
     """
     watch = Stopwatch(dict(inferred.ms))
-    if crf is None:
-        maps = inferred.maps.as_one(ensemble)
-    else:
+    maps = inferred.maps.as_one(ensemble)
+    if crf is not None:
         on_step("CRF", 0, 0)
         with watch.timed("crf"):
-            maps = ScoreMaps(refined(inferred, ensemble, crf), None, raw=False)
+            maps = refined(inferred.photo, maps, crf)
     on_step("labels", 0, 0)
     with watch.timed("labels"):
         merged = maps.merged()
@@ -266,6 +170,13 @@ def label_photo(
         confidence = mean_confidence(merged, labels, raw=maps.raw)
     return_freed_memory()
     return Segmentation(labels, inferred.proposals, watch.ms, confidence, inferred.boxes, maps)
+
+
+def refined(photo: Image.Image, maps: ScoreMaps, crf: CrfSettings) -> ScoreMaps:
+    """Return one map of a photo after the dense CRF: probabilities, in the size of the photo."""
+    before = maps.probabilities()
+    after = refine(np.asarray(photo), before.cpu().numpy(), crf, before.device)
+    return ScoreMaps(torch.from_numpy(after).to(before.device), None, raw=False)
 
 
 def segment(photo: Image.Image, system: System, settings: SegmentSettings) -> Segmentation:
@@ -277,12 +188,3 @@ def segment(photo: Image.Image, system: System, settings: SegmentSettings) -> Se
     """
     inferred = infer(photo, system, settings)
     return label_photo(inferred, photo.width, photo.height, system.ensemble, settings.crf)
-
-
-def refined(
-    inferred: Inferred, ensemble: Ensemble, settings: CrfSettings = CrfSettings()
-) -> Tensor:
-    """Return the map of all nets after the dense CRF: probabilities, float32 C x H x W."""
-    before = inferred.maps.probabilities(ensemble)
-    after = refine(np.asarray(inferred.photo), before.cpu().numpy(), settings, before.device)
-    return torch.from_numpy(after).to(before.device)

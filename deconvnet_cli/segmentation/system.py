@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,13 +14,12 @@ from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.fusion import fused
 from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.runtime.devices import DTYPES, merge_device
+from deconvnet_cli.segmentation.merge import CONTEXT_MAX
 from deconvnet_cli.segmentation.score_maps import Ensemble
+from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
 from deconvnet_cli.weights.card import plain_values
 from deconvnet_cli.weights.files import Weights, load
 from deconvnet_cli.weights.shipped import weights_sha256
-
-if TYPE_CHECKING:
-    from deconvnet_cli.segmentation.settings import SegmentSettings
 
 
 @dataclass(frozen=True)
@@ -174,6 +173,26 @@ def load_kind(name_or_path: str, *, fcn: bool) -> Weights:
         wanted = "--fcn-weights takes an FCN-8s" if fcn else "--weights takes a DeconvNet here"
         raise UsageError(f"{name_or_path}: weights of {weights.card.net}; {wanted}")
     return weights
+
+
+def box_settings(weights: Weights, settings: SegmentSettings) -> ProposalSettings:
+    """Return the settings of the proposals; the weights give the default number of boxes."""
+    return replace(settings.boxes, count=settings.proposals or weights.card.proposals)
+
+
+def merge_rule(system: System, settings: SegmentSettings) -> str:
+    """Return the merge rule; with "max" all maps are logits."""
+    rule = settings.merge or system.nets[0].card.merge
+    return maximum_of(system.deconvnet) if rule == "max" and system.deconvnet else rule
+
+
+def maximum_of(weights: Weights) -> str:
+    """Return the merge rule that "max" is for a net.
+
+    It is "context-max" for a net that is also shown the whole photo in its own shape: a crop alone
+    sees too little to overrule what the whole photo says.
+    """
+    return CONTEXT_MAX if weights.card.input.whole else "max"
 
 
 def describe(system: System, settings: SegmentSettings) -> dict[str, dict[str, Any]]:

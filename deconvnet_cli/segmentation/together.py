@@ -26,20 +26,15 @@ from deconvnet_cli.segmentation.inference import (
     Cutter,
     crop_logits,
     cutter,
+    fcn_map,
     logits_of,
     whole_and_crops,
 )
 from deconvnet_cli.segmentation.merge import Canvas, worth_a_crop
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
-from deconvnet_cli.segmentation.segment import (
-    Inferred,
-    fcn_map,
-    infer,
-    merge_rule,
-    no_boxes,
-)
+from deconvnet_cli.segmentation.segment import Inferred, infer, no_boxes
 from deconvnet_cli.segmentation.settings import SegmentSettings
-from deconvnet_cli.segmentation.system import System
+from deconvnet_cli.segmentation.system import System, merge_rule
 from deconvnet_cli.weights.files import Weights
 
 

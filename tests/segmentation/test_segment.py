@@ -12,6 +12,7 @@ from PIL import Image
 
 from deconvnet_cli.choices import DEFAULT, MERGES
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.segmentation.inference import CHECK_EVERY, SETTLED
 from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label
 from deconvnet_cli.segmentation.merge import (
     CHANGEABLE,
@@ -21,8 +22,6 @@ from deconvnet_cli.segmentation.merge import (
 )
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import (
-    CHECK_EVERY,
-    SETTLED,
     Inferred,
     infer,
     label_photo,
@@ -224,6 +223,6 @@ def test_confidence_after_the_crf_is_that_of_its_map(data, small):
     photo = read_photo(data / "chelsea.jpg").resize((60, 40))
     scored = infer(photo, small, SegmentSettings(FEW))
     found = label_photo(scored, 60, 40, Ensemble(), CrfSettings())
-    best = refined(scored, Ensemble()).numpy().max(0)
+    best = refined(scored.photo, scored.maps, CrfSettings()).merged().numpy().max(0)
     for label, mean in found.confidence.items():
         assert mean == pytest.approx(best[found.labels == label].mean(), abs=1e-4)

@@ -11,9 +11,9 @@ import torch
 from deconvnet_cli.choices import DEFAULT, FCN_DEFAULT
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.segmentation.proposals import propose
-from deconvnet_cli.segmentation.segment import box_settings, infer
+from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import SegmentSettings
-from deconvnet_cli.segmentation.system import System, alone
+from deconvnet_cli.segmentation.system import System, alone, box_settings
 from deconvnet_cli.segmentation.together import infer_together
 from deconvnet_cli.weights.files import load
 
