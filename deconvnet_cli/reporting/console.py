@@ -143,7 +143,7 @@ def image_line(
     image: str, target: Path | None, result: Segmentation, classes: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return the fields of the JSON line about one segmented photo."""
-    from deconvnet_cli.segmentation.summary import summarise
+    from deconvnet_cli.segmentation.segment import summarise
 
     named = {"image": image, "output": "-" if target is None else str(target)}
     return {**named, **summarise(result, classes)}

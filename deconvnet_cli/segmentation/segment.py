@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.inference import Observer, OnStep, fcn_map, merge_crops, no_step
-from deconvnet_cli.segmentation.labels import enlarge_and_label, mean_confidence
+from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label, mean_confidence
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
@@ -188,3 +189,21 @@ def segment(photo: Image.Image, system: System, settings: SegmentSettings) -> Se
     """
     inferred = infer(photo, system, settings)
     return label_photo(inferred, photo.width, photo.height, system.ensemble, settings.crf)
+
+
+def summarise(result: Segmentation, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return a result as plain values.
+
+    Returns:
+        ``classes``: the share of the pixels, 0 to 1, of each class that occurs, the largest first;
+        ``confidence``: the mean probability, 0 to 1, of each label over its pixels, in the same
+        order; ``proposals``: the number of boxes segmented; ``ms``: the milliseconds of each stage.
+    """
+    shares = class_shares(result.labels, classes)
+    confidence = {classes[label]: round(mean, 4) for label, mean in result.confidence.items()}
+    return {
+        "classes": shares,
+        "confidence": {name: confidence[name] for name in shares if name in confidence},
+        "proposals": result.proposals,
+        "ms": result.ms,
+    }

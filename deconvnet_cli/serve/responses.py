@@ -19,8 +19,7 @@ from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.class_filter import names_in
 from deconvnet_cli.outputs.encoding import file_beside
 from deconvnet_cli.outputs.files import AREA, MIN_AREA, POLYGONS, Outputs, is_area
-from deconvnet_cli.segmentation.segment import Segmentation
-from deconvnet_cli.segmentation.summary import summarise
+from deconvnet_cli.segmentation.segment import Segmentation, summarise
 from deconvnet_cli.serve.errors import Refusal
 
 Output = Literal["labels", "overlay", "cutout", "geojson", "coco", "json"]

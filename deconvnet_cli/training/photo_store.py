@@ -65,7 +65,7 @@ class PhotoFiles:
         """
         if self.teacher is None:
             raise ValueError("no folder of soft labels")
-        return read_soft(soft_path(self.teacher, name))
+        return read_soft(soft_path(self.teacher, name)).probabilities
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings, changed, default_settings
 from deconvnet_cli.training.settings_checks import check_effect, check_together
 from deconvnet_cli.training.settings_toml import parse_settings, read_settings
-from deconvnet_cli.training.soft_labels import read_soft_labels, soft_path
+from deconvnet_cli.training.soft_labels import read_soft, soft_path
 from deconvnet_cli.training.stage2_boxes import overlapping_proposals, shown_boxes
 
 # Begins a progress bar, given what it shows and its steps; returns what advances it by one.
@@ -206,7 +206,7 @@ def require_soft_labels(teacher: Path, names: list[str], classes: tuple[str, ...
     """Raise DatasetError if a photo lacks soft labels, or they are of other classes or teachers."""
     first: tuple[Path, str] | None = None
     for path in (soft_path(teacher, name) for name in sorted(set(names))):
-        found = read_soft_labels(path)
+        found = read_soft(path)
         if found.classes != classes:
             raise DatasetError(
                 f"{path}: soft labels of {in_short(found.classes)}, but the run has "

@@ -90,12 +90,7 @@ def write_soft(
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
-def read_soft(path: Path) -> NDArray[np.uint8]:
-    """Read soft labels as :func:`on_grid` returned them, see :func:`read_soft_labels`."""
-    return read_soft_labels(path).probabilities
-
-
-def read_soft_labels(path: Path) -> SoftLabels:
+def read_soft(path: Path) -> SoftLabels:
     """Read what :func:`write_soft` wrote.
 
     Raises:
@@ -160,7 +155,7 @@ def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
     for name in names:
         path = soft_path(folder, name)
         try:
-            made_by = read_soft_labels(path).teacher
+            made_by = read_soft(path).teacher
         except DatasetError:
             yield name
             continue

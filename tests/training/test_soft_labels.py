@@ -23,7 +23,7 @@ def test_written_soft_labels_are_read_back(tmp_path: Path):
     probabilities = np.random.default_rng(0).integers(0, 256, (21, 5, 7)).astype(np.uint8)
     path = soft_labels.soft_path(tmp_path, "a")
     soft_labels.write_soft(path, probabilities)
-    assert (soft_labels.read_soft(path) == probabilities).all()
+    assert (soft_labels.read_soft(path).probabilities == probabilities).all()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_net_of_the_tool_teaches_what_segment_finds(deconvnet, tiny_weights, d
         file.resize((160, 104)).save(photo)
     given = ("--weights", tiny_weights, "--proposals", 3)
     assert deconvnet("soft-labels", photo, *given, "-o", tmp_path / "soft").exit_code == 0
-    found = soft_labels.read_soft(tmp_path / "soft" / "cat.npz")
+    found = soft_labels.read_soft(tmp_path / "soft" / "cat.npz").probabilities
     assert found.shape == (21, 13, 20)
     assert np.abs(found.sum(0).astype(int) - 255).max() <= 11  # 21 values, each rounded
     segmenter = Segmenter.load(weights=tiny_weights, proposals=3)
@@ -162,7 +162,7 @@ def test_damaged_soft_labels_are_made_again_and_others_teachers_kept(
     made.write_bytes(made.read_bytes()[:100])
     assert deconvnet(*again).stderr == f"{made}: 1 written\n"
     whole = made.read_bytes()
-    assert soft_labels.read_soft(made).shape == (21, 4, 5)
+    assert soft_labels.read_soft(made).probabilities.shape == (21, 4, 5)
     one_error_line(deconvnet(*again, "--crf"), 2, "a.npz", "another teacher")
     assert made.read_bytes() == whole
 

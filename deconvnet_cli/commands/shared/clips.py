@@ -119,7 +119,7 @@ def segment_clip(
     from deconvnet_cli.data.video import frames, opened_clip
     from deconvnet_cli.outputs.video import overlay_video
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.segmentation.summary import summarise
+    from deconvnet_cli.segmentation.segment import summarise
 
     failure: DeconvnetError | None = None
     with ExitStack() as stack:

@@ -135,7 +135,8 @@ def keep_pools(
         size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
         photo = photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=3)
         labels = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-        soft = torch.from_numpy(read_soft(soft_path(out / "soft", name))).float() / 255
+        stored = read_soft(soft_path(out / "soft", name)).probabilities
+        soft = torch.from_numpy(stored).float() / 255
         soft = F.interpolate(soft[None], size=size[::-1], mode="bilinear")[0]
         if rng.random() < 0.5:
             photo, labels = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), labels[:, ::-1]
