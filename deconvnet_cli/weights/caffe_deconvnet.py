@@ -25,9 +25,9 @@ from deconvnet_cli.weights.caffe_layers import (
     Kind,
     LayerRow,
     channel_vector,
-    check_finite,
     convolution_blobs,
     detect_kind,
+    import_layers,
     infer_width,
     outputs_of,
     sources_by_name,
@@ -104,25 +104,17 @@ def import_deconvnet(
         settings = infer_settings(blobs)
     with torch.device("meta"):
         expected = DeconvNet(settings).state_dict()
-    wanted = TRUNK_NAMES if kind == "vgg-trunk" else (*CONVOLUTIONS, *NORMS)
-    state: dict[str, Tensor] = {}
-    rows = []
-    for name, source in sources.items():
-        arrays = blobs[source]
-        shapes = tuple(tuple(array.shape) for array in arrays)
-        if name not in wanted:
-            note = NOT_TRUNK if kind == "vgg-trunk" else NOT_USED
-            rows.append(LayerRow(source, shapes, (), note))
-            continue
-        check_finite(source, arrays)
+    trunk = kind == "vgg-trunk"
+    wanted = TRUNK_NAMES if trunk else (*CONVOLUTIONS, *NORMS)
+    names = {source: name for name, source in sources.items() if name in wanted}
+
+    def read(name: str, source: str, arrays: Sequence[FloatArray]) -> tuple[dict[str, Tensor], str]:
+        weight, bias = expected[f"{name}.weight"], expected[f"{name}.bias"]
         if name in NORMS:
-            found, note = _norm(source, arrays, expected[f"{name}.weight"].numel(), folded)
-        else:
-            shape = tuple(expected[f"{name}.weight"].shape)
-            found, note = convolution_blobs(source, arrays, shape, expected[f"{name}.bias"].numel())
-        named = {f"{name}.{part}": tensor for part, tensor in found.items()}
-        state.update(named)
-        rows.append(LayerRow(source, shapes, tuple(named), note))
+            return _norm(source, arrays, weight.numel(), folded)
+        return convolution_blobs(source, arrays, weight.shape, bias.numel())
+
+    state, rows = import_layers(blobs, names, read, NOT_TRUNK if trunk else NOT_USED)
     for name in (*CONVOLUTIONS, *NORMS):
         missing = tuple(key for key in expected if key.startswith(f"{name}.") and key not in state)
         if missing:

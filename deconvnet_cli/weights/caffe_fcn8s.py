@@ -7,25 +7,27 @@ not names, tell the enlarging deconvolutions apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings, bilinear_kernel
 from deconvnet_cli.weights.caffe_layers import (
-    NOT_USED,
     TRUNK_NAMES,
     Blobs,
     LayerRow,
     as_tensor,
-    check_finite,
     convolution_blobs,
     detect_kind,
+    import_layers,
     infer_width,
     outputs_of,
     own_name,
     sources_by_name,
 )
+from deconvnet_cli.weights.caffe_reader import FloatArray
 
 CONVOLUTIONS = (*TRUNK_NAMES, "fc6", "fc7", "score_fr", "score_pool4", "score_pool3")
 UPSCORES = {
@@ -61,17 +63,10 @@ def upscore_sources(blobs: Blobs) -> dict[str, str]:
     for source, arrays in blobs.items():
         if own_name(source) in CONVOLUTIONS or arrays[0].ndim != 4:
             continue
-        kernel = arrays[0].shape[2:]
-        name = next(
-            (
-                name
-                for name, size in UPSCORES.items()
-                if kernel == (size, size) and name not in found.values()
-            ),
-            None,
-        )
-        if name is not None:
-            found[source] = name
+        for name, side in UPSCORES.items():
+            if arrays[0].shape[2:] == (side, side) and name not in found.values():
+                found[source] = name
+                break
     return found
 
 
@@ -84,28 +79,18 @@ def import_fcn8s(blobs: Blobs, settings: FCN8sSettings) -> tuple[dict[str, Tenso
     """
     with torch.device("meta"):
         expected = FCN8s(settings).state_dict()
-    upscores = upscore_sources(blobs)
-    state: dict[str, Tensor] = {}
-    rows = []
-    for source, arrays in blobs.items():
-        shapes = tuple(tuple(array.shape) for array in arrays)
-        name = upscores.get(source, own_name(source))
-        if name not in CONVOLUTIONS and name not in UPSCORES:
-            rows.append(LayerRow(source, shapes, (), NOT_USED))
-            continue
-        check_finite(source, arrays)
+    convolutions = {name: own_name(name) for name in blobs if own_name(name) in CONVOLUTIONS}
+
+    def read(name: str, source: str, arrays: Sequence[FloatArray]) -> tuple[dict[str, Tensor], str]:
         shape = tuple(expected[f"{name}.weight"].shape)
-        if name in UPSCORES:
-            if shapes != (shape,):
-                raise WeightsError(
-                    f"layer {source} has blobs {shapes}; the net takes {shape} alone"
-                )
-            found, note = {"weight": as_tensor(arrays[0])}, ""
-        else:
-            found, note = convolution_blobs(source, arrays, shape, shape[0])
-        named = {f"{name}.{part}": tensor for part, tensor in found.items()}
-        state.update(named)
-        rows.append(LayerRow(source, shapes, tuple(named), note))
+        if name in CONVOLUTIONS:
+            return convolution_blobs(source, arrays, shape, shape[0])
+        shapes = tuple(tuple(array.shape) for array in arrays)
+        if shapes != (shape,):
+            raise WeightsError(f"layer {source} has blobs {shapes}; the net takes {shape} alone")
+        return {"weight": as_tensor(arrays[0])}, ""
+
+    state, rows = import_layers(blobs, convolutions | upscore_sources(blobs), read)
     return state, rows + add_bilinear(state, settings)
 
 

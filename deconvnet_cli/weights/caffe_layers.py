@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,10 +118,37 @@ def infer_width(sources: Mapping[str, str], blobs: Blobs) -> float:
     )
 
 
-def check_finite(source: str, arrays: Sequence[FloatArray]) -> None:
-    """Raise WeightsError if a layer has a value that is not finite."""
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise WeightsError(f"layer {source} has values that are not finite; {DOWNLOAD_AGAIN}")
+def import_layers(
+    blobs: Blobs,
+    names: Mapping[str, str],
+    read: Callable[[str, str, Sequence[FloatArray]], tuple[dict[str, Tensor], str]],
+    not_used: str = NOT_USED,
+) -> tuple[dict[str, Tensor], list[LayerRow]]:
+    """Return the tensors of a file by their names in the net, and a row for each of its layers.
+
+    Args:
+        names: Our name of each layer that is used, by the file's name.
+        read: Returns the tensors of a layer and a note for the table, given both names and blobs.
+        not_used: The note for all other layers.
+
+    Raises:
+        WeightsError: A layer has a value that is not finite, or ``read`` refuses it.
+    """
+    state: dict[str, Tensor] = {}
+    rows = []
+    for source, arrays in blobs.items():
+        shapes = tuple(tuple(array.shape) for array in arrays)
+        if source not in names:
+            rows.append(LayerRow(source, shapes, (), not_used))
+            continue
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise WeightsError(f"layer {source} has values that are not finite; {DOWNLOAD_AGAIN}")
+        name = names[source]
+        found, note = read(name, source, arrays)
+        named = {f"{name}.{part}": tensor for part, tensor in found.items()}
+        state |= named
+        rows.append(LayerRow(source, shapes, tuple(named), note))
+    return state, rows
 
 
 def as_tensor(array: FloatArray) -> Tensor:
@@ -145,7 +172,7 @@ def channel_vector(source: str, array: FloatArray, length: int) -> Tensor:
 
 
 def convolution_blobs(
-    source: str, arrays: Sequence[FloatArray], shape: tuple[int, ...], outputs: int
+    source: str, arrays: Sequence[FloatArray], shape: Sequence[int], outputs: int
 ) -> tuple[dict[str, Tensor], str]:
     """Return weight and bias of a convolution or deconvolution, and a note for the table.
 
@@ -160,9 +187,10 @@ def convolution_blobs(
         raise WeightsError(
             f"layer {source} has {len(arrays)} blobs, not weights and bias; {DOWNLOAD_AGAIN}"
         )
-    if tuple(arrays[0].shape) != shape:
+    if tuple(arrays[0].shape) != tuple(shape):
         raise WeightsError(
-            f"layer {source} has weights of shape {tuple(arrays[0].shape)}; the net takes {shape}"
+            f"layer {source} has weights of shape {tuple(arrays[0].shape)}; the net takes "
+            f"{tuple(shape)}"
         )
     weight = as_tensor(arrays[0])
     if len(arrays) == 1:

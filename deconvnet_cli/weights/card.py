@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from deconvnet_cli.choices import MERGES, NET_NAMES
 from deconvnet_cli.data.classes import LONGEST_NAME, MOST_CLASSES, is_name
@@ -75,28 +75,14 @@ def plain_values(card: Card) -> dict[str, Any]:
     return values
 
 
-KINDS: dict[str, type] = {
-    "net": str,
-    "settings": dict,
-    "input": dict,
-    "merge": str,
-    "proposals": int,
-    "ensemble": dict,
-    "classes": list,
-    "provenance": str,
-    "scores": dict,
-    "licence": str,
-}
-INPUT_KINDS: dict[str, type] = {
-    "channels": str,
-    "mean": list,
-    "scale": float,
-    "size": int,
-    "whole": int,
-    "cell": int,
-    "further": list,
-    "coarse": list,
-}
+def kinds_of(described: type) -> dict[str, type]:
+    """Return the type that each field of a dataclass has in JSON."""
+    in_json = {tuple: list, InputConvention: dict}
+    kinds = {name: get_origin(hint) or hint for name, hint in get_type_hints(described).items()}
+    return {name: in_json.get(kind, kind) for name, kind in kinds.items()}
+
+
+KINDS, INPUT_KINDS = kinds_of(Card), kinds_of(InputConvention)
 REQUIRED = ("net", "settings", "input", "merge", "classes")
 MOST_PROPOSALS = 100_000
 MOST_SIDE = 4096  # pixels, of an input; whole photos have about 640
