@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,18 @@ Z = 1.959964  # 95 % of a normal distribution lie within this many standard devi
 # below this tells nothing about how its photos vary.
 LEAST_FREEDOM = 0.15
 EDGE = 1e-3  # means on the logit scale are kept this far from 0 and 1
+
+
+class Bootstrapped(NamedTuple):
+    """The right, true and predicted pixels of each class over the photos of a run.
+
+    Attributes:
+        sums: Those of the bootstrap's replicates, int64 replicates x 3 x C.
+        whole: Those of the photos, each counted once, int64 3 x C.
+    """
+
+    sums: Counts
+    whole: Counts
 
 
 @dataclass(frozen=True)
@@ -92,16 +105,13 @@ def mean_ious(sums: Counts, *, true_classes: bool = False) -> Values:
     return means
 
 
-def interval(sums: Counts, whole: Counts) -> tuple[float, float]:
-    """Return the 95 % interval of the mean IoU; it contains the mean IoU of ``whole``.
-
-    Args:
-        sums: The sums of the bootstrap, replicates x 3 x C.
-        whole: The sums over the photos, each counted once, 3 x C.
+def interval(run: Bootstrapped) -> tuple[float, float]:
+    """Return the 95 % interval of the mean IoU; it contains the mean IoU of ``run.whole``.
 
     Raises:
         DatasetError: No pixel was counted.
     """
+    _, whole = run
     mean = estimate(whole)
     iou, averaged = ious(whole)
     if not 0 < mean < 1:
@@ -109,32 +119,28 @@ def interval(sums: Counts, whole: Counts) -> tuple[float, float]:
     limit = iou * (1 - iou)
     # As if there were one more class, with photos that are either all right or all wrong.
     guess = float(limit[whole[1] > 0].mean())
-    changes = deviations(sums, whole)
+    changes = deviations(run)
     seen = changes.sum(axis=1) / averaged.sum()
-    hidden = hidden_variance(changes, concentration(sums, whole), limit, guess)
+    hidden = hidden_variance(changes, concentration(run), limit, guess)
     error = math.sqrt(float((seen**2).mean()) + hidden / averaged.sum() ** 2)
     # The step on the logit scale; beyond 50 an end is 0 or 1 anyway.
     step = min(Z * error / (mean * (1 - mean)), 50.0)
-    centres = [mean, *(min(max(value, EDGE), 1 - EDGE) for value in unbiased(sums, whole))]
+    centres = [mean, *(min(max(value, EDGE), 1 - EDGE) for value in unbiased(run))]
     low, high = (math.log(value / (1 - value)) for value in (min(centres), max(centres)))
     return 1 / (1 + math.exp(step - low)), 1 / (1 + math.exp(-step - high))
 
 
-def compare(sums_a: Counts, whole_a: Counts, sums_b: Counts, whole_b: Counts) -> Comparison:
+def compare(a: Bootstrapped, b: Bootstrapped) -> Comparison:
     """Compare two runs over the same photos with the same seed.
 
     Photos that are easy or hard for both runs do not widen the interval, as the deviations of both
     runs are subtracted in each replicate.
 
-    Args:
-        sums_a: The sums of the bootstrap of one run, replicates x 3 x C.
-        whole_a: The sums of that run over the photos, each counted once, 3 x C.
-        sums_b, whole_b: The sums of the other run.
-
     Raises:
         DatasetError: The runs differ in photos, masks, classes, replicates or seed, or nothing was
             counted.
     """
+    (sums_a, whole_a), (sums_b, whole_b) = a, b
     # The true pixels of each replicate depend only on the masks, the names and the seed.
     if sums_a.shape != sums_b.shape or not all(
         map(np.array_equal, (sums_a[:, 1], whole_a[1]), (sums_b[:, 1], whole_b[1]))
@@ -145,15 +151,15 @@ def compare(sums_a: Counts, whole_a: Counts, sums_b: Counts, whole_b: Counts) ->
         )
     difference = estimate(whole_a) - estimate(whole_b)
     (iou_a, averaged_a), (iou_b, averaged_b) = ious(whole_a), ious(whole_b)
-    changes_a, changes_b = deviations(sums_a, whole_a), deviations(sums_b, whole_b)
+    changes_a, changes_b = deviations(a), deviations(b)
     seen = changes_a.sum(axis=1) / averaged_a.sum() - changes_b.sum(axis=1) / averaged_b.sum()
     # Classes differ from each other at least as much as one photo of each makes them differ.
     guess = float(((iou_a - iou_b)[whole_a[1] > 0] ** 2).mean())
-    rare = concentration(sums_a, whole_a)
+    rare = concentration(a)
     hidden = hidden_variance(changes_a - changes_b, rare, np.ones(len(rare)), guess)
     fewer = min(averaged_a.sum(), averaged_b.sum())
     error = math.sqrt(float((seen**2).mean()) + hidden / fewer**2)
-    centres = (difference, *unbiased(sums_a, whole_a) - unbiased(sums_b, whole_b))
+    centres = (difference, *unbiased(a) - unbiased(b))
     low, high = max(min(centres) - Z * error, -1.0), min(max(centres) + Z * error, 1.0)
     return Comparison(difference, low, high, above=float((difference + seen > 0).mean()))
 
@@ -169,13 +175,9 @@ def estimate(whole: Counts) -> float:
     return float(mean_ious(whole))
 
 
-def deviations(sums: Counts, whole: Counts) -> Values:
-    """Return the change of each class's IoU in each replicate, to first order, replicates x C.
-
-    Args:
-        sums: The sums of the bootstrap, replicates x 3 x C.
-        whole: The sums over the photos, each counted once, 3 x C.
-    """
+def deviations(run: Bootstrapped) -> Values:
+    """Return the change of each class's IoU in each replicate, to first order, replicates x C."""
+    sums, whole = run
     iou, present = ious(whole)
     right, true, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
     union = whole[1] + whole[2] - whole[0]
@@ -184,16 +186,13 @@ def deviations(sums: Counts, whole: Counts) -> Values:
     return changes
 
 
-def concentration(sums: Counts, whole: Counts) -> Values:
+def concentration(run: Bootstrapped) -> Values:
     """Return how far each class rests on a single photo: 1 / n for n photos of equal area, 0 to 1.
 
     It is the sum of the squared shares of the photos in the true pixels of a class, the inverse of
     Kish's effective sample size. The variance of the Poisson sums is the sum of the squares.
-
-    Args:
-        sums: The sums of the bootstrap, replicates x 3 x C.
-        whole: The sums over the photos, each counted once, 3 x C.
     """
+    sums, whole = run
     true = whole[1].astype(np.float64)
     variance = ((sums[:, 1] - true) ** 2).mean(axis=0)
     found: Values = np.divide(variance, true**2, out=np.zeros(len(true)), where=true > 0)
@@ -226,17 +225,12 @@ def hidden_variance(changes: Values, rare: Values, limit: Values, guess: float) 
     return ratio * float((rare[true] ** 2 * limit[true]).sum())
 
 
-def unbiased(sums: Counts, whole: Counts) -> Values:
-    """Return the mean IoU without its bias: over all averaged classes, and over those in the truth.
-
-    Args:
-        sums: The sums of the bootstrap, replicates x 3 x C.
-        whole: The sums over the photos, each counted once, 3 x C.
-    """
+def unbiased(run: Bootstrapped) -> Values:
+    """Return the mean IoU without its bias: over all averaged classes, and over those in the truth."""
     values = []
     for true_classes in (False, True):
-        of_all = float(mean_ious(whole, true_classes=true_classes))
-        of_replicates = mean_ious(sums, true_classes=true_classes)
+        of_all = float(mean_ious(run.whole, true_classes=true_classes))
+        of_replicates = mean_ious(run.sums, true_classes=true_classes)
         drawn = of_replicates[~np.isnan(of_replicates)]
         values.append(2 * of_all - float(drawn.mean()) if drawn.size else of_all)
     return np.array(values)

@@ -54,8 +54,6 @@ def paired(first: str, one: Tally, second: str, other: Tally) -> Paired:
     Raises:
         DatasetError: The tallies did not count the same photos.
     """
-    boundary = None
-    if one.boundary_sums is not None and other.boundary_sums is not None:
-        boundary = compare(one.boundary_sums, one.boundary, other.boundary_sums, other.boundary)
-    iou = compare(one.sums, one.whole, other.sums, other.whole)
-    return Paired(first, second, iou, boundary)
+    mine, theirs = one.boundary_run, other.boundary_run
+    boundary = None if mine is None or theirs is None else compare(mine, theirs)
+    return Paired(first, second, compare(one.run, other.run), boundary)

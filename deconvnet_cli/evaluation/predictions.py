@@ -1,4 +1,4 @@
-"""Check label PNGs of any tool against the masks of a list, and read them."""
+"""The label PNGs of any tool for the photos of a list: found, checked against the masks, read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from deconvnet_cli.data.label_png import read_labels, tree_mask
 from deconvnet_cli.data.mask_check import Faults, is_binary
 from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.files_of_names import files_of_names
 
 
 @dataclass(frozen=True)
@@ -97,3 +96,32 @@ def read_prediction(
             f"{binary if is_binary(labels) else ''}"
         )
     return labels
+
+
+def files_of_names(folder: Path, names: Sequence[str], suffix: str) -> dict[str, Path]:
+    """Return the path of each name: ``NAME`` with the suffix in the folder, whether or not there.
+
+    If the folder has none of them, those in its subfolders are taken, where `batch` puts them for
+    a list of photos in folders.
+
+    Raises:
+        DatasetError: Two files in subfolders are of one name.
+    """
+    files = {name: folder / f"{name}{suffix}" for name in names}
+    if any(path.is_file() for path in files.values()):
+        return files
+    ends = {path.relative_to(folder).as_posix(): name for name, path in files.items()}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob(f"*{suffix}")):
+        parts = path.relative_to(folder).parts
+        for start in range(1, len(parts)):
+            name = ends.get("/".join(parts[start:]))
+            if name is None:
+                continue
+            other = found.setdefault(name, path)
+            if other != path:
+                raise DatasetError(
+                    f"{folder}: {other.relative_to(folder)} and {path.relative_to(folder)} are "
+                    f"both of {name}; give the folder of one of them"
+                )
+    return files | found

@@ -15,7 +15,7 @@ from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.bootstrap import MAX_REPLICATES, contribution, image_weights
 from deconvnet_cli.evaluation.boundary import boundary_areas, boundary_ious
-from deconvnet_cli.evaluation.intervals import interval
+from deconvnet_cli.evaluation.intervals import Bootstrapped, interval
 from deconvnet_cli.evaluation.metrics import Metrics, confusion, metrics_of
 
 
@@ -125,9 +125,15 @@ class Tally:
         return counts
 
     @property
-    def whole(self) -> NDArray[np.int64]:
-        """The right, true and predicted pixels of each class over all photos, 3 x C."""
-        return contribution(self.confusion)
+    def run(self) -> Bootstrapped:
+        """The right, true and predicted pixels, with those of the bootstrap."""
+        return Bootstrapped(self.sums, contribution(self.confusion))
+
+    @property
+    def boundary_run(self) -> Bootstrapped | None:
+        """Those of the boundary regions; None if a part lacks them."""
+        sums = self.boundary_sums
+        return None if sums is None else Bootstrapped(sums, self.boundary)
 
     def __add__(self, other: Tally) -> Tally:
         """Return a new tally of the photos of both.
@@ -163,16 +169,15 @@ class Tally:
         metrics = metrics_of(self.confusion)
         by_class = boundary_ious(self.boundary)
         present = [value for value in by_class if value is not None]
+        boundary = self.boundary_run
         return Result(
             images=self.images,
             metrics=metrics,
             boundary_iou=by_class,
             # The list is never empty, as every class with a pixel has a boundary.
             mean_boundary_iou=sum(present) / len(present),
-            interval=interval(self.sums, self.whole),
-            boundary_interval=(
-                None if self.boundary_sums is None else interval(self.boundary_sums, self.boundary)
-            ),
+            interval=interval(self.run),
+            boundary_interval=None if boundary is None else interval(boundary),
             confusion=self.confusion.copy(),
             photos=None if self.photos is None else tuple(self.photos.tolist()),
         )

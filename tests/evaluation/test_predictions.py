@@ -12,8 +12,7 @@ from PIL import Image
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import VocTree, palette
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.files_of_names import files_of_names
-from deconvnet_cli.evaluation.predictions import Predictions, find_predictions
+from deconvnet_cli.evaluation.predictions import Predictions, files_of_names, find_predictions
 
 TRUTH = np.zeros((6, 9), np.uint8)
 TRUTH[2:5, 3:7] = 15

@@ -13,13 +13,12 @@ import pytest
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.counts import merged, read_tallies, write_tallies
+from deconvnet_cli.evaluation.counts import merged, read_tallies, tally_to_json, write_tallies
 from deconvnet_cli.evaluation.intervals import Comparison
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.evaluation.paired import QUESTIONS, Paired, comparisons, paired
 from deconvnet_cli.evaluation.scoreboard import EXTREMES, TABLE, Labels, Scoreboard, count
 from deconvnet_cli.evaluation.tally import Tally
-from deconvnet_cli.evaluation.tally_files import tally_to_json
 
 NAMES = [f"i{number}" for number in range(7)]
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.boundary import boundary_areas
+from deconvnet_cli.evaluation.counts import tally_from_json, tally_to_json
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.evaluation.paired import paired
 from deconvnet_cli.evaluation.tally import Tally, summary
-from deconvnet_cli.evaluation.tally_files import tally_from_json, tally_to_json
 
 Labels = NDArray[np.uint8]
 

@@ -16,7 +16,14 @@ import numpy as np
 from helpers.synthetic_photos import CLASSES, Counts, confusions
 
 from deconvnet_cli.evaluation.bootstrap import contribution
-from deconvnet_cli.evaluation.intervals import compare, estimate, interval, ious, mean_ious
+from deconvnet_cli.evaluation.intervals import (
+    Bootstrapped,
+    compare,
+    estimate,
+    interval,
+    ious,
+    mean_ious,
+)
 
 POPULATION = 30_000
 DESIGNS = {
@@ -59,16 +66,14 @@ def measure(design: int, repeats: int, rng: np.random.Generator, truth: Counts) 
     for row in found:
         parts, others = runs(draw(design, rng), int(rng.integers(2**60)))
         weights = rng.poisson(1, (1000, len(parts)))
-        sums, whole = bootstrap(parts, weights), parts.sum(axis=0)
-        sums_b, whole_b = bootstrap(others, weights), others.sum(axis=0)
-        mean, expected = estimate(whole), truth[0][ious(whole)[1]].mean()
-        for column, (low, high) in (
-            (0, interval(sums, whole)),
-            (3, middle(mean_ious(sums))),
-        ):
+        run, other = (
+            Bootstrapped(bootstrap(each, weights), each.sum(axis=0)) for each in (parts, others)
+        )
+        mean, expected = estimate(run.whole), truth[0][ious(run.whole)[1]].mean()
+        for column, (low, high) in ((0, interval(run)), (3, middle(mean_ious(run.sums)))):
             row[column : column + 3] = low <= expected <= high, low <= mean <= high, high - low
-        paired = compare(sums, whole, sums_b, whole_b)
-        row[6] = paired.low <= expected - truth[1][ious(whole_b)[1]].mean() <= paired.high
+        paired = compare(run, other)
+        row[6] = paired.low <= expected - truth[1][ious(other.whole)[1]].mean() <= paired.high
     return found.mean(axis=0).tolist()
 
 

@@ -101,8 +101,8 @@ def from_store(
 ) -> tuple[Predict, dict[str, Any]]:
     """Return the function that labels a photo from its stored scores, and their description."""
     from deconvnet_cli.data.voc import require_classes
-    from deconvnet_cli.evaluation.files_of_names import files_of_names
     from deconvnet_cli.evaluation.paper_table import label_rows, row_of
+    from deconvnet_cli.evaluation.predictions import files_of_names
     from deconvnet_cli.evaluation.scoreboard import TABLE
     from deconvnet_cli.segmentation.stored_scores import read_scores, restore
 
