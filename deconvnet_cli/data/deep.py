@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +14,12 @@ from PIL import Image
 from deconvnet_cli.data import jp2, tiff
 from deconvnet_cli.data.decoding import ORIENTATION, Unsupported
 from deconvnet_cli.data.png_chunks import SAMPLES, with_pixels_alone
-from deconvnet_cli.data.pnm import largest_of_pnm, pnm_values
 from deconvnet_cli.data.ranges import BAND_VALUES, NOTE, add_note, eight_bits
 from deconvnet_cli.data.tiff_values import values_of
 from deconvnet_cli.runtime.opencv import cv2
 
 EXIF_WORDS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # with an orientation
+WORD = re.compile(rb"#[^\r\n]*|[^\s#]+")  # a comment or a number in a PGM or PPM
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of each number of samples
 
 
@@ -108,6 +110,37 @@ def _depth(data: bytes, opened: Image.Image) -> tuple[int, int]:
     if opened.format == "PPM":
         return largest_of_pnm(opened), len(opened.getbands())
     return 255, 3
+
+
+def largest_of_pnm(opened: Image.Image) -> int:
+    """Return the value that the header of a PGM or PPM declares white; 255 if Pillow reads all."""
+    if opened.mode in ("1", "F"):
+        return 255
+    kind, _, _, arguments = opened.tile[0]  # type: ignore[attr-defined]  # of Pillow's files
+    if kind == "raw":
+        return 65535 if "I;16B" in arguments else 255
+    return int(arguments[1])
+
+
+def pnm_values(data: bytes, opened: Image.Image) -> NDArray[np.uint16]:
+    """Return the values of a PGM or PPM of over 8 bits as H x W x samples, unscaled.
+
+    Pillow reads the header, but scales or drops some of the values.
+
+    Raises:
+        ValueError: The file is truncated.
+    """
+    kind, _, start, _ = opened.tile[0]  # type: ignore[attr-defined]
+    shape = (opened.height, opened.width, len(opened.getbands()))
+    count = math.prod(shape)
+    if kind == "ppm_plain":
+        # One word after another: a list of all would take ten times the memory of the file.
+        words = (found[0] for found in WORD.finditer(data, start))
+        numbers = (int(word) for word in words if not word.startswith(b"#"))
+        values = np.fromiter(numbers, np.uint16, count)
+    else:
+        values = np.frombuffer(data, ">u2", count, start).astype(np.uint16)
+    return np.minimum(values, largest_of_pnm(opened), out=values).reshape(shape)
 
 
 def _by_opencv(data: bytes, opened: Image.Image, samples: int) -> NDArray[Any]:

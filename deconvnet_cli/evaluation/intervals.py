@@ -226,7 +226,7 @@ def hidden_variance(changes: Values, rare: Values, limit: Values, guess: float) 
 
 
 def unbiased(run: Bootstrapped) -> Values:
-    """Return the mean IoU without its bias: over all averaged classes, and over those in the truth."""
+    """Return the mean IoU without its bias, over all averaged classes and over the true ones."""
     values = []
     for true_classes in (False, True):
         of_all = float(mean_ious(run.whole, true_classes=true_classes))

@@ -19,23 +19,13 @@ from deconvnet_cli.nets.layers import BatchNorm, DilatedDepthwise, normalised
 # (in, out, expansion) of the 17 inverted residual blocks of MobileNetV2.
 BLOCKS = (
     (32, 16, 1),
-    (16, 24, 6),
-    (24, 24, 6),
-    (24, 32, 6),
-    (32, 32, 6),
-    (32, 32, 6),
-    (32, 64, 6),
-    (64, 64, 6),
-    (64, 64, 6),
-    (64, 64, 6),
-    (64, 96, 6),
-    (96, 96, 6),
-    (96, 96, 6),
-    (96, 160, 6),
-    (160, 160, 6),
-    (160, 160, 6),
+    (16, 24, 6), (24, 24, 6),
+    (24, 32, 6), (32, 32, 6), (32, 32, 6),
+    (32, 64, 6), (64, 64, 6), (64, 64, 6), (64, 64, 6),
+    (64, 96, 6), (96, 96, 6), (96, 96, 6),
+    (96, 160, 6), (160, 160, 6), (160, 160, 6),
     (160, 320, 6),
-)
+)  # fmt: skip
 # These blocks halve the resolution: by a stride of 2 in MobileNetV2, or by a pool after them.
 HALVING_BLOCKS = (1, 3, 6)
 LAST_HALVING_BLOCK = 13

@@ -13,9 +13,9 @@ import pytest
 from helpers.tiffs import tiff
 from PIL import Image
 
+from deconvnet_cli.data.deep import pnm_values
 from deconvnet_cli.data.images import png_bytes, read_photo
 from deconvnet_cli.data.notes import note
-from deconvnet_cli.data.pnm import pnm_values
 from deconvnet_cli.data.ranges import eight_bits
 
 
