@@ -18,8 +18,8 @@ from deconvnet_cli import Segmenter
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.explain import decoder_figures, figures
-from deconvnet_cli.explain.drawing import Picture, sheet
 from deconvnet_cli.explain.explanation import explain
+from deconvnet_cli.explain.sheets import Picture, sheet
 from deconvnet_cli.storage.files import write_whole
 
 ROOT = Path(__file__).parents[1]

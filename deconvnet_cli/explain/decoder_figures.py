@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from deconvnet_cli.explain.drawing import INK, Picture, Scale, heat
 from deconvnet_cli.explain.explanation import Explanation
+from deconvnet_cli.explain.sheets import INK, Picture, Scale, heat
 from deconvnet_cli.reporting.label_images import shown_size
 
 CROP_WIDTH = 320  # width of a picture of an activation, pixels; no net has wider crops

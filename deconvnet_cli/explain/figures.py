@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.explain.drawing import (
-    Picture,
-    Scale,
-    box_colours,
-    draw_boxes,
-    draw_deciders,
-    frame_for,
-    heat,
-)
+from deconvnet_cli.explain.drawing import box_colours, draw_boxes, draw_deciders, frame_for
 from deconvnet_cli.explain.explanation import Explanation
+from deconvnet_cli.explain.sheets import Picture, Scale, heat
 from deconvnet_cli.outputs.class_filter import chosen_labels
 from deconvnet_cli.outputs.overlay import painted
 from deconvnet_cli.reporting.html import page_colours
@@ -97,9 +90,10 @@ def ranking(explanation: Explanation) -> list[tuple[int, float]]:
 
 def class_maps(explanation: Explanation) -> list[Picture]:
     """Return a heat map of the merged map for each class that occurs, all on one scale."""
-    maps = explanation.merged[explanation.present].numpy()
-    top = float(max(maps.max(), 1e-6)) if explanation.raw else 1.0
-    scale = Scale(0.0, top, "logit" if explanation.raw else "probability")
+    raw = explanation.maps.raw
+    maps = explanation.maps.merged()[explanation.present].numpy()
+    top = float(max(maps.max(), 1e-6)) if raw else 1.0
+    scale = Scale(0.0, top, "logit" if raw else "probability")
     return [
         Picture(
             heat(values, scale, size_of(explanation)),
@@ -113,7 +107,7 @@ def class_maps(explanation: Explanation) -> list[Picture]:
 
 def doubt(explanation: Explanation) -> list[Picture]:
     """Return the photo, and heat maps of confidence and entropy before the CRF."""
-    probabilities = explanation.probabilities.numpy()
+    probabilities = explanation.maps.probabilities().numpy()
     confidence, bits = probabilities.max(axis=0), entropy(probabilities)
     classes, size = len(probabilities), size_of(explanation)
     # Entropy is low almost everywhere, so a scale over its full range would show nothing.

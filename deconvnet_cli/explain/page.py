@@ -8,9 +8,9 @@ from typing import Any
 
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.explain import figures
-from deconvnet_cli.explain.drawing import Scale, animation, ramp, sheet
 from deconvnet_cli.explain.explanation import Explanation
 from deconvnet_cli.explain.parts import LABELS, Part, parts_of
+from deconvnet_cli.explain.sheets import Scale, animation, ramp, sheet
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.reporting.html import cards, document, folded, picture, section
 from deconvnet_cli.segmentation.labels import class_shares

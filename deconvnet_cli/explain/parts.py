@@ -20,8 +20,9 @@ from deconvnet_cli.explain.decoder_text import (
     shares_table,
     window_drawing,
 )
-from deconvnet_cli.explain.drawing import Picture, box_colours
+from deconvnet_cli.explain.drawing import box_colours
 from deconvnet_cli.explain.explanation import Explanation
+from deconvnet_cli.explain.sheets import Picture
 from deconvnet_cli.reporting.html import data_address, items, label_swatch, swatch
 from deconvnet_cli.segmentation.labels import class_shares
 from deconvnet_cli.segmentation.merge import MAX_SHARE, MEAN_SHARE

@@ -11,17 +11,8 @@ from helpers.html import contrast, images
 from PIL import Image
 
 from deconvnet_cli.explain import figures
-from deconvnet_cli.explain.drawing import (
-    FAINT,
-    Picture,
-    Scale,
-    box_colours,
-    draw_proposals,
-    free_place,
-    heat,
-    ramp,
-    sheet,
-)
+from deconvnet_cli.explain.drawing import FAINT, box_colours, draw_proposals, free_place
+from deconvnet_cli.explain.sheets import Picture, Scale, heat, ramp, sheet
 from deconvnet_cli.reporting.html import rows, source, stylesheet
 
 

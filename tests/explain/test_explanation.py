@@ -15,7 +15,7 @@ from PIL import Image
 from deconvnet_cli.choices import MERGES
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DeviceError, UsageError
-from deconvnet_cli.explain import explanation as explaining
+from deconvnet_cli.explain import explained as explaining
 from deconvnet_cli.explain.explanation import Explanation, explain, most_common
 from deconvnet_cli.explain.merge_observer import NO_BOX, MergeObserver
 from deconvnet_cli.segmentation.crops import cut
@@ -80,7 +80,7 @@ def test_deciding_boxes_are_those_that_say_the_most(lively_weights, photo, rule)
     assert len(np.unique(expected)) > 2
     if rule in ("max", "max-probability"):  # then the map is nothing but what the deciders said
         merged = np.fmax(np.nanmax(said, axis=0), 0)
-        assert np.array_equal(found.merged.numpy(), merged)
+        assert np.array_equal(found.maps.merged().numpy(), merged)
 
 
 @torch.inference_mode()
@@ -235,5 +235,5 @@ def test_systems_are_named(both, photo):
     # The map of both nets, not of DeconvNet alone, is what is shown and refined.
     assert (found.before != found.growth[BOXES]).any()
     mean = explain(photo, system, replace(SETTINGS, merge="max"))
-    assert not mean.raw  # the mean is of probabilities, whatever the merge rule
-    torch.testing.assert_close(mean.merged, mean.probabilities)
+    assert not mean.maps.raw  # the mean is of probabilities, whatever the merge rule
+    torch.testing.assert_close(mean.maps.merged(), mean.maps.probabilities())

@@ -166,7 +166,7 @@ def test_nobody_decided_anything(found):
 
 def test_confidence_and_entropy_are_of_the_merged_probabilities(found):
     _, confidence, bits = figures.doubt(found)
-    softmax = np.exp(found.merged.numpy().astype(np.float64))
+    softmax = np.exp(found.maps.merged().numpy().astype(np.float64))
     softmax /= softmax.sum(0)
     largest = np.asarray(confidence.image)
     assert np.abs(largest / 255 - softmax.max(0)).max() < 0.003
@@ -179,7 +179,7 @@ def test_score_maps_are_those_of_the_classes(found):
     for label, picture in zip(found.present, figures.class_maps(found), strict=True):
         assert picture.scale is not None and picture.scale.unit == "logit"
         shown = np.asarray(picture.image) / 255 * picture.scale.high
-        assert np.abs(shown - found.merged[label].numpy()).max() <= picture.scale.high / 500
+        assert np.abs(shown - found.maps.merged()[label].numpy()).max() <= picture.scale.high / 500
 
 
 def test_changed_pixels_are_red(found):

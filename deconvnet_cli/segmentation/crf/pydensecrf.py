@@ -38,23 +38,10 @@ def refine(
     probabilities: NDArray[np.float32],
     settings: CrfSettings = CrfSettings(),
 ) -> NDArray[np.float32]:
-    """Move the borders between labels to the borders in the photo.
+    """Move the borders between labels, as :func:`deconvnet_cli.segmentation.crf.refine.refine`.
 
     All labels are kept. Leaving out unlikely ones would save time but change the probabilities of
     the others.
-
-    Args:
-        image: The photo, uint8 H x W x 3, RGB.
-        probabilities: The probabilities of the labels, C x H x W, 0 to 1. The unary energy is
-            their -log, with probabilities under 1e-5 raised to 1e-5.
-        settings: The kernels and the number of steps.
-
-    Returns:
-        The probabilities after the last mean-field step, C x H x W. They add up to 1 at each
-        pixel. Equal input gives output equal to the bit.
-
-    Raises:
-        DependencyError: ``pydensecrf2`` is not installed.
     """
     densecrf = require_pydensecrf()
     labels, height, width = probabilities.shape
