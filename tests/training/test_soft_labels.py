@@ -86,6 +86,28 @@ def test_a_net_of_the_tool_teaches_what_segment_finds(deconvnet, tiny_weights, d
     one_error_line(other, 2, "cat.npz", "another teacher")
 
 
+def test_photos_in_folders_of_a_tree_have_soft_labels_in_such_folders(
+    deconvnet, tiny_weights, tmp_path
+):
+    names = ("a", "deeper/b")
+    for name in names:
+        for folder, mode, suffix in (
+            ("JPEGImages", "RGB", "jpg"),
+            ("SegmentationClass", "L", "png"),
+        ):
+            path = tmp_path / "tree" / folder / f"{name}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new(mode, (40, 30)).save(path)
+    listed = tmp_path / "tree" / "ImageSets" / "Segmentation" / "some.txt"
+    listed.parent.mkdir(parents=True)
+    listed.write_text("\n".join(names))
+    given = ("--voc-root", tmp_path / "tree", "--split", "some", "--weights", tiny_weights)
+    result = deconvnet("soft-labels", *given, "-o", tmp_path / "soft")
+    assert result.exit_code == 0, result.stderr
+    require_soft_labels(tmp_path / "soft", list(names), CLASSES)
+    assert soft_labels.read_soft(tmp_path / "soft/deeper/b.npz").probabilities.shape == (21, 4, 5)
+
+
 def test_a_file_of_an_earlier_version_is_of_vocs_classes(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", probabilities=np.zeros((21, 2, 2), np.uint8))
     require_soft_labels(tmp_path, ["a"], CLASSES)
