@@ -13,6 +13,7 @@ BACKGROUND = "background"
 MOST_CLASSES = 255  # labels are bytes, and 255 is ignored
 MAX_BYTES = 1 << 16
 LONGEST_NAME = 100  # characters: legends have a place for each
+SHOWN = 8  # names of classes in an error message
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -76,10 +77,10 @@ def twins(classes: Iterable[str]) -> list[str]:
     return [listed(names) for names in alike.values() if len(names) > 1]
 
 
-def in_short(classes: Sequence[str], most: int = 8) -> str:
+def in_short(classes: Sequence[str]) -> str:
     """Return classes for an error message: their number, and the first of their names."""
-    shown = listed(classes[:most])
-    return f"{len(classes)} classes ({shown}{', ...' if len(classes) > most else ''})"
+    more = ", ..." if len(classes) > SHOWN else ""
+    return f"{len(classes)} classes ({listed(classes[:SHOWN])}{more})"
 
 
 def first_difference(first: Sequence[str], second: Sequence[str]) -> str:

@@ -16,20 +16,18 @@ from deconvnet_cli.outputs.legend import Entry, with_legend
 from deconvnet_cli.outputs.palettes import bright_colours
 
 TILE, GAP, COLUMNS = 200, 8, 6  # pixels, pixels, tiles
+MOST = 24  # photos that are shown
 STRENGTH = 0.55  # of the colours over the photo
 WHITE = (255, 255, 255)
 
 
-def contact_sheet(tree: VocTree, names: Sequence[str], most: int = 24) -> Image.Image:
+def contact_sheet(tree: VocTree, names: Sequence[str]) -> Image.Image:
     """Return a sheet, mode RGB, of photos spread evenly over the names, with a legend.
 
     A photo or mask that cannot be read leaves its tile grey; ``survey`` says why.
-
-    Args:
-        most: How many photos are shown.
     """
-    step = max(1, len(names) / most)
-    shown = [names[int(number * step)] for number in range(min(most, len(names)))]
+    step = max(1, len(names) / MOST)
+    shown = [names[int(number * step)] for number in range(min(MOST, len(names)))]
     rows = ceil(len(shown) / COLUMNS)
     columns = min(COLUMNS, max(1, len(shown)))
     size = columns * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP

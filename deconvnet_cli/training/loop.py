@@ -124,7 +124,7 @@ def train(
     progress = load_checkpoint(run, nets, optimiser)
     if rank() == 0:
         rewind_log(run, progress.step)
-    if is_complete(progress, settings):
+    if progress.is_complete(settings):
         return nets.evaluated(progress)
     if progress.finished:  # prolonged
         progress.finished, progress.misses = False, 0
@@ -139,7 +139,7 @@ def train(
         hooks.show(net, 0)
         begin_training(net, settings)
     clock = Clock()
-    while progress.step < settings.steps and not out_of_patience(progress, settings):
+    while progress.step < settings.steps and not progress.out_of_patience(settings):
         factor = learning_rate(progress.step, settings)
         for group, peak in zip(optimiser.param_groups, peak_rates, strict=True):
             group["lr"] = peak * factor
@@ -197,20 +197,6 @@ def train(
     if rank() == 0:
         save_checkpoint(run, nets, optimiser, progress)
     return nets.evaluated(progress)
-
-
-def is_complete(progress: Progress, settings: TrainSettings) -> bool:
-    """Return whether a run is complete; settings with more steps than it had prolong it."""
-    if not progress.finished:
-        return False
-    # Checkpoints of before do not say how many steps there were to be.
-    planned = progress.planned or (settings.steps if settings.patience else progress.step)
-    return settings.steps <= planned
-
-
-def out_of_patience(progress: Progress, settings: TrainSettings) -> bool:
-    """Return whether so many validations in a row were no better that the run ends."""
-    return 0 < settings.patience <= progress.misses
 
 
 def validate_and_log(

@@ -41,6 +41,16 @@ class Progress:
     finished: bool = False
     planned: int = 0
 
+    def is_complete(self, settings: TrainSettings) -> bool:
+        """Return whether a run is complete; settings with more steps than it had prolong it."""
+        # Checkpoints of before do not say how many steps there were to be.
+        planned = self.planned or (settings.steps if settings.patience else self.step)
+        return self.finished and settings.steps <= planned
+
+    def out_of_patience(self, settings: TrainSettings) -> bool:
+        """Return whether so many validations in a row were no better that the run ends."""
+        return 0 < settings.patience <= self.misses
+
 
 @dataclass(frozen=True)
 class TrainedNets:

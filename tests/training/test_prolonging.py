@@ -13,7 +13,7 @@ from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import open_tree
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.nets.registry import build_net, net_spec
-from deconvnet_cli.training.loop import Hooks, is_complete, train
+from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.optimiser import learning_rate
 from deconvnet_cli.training.origin import FILE, check_origin, origin_of, write_origin
 from deconvnet_cli.training.photo_store import PhotoFiles
@@ -74,10 +74,10 @@ def test_the_schedule_follows_the_new_end(tmp_path: Path, tree: Path):
 def test_when_a_run_is_complete():
     ended = Progress(step=3, finished=True, planned=4)  # by patience
     settings = replace(SHORT, val_list="val", patience=1)
-    assert is_complete(ended, settings) and not is_complete(ended, replace(settings, crops=16))
-    assert not is_complete(replace(ended, finished=False), settings)
+    assert ended.is_complete(settings) and not ended.is_complete(replace(settings, crops=16))
+    assert not replace(ended, finished=False).is_complete(settings)
     before = Progress(step=4, finished=True)  # an older checkpoint
-    assert is_complete(before, SHORT) and not is_complete(before, LONG)
+    assert before.is_complete(SHORT) and not before.is_complete(LONG)
 
 
 def test_what_is_said_of_the_end(tmp_path: Path):
