@@ -21,7 +21,6 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,6 @@ MOST_AXES = 32  # Caffe's own limit for a blob
 LAYER_FIELDS = {2: (4, 6), 100: (1, 7)}
 LEGACY_AXES = (1, 2, 3, 4)
 DATA, SHAPE, DOUBLE_DATA = 5, 7, 8
-FIRST_RUN = 64  # unpacked numbers in the first look; doubled as long as all belong to the blob
 
 REMEDY = "check that it is a .caffemodel and download it again"
 
@@ -174,21 +172,17 @@ def _blob(source: mmap.mmap, message: _Field) -> FloatArray:
     shape: list[int] = []
     # Raw little-endian numbers, collected piece by piece: a file may store each separately.
     singles, doubles = bytearray(), bytearray()
-    position = message.start
-    while position < message.stop:
-        field = _field(source, position, message.stop)
-        after = field.stop
+    for field in _fields(source, message.start, message.stop):
         if field.number in LEGACY_AXES and field.wire_type == VARINT:
             legacy[field.number] = field.value
         elif field.number == SHAPE and field.wire_type == BYTES:
             shape += _dims(source, field)
         elif field.number == DATA:
-            after = _numbers(source, position, message.stop, field, FIXED32, singles)
+            singles += _numbers(source, field, FIXED32)
         elif field.number == DOUBLE_DATA:
-            after = _numbers(source, position, message.stop, field, FIXED64, doubles)
+            doubles += _numbers(source, field, FIXED64)
         if len(shape) > MOST_AXES:
             raise _MalformedError(f"the blob at byte {message.start} has over {MOST_AXES} axes")
-        position = after
     # As in Caffe, old axes take precedence over a shape, and doubles over singles.
     if legacy:
         shape = [legacy.get(axis, 0) for axis in LEGACY_AXES]
@@ -198,14 +192,10 @@ def _blob(source: mmap.mmap, message: _Field) -> FloatArray:
         data = data.astype(np.float32, copy=False)
     if 0 in shape or math.prod(shape) != data.size:
         raise _MalformedError(
-            f"the blob at byte {message.start} has the shape {_shape_text(shape)} "
+            f"the blob at byte {message.start} has the shape {' x '.join(map(str, shape)) or '()'} "
             f"and {data.size} numbers"
         )
     return data.reshape(shape)
-
-
-def _shape_text(shape: list[int]) -> str:
-    return " x ".join(map(str, shape)) or "()"
 
 
 def _dims(source: mmap.mmap, message: _Field) -> list[int]:
@@ -225,35 +215,11 @@ def _dims(source: mmap.mmap, message: _Field) -> list[int]:
     return dims
 
 
-def _numbers(
-    source: mmap.mmap, position: int, stop: int, field: _Field, single_type: int, into: bytearray
-) -> int:
-    """Append the numbers of a packed field, or of a run of unpacked fields, to ``into``.
-
-    Returns:
-        The position after the numbers.
-    """
-    size = 4 if single_type == FIXED32 else 8
-    if field.wire_type == BYTES:
-        length = field.stop - field.start
-        if length % size:
-            raise _MalformedError(f"the {length} bytes of numbers at {field.start} do not add up")
-        with memoryview(source) as view, view[field.start : field.stop] as packed:
-            into += packed
-        return field.stop
-    if field.wire_type != single_type:
+def _numbers(source: mmap.mmap, field: _Field, single_type: int) -> memoryview:
+    """Return the bytes of the numbers of a packed field, or of the number of an unpacked one."""
+    length, size = field.stop - field.start, 4 if single_type == FIXED32 else 8
+    if field.wire_type not in (BYTES, single_type):
         raise _MalformedError(f"the numbers at byte {field.start} are of type {field.wire_type}")
-    tag_size = field.start - position
-    record: Any = np.dtype([("tag", f"V{tag_size}"), ("number", f"V{size}")])
-    tag = source[position : field.start]
-    run = FIRST_RUN
-    while True:
-        count = min(run, (stop - position) // record.itemsize)
-        records = np.frombuffer(source, record, count, position)
-        same = records["tag"] == np.void(tag)
-        matching = count if same.all() else int(same.argmin())
-        into += records["number"][:matching].tobytes()
-        position += matching * record.itemsize
-        if matching < run:
-            return position
-        run *= 2
+    if length % size:
+        raise _MalformedError(f"the {length} bytes of numbers at {field.start} do not add up")
+    return memoryview(source)[field.start : field.stop]  # no copy of a large blob
