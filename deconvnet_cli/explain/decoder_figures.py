@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deconvnet_cli.explain.explanation import Explanation
-from deconvnet_cli.explain.sheets import INK, Picture, Scale, heat
+from deconvnet_cli.explain.sheets import INK, Picture, Scale, heat, scale_of
 from deconvnet_cli.reporting.label_images import shown_size
 
 CROP_WIDTH = 320  # width of a picture of an activation, pixels; no net has wider crops
@@ -36,7 +36,7 @@ def activations(explanation: Explanation) -> list[Picture]:
         rows, columns = activation.values.shape
         pictures.append(
             Picture(
-                heat(activation.values, Scale(0, brightest(activation.values), ""), size),
+                heat(activation.values, Scale(0, brightest(activation.values)), size),
                 f"{activation.stage.name}: {columns} x {rows}, channel {activation.channel + 1} of "
                 f"{activation.channels}, correlation {activation.correlation:.2f}",
                 f"Activations of {activation.stage.name}",
@@ -49,7 +49,7 @@ def activations(explanation: Explanation) -> list[Picture]:
             f"logits of {name}: coarse logits of the head plus the decoder's": explained.logits,
         }
     for caption, values in logits.items():
-        scale = Scale(float(values.min()), float(values.max()), "")
+        scale = scale_of(values)
         text = f"{caption}, {scale.low:.2g} to {scale.high:.2g}"
         pictures.append(Picture(heat(values, scale, size), text, f"Map: {caption}"))
     return pictures
@@ -117,20 +117,13 @@ def parts_of_logits(explanation: Explanation) -> list[Picture]:
     explained = explanation.explained
     name = explanation.classes[explained.label]
     size = shown_size(*explained.crop.size, CROP_WIDTH)
-    coarse = explained.logits - explained.decoder_logits
-    whole = Scale(
-        float(min(coarse.min(), explained.logits.min())),
-        float(max(coarse.max(), explained.logits.max())),
-        "",
-    )
-    own = explained.decoder_logits
+    own, logits = explained.decoder_logits, explained.logits
+    coarse = logits - own
+    whole = scale_of(coarse, logits)
     shown = {
         f"coarse logits of {name} from the head": (coarse, whole),
-        "plus the decoder's part, on a scale of its own": (
-            own,
-            Scale(float(own.min()), float(own.max()), ""),
-        ),
-        f"gives the logits of {name}": (explained.logits, whole),
+        "plus the decoder's part, on a scale of its own": (own, scale_of(own)),
+        f"gives the logits of {name}": (logits, whole),
     }
     return [
         Picture(heat(values, scale, size), caption, f"Heat map: {caption}", scale)

@@ -27,7 +27,12 @@ class Scale:
 
     low: float
     high: float
-    unit: str
+    unit: str = ""
+
+
+def scale_of(*maps: NDArray[np.float32]) -> Scale:
+    """Return a scale from the least to the greatest value of all maps."""
+    return Scale(float(min(map(np.min, maps))), float(max(map(np.max, maps))))
 
 
 @dataclass(frozen=True)
