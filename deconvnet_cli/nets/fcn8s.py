@@ -19,8 +19,6 @@ Names are those of Caffe's ``voc-fcn8s`` and of its usual port to torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,13 +28,6 @@ from deconvnet_cli.nets.deconvnet_vgg16 import ENCODER, TRUNK, DeconvNetSettings
 PADDING = 100
 CROP_POOL4, CROP_POOL3, CROP_OUTPUT = 5, 9, 31
 DROPOUT = 0.5
-
-
-@dataclass(frozen=True)
-class FCN8sSettings(DeconvNetSettings):
-    """The widths of the net, as for DeconvNet; ``width`` applies to conv1_1 .. conv5_3."""
-
-
 # VGG-16, trained on ImageNet, has weights for these.
 PUBLISHED_PARTS = tuple(f"{layer.name}." for layer in TRUNK)
 
@@ -54,9 +45,12 @@ def bilinear_kernel(classes: int, size: int) -> Tensor:
 
 
 class FCN8s(nn.Module):
-    """The FCN-8s. Input N x 3 x H x W of any size; output logits N x classes x H x W."""
+    """The FCN-8s. Input N x 3 x H x W of any size; output logits N x classes x H x W.
 
-    def __init__(self, settings: FCN8sSettings = FCN8sSettings()) -> None:
+    The ``width`` of its settings applies to conv1_1 .. conv5_3.
+    """
+
+    def __init__(self, settings: DeconvNetSettings = DeconvNetSettings()) -> None:
         super().__init__()
         self.settings = settings
         classes, fc = settings.classes, settings.fc

@@ -15,7 +15,7 @@ from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets import deconvnet_mobilenet, deconvnet_vgg16, fcn8s, mobilenet_v2
 from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile, MobileNetSettings
 from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet, DeconvNetSettings
-from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings
+from deconvnet_cli.nets.fcn8s import FCN8s
 from deconvnet_cli.nets.fcn8s_mobilenet import FCN8sMobile, FCN8sMobileSettings
 from deconvnet_cli.nets.inputs import (
     FCN_INPUT,
@@ -139,7 +139,7 @@ NETS: dict[str, NetSpec] = {
     ),
     "fcn8s": NetSpec(
         net_class=FCN8s,
-        settings_class=FCN8sSettings,
+        settings_class=DeconvNetSettings,
         input=FCN_INPUT,
         takes_boxes=False,
         stride=1,

@@ -22,14 +22,12 @@ from deconvnet_cli.weights.caffe_layers import (
     NOT_USED,
     TRUNK_NAMES,
     Blobs,
-    Kind,
     LayerRow,
     channel_vector,
     convolution_blobs,
     detect_kind,
     import_layers,
-    infer_width,
-    outputs_of,
+    infer_settings,
     sources_by_name,
 )
 from deconvnet_cli.weights.caffe_reader import FloatArray
@@ -42,37 +40,6 @@ FOLDED = "statistics folded into scale and shift; do not train on"
 NO_STATISTICS = "statistics to be recomputed"
 NOT_TRUNK = "not used: not a convolution of the trunk"
 LEFT = "left at its initial value"
-
-
-def _importable_kind(blobs: Blobs) -> Kind:
-    """Return the kind of a file; raise WeightsError if it is no DeconvNet and no VGG trunk."""
-    kind = detect_kind(blobs)
-    if kind == "fcn8s":
-        raise WeightsError("these are weights of FCN-8s: import them with --net fcn8s")
-    if kind == "unknown":
-        raise WeightsError(
-            "these are weights of an unknown net; name a .caffemodel with the layers of DeconvNet "
-            "(fc6-deconv, deconv5_1 ...) or of VGG-16 (conv1_1 .. conv5_3)"
-        )
-    return kind
-
-
-def infer_settings(blobs: Blobs) -> DeconvNetSettings:
-    """Return the settings of the net that these weights belong to.
-
-    The width comes from conv1_1 .. conv5_3, ``fc`` and ``classes`` from fc6 and seg-score-voc.
-    For a VGG trunk, ``fc`` and ``classes`` are the paper's.
-
-    Raises:
-        WeightsError: The kind of file is unknown, a layer is missing, or no settings have these
-            widths.
-    """
-    kind = _importable_kind(blobs)
-    sources = sources_by_name(blobs)
-    fc, classes = DeconvNetSettings.fc, DeconvNetSettings.classes
-    if kind == "deconvnet":
-        fc, classes = outputs_of(sources, blobs, "fc6"), outputs_of(sources, blobs, SCORE)
-    return DeconvNetSettings(classes=classes, width=infer_width(sources, blobs), fc=fc)
 
 
 def import_deconvnet(
@@ -95,16 +62,15 @@ def import_deconvnet(
         weights. A VGG trunk provides conv1_1 .. conv5_3 only.
 
     Raises:
-        WeightsError: The file is of another kind, a layer has too many or too few blobs or a
+        WeightsError: The file is of an unknown kind, a layer has too many or too few blobs or a
             wrong shape, or values are not finite or, for variances, negative.
     """
-    kind = _importable_kind(blobs)
     sources = sources_by_name(blobs)
     if settings is None:
         settings = infer_settings(blobs)
     with torch.device("meta"):
         expected = DeconvNet(settings).state_dict()
-    trunk = kind == "vgg-trunk"
+    trunk = detect_kind(blobs) == "vgg-trunk"
     wanted = TRUNK_NAMES if trunk else (*CONVOLUTIONS, *NORMS)
     names = {source: name for name, source in sources.items() if name in wanted}
 

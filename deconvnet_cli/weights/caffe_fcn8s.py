@@ -13,19 +13,16 @@ import torch
 from torch import Tensor
 
 from deconvnet_cli.errors import WeightsError
-from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings, bilinear_kernel
+from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNetSettings
+from deconvnet_cli.nets.fcn8s import FCN8s, bilinear_kernel
 from deconvnet_cli.weights.caffe_layers import (
     TRUNK_NAMES,
     Blobs,
     LayerRow,
     as_tensor,
     convolution_blobs,
-    detect_kind,
     import_layers,
-    infer_width,
-    outputs_of,
     own_name,
-    sources_by_name,
 )
 from deconvnet_cli.weights.caffe_reader import FloatArray
 
@@ -36,25 +33,6 @@ UPSCORES = {
     "upscore8": 16,
 }  # side of the kernel, in the order of the net
 BILINEAR = "not in the file: bilinear"
-
-
-def infer_fcn8s_settings(blobs: Blobs) -> FCN8sSettings:
-    """Return the settings of the net that these weights belong to.
-
-    Raises:
-        WeightsError: The file is of another net, a layer is missing, or no settings have these
-            widths.
-    """
-    if detect_kind(blobs) != "fcn8s":
-        raise WeightsError(
-            "these are not weights of FCN-8s (no layer score-fr); name fcn-8s-pascal.caffemodel"
-        )
-    sources = sources_by_name(blobs)
-    return FCN8sSettings(
-        classes=outputs_of(sources, blobs, "score_fr"),
-        width=infer_width(sources, blobs),
-        fc=outputs_of(sources, blobs, "fc6"),
-    )
 
 
 def upscore_sources(blobs: Blobs) -> dict[str, str]:
@@ -70,7 +48,9 @@ def upscore_sources(blobs: Blobs) -> dict[str, str]:
     return found
 
 
-def import_fcn8s(blobs: Blobs, settings: FCN8sSettings) -> tuple[dict[str, Tensor], list[LayerRow]]:
+def import_fcn8s(
+    blobs: Blobs, settings: DeconvNetSettings
+) -> tuple[dict[str, Tensor], list[LayerRow]]:
     """Return the state of an ``FCN8s``, float32 on the CPU, and a table of its layers.
 
     Raises:
@@ -94,7 +74,7 @@ def import_fcn8s(blobs: Blobs, settings: FCN8sSettings) -> tuple[dict[str, Tenso
     return state, rows + add_bilinear(state, settings)
 
 
-def add_bilinear(state: dict[str, Tensor], settings: FCN8sSettings) -> list[LayerRow]:
+def add_bilinear(state: dict[str, Tensor], settings: DeconvNetSettings) -> list[LayerRow]:
     """Add bilinear weights for enlarging layers that the file lacks; return rows for the table."""
     rows = []
     for name, kernel in UPSCORES.items():

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from deconvnet_cli.errors import WeightsError
-from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNetSettings
+from deconvnet_cli.nets.deconvnet_vgg16 import SCORE, TRUNK, DeconvNetSettings
 from deconvnet_cli.weights.caffe_reader import FloatArray
 
 Blobs = Mapping[str, Sequence[FloatArray]]
 Kind = Literal["deconvnet", "vgg-trunk", "fcn8s", "unknown"]
 TRUNK_NAMES = tuple(layer.name for layer in TRUNK)
+SCORES: Mapping[Kind, str] = {"deconvnet": SCORE, "fcn8s": "score_fr"}  # have the classes
 FCN8S_NAMES = {"score_fr", "score_pool4", "score_pool3"}
 NOT_USED = "not used: the net has no such layer"
 NO_BIAS = "no bias in the file: 0"
@@ -92,6 +93,29 @@ def sources_by_name(blobs: Blobs) -> dict[str, str]:
             )
         sources[own_name(name)] = name
     return sources
+
+
+def infer_settings(blobs: Blobs) -> DeconvNetSettings:
+    """Return the settings of the net, DeconvNet or FCN-8s, that these weights belong to.
+
+    The width comes from conv1_1 .. conv5_3, ``fc`` and ``classes`` from fc6 and the score layer.
+    For a VGG trunk, ``fc`` and ``classes`` are the paper's.
+
+    Raises:
+        WeightsError: The kind of file is unknown, a layer is missing, or no settings have these
+            widths.
+    """
+    kind = detect_kind(blobs)
+    if kind == "unknown":
+        raise WeightsError(
+            "these are weights of an unknown net; name a .caffemodel with the layers of DeconvNet "
+            "(fc6-deconv, deconv5_1 ...), FCN-8s (score-fr ...) or VGG-16 (conv1_1 .. conv5_3)"
+        )
+    sources = sources_by_name(blobs)
+    fc, classes = DeconvNetSettings.fc, DeconvNetSettings.classes
+    if kind in SCORES:
+        fc, classes = (outputs_of(sources, blobs, name) for name in ("fc6", SCORES[kind]))
+    return DeconvNetSettings(classes=classes, width=infer_width(sources, blobs), fc=fc)
 
 
 def infer_width(sources: Mapping[str, str], blobs: Blobs) -> float:

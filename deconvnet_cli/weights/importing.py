@@ -12,12 +12,12 @@ import torch
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import WeightsError
-from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet, DeconvNetSettings, initialise
+from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNet, initialise
 from deconvnet_cli.nets.registry import build_net
 from deconvnet_cli.storage.quiet import warnings_ignored
-from deconvnet_cli.weights.caffe_deconvnet import NO_STATISTICS, import_deconvnet, infer_settings
-from deconvnet_cli.weights.caffe_fcn8s import import_fcn8s, infer_fcn8s_settings
-from deconvnet_cli.weights.caffe_layers import LayerRow, detect_kind
+from deconvnet_cli.weights.caffe_deconvnet import NO_STATISTICS, import_deconvnet
+from deconvnet_cli.weights.caffe_fcn8s import import_fcn8s
+from deconvnet_cli.weights.caffe_layers import LayerRow, detect_kind, infer_settings
 from deconvnet_cli.weights.caffe_reader import read_caffemodel
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.eight_bit import expanded
@@ -115,27 +115,24 @@ def _from_caffe(
 ) -> tuple[dict[str, torch.Tensor], list[LayerRow], dict[str, Any], str]:
     """Return the tensors, the table, the net's settings, and a remark for the card."""
     blobs = read_caffemodel(source)
-    fitting = CAFFE_NETS.get(detect_kind(blobs))
-    if error := wrong_net(source, fitting, net_name):
+    kind = detect_kind(blobs)
+    if error := wrong_net(source, CAFFE_NETS.get(kind), net_name):
         raise error
     if net_name not in CAFFE_NETS.values():
         raise WeightsError(f"{source}: a .caffemodel is for deconvnet-vgg16 or fcn8s")
     # The authors call the results of training so; these have no folded statistics.
     folded = "train_result" not in source.name
-    settings: DeconvNetSettings
     try:
-        if net_name == "fcn8s":
-            settings = fcn8s = infer_fcn8s_settings(blobs)
-            check_classes(settings.classes, classes)
-            tensors, rows = import_fcn8s(blobs, fcn8s)
+        settings = infer_settings(blobs)
+        check_classes(settings.classes, classes)
+        if kind == "fcn8s":
+            tensors, rows = import_fcn8s(blobs, settings)
         else:
-            settings = infer_settings(blobs)
-            check_classes(settings.classes, classes)
             tensors, rows = import_deconvnet(blobs, settings, folded=folded)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
     remark = ""
-    if detect_kind(blobs) == "vgg-trunk":
+    if kind == "vgg-trunk":
         net = DeconvNet(settings)
         initialise(net, seed=0)
         tensors = net.state_dict() | tensors

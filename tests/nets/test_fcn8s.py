@@ -14,19 +14,20 @@ from safetensors.torch import save_file
 
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile, MobileNetSettings
-from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK
-from deconvnet_cli.nets.fcn8s import FCN8s, FCN8sSettings, bilinear_kernel, initialise
+from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNetSettings
+from deconvnet_cli.nets.fcn8s import FCN8s, bilinear_kernel, initialise
 from deconvnet_cli.nets.fcn8s_mobilenet import FCN8sMobile, FCN8sMobileSettings
 from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.training.start import from_torchvision, load_trunk
-from deconvnet_cli.weights.caffe_fcn8s import import_fcn8s, infer_fcn8s_settings
+from deconvnet_cli.weights.caffe_fcn8s import import_fcn8s
+from deconvnet_cli.weights.caffe_layers import infer_settings
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, store
 
-NARROW = FCN8sSettings(classes=5, width=1 / 64, fc=6)
+NARROW = DeconvNetSettings(classes=5, width=1 / 64, fc=6)
 
 
 def narrow(seed: int = 0) -> FCN8s:
@@ -186,7 +187,7 @@ OLD_NAMES = {
 def test_import_gives_the_same_scores(names):
     net = narrow(3)
     blobs = blobs_of(net, names)
-    settings = infer_fcn8s_settings(blobs)
+    settings = infer_settings(blobs)
     assert settings == NARROW
     state, rows = import_fcn8s(blobs, settings)
     made = FCN8s(settings).eval()
@@ -210,12 +211,12 @@ def test_import_names_what_is_wrong_and_fills_in_bilinear_layers():
     ):
         with pytest.raises(WeightsError, match=words):
             import_fcn8s(blobs | change, NARROW)
-    with pytest.raises(WeightsError, match="not weights of FCN-8s"):
-        infer_fcn8s_settings({"conv1_1": [np.zeros((1, 3, 3, 3))]})
+    with pytest.raises(WeightsError, match=r"unknown net; .*FCN-8s"):
+        infer_settings({"conv1_1": [np.zeros((1, 3, 3, 3))]})
 
 
 def test_the_import_command_takes_caffe_and_torch(deconvnet, tmp_path: Path):
-    net = FCN8s(FCN8sSettings(width=1 / 64, fc=6))
+    net = FCN8s(DeconvNetSettings(width=1 / 64, fc=6))
     initialise(net, 1)
     source = tmp_path / "fcn-8s-pascal.caffemodel"
     source.write_bytes(caffemodel(blobs_of(net, OLD_NAMES)))
@@ -236,7 +237,7 @@ def test_the_import_command_takes_caffe_and_torch(deconvnet, tmp_path: Path):
 
 def test_a_photo_is_scored_in_its_own_size(tmp_path: Path):
     """fcn8s: the net on the photo itself, BGR less the mean, and nothing else."""
-    net = FCN8s(FCN8sSettings(width=1 / 64, fc=6)).eval()
+    net = FCN8s(DeconvNetSettings(width=1 / 64, fc=6)).eval()
     initialise(net, 1)
     net.score_pool3.weight.data.normal_()
     store(tmp_path / "f.st", net, card_for("fcn8s", {"width": 1 / 64, "fc": 6}), half=False)
@@ -261,7 +262,7 @@ def test_a_trunk_file_starts_fcn8s(tmp_path: Path):
     settings = replace(settings, net_settings='{"width": 0.015625, "fc": 6}')
     trunk = {
         name: torch.randn_like(value)
-        for name, value in FCN8s(FCN8sSettings(width=1 / 64, fc=6)).state_dict().items()
+        for name, value in FCN8s(DeconvNetSettings(width=1 / 64, fc=6)).state_dict().items()
         if name.startswith("conv")
     }
     save_file(trunk, tmp_path / "trunk.safetensors")
@@ -273,7 +274,7 @@ def test_a_trunk_file_starts_fcn8s(tmp_path: Path):
 def test_it_learns_where_the_red_half_is():
     """All layers together: from its initial weights the net learns four photos by heart."""
     torch.manual_seed(0)
-    net = FCN8s(FCN8sSettings(classes=2, width=1 / 16, fc=32)).train()
+    net = FCN8s(DeconvNetSettings(classes=2, width=1 / 16, fc=32)).train()
     initialise(net, 0)
     labels = torch.zeros(4, 48, 48, dtype=torch.long)
     labels[0, :, 24:], labels[1, 24:], labels[2, :, :24], labels[3, :24] = 1, 1, 1, 1

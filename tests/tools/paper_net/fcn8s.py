@@ -28,14 +28,13 @@ from torch import Tensor
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.voc import IGNORE, open_tree
-from deconvnet_cli.nets.deconvnet_vgg16 import ENCODER
+from deconvnet_cli.nets.deconvnet_vgg16 import ENCODER, DeconvNetSettings
 from deconvnet_cli.nets.fcn8s import (
     CROP_POOL3,
     CROP_POOL4,
     DROPOUT,
     PUBLISHED_PARTS,
     FCN8s,
-    FCN8sSettings,
     cropped,
     initialise,
 )
@@ -154,7 +153,7 @@ def keep_pools(
 
 def with_trunk(trunk: Path) -> FCN8s:
     """Return the net with the trunk's convolutions, and all else as before training."""
-    net = FCN8s(FCN8sSettings(fc=FC))
+    net = FCN8s(DeconvNetSettings(fc=FC))
     initialise(net, 0)
     load_trunk(net, read_trunk(trunk))
     return net
