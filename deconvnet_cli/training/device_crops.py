@@ -76,16 +76,17 @@ def collate(store: PhotoStore, plans: Sequence[CropPlan], side: int, size: int) 
         size: The side of the crops, pixels.
     """
     numbers = torch.tensor([store.index[plan.name] for plan in plans])
-    sizes = store.sizes[numbers]
+    sizes = store.photos.sizes[numbers]
+    grids = store.soft or store.photos  # without soft labels, nothing looks at these
     boxes = torch.tensor([plan.box for plan in plans])
     within = torch.minimum(boxes[:, 2:], sizes) - boxes[:, :2].clamp_min(0)
     width, height = within.amax(0).clamp_min(1).tolist()
     longest = int((boxes[:, 2:] - boxes[:, :2]).max())
     return CropPlans(
         sizes=sizes,
-        starts=store.starts[numbers],
-        soft_sizes=store.soft_sizes[numbers],
-        soft_starts=store.soft_starts[numbers],
+        starts=store.photos.starts[numbers],
+        soft_sizes=grids.sizes[numbers],
+        soft_starts=grids.starts[numbers],
         boxes=boxes,
         offsets=torch.tensor([(plan.left, plan.top) for plan in plans]),
         mirrored=torch.tensor([plan.mirrored for plan in plans]),
@@ -112,7 +113,7 @@ def cut_crops(store: PhotoStore, plans: CropPlans) -> tuple[Tensor, Tensor]:
     inside = (rows < high[:, 1:])[:, :, None] & (columns < high[:, :1])[:, None, :]
     at = plans.starts[:, None, None] + rows[:, :, None] * plans.sizes[:, 0, None, None]
     at = at + columns[:, None, :]
-    pixels = store.pixels[torch.where(inside, at, 0)].permute(0, 3, 1, 2).float()
+    pixels = store.photos.values[torch.where(inside, at, 0)].permute(0, 3, 1, 2).float()
     pixels = pixels * inside[:, None]
     across = _resize_matrix(plans, 0, columns)
     down = _resize_matrix(plans, 1, rows)
@@ -152,7 +153,7 @@ def cut_soft_labels(store: PhotoStore, plans: CropPlans, cells: int) -> Tensor:
         for column, column_share in ((before[:, 0], 1 - share[:, 0]), (after[:, 0], share[:, 0])):
             cell = first + row[:, :, None] * grid[:, 0, None, None] + column[:, None, :]
             weight = row_share[:, :, None] * column_share[:, None, :]
-            total = total + store.soft[cell].float() * (weight / 255)[..., None]
+            total = total + store.soft.values[cell].float() * (weight / 255)[..., None]
     shown = inside[:, 1, :, None] & inside[:, 0, None, :]
     soft = (torch.as_tensor(total) * shown[..., None]).permute(0, 3, 1, 2)
     return _mirror(soft, plans.mirrored)
@@ -203,7 +204,7 @@ def _cut_masks(store: PhotoStore, plans: CropPlans) -> Tensor:
     inside = (at >= 0) & (at < size)
     shown = inside[:, 1, :, None] & inside[:, 0, None, :]
     pixel = plans.starts[:, None, None] + at[:, 1, :, None] * size[:, 0, :, None]
-    labels = store.masks[torch.where(shown, pixel + at[:, 0, None, :], 0)].long()
+    labels = store.masks.values[torch.where(shown, pixel + at[:, 0, None, :], 0), 0].long()
     one = plans.labels[:, None, None]
     other = (one >= 0) & (labels != one) & (labels != IGNORE)
     return torch.where(shown, torch.where(other, 0, labels), IGNORE)

@@ -27,7 +27,7 @@ class DeviceCrops(CropDataset):
         """Return the samples of these numbers as one batch on the device."""
         store, settings = cast(PhotoStore, self.source), self.settings
         plans = collate(store, list(map(self.plan, numbers)), settings.side, settings.size)
-        plans = plans.to(store.pixels.device)
+        plans = plans.to(store.photos.values.device)
         batch = list(cut_crops(store, plans))
         if self.soft:
             batch.append(cut_soft_labels(store, plans, settings.size // SOFT_CELL))

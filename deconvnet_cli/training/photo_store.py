@@ -69,42 +69,55 @@ class PhotoFiles:
 
 
 @dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures of several sizes in one tensor, row by row, one after the other.
+
+    Attributes:
+        sizes: int64 P x 2, width and height of each picture, pixels.
+        starts: int64 P, where the pixels of each picture begin among those of all.
+        values: uint8 T x C, the pixels of all.
+    """
+
+    sizes: Tensor
+    starts: Tensor
+    values: Tensor
+
+    def one(self, number: int) -> NDArray[np.uint8]:
+        """Return a picture by its number, uint8 H x W x C."""
+        width, height = self.sizes[number].tolist()
+        first = int(self.starts[number])
+        return self.values[first : first + width * height].view(height, width, -1).numpy()
+
+    def to(self, device: torch.device) -> Pictures:
+        """Return them with their pixels on a device; sizes and starts stay here."""
+        return replace(self, values=self.values.to(device))
+
+
+@dataclass(frozen=True, eq=False)
 class PhotoStore:
-    """The photos, masks and soft labels of a run by name, decoded, flat.
+    """The photos, masks and soft labels of a run by name, decoded.
 
     Attributes:
         index: The number of each photo by name.
-        sizes: int64 P x 2, width and height of each photo, pixels.
-        starts: int64 P, where the pixels of each photo begin among those of all.
-        pixels: uint8 T x 3, RGB, row by row, photo by photo.
-        masks: uint8 T, the labels of the same pixels.
-        soft_sizes: int64 P x 2, width and height of each photo's soft labels, in cells.
-        soft_starts: int64 P, where the cells of each photo begin.
-        soft: uint8 U x C, probabilities times 255, cell by cell; None without a teacher.
+        photos: RGB.
+        masks: The labels of the same pixels, one channel.
+        soft: Probabilities times 255, C channels, a cell a pixel; None without a teacher.
     """
 
     index: dict[str, int]
-    sizes: Tensor
-    starts: Tensor
-    pixels: Tensor
-    masks: Tensor
-    soft_sizes: Tensor
-    soft_starts: Tensor
-    soft: Tensor | None = None
+    photos: Pictures
+    masks: Pictures
+    soft: Pictures | None = None
 
     def size(self, name: str) -> tuple[int, int]:
         """Return the width and height of a photo, pixels."""
-        width, height = self.sizes[self.index[name]].tolist()
+        width, height = self.photos.sizes[self.index[name]].tolist()
         return width, height
 
     def photo_and_mask(self, name: str) -> tuple[Image.Image, NDArray[np.uint8]]:
         """Return a photo (RGB) and its mask, as ``objects.read_photo_and_mask`` reads them."""
         number = self.index[name]
-        width, height = self.sizes[number].tolist()
-        first = int(self.starts[number])
-        rows = slice(first, first + width * height)
-        photo = self.pixels[rows].view(height, width, 3).numpy()
-        return Image.fromarray(photo), self.masks[rows].view(height, width).numpy()
+        return Image.fromarray(self.photos.one(number)), self.masks.one(number)[..., 0]
 
     def soft_labels(self, name: str) -> NDArray[np.uint8]:
         """Return the soft labels of a photo, uint8 C x h x w.
@@ -114,17 +127,12 @@ class PhotoStore:
         """
         if self.soft is None:
             raise ValueError("no soft labels in this store")
-        number = self.index[name]
-        width, height = self.soft_sizes[number].tolist()
-        first = int(self.soft_starts[number])
-        cells = self.soft[first : first + width * height].view(height, width, -1)
-        return cells.permute(2, 0, 1).numpy()
+        return np.transpose(self.soft.one(self.index[name]), (2, 0, 1))
 
     def to(self, device: torch.device) -> PhotoStore:
-        """Return the store with its large tensors on a device; sizes and starts stay here."""
+        """Return the store with its pixels on a device."""
         soft = None if self.soft is None else self.soft.to(device)
-        pixels, masks = self.pixels.to(device), self.masks.to(device)
-        return replace(self, pixels=pixels, masks=masks, soft=soft)
+        return PhotoStore(self.index, self.photos.to(device), self.masks.to(device), soft)
 
 
 PhotoSource = PhotoFiles | PhotoStore
@@ -153,42 +161,27 @@ def load_photos(
     for _, result in in_order(names, read, cores()):
         photo, mask, soft = result()
         photos.append(photo)
-        masks.append(mask)
+        masks.append(mask[..., None])
         if soft is not None:
             softs.append(soft.transpose(1, 2, 0))
         on_photo()
-    sizes = _sizes(photos)
-    soft_sizes = _sizes(softs) if softs else torch.zeros(len(names), 2, dtype=torch.int64)
     return PhotoStore(
         index={name: number for number, name in enumerate(names)},
-        sizes=sizes,
-        starts=_starts(sizes),
-        pixels=_flat(photos, 3),
-        masks=_flat(masks, 1)[:, 0],
-        soft_sizes=soft_sizes,
-        soft_starts=_starts(soft_sizes),
-        soft=_flat(softs, softs[0].shape[2]) if softs else None,
+        photos=flat(photos),
+        masks=flat(masks),
+        soft=flat(softs) if softs else None,
     )
 
 
-def _sizes(arrays: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Return widths and heights, int64 P x 2, of arrays H x W x channels."""
-    return torch.tensor([[array.shape[1], array.shape[0]] for array in arrays], dtype=torch.int64)
-
-
-def _starts(sizes: Tensor) -> Tensor:
-    """Return where each of some pictures begins, int64 P, if they lie one after the other."""
+def flat(arrays: list[NDArray[np.uint8]]) -> Pictures:
+    """Return pictures H x W x C, at least one, in one tensor; the list is emptied on the way."""
+    channels = arrays[0].shape[2]
+    sizes = torch.tensor([[array.shape[1], array.shape[0]] for array in arrays])
     areas = sizes.prod(1)
-    return areas.cumsum(0) - areas
-
-
-def _flat(arrays: list[NDArray[np.uint8]], channels: int) -> Tensor:
-    """Return pictures as one tensor, pixel by pixel; the list is emptied on the way."""
-    total = sum(array.size // channels for array in arrays)
-    flat = torch.empty(total, channels, dtype=torch.uint8)
+    values = torch.empty(int(areas.sum()), channels, dtype=torch.uint8)
     first = 0
     while arrays:
         rows = arrays.pop(0).reshape(-1, channels)
-        flat.numpy()[first : first + len(rows)] = rows
+        values.numpy()[first : first + len(rows)] = rows
         first += len(rows)
-    return flat
+    return Pictures(sizes, areas.cumsum(0) - areas, values)
