@@ -1,4 +1,4 @@
-"""Run a net on the crops of one photo, and merge their logits, or on the whole photo."""
+"""Run a net on the crops of one photo and merge their logits, or run it on the whole photo."""
 
 from __future__ import annotations
 
