@@ -28,7 +28,7 @@ from deconvnet_cli.segmentation.system import System, choose_system
 from deconvnet_cli.segmentation.together import infer_together
 from deconvnet_cli.training.device_crops import collate, cut_crops, cut_soft_labels
 from deconvnet_cli.training.losses import Objective
-from deconvnet_cli.training.photo_store import PhotoStore
+from deconvnet_cli.training.photo_store import PhotoStore, flat
 from deconvnet_cli.training.samples import CropPlan
 from deconvnet_cli.training.settings import TrainSettings
 
@@ -110,12 +110,10 @@ def test_losses_are_computed_there(
 
 def test_crops_are_cut_there() -> None:
     """Batches are planned on the CPU; photos are on the GPU, and so are the crops."""
-    sizes, cells = torch.tensor([[60, 40]] * 2), torch.tensor([[8, 5]] * 2)
-    starts, first_cells = torch.tensor([0, 2400]), torch.tensor([0, 40])
-    pixels, masks = torch.zeros(4800, 3, dtype=torch.uint8), torch.zeros(4800, dtype=torch.uint8)
-    soft = torch.zeros(80, 21, dtype=torch.uint8)
+    shapes = {"photos": (40, 60, 3), "masks": (40, 60, 1), "soft": (5, 8, 21)}
+    arrays = {name: flat([np.zeros(shape, np.uint8)] * 2) for name, shape in shapes.items()}
     index = {"a": 0, "b": 1}
-    store = PhotoStore(index, sizes, starts, pixels, masks, cells, first_cells, soft)
+    store = PhotoStore(index, **arrays)
     drawn = [CropPlan(name, (-5, 2, 33, 50), 3, 1, None, True, None) for name in index]
     plans = collate(store, drawn, 40, 32)
     with FakeTensorMode(allow_non_fake_inputs=True):
