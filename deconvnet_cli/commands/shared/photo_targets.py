@@ -16,6 +16,8 @@ from deconvnet_cli.outputs.targets import (
 from deconvnet_cli.storage.files import check_output_file, require_folder
 from deconvnet_cli.storage.remote import as_compared
 
+STREAMS = (Path("/dev"), Path("/dev/fd"))  # where standard input and pipes of a shell have names
+
 
 def plan_targets(
     images: tuple[str, ...], output: str | None, outputs: Outputs, save_scores: bool, as_json: bool
@@ -94,7 +96,7 @@ def target_of(image: str, output: str | None, outputs: Outputs, *, several: bool
         return None
     stem = Path(name_in_files(image)).stem
     if output is None:
-        if image == "-" or Path(image).parts[:2] == ("/", "dev"):
+        if image == "-" or Path(image).parent in STREAMS:
             raise UsageError("standard input needs -o FILE, or -o - for standard output")
         return beside(Path(image), outputs.label_suffix.removeprefix("."))
     if several and not into_folder(output):
