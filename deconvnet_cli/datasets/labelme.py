@@ -156,6 +156,8 @@ def _inside(shape: Any, size: tuple[int, int], source: str) -> NDArray[np.bool_]
     draw = ImageDraw.Draw(image)
     try:
         points = [(float(x), float(y)) for x, y in shape["points"]]
+        if not np.isfinite(points).all():
+            raise ValueError("a point is at no finite place")
         if kind in ("polygon", "rectangle", "rotation") and len(points) > 2:  # as X-AnyLabeling has
             draw.polygon(points, fill=1, outline=1)
         elif kind in ("rectangle", "mask") and len(points) == 2:
@@ -173,7 +175,7 @@ def _inside(shape: Any, size: tuple[int, int], source: str) -> NDArray[np.bool_]
             raise ValueError(
                 f"a {kind} of {len(points)} points is no area; draw a polygon, rectangle or circle"
             )
-    except (TypeError, ValueError, KeyError, Undecodable) as error:
+    except (TypeError, ValueError, OverflowError, KeyError, Undecodable) as error:
         raise DatasetError(f"{source}: {shape['label']}: {error}") from error
     return np.array(image)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.faults import first_names
-from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.objects import upright_size
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.data.voc_lists import note_twins
 from deconvnet_cli.datasets.export import (
@@ -20,12 +20,13 @@ from deconvnet_cli.datasets.export import (
 )
 from deconvnet_cli.datasets.labelme import draw
 from deconvnet_cli.datasets.pairs import by_name, files_below
-from deconvnet_cli.errors import DatasetError, DependencyError
+from deconvnet_cli.errors import DatasetError, DependencyError, why
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 1 << 26  # of one file
 YAML = (".yaml", ".yml")
 TEXTS, PHOTOS = "labels", "images"  # folders beside each other; a text lies as its photo does
+MARGIN = 0.01  # by which outlines may leave the photo, as a share of it: they are rounded
 BOX = 5  # numbers in a line: the class, and the centre, width and height of a box
 Polygon = tuple[int, list[float]]  # a class by its number, and x, y ... as shares of the photo
 
@@ -79,7 +80,7 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
         if place in faults:
             raise faults[place]
         path = shown[place]
-        width, height = size = read_photo(path).size
+        width, height = size = upright_size(path)
         photo, content = oriented_photo(path, size, str(path))
         shapes = [
             {
@@ -109,7 +110,10 @@ def yaml_file(source: Path) -> Path:
         return source
     files = [path for path in source.iterdir() if path.suffix.lower() in YAML]
     if len(files) != 1:
-        raise DatasetError(f"{source}: has {len(files)} YAML files, not one with YOLO's classes")
+        raise DatasetError(
+            f"{source}: has {len(files)} YAML files; name the one with YOLO's classes, or write it "
+            "(names: [cat, dog])"
+        )
     return files[0]
 
 
@@ -125,14 +129,20 @@ def read_names(path: Path) -> dict[int, str]:
     except ImportError as error:
         raise DependencyError("YOLO's data.yaml needs PyYAML: pip install pyyaml") from error
     try:
-        content = yaml.safe_load(read_whole(path, MAX_BYTES))
+        # This loader makes text of all values: a class may be called "no" or 007.
+        content = yaml.load(read_whole(path, MAX_BYTES), yaml.BaseLoader)
         names: Any = content["names"]
-        pairs = names.items() if isinstance(names, Mapping) else enumerate(names)
-        return {int(number): str(name).strip() for number, name in pairs}
+        pairs = names.items() if isinstance(names, dict) else enumerate(names)
+        found = {int(number): name for number, name in pairs}
+        if isinstance(names, str) or not all(isinstance(name, str) for name in found.values()):
+            raise ValueError("a name is no text")
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: has no list of names, as YOLO's data.yaml has") from error
+        raise DatasetError(
+            f"{path}: has no list of names, as YOLO's data.yaml has (names: [cat, dog])"
+        ) from error
+    return {number: name.strip() for number, name in found.items()}
 
 
 def _place(path: Path, root: Path) -> PurePath:
@@ -149,7 +159,7 @@ def _polygons(path: Path, known: Mapping[int, str]) -> list[Polygon]:
     """
     found = []
     try:
-        lines = read_whole(path, MAX_BYTES).decode().splitlines()
+        lines = read_whole(path, MAX_BYTES).decode("utf-8-sig").splitlines()
         for number, line in enumerate(lines, 1):
             values = [float(word) for word in line.split()]
             if len(values) == BOX:
@@ -163,9 +173,11 @@ def _polygons(path: Path, known: Mapping[int, str]) -> list[Polygon]:
                 raise ValueError(f"line {number} has {len(values)} numbers, which is no polygon")
             if values[0] not in known:
                 raise ValueError(f"line {number} has class {values[0]:g}, which has no name")
+            if not all(-MARGIN <= value <= 1 + MARGIN for value in values[1:]):
+                raise ValueError(f"line {number} has points outside the photo, 0 to 1")
             found.append((int(values[0]), values[1:]))
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
     except ValueError as error:
         raise DatasetError(f"{path}: not a text of YOLO's ({error}); export it again") from error
     return found

@@ -328,6 +328,16 @@ def test_labelme_that_is_wrong_is_refused(tmp_path, text):
         open_export(folder, "labelme")
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1" + "0" * 400])
+def test_points_of_labelme_are_numbers(tmp_path, number):
+    folder = exports.labelme_export(tmp_path / "labelme")
+    content = json.loads((folder / "one.json").read_text())
+    content["shapes"][0]["points"][0][0] = "HERE"
+    (folder / "one.json").write_text(json.dumps(content).replace('"HERE"', number))
+    with pytest.raises(DatasetError, match=r"one\.json: (disc|square): "):
+        open_export(folder, "labelme").read("one")
+
+
 def test_a_bad_photo_is_told_and_the_others_are_written(tmp_path):
     source = exports.labelme_export(tmp_path / "labelme")
     (source / "two.jpg").write_bytes(b"no photo")

@@ -57,6 +57,8 @@ def test_what_segment_writes_comes_back(source, tmp_path):
         ("0 0.1 0.1 0.5 0.1 0.5", ("line 1 has 6 numbers", "no polygon")),
         ("\n7 0.1 0.1 0.5 0.1 0.5 0.5", ("line 2 has class 7, which has no name",)),
         ("disc 0.1 0.1 0.5 0.1 0.5 0.5", ("not a text of YOLO's", "disc")),
+        ("0 8 6 40 6 40 30", ("line 1 has points outside the photo",)),  # pixels, not shares
+        ("0 0.1 0.1 nan 0.1 0.5 0.5", ("line 1 has points outside the photo",)),
     ],
 )
 def test_a_text_that_is_wrong_is_named_and_the_others_are_taken(
@@ -69,14 +71,28 @@ def test_a_text_that_is_wrong_is_named_and_the_others_are_taken(
     assert sorted(names_in(tmp_path / "tree", "train")) == ["one", "three"]
 
 
+def test_files_as_editors_and_people_write_them(source):
+    """A byte order mark before the text, and names that YAML takes for other values."""
+    text = source / "train/labels/one.txt"
+    text.write_bytes(b"\xef\xbb\xbf" + text.read_bytes())
+    (source / "data.yaml").write_text("names:\n  0: no\n  1: 007\n")
+    export = open_export(source)
+    assert export.classes == ("background", "no", "007")
+    np.testing.assert_array_equal(export.read("one").objects, truth(0))
+
+
 def test_an_export_that_cannot_be_read_is_refused(deconvnet, source, tmp_path):
     def refused(*words: str) -> None:
         result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
         one_error_line(result, 1, *words)
         assert not (tmp_path / "tree").exists()
 
-    (source / "data.yaml").write_text("nc: 2")
-    refused("data.yaml", "has no list of names")
+    for text in ("nc: 2", "names: disc", "names: [[disc], square]", "names: {.inf: disc}"):
+        (source / "data.yaml").write_text(text)
+        refused("data.yaml", "has no list of names")
+    (source / "more.yaml").touch()
+    refused("has 2 YAML files; name the one")
+    (source / "more.yaml").unlink()
     (source / "data.yaml").write_text("names: [disc, square]")
     (source / "train/images/two.jpg").unlink()
     refused("train/labels/two.txt", "has no photo called two")
