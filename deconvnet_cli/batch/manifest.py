@@ -18,7 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from deconvnet_cli.errors import DatasetError, ImageError, OutputError
+from deconvnet_cli.errors import DatasetError, ImageError, OutputError, why
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.files import write_whole, writing
 from deconvnet_cli.storage.remote import RemotePath
@@ -157,7 +157,7 @@ def entries_in(path: Path) -> Iterable[Entry]:
         with open(path, "rb") as file:
             yield from filter(None, map(entry_of, file))
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
 
 
 def write_entries(path: Path, entries: Iterable[Entry]) -> None:

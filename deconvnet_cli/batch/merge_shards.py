@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deconvnet_cli.batch.manifest import DONE, NAME, Entry, entries_in, without_gone
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.storage.hashing import bytes_sha256
 
@@ -120,7 +120,7 @@ def fetch(
             try:
                 data = (folder / name).read_bytes()
             except OSError as error:
-                raise DatasetError(f"{folder / name}: cannot be read ({error.strerror})") from error
+                raise DatasetError(f"{folder / name}: cannot be read ({why(error)})") from error
             if bytes_sha256(data) != sha256:
                 raise DatasetError(
                     f"{folder / name}: changed since it was written; run its shard again"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from deconvnet_cli.errors import ImageError
+from deconvnet_cli.errors import ImageError, why
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.hashing import bytes_sha256
 from deconvnet_cli.storage.remote import RemotePath
@@ -37,7 +37,7 @@ def read_source(photo: Path) -> Source:
     except FileNotFoundError:
         raise ImageError(f"{photo}: no such file; check the path") from None
     except OSError as error:
-        raise ImageError(f"{photo}: cannot be read ({error.strerror})") from error
+        raise ImageError(f"{photo}: cannot be read ({why(error)})") from error
     if before is None or before != after or (is_remote and before.size != len(data)):
         raise ImageError(f"{photo}: changed while it was being read; run the batch again later")
     return Source(data, len(data), before.mtime_ns, bytes_sha256(data))

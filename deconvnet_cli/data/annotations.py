@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 1 << 20  # of one file: hundreds of objects take some kilobytes
@@ -28,7 +28,7 @@ def read_annotation(path: Path, classes: Sequence[str]) -> list[tuple[int, Box]]
     try:
         root = ElementTree.fromstring(_without_entities(read_whole(path, MAX_BYTES)))
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DatasetError(f"{path}: not readable as XML ({error})") from error
     found = []

@@ -26,7 +26,7 @@ from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.data.profiles import in_srgb
 from deconvnet_cli.data.ranges import NOTE, add_note, eight_bits
-from deconvnet_cli.errors import ImageError
+from deconvnet_cli.errors import ImageError, why
 from deconvnet_cli.storage.files import read_stream, read_whole
 
 FLAT_VALUES, FLAT_SHARE = 4, 0.998  # a photo with this share of pixels in so few values is noted
@@ -124,7 +124,7 @@ def _content(source: Path | bytes | IO[bytes], label: str) -> bytes:
     except OSError as error:
         piped = isinstance(source, Path) and source.is_fifo()
         remedy = "; read it as standard input: `... | deconvnet segment - -o FILE`" if piped else ""
-        raise ImageError(f"{label}: cannot be read ({error.strerror}){remedy}") from error
+        raise ImageError(f"{label}: cannot be read ({why(error)}){remedy}") from error
     if not data:
         raise ImageError(f"{label}: the file is empty; copy or download it again")
     return data

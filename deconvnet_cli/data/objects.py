@@ -21,7 +21,7 @@ from deconvnet_cli.data.mask_check import Faults
 from deconvnet_cli.data.photo_files import identify_photo
 from deconvnet_cli.data.voc import IGNORE, VocTree
 from deconvnet_cli.data.voc_lists import INSTANCES
-from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.errors import DatasetError, ImageError, why
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
 
@@ -66,7 +66,7 @@ def upright_size(path: Path) -> tuple[int, int]:
             width, height = image.size
             return (height, width) if lies_on_its_side(image) else (width, height)
     except OSError as error:
-        raise ImageError(f"{path}: not a readable photo ({error.strerror})") from error
+        raise ImageError(f"{path}: not a readable photo ({why(error)})") from error
     except Undecodable as error:
         raise ImageError(f"{path}: not a readable photo ({error})") from error
 

@@ -24,7 +24,7 @@ from deconvnet_cli.datasets.export import (
     whole_number,
 )
 from deconvnet_cli.datasets.pairs import by_name
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.storage.files import read_whole
 
@@ -203,6 +203,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_whole(path, MAX_BYTES))
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not readable as JSON ({error})") from error

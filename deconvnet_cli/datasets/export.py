@@ -20,7 +20,7 @@ from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, load
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.photo_files import identify_photo
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
 SPLITS = ("train", "val", "test")  # as lists of a tree are called
@@ -203,7 +203,7 @@ def oriented_photo(
             stored = image.convert("RGB")
             as_it_is = image.format == "JPEG" and image.mode == "RGB"
     except OSError as error:
-        raise DatasetError(f"{name}: the photo cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{name}: the photo cannot be read ({why(error)})") from error
     except Undecodable as error:
         raise DatasetError(f"{name}: {error}") from error
     turned = upright.size != stored.size or upright.tobytes() != stored.tobytes()

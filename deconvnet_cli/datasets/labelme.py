@@ -30,7 +30,7 @@ from deconvnet_cli.datasets.export import (
     whole_number,
 )
 from deconvnet_cli.datasets.pairs import files_below, files_by_name
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 1 << 28  # of one file, which may hold its photo
@@ -106,10 +106,11 @@ def _load(path: Path) -> Any:
             raise ValueError("its photo has no pixels")
         return content
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        why = form_fault(error)
-        raise DatasetError(f"{path}: not a LabelMe file ({why}); save it again") from error
+        raise DatasetError(
+            f"{path}: not a LabelMe file ({form_fault(error)}); save it again"
+        ) from error
 
 
 def _photo(path: Path, content: Any, folders: list[Path], owners: dict[Path, str]) -> Path | bytes:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.data.voc_lists import INSTANCES, by_stem, note_twins
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 
 T = TypeVar("T")
 SEPARATOR = re.compile(r"[._ -]")
@@ -46,7 +46,7 @@ def files_below(folder: Path, suffixes: Collection[str], but: Collection[Path] =
     """
 
     def refuse(error: OSError) -> None:
-        raise DatasetError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{error.filename}: cannot be read ({why(error)})") from error
 
     seen = {other.resolve() for other in but}
     found = []

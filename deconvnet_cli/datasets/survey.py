@@ -19,7 +19,7 @@ from deconvnet_cli.data.mask_check import is_binary
 from deconvnet_cli.data.voc import IGNORE, LISTS, VocTree, tree_classes
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, leads_out, listed_names, paired_names
 from deconvnet_cli.datasets.export import absent_notes
-from deconvnet_cli.errors import DatasetError, ImageError
+from deconvnet_cli.errors import DatasetError, ImageError, why
 from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.storage.files import read_whole
@@ -165,7 +165,7 @@ def _survey_photo(tree: VocTree, name: str, survey: Survey, hashes: dict[str, st
             survey.remarks.append(f"{photo}: the same file as {hashes[digest]}; remove one")
         hashes.setdefault(digest, name)
     except OSError as error:
-        survey.problems.append(f"{photo}: cannot be read ({error.strerror})")
+        survey.problems.append(f"{photo}: cannot be read ({why(error)})")
     except ImageError as error:
         survey.problems.append(str(error))
     if not mask.is_file():

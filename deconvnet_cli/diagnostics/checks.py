@@ -17,7 +17,7 @@ import deconvnet_cli
 from deconvnet_cli import __version__
 from deconvnet_cli.diagnostics.finding import Check, Finding, findings
 from deconvnet_cli.diagnostics.gpu import gpu
-from deconvnet_cli.errors import DeconvnetError, install
+from deconvnet_cli.errors import DeconvnetError, install, why
 
 PACKAGE = "deconvnet"
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -230,7 +230,7 @@ def folders() -> Iterator[Finding]:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            text = f"{folder}: cannot be written to ({error.strerror})"
+            text = f"{folder}: cannot be written to ({why(error)})"
             yield Finding("folders", "note", text, remedy)
         else:
             yield Finding("folders", "ok", f"{folder} can be written to")

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.errors import UsageError, why
 from deconvnet_cli.runtime.versions import machine, versions
 from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.storage.files import read_whole, write_whole
@@ -85,7 +85,7 @@ def read_figures(path: Path, part: str) -> Figures:
         if found.part == part:
             by_key(found)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"{path}: cannot be read ({why(error)})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path}: no figures of `bench`; give a file that --save wrote") from error
     if found.part != part:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import first_difference
 from deconvnet_cli.data.voc import CLASSES
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.evaluation.bootstrap import MAX_COUNT, packed, unpacked
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.storage.files import read_whole, write_whole
@@ -68,7 +68,7 @@ def read_tallies(path: Path) -> Counts:
     try:
         content = json.loads(read_whole(path, MAX_BYTES).decode("utf-8"))
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not readable as JSON ({error})") from error
     rows = content.get("rows") if isinstance(content, dict) else None

@@ -22,7 +22,7 @@ from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.classes import MOST_CLASSES
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import CLASSES
-from deconvnet_cli.errors import DatasetError, ImageError, UsageError
+from deconvnet_cli.errors import DatasetError, ImageError, UsageError, why
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import Inferred, in_size
 from deconvnet_cli.segmentation.settings import LEAST_PROBABILITY
@@ -181,7 +181,7 @@ def read_scores(path: Path) -> Stored:
             f"{path}: no stored scores; `deconvnet batch --save-scores` writes them"
         ) from None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
     except NoArchive:
         raise DatasetError(
             f"{path}: not a file of stored scores; `deconvnet batch --save-scores` writes them"

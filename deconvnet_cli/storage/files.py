@@ -225,7 +225,7 @@ def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[
             ) from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
-                raise OutputError(f"{path}: cannot be locked ({error.strerror})") from error
+                raise OutputError(f"{path}: cannot be locked ({why(error)})") from error
             yield False
             return
         yield True

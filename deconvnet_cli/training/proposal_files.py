@@ -21,7 +21,7 @@ from deconvnet_cli import __version__
 from deconvnet_cli.data.boxes import rescaled
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import VocTree
-from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.reporting import console
 from deconvnet_cli.runtime.cores import cores
 from deconvnet_cli.runtime.opencv import cv2
@@ -206,8 +206,7 @@ def read_boxes(path: Path, search: str) -> dict[str, PhotoBoxes]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{path}: damaged proposals ({reason}), found anew") from error
+        raise DatasetError(f"{path}: damaged proposals ({why(error)}), found anew") from error
     parts = np.split(boxes, np.cumsum(counts)[:-1])
     return {
         str(name): PhotoBoxes((int(size), int(time)), part)

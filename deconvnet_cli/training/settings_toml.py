@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deconvnet_cli.errors import UsageError
+from deconvnet_cli.errors import UsageError, why
 from deconvnet_cli.storage.files import read_whole
 from deconvnet_cli.training.settings import TrainSettings
 
@@ -42,7 +42,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         return parse_settings(read_whole(path, MAX_BYTES).decode("utf-8"), str(path))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"{path}: cannot be read ({why(error)})") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: cannot be read ({error})") from error
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.data.voc import CLASSES
-from deconvnet_cli.errors import DatasetError, UsageError
+from deconvnet_cli.errors import DatasetError, UsageError, why
 from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.segmentation.segment import infer, refined
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -104,7 +104,7 @@ def read_soft(path: Path) -> SoftLabels:
             f"{path}: no soft labels of this photo; `deconvnet soft-labels` makes them"
         ) from None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
     except (ValueError, KeyError) as error:
         raise DatasetError(f"{path}: damaged soft labels ({error}); make them again") from error
     if probabilities.ndim != 3 or probabilities.dtype != np.uint8 or not probabilities.size:

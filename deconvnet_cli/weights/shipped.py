@@ -73,7 +73,7 @@ def weights_sha256(path: Path) -> str:
     try:
         return file_sha256(path)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+        raise WeightsError(f"{path}: cannot be read ({why(error)})") from error
 
 
 def check_sha256(path: Path, expected: str) -> None:

@@ -120,9 +120,11 @@ def test_standard_input_by_the_name_of_its_device(deconvnet):
 
 
 def test_a_name_that_is_too_long(deconvnet, data, tmp_path):
-    """Where the name is looked up, and where it is written."""
+    """Where the name is looked up, and where it is read or written."""
     result = deconvnet("segment", data / "chelsea.jpg", "-o", tmp_path / f"{'x' * 300}.png")
     one_error_line(result, 1, "too long; shorten the name")
+    result = deconvnet("evaluate", "--compare", "x" * 300, "other.json")
+    one_error_line(result, 1, "cannot be read", "too long; shorten the name")
     with pytest.raises(OutputError, match=r"cannot be written .*; shorten the name"):
         write_whole(tmp_path / ("x" * 300), b"")
 
