@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,8 @@ def _from_caffe(
     folded = "train_result" not in source.name
     try:
         settings = infer_settings(blobs)
+        if kind == "vgg-trunk":  # which has no classes of its own
+            settings = replace(settings, classes=classes)
         check_classes(settings.classes, classes)
         if kind == "fcn8s":
             tensors, rows = import_fcn8s(blobs, settings)

@@ -442,6 +442,11 @@ def test_the_import_command_takes_a_trunk_to_train_from(deconvnet, written, tmp_
         np.testing.assert_array_equal(layer.bias.detach().numpy(), bias.ravel())
     # The rest as before training in the paper: Gaussian, sd 0.01.
     assert made.net.fc7.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    (tmp_path / "names.txt").write_text("background\noak leaf\n")
+    deconvnet(
+        "weights", "import", written(net(layers)), "-o", target, "--classes", tmp_path / "names.txt"
+    )
+    assert load(str(target)).card.classes == ("background", "oak leaf")
 
 
 def test_the_import_command_says_where_statistics_are_missing(deconvnet, tmp_path) -> None:
