@@ -184,7 +184,7 @@ def test_a_difference_seen_in_one_photo_proves_nothing() -> None:
     assert estimate(a[1]) > estimate(b[1]) and compare(a, b).low < 0 < compare(a, b).high
 
 
-def test_only_the_same_images_are_compare() -> None:
+def test_only_the_same_images_are_compared() -> None:
     matrices = photos(1, 7)
     run = counted(matrices)
     for other in (counted(matrices[:9]), counted(matrices, seed=1), counted(matrices, 900)):
