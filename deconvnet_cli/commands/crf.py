@@ -31,6 +31,7 @@ from deconvnet_cli.evaluation.crf_search import (
 from deconvnet_cli.outputs.targets import KNOWN_SUFFIXES, into_folder, require_suffix
 from deconvnet_cli.segmentation.loading import crf_settings
 from deconvnet_cli.storage.files import make_folder, refuse_overwriting, write_whole
+from deconvnet_cli.storage.remote import as_compared
 
 
 @click.command("crf", cls=GroupedCommand)
@@ -217,8 +218,8 @@ def stored_files(sources: tuple[Path, ...]) -> dict[Path, Path]:
                 continue
             seen.add(realpath(path))
             relative = path.relative_to(source) if source.is_dir() else Path(path.name)
-            if relative in outputs:
+            if as_compared(relative) in outputs:
                 raise UsageError(f"{path}: another file has the output {relative} already")
-            outputs.add(relative)
+            outputs.add(as_compared(relative))
             files[path] = relative
     return files

@@ -60,6 +60,7 @@ def command(
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import bound_memory
     from deconvnet_cli.storage.files import make_folder
+    from deconvnet_cli.storage.remote import as_compared
     from deconvnet_cli.training.soft_labels import soft_labels_of, soft_path, to_make, write_soft
 
     if voc_root is not None:
@@ -67,7 +68,7 @@ def command(
         sources = {name: tree.image(name) for name in list_names(tree, lists)}
     else:
         sources = {photo.stem: photo for photo in photos}
-        if len(sources) < len(photos):
+        if len({as_compared(Path(name)) for name in sources}) < len(photos):
             raise UsageError("two photos have the same name; their soft labels would collide")
     bound_memory()
     system, settings = load_system(options)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.data.voc_lists import INSTANCES, by_stem, note_twins
 from deconvnet_cli.errors import DatasetError, why
+from deconvnet_cli.storage.remote import as_compared
 
 T = TypeVar("T")
 SEPARATOR = re.compile(r"[._ -]")
@@ -80,11 +81,13 @@ def by_name(
         DatasetError: Two files have one name still.
     """
     places = [place(file) for file in files]
-    shared = Counter(path.name for path in places)
+    shared = Counter(as_compared(Path(path.name)) for path in places)
     named: dict[str, T] = {}
+    taken: dict[Path, T] = {}
     for file, path in zip(files, places, strict=True):
-        name = joined(path) if shared[path.name] > 1 else path.name
-        other = named.setdefault(name, file)
+        name = joined(path) if shared[as_compared(Path(path.name))] > 1 else path.name
+        named[name] = file
+        other = taken.setdefault(as_compared(Path(name)), file)
         if other is not file:
             raise DatasetError(
                 f"{source}: {words(other)} and {words(file)} would both be called {name} in "

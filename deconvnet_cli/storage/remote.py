@@ -72,7 +72,10 @@ def below_anchor(path: Path) -> Path:
 
 
 def as_compared(path: Path) -> Path:
-    """Return a path as its file system compares it: on a Mac, a.png and A.png are the same file."""
+    """Return a path as its file system compares it: on a Mac, a.png and A.png are the same file.
+
+    Paths of Windows compare so by themselves.
+    """
     if sys.platform != "darwin" or isinstance(path, RemotePath):
         return path
     return Path(str(path).casefold())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -116,6 +117,26 @@ def test_files_that_would_have_one_name_still_are_both_named(deconvnet, tmp_path
     path.write_text(path.read_text().replace("two.jpg", "one.png"))
     result = deconvnet("dataset", "import", path, "-o", tmp_path / "tree")
     one_error_line(result, 1, "one.jpg and one.png would both be called one", "rename one")
+
+
+def test_on_a_mac_names_that_differ_by_case_are_one_name(tmp_path, monkeypatch):
+    """One photo would replace the other in the tree, without a word."""
+    masks = grey_export(tmp_path)
+    for folder in (masks, tmp_path / "photos"):
+        suffix = next(folder.iterdir()).suffix
+        move(folder, f"one{suffix}", f"a/leaf{suffix}")
+        move(folder, f"two{suffix}", f"b/Leaf{suffix}")
+    names = [*NAMES[2:]]
+    export = open_export(masks, photos=tmp_path / "photos")
+    assert sorted(export.names) == sorted(["leaf", "Leaf", *names])
+    monkeypatch.setattr(sys, "platform", "darwin")
+    export = open_export(masks, photos=tmp_path / "photos")
+    assert sorted(export.names) == sorted(["a_leaf", "b_Leaf", *names])
+    for folder in (masks, tmp_path / "photos"):
+        suffix = next(path.suffix for path in folder.iterdir() if path.suffix)
+        move(folder, f"b/Leaf{suffix}", f"a/Leaf{suffix}")
+    with pytest.raises(DatasetError, match="would both be called a_"):
+        open_export(masks, photos=tmp_path / "photos")
 
 
 @pytest.mark.parametrize("kind", [coco_export, labelme_export])

@@ -9,6 +9,7 @@ from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, Outputs
 from deconvnet_cli.outputs.targets import named_as_folder, refuse_nothing
 from deconvnet_cli.storage.files import refuse_overwriting
+from deconvnet_cli.storage.remote import as_compared
 
 DIGITS = 6  # of the number of a frame, at least
 OVERLAY = "_overlay.mp4"
@@ -58,7 +59,7 @@ def plan_clips(
         raise UsageError(f"{option} goes with files of photos, not with a video; {REMEDY}")
     refuse_nothing(outputs)
     folder = frame_folder(output)
-    if len({path.stem for path in paths}) < len(paths):
+    if len({as_compared(Path(path.stem)) for path in paths}) < len(paths):
         raise UsageError("two videos would be written to the same files; give each its own folder")
     only = outputs.only if outputs.cutout or outputs.polygons else None
     of_frame = replace(outputs, overlay=False, palette=Outputs.palette, only=only)
