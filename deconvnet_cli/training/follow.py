@@ -15,9 +15,9 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import tree_mask
 from deconvnet_cli.data.mask_check import require_masks
 from deconvnet_cli.data.voc import VocTree
-from deconvnet_cli.errors import DependencyError, install
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.nets.inputs import InputConvention
+from deconvnet_cli.runtime.packages import require_packages
 from deconvnet_cli.segmentation.loading import leaves_out_boxes
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -151,12 +151,9 @@ def event_log(folder: Path) -> Callable[[dict[str, Any]], None]:
     Raises:
         DependencyError: The package tensorboard is missing.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise DependencyError(
-            f"--tensorboard needs a package that is missing: {install('tensorboard')}"
-        ) from error
+    require_packages("--tensorboard", "tensorboard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(str(folder))
 
     def write(line: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from deconvnet_cli.data.voc import VocTree, palette
+from deconvnet_cli.errors import DependencyError
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.nets.deconvnet_vgg16 import LAYERS, TRUNK
 from deconvnet_cli.nets.registry import build_net, net_settings, net_spec
@@ -23,7 +25,7 @@ from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentOptions
 from deconvnet_cli.training.batchnorm import batchnorms, recompute_statistics
-from deconvnet_cli.training.follow import validate
+from deconvnet_cli.training.follow import event_log, validate
 from deconvnet_cli.training.loop import Hooks, train
 from deconvnet_cli.training.optimiser import average_of, begin_training, decay_at, update_average
 from deconvnet_cli.training.pictures import GAP, TILE, samples_png
@@ -170,10 +172,8 @@ def test_the_sheet_shows_crops_labels_and_predictions():
             np.testing.assert_array_equal(tile, row)
 
 
-def test_tensorboard_gets_the_lines_of_the_log(tmp_path):
+def test_tensorboard_gets_the_lines_of_the_log(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    from deconvnet_cli.training.follow import event_log
 
     write = event_log(tmp_path)
     write({"step": 7, "loss": 0.5, "val_mean_iou": 0.25})
@@ -181,6 +181,9 @@ def test_tensorboard_gets_the_lines_of_the_log(tmp_path):
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(7, 0.5)]
     assert [(e.step, e.value) for e in events.Scalars("val_mean_iou")] == [(7, 0.25)]
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(DependencyError, match=r'^--tensorboard needs .* "\.\[tensorboard\]"'):
+        event_log(tmp_path)
 
 
 def test_batchnorms_of_several_gpus_keep_and_recompute_statistics_like_others():
