@@ -163,11 +163,14 @@ def pair(
 
 
 def _ending(masks: Sequence[str], photos: Collection[str]) -> str:
-    """Return the ending that all masks have and their photos lack, such as ``_mask``, if any."""
+    """Return the ending that all masks have and their photos lack, such as ``_mask``, if any.
+
+    The shortest one: the mask ``leaf_1_mask`` is of ``leaf_1``, although there is a ``leaf``.
+    """
     if any(stem in photos for stem in masks):
         return ""
     first = masks[0]
-    for end in (first[found.start() :] for found in SEPARATOR.finditer(first)):
+    for end in (first[found.start() :] for found in reversed([*SEPARATOR.finditer(first)])):
         bare = [stem.removesuffix(end) for stem in masks if stem.endswith(end)]
         if len(bare) == len(masks) and any(stem in photos for stem in bare):
             return end

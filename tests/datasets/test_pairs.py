@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -200,6 +201,17 @@ def test_masks_may_have_an_ending_that_photos_lack(tmp_path, end):
     (masks / f"one{end}.png").rename(masks / "one_other.png")
     with pytest.raises(DatasetError, match="has no photo called"):
         open_export(masks, photos=tmp_path / "photos")
+
+
+def test_the_ending_of_masks_is_no_longer_than_it_need_be(tmp_path):
+    masks = grey_export(tmp_path)
+    for path in list(masks.iterdir()):
+        path.rename(masks / f"{path.stem}_1_mask.png")
+        photo = tmp_path / f"photos/{path.stem}.jpg"
+        shutil.copy(photo, photo.with_stem(f"{path.stem}_1"))
+    export = open_export(masks, photos=tmp_path / "photos")
+    assert sorted(export.names) == sorted(f"{name}_1" for name in NAMES)
+    assert sorted(path.stem for path in export.unmasked) == sorted(NAMES)
 
 
 def test_masks_in_folders_alone_are_known_by_their_photos(tmp_path):
