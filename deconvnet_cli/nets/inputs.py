@@ -24,8 +24,8 @@ class InputConvention:
             own shape and mirrored. With 0 the whole photo is a square crop like any other, as in
             the paper; a net without boxes (an FCN) is then shown it at its own size.
         cell: The sides of an input that is not square are multiples of this, pixels.
-        further: Other such sides, pixels, at which a net that takes boxes is shown the whole
-            photo too. It is then mirrored at ``whole`` alone, and as it is at each of these.
+        further: Other such sides, pixels, at which the net is shown the whole photo too. It is
+            then mirrored at ``whole`` alone, and as it is at each of these.
         coarse: More such sides, at which the encoder and the head alone are shown the whole photo.
             Their coarse logits are enlarged to the size of the photo.
     """
@@ -66,7 +66,7 @@ MOBILENET_INPUT = InputConvention("RGB", (128.0, 128.0, 128.0), 1 / 128, size=32
 # The convention of Caffe's VGG-16, as in the original system.
 VGG_INPUT = InputConvention("BGR", (104.00698793, 116.66876762, 122.67891434), 1.0)
 
-FCN_MOBILENET_INPUT = replace(MOBILENET_INPUT, cell=32)
+FCN_MOBILENET_INPUT = replace(MOBILENET_INPUT, whole=512, further=(768,), cell=32)
 
 # FCN-8s is trained on photos at their own size; our training cuts crops of this size from them.
 FCN_INPUT = replace(VGG_INPUT, size=320, cell=1)

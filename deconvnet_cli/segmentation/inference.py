@@ -103,7 +103,9 @@ def whole_photo_logits(
     return torch.stack((logits, mirrored.flip(2)))
 
 
-def whole_photo_views(photo: Image.Image, weights: Weights, cut_out: Cutter) -> Iterator[Tensor]:
+def whole_photo_views(
+    photo: Image.Image, weights: Weights, cut_out: Cutter | None = None
+) -> Iterator[Tensor]:
     """Yield the logits of each view of the whole photo, float32 C x h x w.
 
     Without further and coarse sides these are the two of :func:`whole_photo_logits`. With them the
@@ -111,17 +113,18 @@ def whole_photo_views(photo: Image.Image, weights: Weights, cut_out: Cutter) -> 
     the decoder is left out, come last.
     """
     convention = weights.card.input
+    if not (convention.further or convention.coarse):
+        yield from whole_photo_logits(photo, weights, cut_out)
+        return
     whole = (0, 0, *photo.size)
+    cut_out = cut_out or cutter(photo, weights.device)
 
     def view(side: int) -> Tensor:
         return cut_out(whole, *convention.whole_size(*photo.size, side))
 
-    if convention.further or convention.coarse:
-        yield logits_of(view(convention.whole).flip(2)[None], weights)[0].flip(2)
-        for side in convention.further:
-            yield logits_of(view(side)[None], weights)[0]
-    else:
-        yield from whole_photo_logits(photo, weights, cut_out)
+    yield logits_of(view(convention.whole).flip(2)[None], weights)[0].flip(2)
+    for side in convention.further:
+        yield logits_of(view(side)[None], weights)[0]
     for side in convention.coarse:
         yield coarse_logits(view(side), weights, photo.height, photo.width)
 
@@ -180,7 +183,7 @@ def crop_logits(
 
 def fcn_map(photo: Image.Image, weights: Weights, *, raw: bool) -> Tensor:
     """Return FCN-8s' map of a photo in its size, see :func:`whole_map`."""
-    views = whole_photo_logits(photo, weights)
+    views = list(whole_photo_views(photo, weights))
     return whole_map(views, photo.height, photo.width, raw=raw)
 
 

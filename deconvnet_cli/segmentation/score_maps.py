@@ -89,19 +89,19 @@ class ScoreMaps:
         return of_total(merged, merged.sum(0), len(merged))
 
 
-def whole_map(views: Tensor, height: int, width: int, *, raw: bool) -> Tensor:
+def whole_map(views: Sequence[Tensor], height: int, width: int, *, raw: bool) -> Tensor:
     """Return the map of a whole photo, C x height x width: the mean over its views.
 
     Args:
-        views: The logits of V views of the photo, V x C x h x w.
+        views: The logits of each view of the photo, C x h x w.
         raw: Whether the map is to be logits (merge rule max); otherwise it is probabilities.
     """
-    count = views.shape[1]
+    count = len(views[0])
     classes: Sequence[int] = range(count)
     if not raw:  # classes with hardly a share anywhere are left out, as in crops
         classes = sorted({label for view in views for label in classes_that_matter(view)})
-        views = (views if len(classes) == count else views[:, classes]).softmax(1)
-    values = scaled(views.mean(0), height, width)  # the mean comes first, as scaling is linear
+        views = [(view if len(classes) == count else view[classes]).softmax(0) for view in views]
+    values = torch.stack([scaled(view, height, width) for view in views]).mean(0)
     if len(classes) == count:
         return values
     merged = values.new_zeros(count, height, width)

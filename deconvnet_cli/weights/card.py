@@ -169,8 +169,8 @@ def check_input(net: str, settings: dict[str, Any], given: dict[str, Any]) -> No
             raise ValueError(
                 f"{name} is {sides!r:.50}; at most {MOST_SIDES} sides of 1 to {MOST_SIDE}"
             )
-        if sides and not (whole and spec.takes_boxes):
-            raise ValueError(f"{name} sides are for nets that take boxes and the whole photo")
+        if sides and not whole:
+            raise ValueError(f"{name} sides are for nets that are shown the whole photo")
     if whole in given.get("further", []):
         raise ValueError(f"further holds {whole}, which is whole; only other sides belong there")
     if given.get("coarse") and not hasattr(spec.net_class, "coarse_logits"):

@@ -76,7 +76,7 @@ def test_cards_without_further_sides_are_those_of_before(weights: Weights) -> No
     card = weights.card
     check_card(values_of(card))
     assert plain_values(card)["input"]["further"] == SIDES
-    assert not {"further", "coarse"} & plain_values(load(FCN_DEFAULT).card)["input"].keys()
+    assert "coarse" not in plain_values(load(FCN_DEFAULT).card)["input"]
 
 
 def values_of(card: Card, **changed: object) -> dict[str, object]:
@@ -97,11 +97,21 @@ def test_the_usual_side_is_no_further_one(weights: Weights) -> None:
         check_card(values_of(weights.card, further=[128]))
 
 
-def test_only_a_net_with_boxes_and_whole_photos_has_further_sides(weights: Weights) -> None:
+def test_only_a_net_that_is_shown_whole_photos_has_further_sides(weights: Weights) -> None:
     with pytest.raises(ValueError, match="the whole photo"):
         check_card(values_of(weights.card, whole=0))
-    with pytest.raises(ValueError, match="take boxes"):
-        check_card(values_of(load(FCN_DEFAULT).card, further=[544]))
+    with pytest.raises(ValueError, match="has none"):
+        check_card(values_of(load(FCN_DEFAULT).card, coarse=[544]))
+
+
+def test_an_fcn_has_further_sides_too(data) -> None:
+    loaded = load(FCN_DEFAULT)
+    shown = replace(loaded.card.input, whole=128, further=(192,))
+    fcn = replace(loaded, card=replace(loaded.card, input=shown))
+    photo = read_photo(data / "chelsea.jpg").resize((160, 80))  # twice as wide, in cells of 32
+    found = infer(photo, System(None, fcn), SegmentSettings())
+    views = [seen(photo, fcn, 128, True), seen(photo, fcn, 192, False)]
+    torch.testing.assert_close(found.maps.merged(), sum(views) / 2, atol=0.01, rtol=0)
 
 
 def test_a_net_without_coarse_logits_has_no_coarse_sides(weights: Weights, monkeypatch) -> None:

@@ -33,7 +33,7 @@ from deconvnet_cli.evaluation.paired import paired
 from deconvnet_cli.evaluation.tally import Tally
 from deconvnet_cli.runtime.devices import CPU, keep_freed_memory
 from deconvnet_cli.runtime.worker_process import end_with_parent
-from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_logits
+from deconvnet_cli.segmentation.inference import crop_logits, whole_photo_views
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps, whole_map
@@ -67,7 +67,7 @@ def crop_rows(
             for count in counts:
                 maps[rule] = canvas.merged_map()
                 rows[f"{name}, {rule}, {count}"] = labels_of(photo, maps[rule], None, rule)
-    views = None if fcn is None else whole_photo_logits(photo, fcn)
+    views = None if fcn is None else list(whole_photo_views(photo, fcn))
     for rule, merged in maps.items():
         crf = f"{name}, {rule}, {COUNTS[-1]}, CRF"
         rows[crf] = labels_of(photo, merged, None, rule, crf=True)
