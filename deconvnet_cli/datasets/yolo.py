@@ -8,6 +8,7 @@ from typing import Any
 
 from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.faults import first_names
+from deconvnet_cli.data.label_png import has_label_palette
 from deconvnet_cli.data.objects import upright_size
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.data.voc_lists import note_twins
@@ -51,7 +52,8 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
     root = photos or folder
     groups: dict[PurePath, list[Path]] = {}
     for path in files_below(root, SUFFIXES | HEIF_SUFFIXES):
-        groups.setdefault(_place(path, root), []).append(path)
+        if not has_label_palette(path):  # as the labels beside texts that this tool wrote have
+            groups.setdefault(_place(path, root), []).append(path)
     note_twins(groups.values())
     shown = {place: paths[0] for place, paths in groups.items()}
     texts = {_place(path, folder): path for path in files_below(folder, (".txt",))}
