@@ -75,7 +75,7 @@ def batch_rate(photos: Sequence[Path], options: Sequence[str]) -> dict[str, obje
             found = {"busy": [], "mb": []}
             with watched(found):
                 out = str(Path(folder) / "out")
-                seconds.append(run(*DECONVNET, "batch", f"@{names}", "-o", out, "-q", *options))
+                seconds.append(run(*DECONVNET, "batch", f"@{names}", "-o", out, "--quiet", *options))
     middle = found["busy"][len(found["busy"]) // 4 : -2]  # without start-up and end
     return {
         "photos": len(photos),
