@@ -74,8 +74,8 @@ def batch_rate(photos: Sequence[Path], options: Sequence[str]) -> dict[str, obje
             names.write_text("".join(f"{photo}\n" for photo in photos[:count]))
             found = {"busy": [], "mb": []}
             with watched(found):
-                out = str(Path(folder) / "out")
-                seconds.append(run(*DECONVNET, "batch", f"@{names}", "-o", out, "--quiet", *options))
+                batch = ("batch", f"@{names}", "-o", str(Path(folder) / "out"), "--quiet")
+                seconds.append(run(*DECONVNET, *batch, *options))
     middle = found["busy"][len(found["busy"]) // 4 : -2]  # without start-up and end
     return {
         "photos": len(photos),
