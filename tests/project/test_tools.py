@@ -46,10 +46,8 @@ def test_the_script_for_a_gpu_gives_options_that_exist(tmp_path, monkeypatch, de
     assert {"batch"} <= {each[0] for each in commands}
     for name, *arguments in commands:
         command = cli.get_command(Context(cli), name)
+        if isinstance(command, Group):
+            name, *arguments = arguments
+            command = command.get_command(Context(command), name)
         assert command is not None
-        with command.make_context(name, arguments) as context:
-            if isinstance(command, Group):
-                words = [*context._protected_args, *context.args]
-                inner = command.get_command(context, words[0])
-                assert inner is not None
-                inner.make_context(words[0], words[1:], parent=context)
+        command.make_context(name, arguments).close()
