@@ -30,6 +30,12 @@ LABELS = "label PNGs"
 BESIDE = "pictures beside label PNGs"
 PICTURES = (".overlay", ".cutout", ".mask")  # how their names end before .png
 FOLDERS = "folders"
+ONE = {
+    LABELS: "label PNG",
+    BESIDE: "picture beside label PNGs",
+    FOLDERS: "folder",
+    HIDDEN_FOLDERS: "hidden folder",
+}
 AnyPath = TypeVar("AnyPath", bound=Path)
 
 
@@ -148,7 +154,10 @@ def summary(left_out: Counter[str]) -> str:
     """Return a line such as ``5 left out: 2 .heic (pip install pillow-heif), 3 .txt``."""
     remedies = dict.fromkeys(HEIF_SUFFIXES, f" ({HEIF_REMEDY})")
     remedies |= dict.fromkeys(VIDEO_SUFFIXES, " (`deconvnet segment` labels videos)")
-    kinds = [f"{count} {kind}{remedies.get(kind, '')}" for kind, count in left_out.most_common()]
+    kinds = []
+    for kind, count in left_out.most_common():
+        words = ONE.get(kind, kind) if count == 1 else kind
+        kinds.append(f"{count} {words}{remedies.get(kind, '')}")
     return f"{left_out.total()} left out: {', '.join(kinds)}" if kinds else ""
 
 

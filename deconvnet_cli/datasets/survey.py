@@ -235,9 +235,9 @@ def _survey_lists(lists: dict[str, list[str]], names: set[str], survey: Survey) 
     both = sorted(set(lists.get("train", ())) & set(lists.get("val", ())))
     if both:
         survey.problems.append(
-            f"train.txt and val.txt: both have {both[0]} and {len(both) - 1} others; "
+            f"train.txt and val.txt: both have {first_names(both)}; "
             "a photo that is trained on must not be scored"
         )
     unlisted = names - {name for given in lists.values() for name in given}
     if unlisted and lists:
-        survey.remarks.append(f"{len(unlisted)} photos are in no list, {sorted(unlisted)[0]} first")
+        survey.remarks.append(f"in no list: {first_names(sorted(unlisted))}")

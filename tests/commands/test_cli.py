@@ -268,7 +268,7 @@ def test_unknown_device(deconvnet, tiny_weights, tmp_path):
 
 def test_proposals_as_json_and_drawn(deconvnet, data, tmp_path):
     result = deconvnet("proposals", data / "chelsea.jpg", "--proposals", "auto")
-    assert result.exit_code == 2 and "'auto' is not a valid integer" in result.stderr
+    assert result.exit_code == 2 and "'auto' is not a valid whole number" in result.stderr
     result = deconvnet("proposals", data / "chelsea.jpg", "--proposals", 4)
     line = json.loads(result.stdout)
     assert line["boxes"][0] == [0, 0, 451, 300]

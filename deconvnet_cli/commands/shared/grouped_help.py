@@ -42,10 +42,13 @@ class GroupedOption(Filled, click.Option):
 
     def __init__(self, *arguments: Any, group: str = GENERAL, **settings: Any) -> None:
         kind = settings.get("type")
+        if isinstance(kind, click.IntRange):
+            kind.name = "whole number"  # for errors, in which click has "integer range"
+        elif isinstance(kind, click.FloatRange):
+            kind.name = "number"
+            settings.setdefault("metavar", "X")
         if isinstance(kind, click.IntRange) or kind is int:
             settings.setdefault("metavar", "N")
-        elif isinstance(kind, click.FloatRange):
-            settings.setdefault("metavar", "X")
         settings.setdefault("show_default", settings.get("default") is not None)
         super().__init__(*arguments, **settings)
         self.group = group
