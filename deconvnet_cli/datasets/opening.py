@@ -29,7 +29,7 @@ from deconvnet_cli.datasets.unread_forms import (
     advice_on_json,
     keys_of,
 )
-from deconvnet_cli.datasets.yolo import YAML, open_yolo
+from deconvnet_cli.datasets.yolo import NAMES, TEXTS, YAML, open_yolo
 from deconvnet_cli.errors import DatasetError, UsageError
 
 Reader = Callable[[Path], Any]  # returns the content of a JSON file, or raises DatasetError
@@ -99,7 +99,7 @@ def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reade
         if "images" not in keys_of(read(source)) and (advice := advice_on_json(read(source))):
             raise UsageError(f"{source}: {advice}")
         return "coco"
-    if source.is_file() and source.suffix.lower() in YAML:
+    if source.is_file() and (source.suffix.lower() in YAML or source.name == NAMES):
         return "yolo"
     if source.is_file():
         advice = advice_on_files([source]) or "export it as COCO JSON"
@@ -118,7 +118,8 @@ def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reade
         if {"annotations", "images"} <= keys_of(content):
             return "coco"
         advice = advice or advice_on_json(content)
-    if any(path.suffix.lower() in YAML for path in source.iterdir()):
+    has_texts = (source / NAMES).is_file() and (source / TEXTS).is_dir()
+    if has_texts or any(path.suffix.lower() in YAML for path in source.iterdir()):
         return "yolo"
     masks = {suffix for suffixes in MASK_SUFFIXES for suffix in suffixes}
     found = files_below(source, masks, () if photos is None else (photos,))

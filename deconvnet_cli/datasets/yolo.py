@@ -23,9 +23,11 @@ from deconvnet_cli.datasets.labelme import draw
 from deconvnet_cli.datasets.pairs import by_name, files_below
 from deconvnet_cli.errors import DatasetError, DependencyError, why
 from deconvnet_cli.storage.files import read_whole
+from deconvnet_cli.storage.lists import given_list
 
 MAX_BYTES = 1 << 26  # of one file
 YAML = (".yaml", ".yml")
+NAMES = "classes.txt"  # as Label Studio calls it
 TEXTS, PHOTOS = "labels", "images"  # folders beside each other; a text lies as its photo does
 MARGIN = 0.01  # by which outlines may leave the photo, as a share of it: they are rounded
 BOX = 5  # numbers in a line: the class, and the centre, width and height of a box
@@ -33,21 +35,22 @@ Polygon = tuple[int, list[float]]  # a class by its number, and x, y ... as shar
 
 
 def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -> Export:
-    """Open a folder with ``data.yaml``, which names the classes, texts and photos.
+    """Open a folder with photos, texts, and ``data.yaml`` or ``classes.txt``, which has the names.
 
     A photo without a text shows background alone, as YOLO has it.
 
     Args:
-        source: The folder, or the YAML file in it.
+        source: The folder, or the file in it that names the classes.
         photos: The folder of the photos; by default they are looked for in ``source``.
-        wanted: The classes, in the order of their labels; None takes those of the YAML file.
+        wanted: The classes, in the order of their labels; None takes those of the file.
 
     Raises:
         DatasetError: A file cannot be read or is not of YOLO's form, or a text has no photo.
         DependencyError: PyYAML is not installed.
     """
     folder = source if source.is_dir() else source.parent
-    known = read_names(yaml_file(source))
+    names_file = names_file_of(source)
+    known = read_names(names_file)
     classes = with_background(list(wanted or known.values()), str(source))
     root = photos or folder
     groups: dict[PurePath, list[Path]] = {}
@@ -57,6 +60,7 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
     note_twins(groups.values())
     shown = {place: paths[0] for place, paths in groups.items()}
     texts = {_place(path, folder): path for path in files_below(folder, (".txt",))}
+    texts.pop(_place(names_file, folder), None)
     others = [path for place, path in texts.items() if place not in shown]
     for path in others:
         if TEXTS in path.relative_to(folder).parts:
@@ -102,8 +106,8 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
     return Export("YOLO's texts", classes, tuple(places), read, splits, notes)
 
 
-def yaml_file(source: Path) -> Path:
-    """Return the YAML file of a folder, or the file itself.
+def names_file_of(source: Path) -> Path:
+    """Return the file of a folder that names YOLO's classes, or the file itself.
 
     Raises:
         DatasetError: The folder has none, or several.
@@ -111,6 +115,8 @@ def yaml_file(source: Path) -> Path:
     if source.is_file():
         return source
     files = [path for path in source.iterdir() if path.suffix.lower() in YAML]
+    if not files and (source / NAMES).is_file():
+        return source / NAMES
     if len(files) != 1:
         raise DatasetError(
             f"{source}: has {len(files)} YAML files; name the one with YOLO's classes, or write it "
@@ -122,10 +128,15 @@ def yaml_file(source: Path) -> Path:
 def read_names(path: Path) -> dict[int, str]:
     """Return the names of YOLO's classes, which begin with 0 and have no background.
 
+    They are those in a YAML file, or the lines of a text.
+
     Raises:
-        DatasetError: The file cannot be read, or has no names.
+        DatasetError: The YAML file cannot be read, or has no names.
         DependencyError: PyYAML is not installed.
+        UsageError: The text cannot be read.
     """
+    if path.suffix.lower() not in YAML:
+        return {number: line.strip() for number, line in enumerate(given_list(path))}
     try:
         import yaml
     except ImportError as error:

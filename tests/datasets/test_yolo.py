@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -84,6 +85,20 @@ def test_files_as_editors_and_people_write_them(source):
     export = open_export(source)
     assert export.classes == ("background", "no", "007")
     np.testing.assert_array_equal(export.read("one").objects, truth(0))
+
+
+def test_classes_in_a_text_beside_images_and_labels(deconvnet, source, tmp_path):
+    """As Label Studio writes them."""
+    (source / "data.yaml").unlink()
+    (source / "classes.txt").write_text("disc\nsquare\n")
+    for kind in ("images", "labels"):
+        (source / "train" / kind).rename(source / kind)
+    shutil.rmtree(source / "valid")
+    for path in (source, source / "classes.txt"):
+        result = deconvnet("dataset", "import", path, "-o", tmp_path / f"tree-{path.name}")
+        assert result.exit_code == 0 and "no photo is called so" not in result.stderr
+    labels = read_labels(tmp_path / "tree-yolo/SegmentationClass/one.png")
+    np.testing.assert_array_equal(labels, truth(0))
 
 
 def test_an_export_that_cannot_be_read_is_refused(deconvnet, source, tmp_path):
