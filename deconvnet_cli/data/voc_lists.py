@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TypeVar
 
 from deconvnet_cli.data.notes import note
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
 from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.lists import read_list
 
+Key = TypeVar("Key", str, PurePath)
 PHOTOS, MASKS, INSTANCES = "JPEGImages", "SegmentationClass", "SegmentationObject"
 ABSENT = "-1"  # VOC's class lists: -1 the class is absent, 0 it is there but difficult, 1 there
 CLASS_LINE = re.compile(r"(.*\S)\s+(-1|0|1)\s*")
@@ -80,16 +82,15 @@ def photos_by_name(folder: Path) -> dict[str, list[Path]]:
     Of several photos of one name the first is taken: ``NAME.jpg``, or that of the first suffix.
     """
     known = SUFFIXES | HEIF_SUFFIXES
-    return by_stem(
-        path for path in folder.iterdir() if path.suffix.lower() in known and path.is_file()
-    )
+    photos = (path for path in folder.iterdir() if path.suffix.lower() in known and path.is_file())
+    return grouped(photos, lambda path: path.stem)
 
 
-def by_stem(photos: Iterable[Path]) -> dict[str, list[Path]]:
-    """Return photos by their names; of several, the one that is taken is the first."""
-    found: dict[str, list[Path]] = {}
+def grouped(photos: Iterable[Path], key: Callable[[Path], Key]) -> dict[Key, list[Path]]:
+    """Return photos by their names, or another key; of several, the first is the one to take."""
+    found: dict[Key, list[Path]] = {}
     for path in photos:
-        found.setdefault(path.stem, []).append(path)
+        found.setdefault(key(path), []).append(path)
     for paths in found.values():
         paths.sort(key=lambda path: (path.suffix != ".jpg", path.suffix.lower(), path.suffix))
     return found

@@ -177,7 +177,7 @@ def form_fault(error: Exception) -> str:
 
 
 def oriented_photo(
-    source: Path | bytes, size: tuple[int, int], name: str
+    source: Path | bytes, size: tuple[int, int] | None, name: str
 ) -> tuple[Image.Image, bytes | None]:
     """Return a photo in the orientation that its annotation has, and the bytes of its file.
 
@@ -185,7 +185,7 @@ def oriented_photo(
     annotation tells.
 
     Args:
-        size: Width and height of the annotation.
+        size: Width and height of the annotation; None if it has none, and means the upright photo.
         name: What errors call the photo.
 
     Returns:
@@ -207,7 +207,7 @@ def oriented_photo(
     except Undecodable as error:
         raise DatasetError(f"{name}: {error}") from error
     turned = upright.size != stored.size or upright.tobytes() != stored.tobytes()
-    if upright.size == size:
+    if size is None or upright.size == size:
         return upright, content if as_it_is and not turned else None
     if stored.size == size:
         return stored, None  # the annotation knows nothing of the EXIF data, which are left out

@@ -72,7 +72,7 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
         source = _photo(path, content, folders, owners)
         named = str(source) if isinstance(source, Path) else f"{path}, imageData"
         photo, data = oriented_photo(source, size, named)
-        mask, objects = draw(content["shapes"], classes, size, str(path))
+        mask, objects = draw_shapes(content["shapes"], classes, size, str(path))
         return Example(photo, data, mask, objects)
 
     paths = [photo_place(str(content.get("imagePath") or "")) for content in contents.values()]
@@ -126,7 +126,7 @@ def _photo(path: Path, content: Any, folders: list[Path], owners: dict[Path, str
         raise DatasetError(f"{path}: its photo cannot be decoded ({error})") from error
 
 
-def draw(
+def draw_shapes(
     shapes: Sequence[Any], classes: Sequence[str], size: tuple[int, int], source: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return mask and numbered objects, uint8 H x W each; later shapes lie over earlier ones."""

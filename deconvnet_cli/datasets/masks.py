@@ -25,10 +25,7 @@ MAX_TABLE_BYTES = 1 << 20
 Colour = tuple[int, int, int]
 Reader = Callable[[Path], NDArray[np.uint8]]
 MASK_FORMATS = (*LABEL_FORMATS, "TIFF")
-MASK_SUFFIXES = (
-    (".png",),
-    (".tif", ".tiff"),
-)  # of masks; the second if there are none of the first
+MASK_SUFFIXES = (".png",), (".tif", ".tiff")  # the second if there are none of the first
 MASK = "_mask"  # how the names of Roboflow's masks end
 PHOTOS_REMEDY = "export with images, or say where they are with --photos DIR"
 COLOUR_LINE = re.compile(r"(.{1,200}?)[\s,:]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s*(?::.*)?")

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
-from deconvnet_cli.data.voc_lists import INSTANCES, by_stem, note_twins
+from deconvnet_cli.data.voc_lists import INSTANCES, grouped, note_twins
 from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.remote import as_compared
 
@@ -134,7 +134,7 @@ def pair(
     taken = {path.resolve() for path in masks}
     files = files_below(photos, SUFFIXES | HEIF_SUFFIXES, (root, root.parent / INSTANCES))
     files = [path for path in files if path.resolve() not in taken]
-    stems = by_stem(files)
+    stems = grouped(files, lambda path: path.stem)
     end = _ending([path.stem for path in masks], stems) if end is None else end
     named = files_by_name(masks, root, end)
     chosen = {}

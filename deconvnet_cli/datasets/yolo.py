@@ -9,9 +9,8 @@ from typing import Any
 from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.label_png import has_label_palette
-from deconvnet_cli.data.objects import upright_size
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
-from deconvnet_cli.data.voc_lists import note_twins
+from deconvnet_cli.data.voc_lists import grouped, note_twins
 from deconvnet_cli.datasets.export import (
     Example,
     Export,
@@ -19,7 +18,7 @@ from deconvnet_cli.datasets.export import (
     oriented_photo,
     splits_below,
 )
-from deconvnet_cli.datasets.labelme import draw
+from deconvnet_cli.datasets.labelme import draw_shapes
 from deconvnet_cli.datasets.pairs import by_name, files_below
 from deconvnet_cli.errors import DatasetError, DependencyError, why
 from deconvnet_cli.storage.files import read_whole
@@ -53,10 +52,9 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
     known = read_names(names_file)
     classes = with_background(list(wanted or known.values()), str(source))
     root = photos or folder
-    groups: dict[PurePath, list[Path]] = {}
-    for path in files_below(root, SUFFIXES | HEIF_SUFFIXES):
-        if not has_label_palette(path):  # as the labels beside texts that this tool wrote have
-            groups.setdefault(_place(path, root), []).append(path)
+    files = files_below(root, SUFFIXES | HEIF_SUFFIXES)
+    files = [path for path in files if not has_label_palette(path)]  # this tool's, beside texts
+    groups = grouped(files, lambda path: _place(path, root))
     note_twins(groups.values())
     shown = {place: paths[0] for place, paths in groups.items()}
     texts = {_place(path, folder): path for path in files_below(folder, (".txt",))}
@@ -86,8 +84,8 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
         if place in faults:
             raise faults[place]
         path = shown[place]
-        width, height = size = upright_size(path)
-        photo, content = oriented_photo(path, size, str(path))
+        photo, content = oriented_photo(path, None, str(path))
+        width, height = photo.size
         shapes = [
             {
                 "label": known[number],
@@ -95,7 +93,7 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
             }
             for number, at in polygons.get(place, ())
         ]
-        mask, objects = draw(shapes, classes, size, str(texts.get(place, path)))
+        mask, objects = draw_shapes(shapes, classes, photo.size, str(texts.get(place, path)))
         return Example(photo, content, mask, objects)
 
     found = {known[number] for outlines in polygons.values() for number, _ in outlines}
