@@ -24,7 +24,7 @@ CALLS: dict[str, tuple[str, str | None]] = {
     "evaluate --table": ("evaluate --voc-root VOC --scores KEPT --table", "not ours"),
     "evaluate --csv": ("evaluate --voc-root VOC --scores KEPT --csv --quiet", "mean_iou"),
     "evaluate --merge": ("evaluate --merge COUNTS", "Boundary IoU"),
-    "evaluate --compare": ("evaluate --compare COUNTS COUNTS", "+0.0000 mean IoU"),
+    "evaluate --compare": ("evaluate --compare COUNTS COUNTS", "equal in mean IoU"),
     "crf --grid": ("crf KEPT --voc-root VOC --grid iterations=1", "no CRF"),
     "proposals": ("proposals PHOTO", '"boxes"'),
     "bench photos": ("bench photos PHOTO RUN --workers 1 --side 60 --count 1", "photos/s"),

@@ -142,13 +142,15 @@ def averaged(rows: Mapping[str, Result]) -> str:
 def sentences(answer: Paired, to_stderr: bool) -> None:
     """Print a comparison of two rows, a line for each kind of IoU."""
     for found, what in ((answer.iou, "mean IoU"), (answer.boundary_iou, "Boundary IoU")):
-        if found is not None:
-            console.result(
-                f"{answer.first} - {answer.second}: {found.difference:+.4f} {what}, 95 % interval "
-                f"{found.low:+.4f} to {found.high:+.4f}; better in {found.above:.0%} of the paired "
-                "resamples",
-                to_stderr=to_stderr,
-            )
+        if found is None:
+            continue
+        said = (
+            f"{found.difference:+.4f} {what}, 95 % interval {found.low:+.4f} to {found.high:+.4f}; "
+            f"better in {found.above:.0%} of the paired resamples"
+        )
+        if found.low == found.high == 0:
+            said = f"both are equal in {what}, in all paired resamples too"
+        console.result(f"{answer.first} - {answer.second}: {said}", to_stderr=to_stderr)
 
 
 def compared(answers: Sequence[Paired], *, quiet: bool, as_json: bool) -> None:
