@@ -164,23 +164,26 @@ def train(
             update_average(nets.average, net, decay_at(progress.step, settings.ema))
         total_loss += summed(loss) / world_size()
         at_end = progress.step == settings.steps
-        logs = progress.step % settings.log_every == 0
+        logs = at_end or progress.step % settings.log_every == 0
+        since = (progress.step - 1) % settings.log_every + 1  # steps that the loss is summed over
         saves = at_end or progress.step % settings.save_every == 0
         mean_loss = None
         if logs or saves:
             progress.loss = finite_loss(total_loss, run, progress.step)
-            mean_loss = progress.loss / ((progress.step - 1) % settings.log_every + 1)
+            mean_loss = progress.loss / since
         hooks.on_step(progress.step, mean_loss)
         stopped = any_of(hooks.stop(), device)
         if stopped and not saves:
             saves = True
             progress.loss = finite_loss(total_loss, run, progress.step)
         if logs:
-            line = log_line(progress.step, progress.loss, factor, clock, settings)
+            line = log_line(progress.step, progress.loss / since, factor, clock, settings)
             if rank() == 0:
                 append_log(run, line)
                 hooks.on_log(line)
-            progress.loss, clock = 0.0, Clock()
+            clock = Clock()
+        if since == settings.log_every:  # a run that is prolonged goes on with the sum of its end
+            progress.loss = 0.0
             total_loss.zero_()
         if progress.step % settings.val_every == 0 and not at_end:
             validate_and_log(nets, run, progress, hooks, device)
@@ -252,7 +255,7 @@ def log_line(
     crops = clock.steps * settings.batch * settings.accumulate
     return {
         "step": step,
-        "loss": round(loss / settings.log_every, 4),
+        "loss": round(loss, 4),
         "lr": settings.lr * factor,
         "crops_per_s": round(crops / seconds, 2),
         "waited": round(clock.waited / seconds, 3),

@@ -80,7 +80,8 @@ class TrainSettings:
         val_boxes: How many boxes of a photo are merged then; 0 takes as many as a prediction.
         patience: After how many validations in a row that are no better the run ends; 0 never.
         seed: The seed of samples and fresh weights.
-        log_every, save_every: How many steps lie between two lines of the log, two checkpoints.
+        log_every, save_every: How many steps lie between two lines of the log, two checkpoints. The
+            last step has both.
     """
 
     net: str = "deconvnet-mobilenet"

@@ -219,8 +219,20 @@ def test_crops_a_second_are_those_since_the_clock_began(monkeypatch: pytest.Monk
     settings = replace(SETTINGS, batch=3, accumulate=2, log_every=4)
     monkeypatch.setattr(loop.time, "monotonic", lambda: 102.0)
     # A validation or a fresh start lay between, so that one step of four was taken since.
-    line = loop.log_line(8, 2.0, 1.0, loop.Clock(since=100.0, waited=0.5, steps=1), settings)
+    line = loop.log_line(8, 0.5, 1.0, loop.Clock(since=100.0, waited=0.5, steps=1), settings)
     assert (line["crops_per_s"], line["waited"], line["loss"]) == (3.0, 0.25, 0.5)
+
+
+def test_the_last_step_is_logged_with_the_mean_loss_since_the_line_before(tmp_path, dataset):
+    run_in(tmp_path / "each", replace(SETTINGS, log_every=1), dataset)
+    each = [line["loss"] for line in read_log(tmp_path / "each")]
+    assert len(each) == 8
+    for log_every, first in ((50, 0), (3, 6)):
+        run = tmp_path / str(log_every)
+        run_in(run, replace(SETTINGS, log_every=log_every), dataset)
+        last = read_log(run)[-1]
+        assert last["step"] == 8
+        assert last["loss"] == pytest.approx(np.mean(each[first:]), abs=1e-4)
 
 
 def test_the_clock_counts_the_steps_since_a_validation(tmp_path: Path, dataset, monkeypatch):
