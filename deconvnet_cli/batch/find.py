@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from deconvnet_cli.batch.manifest import MANIFESTS, written_in
 from deconvnet_cli.batch.source import file_state
-from deconvnet_cli.data.label_png import has_label_palette
+from deconvnet_cli.data.label_png import HEAD, has_label_palette, head_of, is_drawn
 from deconvnet_cli.data.photo_files import HEIF_REMEDY
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
 from deconvnet_cli.data.video_files import VIDEO_HINT, VIDEO_SUFFIXES, is_clip
@@ -27,12 +27,11 @@ LINKED = "in links to folders that are read anyway or hold this one"
 HIDDEN_FOLDERS = "hidden folders"
 WRITTEN = "written by an earlier batch"
 LABELS = "label PNGs"
-BESIDE = "pictures beside label PNGs"
-PICTURES = (".overlay", ".cutout", ".mask")  # how their names end before .png
+DRAWN = "pictures made by deconvnet"
 FOLDERS = "folders"
 ONE = {
     LABELS: "label PNG",
-    BESIDE: "picture beside label PNGs",
+    DRAWN: "picture made by deconvnet",
     FOLDERS: "folder",
     HIDDEN_FOLDERS: "hidden folder",
 }
@@ -74,27 +73,27 @@ class Look:
         """Return as what a file is left out that is no photo but made of one, or ""."""
         if path in self.written:
             return WRITTEN
-        if path.suffix.lower() != ".png" or not path.is_file():
-            return ""
-        if _is_label_png(path, file_state(path)):
-            return LABELS
-        whole = path.with_suffix("")
-        labels = whole.with_suffix(".png")
-        is_beside = whole.suffix in PICTURES and _is_label_png(labels, file_state(labels))
-        return BESIDE if is_beside else ""
+        return _made(path, file_state(path)) if path.suffix.lower() == ".png" else ""
 
 
 @lru_cache(maxsize=1 << 16)  # 43 MB when full
-def _is_label_png(path: Path, state: remote.Found | None) -> bool:
-    """Return whether a file is a label PNG; one is read again only when its state has changed."""
-    return has_label_palette(path)
+def _made(path: Path, state: remote.Found | None) -> str:
+    """Return as what a PNG is left out; one is read again only when its state has changed."""
+    return made_with(head_of(path))
+
+
+def made_with(head: bytes) -> str:
+    """Return as what a file with this head is left out, as :meth:`Look.made` does."""
+    if has_label_palette(head):
+        return LABELS
+    return DRAWN if is_drawn(head) else ""
 
 
 def photos_in(folder: Path, look: Look) -> list[Path]:
     """Return all photos under a folder, by suffix, sorted by path; without what is hidden.
 
     Linked folders are read too, but not those that are or hold a folder that is read anyway. Label
-    PNGs, and what else earlier batches wrote, are left out.
+    PNGs, pictures of this package, and what else earlier batches wrote, are left out.
     """
 
     def why(path: Path) -> str:
@@ -257,7 +256,10 @@ def find_remote(path: RemotePath, look: Look) -> list[tuple[Path, Path]]:
     if remote.found(path) is not None:
         return [(path, Path(path.name))]
     if any(mark in str(path) for mark in "*?") or "[" in path.name:
-        return [(photo, Path(photo.name)) for photo in remote.matches(path)]
+        matches = remote.matches(path)
+        if "**" in path.parts:  # or those are asked for
+            matches = without_made(matches, look)
+        return [(photo, Path(photo.name)) for photo in matches]
 
     def below(photo: Path) -> Path:
         return Path(*photo.relative_to(path).parts)
@@ -266,5 +268,12 @@ def find_remote(path: RemotePath, look: Look) -> list[tuple[Path, Path]]:
         hidden = any(part.startswith(".") for part in below(photo).parent.parts)
         return "in hidden folders" if hidden else no_photo(photo)
 
-    photos = look.kept(remote.files_below(path, look.unreadable), why)
+    photos = without_made(look.kept(remote.files_below(path, look.unreadable), why), look)
     return [(photo, below(photo)) for photo in photos]
+
+
+def without_made(photos: list[RemotePath], look: Look) -> list[RemotePath]:
+    """Return remote photos without the PNGs that are made of one; only their heads are read."""
+    pngs = [photo for photo in photos if photo.suffix.lower() == ".png"]
+    made = dict(zip(pngs, map(made_with, remote.heads(pngs, HEAD)), strict=True))
+    return look.kept(photos, lambda photo: made.get(photo, ""))

@@ -7,10 +7,11 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.data.decoding import (
@@ -37,6 +38,7 @@ STRAIGHT = {"La": "LA", "RGBa": "RGBA"}  # the mode of each whose colours are ti
 FEW_PIXELS = 64  # say nothing of what a photo shows
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # how a URL begins as a path: it loses a slash
 BAND_PIXELS = 1 << 20  # pixels of a photo that become RGB at a time
+DRAWN = b"Software\0deconvnet"  # the text in pictures, by which `batch` tells them from photos
 
 
 def read_photo(
@@ -197,7 +199,7 @@ def _band_to_rgb(band: Image.Image) -> Image.Image:
 
 
 def png_bytes(image: Image.Image, *, photo: bool = False) -> bytes:
-    """Return an image encoded as a PNG file.
+    """Return an image encoded as a PNG file, which says who drew it unless it has a palette.
 
     Args:
         image: The image, in any mode that PNG has.
@@ -205,6 +207,9 @@ def png_bytes(image: Image.Image, *, photo: bool = False) -> bytes:
             repeats itself: this takes a third of the time, for 3 to 12 % more bytes.
     """
     buffer = io.BytesIO()
-    options = {"compress_type": zlib.Z_RLE} if photo else {}
+    options: dict[str, Any] = {"compress_type": zlib.Z_RLE} if photo else {}
+    if image.mode != "P":  # label PNGs are known by their palette
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add(b"tEXt", DRAWN)
     image.save(buffer, "PNG", **options)
     return buffer.getvalue()

@@ -22,28 +22,44 @@ from deconvnet_cli.data.decoding import (
     identify,
     load,
 )
-from deconvnet_cli.data.images import png_bytes
+from deconvnet_cli.data.images import DRAWN, png_bytes
 from deconvnet_cli.data.label_colours import WrongColours, labels_of
 from deconvnet_cli.data.png_chunks import SIGNATURE
 from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree, palette
 from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
-HEAD = 2048  # bytes of a PNG that have its palette
+HEAD = 2048  # bytes of a PNG that have its texts and its palette
 FIRST_COLOURS = 8  # generated colours after which a palette is known
 SAVE_IT_SO = "save labels as 8-bit palette or grey PNG in the size of the photo"
 
 
-def has_label_palette(path: Path) -> bool:
-    """Return whether a file is a PNG with VOC's palette or that of classes of one's own.
+def head_of(path: Path) -> bytes:
+    """Return the first ``HEAD`` bytes of a file; none of a pipe, or if it cannot be read.
 
-    A file that cannot be read is none; who reads it whole reports that.
+    Who reads the file whole reports that.
     """
     try:
-        with open(path, "rb") as file:
-            head = file.read(HEAD)
+        if path.is_file():
+            with open(path, "rb") as file:
+                return file.read(HEAD)
     except OSError:
-        return False
+        pass
+    return b""
+
+
+def is_made(head: bytes) -> bool:
+    """Return whether a file with this head is no photo, but a label PNG or a drawn picture."""
+    return has_label_palette(head) or is_drawn(head)
+
+
+def is_drawn(head: bytes) -> bool:
+    """Return whether a file with this head is a picture that this package has drawn."""
+    return head.startswith(SIGNATURE) and b"tEXt" + DRAWN in head
+
+
+def has_label_palette(head: bytes) -> bool:
+    """Return whether a file with this head is a PNG with VOC's palette or that of one's classes."""
     _, mark, rest = head.partition(b"PLTE")
     if not (head.startswith(SIGNATURE) and mark and len(rest) >= 768):
         return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 LOCAL = "file://"
 # The names that file systems use for a file's modification time, most reliable first.
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+AT_A_TIME = 1000  # heads in memory
 
 if TYPE_CHECKING:
     from pathlib import Path as Names
@@ -193,6 +194,14 @@ def read(path: Path) -> bytes:
     with _failing(path, ImageError, "read"):
         data: bytes = files.cat_file(str(path))
     return data
+
+
+def heads(paths: Sequence[RemotePath], size: int) -> Iterator[bytes]:
+    """Yield the first ``size`` bytes of each file; none for a file that cannot be read."""
+    for start in range(0, len(paths), AT_A_TIME):
+        some = list(map(str, paths[start : start + AT_A_TIME]))
+        for head in system(paths[start]).cat_ranges(some, 0, size, on_error="return"):
+            yield head[:size] if isinstance(head, bytes) else b""
 
 
 def write(path: RemotePath, data: bytes) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from deconvnet_cli.batch import find
 from deconvnet_cli.batch.find import (
-    BESIDE,
+    DRAWN,
     LABELS,
     LINKED,
     WRITTEN,
@@ -34,6 +34,8 @@ from deconvnet_cli.commands.shared.batch_progress import Report, keep_watching
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import ImageError, UsageError
+from deconvnet_cli.outputs.encoding import write_outputs
+from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.storage.lists import read_list
 
 
@@ -96,16 +98,19 @@ def test_what_an_earlier_batch_wrote_is_no_photo(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ("none", "leaf"), tuple(map(str, range(12)))])
-def test_label_pngs_and_pictures_beside_them_are_no_photos(tmp_path, classes):
+def test_label_pngs_and_drawn_pictures_are_no_photos(tmp_path, classes):
     """Those that `segment` writes have no manifest, nor have the masks of a VOC tree."""
     touch(tmp_path, "a.jpg", "b.mask.jpg")
-    labels = label_png(np.ones((4, 5), np.uint8), classes)
-    for name in ("a.png", "c.jpg.png"):
-        (tmp_path / name).write_bytes(labels)
+    labels = np.ones((4, 5), np.uint8)
+    drawn = Outputs("none", overlay=True, cutout=True, mask=classes[1:2])
+    write_outputs(Image.new("RGB", (5, 4)), labels, tmp_path / "a.png", drawn, classes)
+    for name in ("b.png", "c.jpg.png"):
+        (tmp_path / name).write_bytes(label_png(labels, classes))
+    os.mkfifo(tmp_path / "pipe.png")
     photo = Image.radial_gradient("L").convert("RGB").quantize(200)
     for name, picture in (("p.png", photo), ("g.png", photo.convert("L")), ("w.png", photo)):
         picture.save(tmp_path / name, bits=8)
-    for name in ("a.overlay", "a.cutout", "a.mask", "c.jpg.overlay", "p.overlay", "a.night"):
+    for name in ("p.overlay", "a.night"):
         photo.convert("RGB").save(tmp_path / f"{name}.png")
     few = Image.new("P", (4, 4))
     few.putpalette([0, 0, 0, 255, 255, 255])
@@ -113,16 +118,16 @@ def test_label_pngs_and_pictures_beside_them_are_no_photos(tmp_path, classes):
     left_out: Counter[str] = Counter()
     others = ["a.jpg", "a.night.png", "b.mask.jpg", "g.png", "p.overlay.png", "p.png", "w.png"]
     assert found_in(tmp_path, left_out) == others
-    assert left_out == {LABELS: 2, BESIDE: 4}
-    assert len(find_photos(str(tmp_path / "*.png"), Look())) == 11  # these are asked for
-    assert len(find_photos(str(tmp_path / "a.png"), Look())) == 1
+    assert left_out == {LABELS: 2, DRAWN: 3, "that are no files": 1}
+    assert len(find_photos(str(tmp_path / "*.png"), Look())) == 10  # these are asked for
+    assert len(find_photos(str(tmp_path / "b.png"), Look())) == 1
 
 
 def test_a_png_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
     """As --watch looks at all files every two seconds."""
     read: list[str] = []
-    palette = find.has_label_palette
-    monkeypatch.setattr(find, "has_label_palette", lambda p: read.append(p.name) or palette(p))
+    head_of = find.head_of
+    monkeypatch.setattr(find, "head_of", lambda path: read.append(path.name) or head_of(path))
     labels = label_png(np.ones((4, 5), np.uint8))
     for name, data in {"a.png": labels, "b.png": b"x"}.items():
         (tmp_path / name).write_bytes(data)
@@ -264,11 +269,11 @@ def test_the_end_of_a_batch_says_what_was_left_out(deconvnet, tiny_weights, tmp_
 # What a watched folder takes back.
 
 
-def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path):
+def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path, capsys):
     def entry(error: str | None) -> Entry:
         return Entry("a.jpg", "a.png", DONE if error is None else FAILED, error=error)
 
-    report = Report(tmp_path, True, False, failures={"b.png": "another"})
+    report = Report(tmp_path, False, False, failures={"b.png": "another"})
     seen = []
 
     def do(jobs, on_done, stop) -> None:
@@ -280,6 +285,7 @@ def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path):
     run = SimpleNamespace(spec=BatchSpec(pytest.fail, tmp_path), do=do, shard=None)
     keep_watching(run, partial(plan, sources, tmp_path), sources, lambda *_: None, report)
     assert seen == [["another", "a.jpg: damaged"], ["another", "a.jpg: empty"], ["another"]]
+    assert capsys.readouterr().err.splitlines()[-1] == f"{tmp_path}: 1 made, 0 there already"
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -308,7 +314,7 @@ def test_a_photo_that_failed_and_was_removed_no_longer_counts(
     )
     sources = (str(tmp_path / "in"),)
     find = partial(plan, sources, out)
-    keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=()), report)
+    keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=(), done=()), report)
     assert report.wrong() == []
     assert [(entry.image, entry.output, entry.status) for entry in written] == [
         (str(photo), "a.png", GONE)
@@ -338,9 +344,11 @@ def test_each_kind_that_is_left_out_is_said_once(tmp_path, monkeypatch, capsys):
     run = SimpleNamespace(spec=BatchSpec(pytest.fail, out), do=do, shard=None)
     report = Report(out, False, False)
     find = partial(plan, sources, out, report.left_out)
-    keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=()), report)
+    keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=(), done=(1,)), report)
     said = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
-    assert said == ["2 left out: 2 .heic (pip install pillow-heif)", "2 left out: 2 .dng"]
+    heic, dng = "2 .heic (pip install pillow-heif)", "2 .dng"
+    assert said[:-1] == [f"2 left out: {heic}", f"2 left out: {dng}"]
+    assert said[-1].startswith(f"{out}: 0 made, 1 there already, 4 left out: 2 .")
     assert report.left_out == {".heic": 2, ".dng": 2}
 
 

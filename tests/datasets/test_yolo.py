@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from helpers.command_line import one_error_line
 from helpers.exports import names_in, read_labels, truth, yolo_export
+from PIL import Image
 
-from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.outputs.interchange import yolo, yolo_yaml
+from deconvnet_cli.outputs.encoding import write_outputs
+from deconvnet_cli.outputs.files import Outputs
+from deconvnet_cli.outputs.interchange import yolo_yaml
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ def test_what_segment_writes_comes_back(source, tmp_path):
     (tmp_path / "out").mkdir()
     labels, names = np.zeros((60, 80), np.uint8), ("background", "leaf", "stone")
     labels[10:40, 5:30], labels[25:50, 45:70], labels[5:15, 50:60] = 1, 2, 1
-    (tmp_path / "out/one.png").write_bytes(label_png(labels, names))
-    (tmp_path / "out/one.txt").write_text(yolo(labels, classes=names))
+    chosen = Outputs(overlay=True, polygons="yolo")
+    write_outputs(Image.new("RGB", (80, 60)), labels, tmp_path / "out/one.png", chosen, names)
     (tmp_path / "out/data.yaml").write_text(yolo_yaml(names))
     for other in ("two", "three"):
         (source / f"train/images/{other}.jpg").unlink()

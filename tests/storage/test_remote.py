@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 from helpers import warm_python
 from helpers.object_store import s3_server
 from helpers.small_batch import lines, outputs, small_photos
+from PIL import Image
 
+from deconvnet_cli.batch.find import DRAWN, LABELS, Look, find_photos
 from deconvnet_cli.batch.manifest import DONE, Entry, read_entries
 from deconvnet_cli.batch.photo import start_worker
 from deconvnet_cli.batch.plan import Job, apart, plan
@@ -22,6 +25,8 @@ from deconvnet_cli.batch.remote_manifest import LINES, SECONDS, RemoteManifest
 from deconvnet_cli.batch.resume import damaged, reason, sort_out
 from deconvnet_cli.batch.run import remove_unfinished
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, fingerprint_of
+from deconvnet_cli.data.images import png_bytes
+from deconvnet_cli.data.label_png import HEAD, label_png
 from deconvnet_cli.errors import DependencyError, ImageError, OutputError, UsageError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -128,6 +133,29 @@ def test_photos_of_a_remote_folder_keep_its_tree(memory):
     for nothing in ("memory://none", "memory://b/*.gif"):
         with pytest.raises(ImageError, match=r"memory://"):
             plan([nothing], Path("out"))
+
+
+def test_what_is_made_of_photos_there_is_known_by_its_head(memory, monkeypatch):
+    """No PNG is read whole for this."""
+    labels = label_png(np.ones((4, 5), np.uint8))
+    drawn = png_bytes(Image.effect_noise((200, 200), 99))
+    for name, content in {"a": b"x", "b": labels, "c": drawn, "d": b"", "e": b"x" * 9999}.items():
+        memory.pipe_file(f"/b/{name}.png", content)
+    ranges = []
+    cat_file = type(memory).cat_file
+
+    def counted(files, path, start=None, end=None, **more):
+        ranges.append((start, end))
+        return cat_file(files, path, start, end, **more)
+
+    monkeypatch.setattr(type(memory), "cat_file", counted)
+    monkeypatch.setattr(remote, "AT_A_TIME", 2)
+    for source, wanted in (("b", "ade"), ("b/**", "ade"), ("b/*.png", "abcde")):
+        look = Look()
+        found = find_photos(f"memory://{source}", look)
+        assert "".join(photo.stem for photo, _ in found) == wanted
+        assert look.left_out == ({} if "c" in wanted else {LABELS: 1, DRAWN: 1})
+    assert ranges == [(0, HEAD)] * 10
 
 
 def test_annotations_there_say_which_photo_they_are_of(memory, tmp_path):

@@ -155,9 +155,12 @@ def keep_watching(
         return jobs
 
     in_progress: set[Path] = set()
+    made = there = 0
     remove_unfinished(look(), run.spec)
 
     def on_done(entry: Entry) -> None:
+        nonlocal made
+        made += entry.error is None
         entries[entry.output] = entry
         in_progress.discard(Path(entry.image))
         report.failures.pop(entry.output, None)  # the file was replaced: it is mended, or told anew
@@ -169,17 +172,23 @@ def keep_watching(
         report.line(entry.line())
 
     def wanted(arrivals: Iterator[Job | None]) -> Iterator[Job | None]:
+        nonlocal there
         for job in arrivals:
-            if job is None or not choose([job], entries).jobs:
+            todo = None if job is None else choose([job], entries)
+            if job is None or todo is None or not todo.jobs:
+                there += len(todo.done) if todo else 0
                 yield None
             else:
                 in_progress.add(job.photo)
                 yield job
 
-    with stop_signals() as stopped:
-        report.say(f"watching {', '.join(sources)}; Ctrl-C ends it")
-        arrivals = arriving(look, lambda: bool(stopped), in_progress)
-        run.do(wanted(arrivals), on_done, lambda: bool(stopped))
+    try:
+        with stop_signals() as stopped:
+            report.say(f"watching {', '.join(sources)}; Ctrl-C ends it")
+            arrivals = arriving(look, lambda: bool(stopped), in_progress)
+            run.do(wanted(arrivals), on_done, lambda: bool(stopped))
+    finally:
+        report.summary(f"{made} made, {there} there already")
 
 
 def jobs_now(
