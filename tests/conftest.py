@@ -24,7 +24,7 @@ from helpers.photos import pieces, shown
 from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.data.notes import note
+from deconvnet_cli.data.notes import write_once
 from deconvnet_cli.nets.fcn8s import FCN8s, initialise
 from deconvnet_cli.nets.registry import build_net, net_settings
 from deconvnet_cli.weights.card import card_for
@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def fresh_notes() -> None:
     """Forget which notes were written: each is written once in a process."""
-    note.cache_clear()
+    write_once.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -42,6 +44,7 @@ class Entry:
         output_sha256: SHA-256 of the label PNG.
         extras: SHA-256 of the other files that were written, by path relative to the folder.
         error: Why the photo failed.
+        notes: What was noted as the photo was read or drawn.
         classes: Share of the pixels by class.
         confidence: Mean probability of the label over its pixels, by class.
         proposals: Number of boxes that were segmented.
@@ -61,6 +64,7 @@ class Entry:
     output_sha256: str | None = None
     extras: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    notes: Sequence[str] = ()
     classes: Mapping[str, float] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
     proposals: int | None = None
@@ -72,7 +76,8 @@ class Entry:
 
     def line(self) -> dict[str, Any]:
         """Return the entry as plain values, without the empty ones."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, {}, "")}
+        empty: tuple[Any, ...] = (None, {}, "", ())
+        return {name: value for name, value in asdict(self).items() if value not in empty}
 
     def files(self) -> dict[str, str]:
         """Return the SHA-256 of each file of the photo, by path relative to the output folder."""
@@ -86,7 +91,7 @@ FIELDS = {field.name for field in fields(Entry)}
 def entry_of(line: bytes) -> Entry | None:
     """Parse a line; return None if it is no entry, as a crash of the machine may leave one."""
     try:
-        values = json.loads(line)
+        values = json.loads(line, object_pairs_hook=_object)
         entry = Entry(**{name: value for name, value in values.items() if name in FIELDS})
         usable = all(PurePosixPath(path).name for path in (entry.image, entry.output))
         usable &= all(isinstance(part, dict) for part in (entry.extras, entry.weights))
@@ -94,6 +99,19 @@ def entry_of(line: bytes) -> Entry | None:
         return entry if usable else None
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of a line, so that what most lines repeat is in memory once."""
+    if all(isinstance(value, str) for _, value in pairs):
+        return _once(tuple(pairs))
+    return {sys.intern(name): value for name, value in pairs}
+
+
+@lru_cache(maxsize=64)
+def _once(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return the same object for equal pairs, such as the versions and weights of all lines."""
+    return dict(pairs)
 
 
 def manifest_name(shard: tuple[int, int] | None) -> str:

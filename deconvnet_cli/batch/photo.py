@@ -15,6 +15,7 @@ from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, file_state, read_source
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, SystemInfo, system_info
 from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.notes import collected
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
 from deconvnet_cli.outputs.encoding import write_outputs
 from deconvnet_cli.runtime.devices import one_core_a_photo
@@ -113,10 +114,22 @@ def result_or_failed_entry(
 ) -> Result | Entry:
     """Return the result of ``call``, or a failed entry if the photo cannot be segmented.
 
+    An entry has the notes of the call.
+
     Raises:
         DeconvnetError: The photo cannot be read, or its files cannot be written.
         MemoryError: Memory ran out.
     """
+    with collected() as notes:
+        result = _result_or_failed_entry(call, job, source, spec, fingerprint)
+    if isinstance(result, Entry):
+        return replace(result, notes=tuple(dict.fromkeys(notes)))
+    return result
+
+
+def _result_or_failed_entry(
+    call: Callable[[], Result], job: Job, source: Source, spec: BatchSpec, fingerprint: Fingerprint
+) -> Result | Entry:
     try:
         return call()
     except Exception as error:  # from torch, OpenCV or memory: one photo must not stop the rest

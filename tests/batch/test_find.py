@@ -266,6 +266,19 @@ def test_the_end_of_a_batch_says_what_was_left_out(deconvnet, tiny_weights, tmp_
     assert "3 left out" in deconvnet("batch", photos, *options, "--dry-run").stderr
 
 
+def test_the_end_of_a_batch_says_each_note_once(deconvnet, tiny_weights, tmp_path):
+    grey = np.tile(np.arange(40, dtype="u2") * 100, (30, 1))  # of 12 bits
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        Image.fromarray(grey).save(tmp_path / f"in/{name}.tif")
+    result = deconvnet("batch", tmp_path / "in", "--weights", tiny_weights, "--quiet")
+    assert result.exit_code == 0, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("they are read as 12 bits (2 other photos too)")
+    entries = map(json.loads, (tmp_path / "in-labels/manifest.jsonl").read_text().splitlines())
+    assert all("read as 12 bits" in note for entry in entries for note in entry["notes"])
+
+
 # What a watched folder takes back.
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from deconvnet_cli.data.deep import pnm_values
 from deconvnet_cli.data.images import png_bytes, read_photo
-from deconvnet_cli.data.notes import note
+from deconvnet_cli.data.notes import write_once
 from deconvnet_cli.data.ranges import eight_bits
 
 
@@ -139,7 +139,7 @@ def test_plain_values_take_little_memory_beside_comments(grey):
 def test_a_hot_pixel_or_a_stamp_is_not_white_of_the_photo(grey, bits, high, capsys):
     values = np.round(grey / 255 * ((1 << bits) - 1)).astype("u2")
     for rows, columns in ((1, 1), (4, 12)):
-        note.cache_clear()
+        write_once.cache_clear()
         marked, wanted = values.copy(), grey.copy()
         marked[3 : 3 + rows, 3 : 3 + columns] = high
         wanted[3 : 3 + rows, 3 : 3 + columns] = 255
@@ -212,7 +212,7 @@ def test_alpha_of_signed_values_about_0_is_centred_as_colours_are(grey):
 
 
 def words_on(pixels: np.ndarray, capsys) -> str:
-    note.cache_clear()
+    write_once.cache_clear()
     read(png_bytes(Image.fromarray(pixels)))
     return capsys.readouterr().err
 

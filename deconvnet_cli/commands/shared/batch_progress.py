@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.reporting.numerals import counted
 
 if TYPE_CHECKING:
     from deconvnet_cli.batch.manifest import Entry
@@ -29,6 +30,7 @@ class Report:
         refused: Why photos or folders were refused, for the end of the batch.
         failures: Why photos failed, by output, for the end of the batch.
         left_out: How many files of each kind are not read.
+        notes: The first photo of each note and the number of others, for the end of the batch.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class Report:
     refused: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def wrong(self) -> list[str]:
         """Return why photos and folders were refused or failed."""
@@ -50,11 +53,23 @@ class Report:
             console.say(text)
 
     def summary(self, text: str) -> None:
-        """Print the counts of the batch, and what is left out."""
+        """Print each note once, the counts of the batch, and what is left out."""
         from deconvnet_cli.batch.find import summary
+        from deconvnet_cli.data.notes import note
 
+        for said, (first, others) in self.notes.items():
+            more = f" ({counted(others, 'other photo')} too)" if others else ""
+            note(f"{first}: {said}{more}")
         left_out = summary(self.left_out)
         self.say(f"{self.folder}: {text}{', ' if left_out else ''}{left_out}")
+
+    def take_notes(self, entry: Entry) -> None:
+        """Keep the notes of a photo until the end."""
+        for said in entry.notes:
+            for name in (entry.image, Path(entry.image).name):
+                said = said.removeprefix(f"{name}: ")
+            first, others = self.notes.get(said, (entry.image, -1))
+            self.notes[said] = first, others + 1
 
     def line(self, values: Mapping[str, Any]) -> None:
         """Print a line for programs, with the whole path of the output."""
@@ -99,6 +114,7 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
             def on_done(entry: Entry) -> None:
                 nonlocal made, left
                 left -= 1
+                report.take_notes(entry)
                 if entry.error is None:
                     made += 1
                 else:
@@ -161,6 +177,7 @@ def keep_watching(
     def on_done(entry: Entry) -> None:
         nonlocal made
         made += entry.error is None
+        report.take_notes(entry)
         entries[entry.output] = entry
         in_progress.discard(Path(entry.image))
         report.failures.pop(entry.output, None)  # the file was replaced: it is mended, or told anew
