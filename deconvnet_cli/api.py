@@ -12,6 +12,7 @@ from deconvnet_cli.data.photo_values import Photo, is_one_photo, name_of, path_o
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.python_words import in_python_words
 from deconvnet_cli.outputs.result import SegmentationResult
+from deconvnet_cli.runtime.cores import limit_threads
 from deconvnet_cli.runtime.devices import bound_kernel_caches
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.segmentation.loading import check_count, load_system
@@ -104,6 +105,7 @@ class Segmenter:
             crf_backend=crf_backend,
         )
         bound_kernel_caches()
+        limit_threads()
         system, settings = load_system(options)
         return cls(system, settings)
 

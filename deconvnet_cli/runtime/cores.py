@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, in control groups of version 2
+# The files of a container's quota and period, in control groups of version 2 and of version 1.
+GROUPS = Path("/sys/fs/cgroup")
+QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 
 
 def cores() -> int:
@@ -20,17 +23,24 @@ def cores() -> int:
 
 def quota() -> int | None:
     """Return the number of cores whose time this container may use; None without a limit."""
-    try:
-        most, period = QUOTA.read_text(encoding="ascii").split()
-        return math.ceil(int(most) / int(period))
-    except (OSError, ValueError):  # no container, or "max"
-        return None
+    for names in QUOTAS:
+        try:
+            text = " ".join((GROUPS / name).read_text(encoding="ascii") for name in names)
+            most, period = map(int, text.split())
+        except (OSError, ValueError):  # no container, another version, or "max"
+            continue
+        if most > 0 < period:  # -1 is no limit
+            return math.ceil(most / period)
+    return None
 
 
 def limit_threads() -> None:
-    """Let torch start no more threads than a container's quota; call this before it is imported.
+    """Let torch start no more threads than a container's quota, unless OMP_NUM_THREADS is set.
 
     By default it starts one for each core of the host, and they wait for one another's time.
     """
-    if quota() is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    if quota() is None or "OMP_NUM_THREADS" in os.environ:
+        return
+    os.environ["OMP_NUM_THREADS"] = str(cores())  # torch reads it when it is imported
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(min(torch.get_num_threads(), cores()))
