@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from deconvnet_cli.datasets.export import (
     whole_number,
 )
 from deconvnet_cli.datasets.pairs import by_name
-from deconvnet_cli.errors import DatasetError, why
+from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.reporting.numerals import counted
-from deconvnet_cli.storage.files import read_whole
+from deconvnet_cli.storage.files import read_json
 
 MAX_BYTES = 2_000_000_000
 
@@ -198,11 +197,6 @@ def _without_mask(photos: Sequence[Sequence[Labelled]], source: Path) -> list[st
     return [f"{counted(sum(bare), 'annotation')} without a mask in {where}: left as background"]
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; raise DatasetError if it cannot be read."""
-    try:
-        return json.loads(read_whole(path, MAX_BYTES))
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not readable as JSON ({error})") from error
+def read_annotations(path: Path) -> Any:
+    """Return the content of a file of annotations; raise DatasetError if it cannot be read."""
+    return read_json(path, MAX_BYTES)

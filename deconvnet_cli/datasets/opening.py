@@ -9,7 +9,7 @@ from typing import Any
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS
-from deconvnet_cli.datasets.coco import open_coco, read_json, split_of_file
+from deconvnet_cli.datasets.coco import open_coco, read_annotations, split_of_file
 from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import SPLITS, Export, splits_below
 from deconvnet_cli.datasets.labelme import open_labelme
@@ -62,7 +62,7 @@ def open_export(
         raise DatasetError(f"{source}: no such file or folder; check the path")
     if photos is not None and not photos.is_dir():
         raise DatasetError(f"{photos}: no such folder of photos; check --photos")
-    read = cache(read_json)
+    read = cache(read_annotations)
     chosen = kind_of(source, photos, colours, read) if kind == "auto" else kind
     if colours is not None and chosen != "rgb":
         raise UsageError("--colours goes with RGB masks: --kind rgb")

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.classes import first_difference
 from deconvnet_cli.data.voc import CLASSES
-from deconvnet_cli.errors import DatasetError, why
+from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.bootstrap import MAX_COUNT, packed, unpacked
 from deconvnet_cli.evaluation.tally import Tally
-from deconvnet_cli.storage.files import read_whole, write_whole
+from deconvnet_cli.storage.files import read_json, write_whole
 
 FORMAT, TALLY_FORMAT = "deconvnet scoreboard 1", "deconvnet tally 1"
 MAX_BYTES = 1 << 26  # of a file of counts; five rows take about two megabytes
@@ -65,12 +65,7 @@ def read_tallies(path: Path) -> Counts:
     Raises:
         DatasetError: The file is missing or is not a file of counts.
     """
-    try:
-        content = json.loads(read_whole(path, MAX_BYTES).decode("utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not readable as JSON ({error})") from error
+    content = read_json(path, MAX_BYTES)
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, dict) or not rows or content.get("format") != FORMAT:
         raise DatasetError(

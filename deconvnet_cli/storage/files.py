@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
+from typing import IO, Any
 
-from deconvnet_cli.errors import BusyError, DiskFullError, OutputError, UsageError, why
+from deconvnet_cli.errors import (
+    BusyError,
+    DatasetError,
+    DiskFullError,
+    OutputError,
+    UsageError,
+    why,
+)
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.remote import RemotePath
 
@@ -41,6 +49,20 @@ def read_whole(path: Path, most: int) -> bytes:
     if found.st_size > most:
         raise OSError(errno.EFBIG, f"over {most / 1e6:.0f} MB", str(path))
     return path.read_bytes()
+
+
+def read_json(path: Path, most: int) -> Any:
+    """Return the content of a JSON file of at most ``most`` bytes.
+
+    Raises:
+        DatasetError: The file cannot be read, see :func:`read_whole`, or is not JSON.
+    """
+    try:
+        return json.loads(read_whole(path, most))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({why(error)})") from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: not readable as JSON ({error})") from error
 
 
 def read_stream(stream: IO[bytes], most: int) -> bytes:

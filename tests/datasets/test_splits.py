@@ -274,7 +274,7 @@ def test_a_file_of_annotations_is_parsed_once(tmp_path, monkeypatch):
         parsed.append(path)
         return json.loads(path.read_text())
 
-    monkeypatch.setattr("deconvnet_cli.datasets.opening.read_json", read)
+    monkeypatch.setattr("deconvnet_cli.datasets.opening.read_annotations", read)
     assert open_export(source).splits == LISTS
     assert sorted(parsed) == sorted(source.rglob("*.json"))
 
