@@ -149,7 +149,7 @@ def sentences(answer: Paired, to_stderr: bool) -> None:
             f"better in {found.above:.0%} of the paired resamples"
         )
         if found.low == found.high == 0:
-            said = f"both are equal in {what}, in all paired resamples too"
+            said = f"both are equal in {what}, and in 100% of the paired resamples"
         console.result(f"{answer.first} - {answer.second}: {said}", to_stderr=to_stderr)
 
 
