@@ -16,15 +16,17 @@ _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
 class _StandardError(logging.Handler):
-    """A handler that writes to the standard error of the moment, which tests and bars replace."""
+    """A handler that writes to the standard error of the moment, which tests and bars replace.
+
+    In a program that logs, such as the server, the handlers of its root logger write instead.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if sys.stderr is not None:
+        if sys.stderr is not None and not logging.root.handlers:
             print(f"deconvnet: {record.getMessage()}", file=sys.stderr)
 
 
 LOGGER.addHandler(_StandardError())
-LOGGER.propagate = False
 
 
 def note(message: str) -> None:

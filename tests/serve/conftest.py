@@ -5,6 +5,8 @@ The fixtures import the helpers, so that tests skip where the server's packages 
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +50,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
     with chromium(tmp_path_factory.mktemp("profile")) as tab:
         yield tab
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Return what the server logs, by a handler like that of ``server.run``."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    logging.root.addHandler(handler)
+    yield text
+    logging.root.removeHandler(handler)
 
 
 @pytest.fixture

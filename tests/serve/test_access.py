@@ -169,13 +169,13 @@ def test_a_package_that_is_missing(deconvnet, monkeypatch):
     assert 'prometheus_client: pip install ".[serve]"' in result.stderr
 
 
-def test_never_ready_when_the_nets_do_not_work(serve, monkeypatch, caplog):
+def test_never_ready_when_the_nets_do_not_work(serve, monkeypatch, log):
     def broken(photo, system, settings):
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(module, "segment", broken)
     client = serve(ready=False)
-    until(lambda: "no memory" in caplog.text)
+    until(lambda: "no memory" in log.getvalue())
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
 

@@ -444,11 +444,11 @@ def test_wrong_addresses(server, method, address, status):
     assert line == "this address takes only POST" if status == 405 else "page docs" in line
 
 
-def test_an_error_of_ours_tells_no_path(server, monkeypatch, caplog):
+def test_an_error_of_ours_tells_no_path(server, monkeypatch, log):
     def broken(photo, system, settings):
         raise RuntimeError("/home/someone/weights.safetensors is gone")
 
     monkeypatch.setattr(module, "segment", broken)
     line = error_of(server.post("/segment", content=FIRST), 500)
     assert "someone" not in line and "log" in line
-    assert "/home/someone/weights.safetensors is gone" in caplog.text
+    assert "/home/someone/weights.safetensors is gone" in log.getvalue()
