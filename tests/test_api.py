@@ -253,6 +253,23 @@ def test_no_error_of_a_segmenter_names_an_option(result):
         assert "--" not in str(caught.value)
 
 
+def test_uploads_of_web_frameworks(segmenter, cat):
+    """Flask calls an upload by the field of its form; FastAPI's read() is to be awaited."""
+
+    class OfFlask(io.BytesIO):
+        name, filename = "file", "folder/cat.png"
+
+    class OfFastAPI:
+        filename = "cat.png"
+
+        async def read(self, size: int = -1) -> bytes:
+            return b""
+
+    assert segmenter.segment(OfFlask(cat.read_bytes())).name == "cat.png"
+    with pytest.raises(ImageError, match=r"cat.png: its read\(\) is to be awaited; give what"):
+        segmenter.segment(OfFastAPI())
+
+
 def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
@@ -273,10 +290,11 @@ def test_a_pil_image_is_turned_upright_and_left_as_it_was(segmenter, cat, tmp_pa
         (np.zeros((4, 4, 2), np.uint8), "H x W x 3"),
         (np.zeros((3, 4, 5), np.uint8), r"uint8 3 x 4 x 5: must be H x W.*transpose\(1, 2, 0\)"),
         (np.zeros((0, 4, 3), np.uint8), "4x0 pixels, so the image is empty"),
-        (
-            np.zeros((4, 4, 3), np.int64),
-            r"int64.*for values from 0 to 255: array.astype\('uint8'\)",
-        ),
+        (np.zeros((4, 4, 3), np.int64), r"int64.*from 0 to 255: array.astype\('uint8'\)"),
+        (np.full((4, 4, 3), 200.0), r"float64.*from 0 to 255: array.astype\('uint8'\)"),
+        (np.full((4, 4), 999, ">u2"), r">u2.*from 0 to 65535: \(array // 257\).astype\('uint8'\)"),
+        (np.zeros((4, 4), bool), r"bool.*for True and False: array.astype\('uint8'\) \* 255"),
+        (np.array([["a"]]), "<U1 1 x 1: must be uint8, 0 to 255; give the numbers of its pixels"),
         ([[1, 2, 3]], "list: not a photo; give a path.*torch tensor"),
         (torch.zeros(5, 4, 3), r"tensor float32 5 x 4 x 3: must be C x H x W.*permute\(2, 0, 1\)"),
         (torch.zeros(1, 3, 4, 5), "one photo at a time"),
@@ -312,6 +330,13 @@ def test_arrays_and_images_that_show_nothing_are_noted(segmenter, cat, capsys):
     assert "PIL image: none of its 16-bit values is over 1023" in capsys.readouterr().err
     segmenter.segment(cat)
     assert capsys.readouterr().err == ""
+
+
+def test_the_a_of_lab_is_no_alpha(segmenter, cat):
+    with Image.open(cat) as image:
+        rgb = image.convert("RGB")
+    found = segmenter.segment(rgb.convert("LAB")).photo
+    assert np.abs(np.array(found, int) - np.array(rgb, int)).max() < 20  # else it is black
 
 
 def test_a_damaged_pil_image(segmenter, data, tmp_path):

@@ -191,7 +191,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _band_to_rgb(band: Image.Image) -> Image.Image:
-    if "A" in band.getbands() or "transparency" in band.info:
+    if band.has_transparency_data:  # not "A" in its bands, as those of LAB are L, A, B
         rgba = band.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, rgba).convert("RGB")

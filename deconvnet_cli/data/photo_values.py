@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import IO, Any, get_args
 
@@ -80,7 +81,10 @@ def name_of(source: Photo) -> str:
     """Return the name of the file that a photo is read from; "" if there is none."""
     if isinstance(source, str | os.PathLike):
         return Path(source).name
-    name = getattr(source, "name", "") if hasattr(source, "read") else ""
+    if not hasattr(source, "read"):
+        return ""
+    # In Flask, the name of an upload is that of the form's field.
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
     return Path(name).name if isinstance(name, str) else ""
 
 
@@ -92,7 +96,11 @@ def photo_of_file(file: IO[bytes], page: int | None) -> Image.Image:
     """
     name = name_of(file) or "open file"
     try:
-        if not isinstance(file.read(0), bytes):
+        start = file.read(0)
+        if isinstance(start, Coroutine):  # of FastAPI's uploads
+            start.close()  # Python would warn that nobody waited for it
+            raise ImageError(f"{name}: its read() is to be awaited; give what it returns")
+        if not isinstance(start, bytes):
             raise ImageError(f"{name}: open as text; open it with mode 'rb'")
     except ValueError as error:
         raise ImageError(f"{name}: cannot be read ({error}); open it again") from error
@@ -128,13 +136,7 @@ def photo_of_array(array: NDArray[Any], kind: str = "array") -> Image.Image:
     """
     what = described(kind, array.dtype, array.shape)
     if array.dtype != np.uint8:
-        floats = array.dtype.kind == "f"
-        remedy = (
-            "for floats from 0 to 1: (array * 255).round().astype('uint8')"
-            if floats
-            else "for values from 0 to 255: array.astype('uint8')"
-        )
-        raise ImageError(f"{what}: must be uint8, 0 to 255; {remedy}")
+        raise ImageError(f"{what}: must be uint8, 0 to 255; {as_bytes_of(array)}")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in CHANNELS):
@@ -147,6 +149,20 @@ def photo_of_array(array: NDArray[Any], kind: str = "array") -> Image.Image:
     photo = as_shown(Image.fromarray(np.ascontiguousarray(array)))
     tell_of(photo, None, kind)
     return photo
+
+
+def as_bytes_of(array: NDArray[Any]) -> str:
+    """Return how an array of another type becomes uint8, by the values that it has, for errors."""
+    if array.dtype.kind == "b":
+        return "for True and False: array.astype('uint8') * 255"
+    if array.dtype.kind not in "fiu":
+        return "give the numbers of its pixels"
+    largest = array.max(initial=0)
+    if array.dtype.kind == "f" and not largest > 1:
+        return "for floats from 0 to 1: (array * 255).round().astype('uint8')"
+    if (array.dtype.kind, array.dtype.itemsize) == ("u", 2) and largest > 255:
+        return "for values from 0 to 65535: (array // 257).astype('uint8')"
+    return "for values from 0 to 255: array.astype('uint8')"
 
 
 def photo_of_tensor(tensor: torch.Tensor) -> Image.Image:
