@@ -13,7 +13,7 @@ from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.python_words import in_python_words
 from deconvnet_cli.outputs.result import SegmentationResult
 from deconvnet_cli.runtime.cores import limit_threads
-from deconvnet_cli.runtime.devices import bound_kernel_caches
+from deconvnet_cli.runtime.devices import bound_kernel_caches, torch_by_default
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.segmentation.loading import check_count, load_system
 from deconvnet_cli.segmentation.segment import infer, label_photo
@@ -106,8 +106,8 @@ class Segmenter:
         )
         bound_kernel_caches()
         limit_threads()
-        system, settings = load_system(options)
-        return cls(system, settings)
+        with torch_by_default():
+            return cls(*load_system(options))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -132,16 +132,18 @@ class Segmenter:
         """
         check_count("page", page)
         image = photo_of(photo, page)
-        scored = infer(image, self.system, self.settings)
-        result = label_photo(
-            scored, image.width, image.height, self.system.ensemble, self.settings.crf
-        )
+        with torch_by_default(self.system.nets[0].device):
+            scored = infer(image, self.system, self.settings)
+            result = label_photo(
+                scored, image.width, image.height, self.system.ensemble, self.settings.crf
+            )
+            probabilities = result.probabilities()
         # The boxes are in pixels of the copy that was segmented, which may be smaller.
         boxes = rescaled(result.boxes, scored.photo.size, image.size)
         return SegmentationResult(
             image,
             result.labels,
-            result.probabilities(),
+            probabilities,
             boxes,
             result.ms,
             self.classes,

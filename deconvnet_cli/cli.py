@@ -119,6 +119,10 @@ def main() -> None:
     # OpenMP reads this when torch is imported. By default its threads spin while they wait for one
     # another; where other programs keep a core busy, a photo then takes many times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # OpenCV, and its FFmpeg (-8 is "quiet"), would tell on standard error of each damaged file, as
+    # the commands do themselves. A program that uses Segmenter decides this on its own.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     limit_threads()
     try:
         os.getcwd()

@@ -143,6 +143,7 @@ def as_convolution(layer: nn.ConvTranspose2d) -> nn.Conv2d:
         (down, across),
         padding=(down - 1 - above, across - 1 - beside),
         bias=layer.bias is not None,
+        device="meta",  # new weights would take random numbers of the program
     )
     convolution.weight = nn.Parameter(layer.weight.transpose(0, 1).flip(2, 3).contiguous())
     convolution.bias = layer.bias

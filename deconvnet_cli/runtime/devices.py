@@ -6,6 +6,8 @@ import ctypes
 import itertools
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -89,6 +91,23 @@ def merge_device(device: torch.device) -> torch.device:
     On MPS, torch cannot resize with antialiasing.
     """
     return device if device.type == "cuda" else CPU
+
+
+@contextmanager
+def torch_by_default(*devices: torch.device) -> Iterator[None]:
+    """Compute in the block as torch does by default, whatever a program has set for its thread.
+
+    It may be within autocast for a model of its own, or have set another default device.
+
+    Args:
+        devices: The devices of the nets.
+    """
+    with ExitStack() as stack:
+        if torch.get_default_device() != CPU:  # it would slow down each call of torch
+            stack.enter_context(CPU)
+        for kind in {CPU.type, *(device.type for device in devices)}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def one_core_a_photo() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import Any
 
 from deconvnet_cli.errors import DependencyError
@@ -15,12 +13,6 @@ except Exception as error:  # where two packages of OpenCV are mixed, also Attri
         f"OpenCV cannot be loaded ({error}): pip install --force-reinstall opencv-contrib-python; "
         "if libGL is missing, install it (Debian, Ubuntu: apt-get install libgl1)"
     ) from error
-
-# OpenCV, and its FFmpeg (-8 is "quiet"), would tell on standard error of each damaged file; errors
-# are reported by who calls it.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-with contextlib.suppress(AttributeError):
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def require_ximgproc() -> Any:

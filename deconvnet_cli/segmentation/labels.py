@@ -74,7 +74,10 @@ def mean_confidence(merged: Tensor, labels: NDArray[np.uint8], *, raw: bool) -> 
     best = merged.amax(0)
     best = 1 / (merged - best).exp_().sum(0) if raw else of_total(best, merged.sum(0), len(merged))
     counts = won.flatten().bincount()
-    sums = won.flatten().bincount(best.flatten().double())
+    # Not bincount, which takes many times as long, and which torch refuses on a GPU if a program
+    # asks for deterministic algorithms.
+    sums = best.new_zeros(len(counts), dtype=torch.float64)
+    sums.index_add_(0, won.flatten().int(), best.flatten().double())
     return {label: float(sums[label] / counts[label]) for label in counts.nonzero()[:, 0].tolist()}
 
 

@@ -85,7 +85,7 @@ class Appearance:
         features[1] = torch.arange(height, **kind)[:, None] / sd
         # The copy avoids a warning of torch about arrays that are read-only, such as Pillow's.
         colours = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C")).to(device)
-        torch.div(colours, colour_sd, out=features[2:])
+        features[2:].copy_(colours).div_(colour_sd)  # whole numbers divide in torch's default type
         self.lattice = Lattice(features.flatten(1))
         self.root = self.lattice.filter(torch.ones(1, height * width, **kind))[0].sqrt()
 
