@@ -42,7 +42,7 @@ def unpool(x: Tensor, switches: Tensor) -> Tensor:
         # A program may set this for all of torch, which then refuses max_unpool2d: the switches of
         # other windows could overlap.
         empty = x.new_zeros(*x.shape[:2], size[0] * size[1])
-        return empty.scatter(2, switches.flatten(2), x.flatten(2)).unflatten(2, size)
+        return empty.scatter(2, switches.flatten(2), x.flatten(2)).view(*x.shape[:2], *size)
     # F.max_unpool2d does the same, but its first call imports sympy, which takes half a second.
     unpooled: Tensor = torch.ops.aten.max_unpool2d(x, switches, size)
     return unpooled
