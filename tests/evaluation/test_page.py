@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.html import Outline, contrast, images, self_contained
+from helpers.html import Outline, contrast, drawn, images, said_by, self_contained
 from PIL import Image
 
 from deconvnet_cli.evaluation import metrics
@@ -71,15 +70,8 @@ def test_table_says_what_was_measured_and_what_was_not() -> None:
     text = page("Evaluation", ROWS, [], [], {})
     # Three classes are seen: 5000 of 5000 right, 900 of 1000, and person with none.
     assert cells(text, "plain + CRF") == [
-        "63.33",
-        "50.00 to 75.00",
-        "3 of 21",
-        "98.33",
-        "95.00",
-        "98.33",
-        "31.67",
-        "72.5",
-    ]
+        "63.33", "50.00 to 75.00", "3 of 21", "98.33", "95.00", "98.33", "31.67", "72.5",
+    ]  # fmt: skip
     assert "reported in the paper, its own weights, VOC 2012 test (not measured here)" in text
     assert "mean IoU <strong>63.33 %</strong>" in text and "over 7 photos" in text
     assert Outline(text).of("figure") == [] and "Best photos" not in text
@@ -145,23 +137,17 @@ def test_settings_nest() -> None:
         r'scope="(\w+)" style="--depth:(\d)"[^>]*>(\w+)</th>(?:<td>(.*?)</td>)?', table
     )
     assert found == [
-        ("row", "0", "gauss", "3, 3"),
-        ("rowgroup", "0", "more", ""),
-        ("row", "1", "on", "yes"),
-        ("row", "1", "path", "x"),
-        ("row", "1", "mean", "128, 0.5"),
-    ]
+        ("row", "0", "gauss", "3, 3"), ("rowgroup", "0", "more", ""), ("row", "1", "on", "yes"),
+        ("row", "1", "path", "x"), ("row", "1", "mean", "128, 0.5"),
+    ]  # fmt: skip
 
 
 def test_embedded_images() -> None:
     text = page("Evaluation", ROWS, [example()], [], {})
     photo, truth, guess, errors = images(text)
     assert [image.format for image in (photo, truth, guess, errors)] == [
-        "JPEG",
-        "PNG",
-        "PNG",
-        "JPEG",
-    ]
+        "JPEG", "PNG", "PNG", "JPEG",
+    ]  # fmt: skip
     assert {image.size for image in (photo, truth, guess, errors)} == {(40, 16)}
     assert near(photo.getpixel((20, 8)), (200, 40, 90))
     middles = [(4 + 8 * block, 8) for block in range(5)]
@@ -254,14 +240,8 @@ def full() -> str:
 
 @pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False)])
 @pytest.mark.browser
-def test_a_browser_draws_it(
-    browser: Callable[..., str], full: str, tmp_path: Path, width: int, dark: bool
-) -> None:
-    file, target = tmp_path / "page.html", tmp_path / "page.png"
-    file.write_text(full, encoding="utf-8")
-    scheme = "--blink-settings=preferredColorScheme=" + ("0" if dark else "1")
-    browser(file, f"--screenshot={target}", f"--window-size={width},2600", scheme)
-    picture = Image.open(target).convert("RGB")
+def test_a_browser_draws_it(browser, full, tmp_path, width, dark) -> None:
+    picture = drawn(browser, tmp_path, full, (width, 2600), dark=dark)
     assert picture.size == (width, 2600)
     paper = picture.getpixel((1, 1))
     assert paper == ((21, 23, 27) if dark else (255, 255, 255))
@@ -275,29 +255,17 @@ def test_a_browser_draws_it(
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_is_wider_than_the_screen(
-    browser: Callable[..., str], full: str, tmp_path: Path, width: int
-) -> None:
-    # In a frame, as a window cannot be as narrow as a phone; and the page allows no script.
-    inner = html.escape(full.replace("<details>", "<details open>"))
+def test_no_page_is_wider_than_the_screen(browser, full, tmp_path, width) -> None:
     script = """
-        const page = document.querySelector("iframe").contentDocument;
-        const all = selector => [...page.querySelectorAll(selector)];
         const four = all(".four img").slice(0, 4);
         const tops = four.map(image => Math.round(image.getBoundingClientRect().top));
-        document.title = [
+        return [
             page.documentElement.scrollWidth,
             page.body.scrollWidth,
             new Set(tops).size,
             all("img").every(i => i.naturalWidth > 0),
-        ].join(" ");"""
-    file = tmp_path / "frame.html"
-    file.write_text(
-        f'<!doctype html><meta charset="utf-8"><title></title>'
-        f'<iframe srcdoc="{inner}" style="border:0;width:{width}px;height:900px"></iframe>'
-        f"<script>onload = () => {{{script}}}</script>",
-        encoding="utf-8",
-    )
-    found = re.search("<title>(.*?)</title>", browser(file, "--dump-dom"))
+        ];"""
+    text = full.replace("<details>", "<details open>")
     # The four pictures of an image stand in one line, on a phone in two.
-    assert found and found[1] == f"{width} {width} {1 if width > 640 else 2} true"
+    lines = 1 if width > 640 else 2
+    assert said_by(browser, tmp_path, text, width, script) == [width, width, lines, True]

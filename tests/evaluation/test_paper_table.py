@@ -121,10 +121,7 @@ def test_names_of_the_rows():
         assert row_of(row.system, crf=row.crf) == row
     extra = row_of("fcn8s", crf=True)
     assert (extra.name, extra.system, extra.crf, extra.reported) == (
-        "FCN-8s + CRF",
-        "fcn8s",
-        True,
-        None,
-    )
+        "FCN-8s + CRF", "fcn8s", True, None,
+    )  # fmt: skip
     # The paper's table 1, VOC 2012 test.
     assert [row.reported for row in TABLE] == [62.2, 69.6, 70.5, 71.5, 72.5]

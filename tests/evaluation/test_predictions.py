@@ -52,9 +52,7 @@ def only_problem(folder: Path, tree: VocTree) -> str:
 
 @pytest.mark.parametrize("void", [255, 0, 15, 21, 100])
 @pytest.mark.parametrize("grey", [False, True])
-def test_good_ones_pass_with_anything_in_void(
-    folder: Path, tree: VocTree, void: int, grey: bool
-) -> None:
+def test_good_ones_pass_with_anything_in_void(folder, tree, void, grey):
     labels = changed(void, where=255)
     if grey:
         Image.fromarray(labels).save(folder / "a.png")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.explain import decoder_figures
 from deconvnet_cli.explain.comparisons import BothLogits
 from deconvnet_cli.explain.explanation import Explanation, explain
@@ -25,11 +24,6 @@ from deconvnet_cli.segmentation.system import System, describe
 from deconvnet_cli.weights.files import load
 
 SETTINGS = SegmentSettings(4, boxes=ProposalSettings(min_side=60.0), batch_size=1)
-
-
-@pytest.fixture(scope="module")
-def photo(data: Path) -> Image.Image:
-    return read_photo(data / "astronaut.jpg").resize((90, 72))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from PIL import Image
 
 from deconvnet_cli.choices import MERGES
-from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.errors import DeviceError, UsageError
 from deconvnet_cli.explain import explained as explaining
 from deconvnet_cli.explain.explanation import Explanation, explain, most_common
@@ -29,11 +28,6 @@ from deconvnet_cli.weights.files import load
 BOXES = 6
 # One crop at a time: among others a crop has other last digits, and equals could change places.
 SETTINGS = SegmentSettings(BOXES, boxes=ProposalSettings(min_side=60.0), batch_size=1)
-
-
-@pytest.fixture(scope="module")
-def photo(data: Path) -> Image.Image:
-    return read_photo(data / "astronaut.jpg").resize((90, 72))
 
 
 def nets_of(path: Path, precision: str = "fp32") -> System:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import html
 import io
-import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.html import Outline, self_contained
+from helpers.html import Outline, drawn, said_by, self_contained
 from PIL import Image
 
 from deconvnet_cli.choices import MERGES
@@ -71,26 +69,13 @@ def test_one_page_that_needs_nothing_else(text):
 def test_the_page_has_each_part_and_states_its_rules(text):
     said = html.unescape(" ".join(Outline(text).text))
     for words in (
-        "fills in the shape: person",
-        "grows with the boxes",
-        "The box that decided each pixel",
-        "The merged map of each class",
-        "Confidence and entropy",
-        "Before and after the CRF",
-        "figure 4",
-        "figure 6",
-        "unpool5: 14 x 14",
-        "deconv1_2: 224 x 224",
-        "correlates best",
-        "decided most pixels",
-        "12 boxes",
-        "its switch and unpooling",
-        "Unpooling puts it at the switch",
-        "--rule context",
-        "entropy in bits",
-        "changed in red: 1.0 %",
-        DECIDES["max"],
-    ):
+        "fills in the shape: person", "grows with the boxes", "The box that decided each pixel",
+        "The merged map of each class", "Confidence and entropy", "Before and after the CRF",
+        "figure 4", "figure 6", "unpool5: 14 x 14", "deconv1_2: 224 x 224", "correlates best",
+        "decided most pixels", "12 boxes", "its switch and unpooling",
+        "Unpooling puts it at the switch", "--rule context", "entropy in bits",
+        "changed in red: 1.0 %", DECIDES["max"],
+    ):  # fmt: skip
         assert words in said, words
     assert set(DECIDES) == set(MERGES)
     # One heat map a class and no other, on one scale.
@@ -201,19 +186,10 @@ def test_the_film_shows_each_frame(found, files):
 
 
 @pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False)])
-def test_a_browser_draws_it(
-    browser: Callable[..., str],
-    text: str,
-    tmp_path: Path,
-    width: int,
-    dark: bool,
-) -> None:
+def test_a_browser_draws_it(browser, text, tmp_path, width, dark) -> None:
     high = 5600
-    file, target = tmp_path / "page.html", tmp_path / "page.png"
-    file.write_text(text.replace("<details>", "<details open>"), encoding="utf-8")
-    scheme = "--blink-settings=preferredColorScheme=" + ("0" if dark else "1")
-    browser(file, f"--screenshot={target}", f"--window-size={width},{high}", scheme)
-    picture = Image.open(target).convert("RGB")
+    page = text.replace("<details>", "<details open>")
+    picture = drawn(browser, tmp_path, page, (width, high), dark=dark)
     paper = picture.getpixel((1, 1))
     assert paper == ((21, 23, 27) if dark else (255, 255, 255))
     colours = {colour: count for count, colour in picture.getcolors(1 << 24) or []}
@@ -224,45 +200,26 @@ def test_a_browser_draws_it(
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_is_wider_than_the_screen(
-    browser: Callable[..., str],
-    text: str,
-    tmp_path: Path,
-    width: int,
-) -> None:
-    # In a frame, as a window cannot be as narrow as a phone; and the page allows no script.
+def test_no_page_is_wider_than_the_screen(browser, text, tmp_path, width) -> None:
     script = """
-        const page = document.querySelector("iframe").contentDocument;
-        page.querySelectorAll("details").forEach(each => { each.open = true; });
-        const all = selector => [...page.querySelectorAll(selector)];
+        all("details").forEach(each => { each.open = true; });
         const tops = all(".four")[0].querySelectorAll("figure");
-        const first = [...tops].filter(each => each.offsetTop == tops[0].offsetTop);
-        document.title = JSON.stringify([
+        return [
             page.documentElement.scrollWidth,
-            first.length,
+            [...tops].filter(each => each.offsetTop == tops[0].offsetTop).length,
             all("img").every(i => i.naturalWidth > 0 && i.getBoundingClientRect().width > 80),
             all(".ramp i").every(i => i.getBoundingClientRect().width > 30),
-        ]);"""
-    file = tmp_path / "frame.html"
-    file.write_text(
-        f'<!doctype html><meta charset="utf-8"><title></title>'
-        f'<iframe srcdoc="{html.escape(text)}" style="border:0;width:{width}px;height:900px">'
-        f"</iframe><script>onload = () => {{{script}}}</script>",
-        encoding="utf-8",
-    )
-    title = re.search("<title>(.*?)</title>", browser(file, "--dump-dom"))
-    assert title and json.loads(title[1]) == [width, 4 if width > 640 else 2, True, True]
+        ];"""
+    first = 4 if width > 640 else 2
+    assert said_by(browser, tmp_path, text, width, script) == [width, first, True, True]
 
 
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0, "0.0 %"),
-        (1e-9, "under 0.1 %"),
-        (0.0004, "under 0.1 %"),
-        (0.0006, "0.1 %"),
-        (1, "100.0 %"),
-    ],
-)
+@pytest.mark.parametrize(("share", "text"), [
+    (0, "0.0 %"),
+    (1e-9, "under 0.1 %"),
+    (0.0004, "under 0.1 %"),
+    (0.0006, "0.1 %"),
+    (1, "100.0 %"),
+])  # fmt: skip
 def test_a_share_that_is_not_zero_does_not_look_like_zero(share, text):
     assert figures.share_text(share) == text

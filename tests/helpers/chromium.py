@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from httpx import get
 from PIL import Image
@@ -76,6 +77,21 @@ class Browser:
             const made = {{ dataTransfer, bubbles: true, cancelable: true }};
             document.querySelector(".drop").dispatchEvent(new DragEvent("drop", made));
         }})()""")
+
+    def show(self, address: str, data: bytes, *file: str) -> None:
+        """Load the page, drop a photo on it, with its name and kind, and wait for its labels."""
+        self.open(address)
+        self.drop(data, *file)
+        self.wait("done")
+
+    def pixels(self, name: str) -> np.ndarray:
+        """RGBA of a canvas of the page, float H x W x 4."""
+        width, height, values = self.run(f"""(() => {{
+            const {{ width, height }} = document.getElementById("{name}");
+            const context = document.getElementById("{name}").getContext("2d");
+            return [width, height, [...context.getImageData(0, 0, width, height).data]];
+        }})()""")
+        return np.array(values, float).reshape(height, width, 4)
 
     def wait(self, state: str) -> None:
         """Wait until the page says that it is in this state."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -65,21 +66,13 @@ def coco_export(folder: Path) -> Path:
         image = {"id": 10 + number, "file_name": f"{name}.jpg", "width": WIDTH, "height": HEIGHT}
         images.append(image)
         for kind, box in shapes_of(number):
-            runs = {
-                "size": [HEIGHT, WIDTH],
-                "counts": run_lengths(truth(number) == 2),
-            }
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": 10 + number,
-                    "category_id": 7 if kind == "disc" else 3,
-                    "segmentation": [polygon(box)] if kind == "disc" else runs,
-                    "iscrowd": 0,
-                    "bbox": list(box),
-                    "area": box[2] * box[3],
-                }
-            )
+            runs = {"size": [HEIGHT, WIDTH], "counts": run_lengths(truth(number) == 2)}
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": 10 + number,
+                "category_id": 7 if kind == "disc" else 3,
+                "segmentation": [polygon(box)] if kind == "disc" else runs,
+                "iscrowd": 0, "bbox": list(box), "area": box[2] * box[3],
+            })  # fmt: skip
     categories = [{"id": 3, "name": "square"}, {"id": 7, "name": "disc"}, {"id": 9, "name": "none"}]
     path = folder / "annotations.json"
     content = {"images": images, "annotations": annotations, "categories": categories}
@@ -125,23 +118,15 @@ def labelme_export(folder: Path) -> Path:
             if kind == "disc":
                 (x0, y0), (x1, y1) = corners
                 corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
-            shapes.append(
-                {
-                    "label": kind,
-                    "points": corners,
-                    "shape_type": "polygon" if kind == "disc" else "rectangle",
-                    "group_id": None,
-                    "flags": {},
-                }
-            )
+            shape_type = "polygon" if kind == "disc" else "rectangle"
+            shapes.append({
+                "label": kind, "points": corners, "shape_type": shape_type, "group_id": None,
+                "flags": {},
+            })  # fmt: skip
         content = {
-            "version": "5.4.1",
-            "shapes": shapes,
-            "imagePath": f"{name}.jpg",
-            "imageData": None,
-            "imageWidth": WIDTH,
-            "imageHeight": HEIGHT,
-        }
+            "version": "5.4.1", "shapes": shapes, "imagePath": f"{name}.jpg", "imageData": None,
+            "imageWidth": WIDTH, "imageHeight": HEIGHT,
+        }  # fmt: skip
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
 
@@ -203,6 +188,13 @@ def grey_export(folder: Path) -> Path:
         mask = Image.fromarray(np.where(truth(number) > 0, 255, 0).astype(np.uint8))
         mask.save(folder / "masks" / f"{name}.png")
     return folder / "masks"
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    """Change the content of a JSON file in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
 
 
 def read_labels(path: Path) -> np.ndarray:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from helpers.photos import png_chunk
+
 Mutation = Callable[[Random, bytes], bytes]
 
 BYTES = (0, 1, 0x7F, 0x80, 0xFE, 0xFF)
@@ -115,15 +117,7 @@ def inside_png(random: Random, data: bytes) -> bytes:
     chunks[number] = (random.choice((kind, kind, kind, b"tEXt", b"eXIf", b"acTL")), content)
     if random.random() < 0.1:
         random.shuffle(chunks)
-    parts = (
-        struct.pack(">I", len(content)) + kind + content + checksum(kind + content)
-        for kind, content in chunks
-    )
-    return data[:8] + b"".join(parts)
-
-
-def checksum(data: bytes) -> bytes:
-    return struct.pack(">I", zlib.crc32(data))
+    return data[:8] + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 def inside_zip(random: Random, data: bytes) -> bytes:

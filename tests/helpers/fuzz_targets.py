@@ -324,14 +324,10 @@ def use_settings(path: Path) -> None:
 
 
 TARGETS = {
-    "jpeg": Target(".jpg", jpeg, use_photo),
-    "png": Target(".png", png, use_photo, inside_png),
-    "gif": Target(".gif", gif, use_photo),
-    "tiff": Target(".tif", tiff, use_photo, quiet=False),
-    "webp": Target(".webp", webp, use_photo),
-    "bmp": Target(".bmp", bmp, use_photo),
-    "ppm": Target(".ppm", ppm, use_photo),
-    "mask": Target(".png", masks, read_mask, inside_png),
+    "jpeg": Target(".jpg", jpeg, use_photo), "png": Target(".png", png, use_photo, inside_png),
+    "gif": Target(".gif", gif, use_photo), "tiff": Target(".tif", tiff, use_photo, quiet=False),
+    "webp": Target(".webp", webp, use_photo), "bmp": Target(".bmp", bmp, use_photo),
+    "ppm": Target(".ppm", ppm, use_photo), "mask": Target(".png", masks, read_mask, inside_png),
     "prediction": Target(".png", masks, lambda path: read_prediction(path, labels()), inside_png),
     "safetensors": Target(".safetensors", weights, use_weights, inside_safetensors),
     "mobilenet": Target(".safetensors", wide_weights, use_weights, inside_safetensors),
@@ -342,7 +338,7 @@ TARGETS = {
     "soft": Target(".npz", soft, read_soft, inside_zip),
     "tallies": Target(".json", tallies, use_tallies, inside_json),
     "toml": Target(".toml", toml, use_settings),
-}
+}  # fmt: skip
 
 
 def input_of(target: Target, seeds: list[bytes], random: Random) -> bytes:

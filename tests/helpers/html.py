@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
+import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 from PIL import Image
 
 CHROMIUM_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--disable-background-networking",
-    "--disable-component-update",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--hide-scrollbars", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
-)
+)  # fmt: skip
 VOID_ELEMENTS = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 
 
@@ -64,6 +62,39 @@ def self_contained(text: str) -> Outline:
     assert all(image["alt"] for image in outline.of("img"))
     assert len(outline.of("h1")) == 1
     return outline
+
+
+def drawn(
+    browser: Callable[..., str], folder: Path, text: str, size: tuple[int, int], *, dark: bool
+) -> Image.Image:
+    """The picture that a browser makes of a page, in a light or dark scheme."""
+    file, target = folder / "page.html", folder / "page.png"
+    file.write_text(text, encoding="utf-8")
+    scheme = "--blink-settings=preferredColorScheme=" + ("0" if dark else "1")
+    browser(file, f"--screenshot={target}", f"--window-size={size[0]},{size[1]}", scheme)
+    return Image.open(target).convert("RGB")
+
+
+def said_by(
+    browser: Callable[..., str], folder: Path, text: str, width: int, script: str
+) -> list[object]:
+    """The array that a script gives of a page, which it calls ``page``.
+
+    The page is in a frame, as a window cannot be as narrow as a phone; and it allows no script.
+    """
+    file = folder / "frame.html"
+    file.write_text(
+        f'<!doctype html><meta charset="utf-8"><title></title><iframe srcdoc="{html.escape(text)}" '
+        f'style="border:0;width:{width}px;height:900px"></iframe><script>onload = () => {{'
+        'const page = document.querySelector("iframe").contentDocument;'
+        "const all = selector => [...page.querySelectorAll(selector)];"
+        f"document.title = JSON.stringify((() => {{{script}}})());}}</script>",
+        encoding="utf-8",
+    )
+    title = re.search("<title>(.*?)</title>", browser(file, "--dump-dom"))
+    assert title
+    found: list[object] = json.loads(html.unescape(title[1]))
+    return found
 
 
 def luminance(colour: str) -> float:

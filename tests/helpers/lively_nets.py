@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from deconvnet_cli.nets.registry import build_net
 
@@ -20,6 +21,18 @@ class Small(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 21, 1))
+
+
+class Noise(Dataset[tuple[torch.Tensor, ...]]):
+    """Crops of noise with labels, as samples of a training."""
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
+        generator = torch.Generator().manual_seed(number)
+        crop = torch.randint(0, 256, (3, 16, 16), generator=generator).to(torch.uint8)
+        return crop, torch.randint(0, 21, (16, 16), generator=generator)
 
 
 def lively(name: str, seed: int = 0) -> nn.Module:

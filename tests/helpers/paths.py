@@ -1,7 +1,5 @@
 """Where the files of the repository lie, for tests."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]

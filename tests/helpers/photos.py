@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ def pixels(path: Path) -> np.ndarray:
     """The values of an image file: of a label PNG, the labels."""
     with Image.open(path) as image:
         return np.array(image)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """One part of a PNG, with its length and checksum."""
+    check = zlib.crc32(kind + content).to_bytes(4, "big")
+    return len(content).to_bytes(4, "big") + kind + content + check
 
 
 def pieces(size: tuple[int, int]) -> list[Image.Image]:

@@ -67,20 +67,13 @@ def _page(
         counts.append(len(content))
         body += content
     entries = {
-        256: (width,),
-        257: (height,),
-        258: (values.dtype.itemsize * 8,) * samples,
+        256: (width,), 257: (height,), 258: (values.dtype.itemsize * 8,) * samples,
         259: (8 if packed else 1,),
         262: ((2 if samples >= 3 else 1) if photometric is None else photometric,),
-        273: tuple(offsets),
-        277: (samples,),
-        278: (min(rows, height),),
-        279: tuple(counts),
-        284: (2 if apart else 1,),
-        339: (FORMATS[values.dtype.kind],) * samples,
-        **({338: (2,)} if samples in (2, 4) else {}),
-        **tags,
-    }
+        273: tuple(offsets), 277: (samples,), 278: (min(rows, height),), 279: tuple(counts),
+        284: (2 if apart else 1,), 339: (FORMATS[values.dtype.kind],) * samples,
+        **({338: (2,)} if samples in (2, 4) else {}), **tags,
+    }  # fmt: skip
     fields = []
     for tag, numbers in sorted(entries.items()):
         field = struct.pack(f"{order}{len(numbers)}I", *numbers)

@@ -1,7 +1,5 @@
 """``deconvnet serve``: who may ask, how it starts and how it ends."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket
@@ -120,22 +118,19 @@ def test_no_other_page_is_told_anything(server):
 # How it starts and ends.
 
 
-@pytest.mark.parametrize(
-    "given, words",
-    [
-        ({"origins": ("*",)}, r"--allow-origin \*: give scheme and host"),
-        ({"origins": ("https://a.example/page",)}, "--allow-origin"),
-        ({"origins": ("null",)}, "--allow-origin"),
-        ({"host": "0.0.0.0"}, "DECONVNET_TOKEN"),
-        ({"host": "::"}, "DECONVNET_TOKEN"),
-        ({"host": "localhost.example.org"}, "DECONVNET_TOKEN"),
-        ({"names": ("photos.example.org",)}, "DECONVNET_TOKEN"),
-        ({"token": "short"}, "16 characters"),
-        ({"token": ""}, "16 characters"),
-        ({"token": "with a space in the middle"}, "header"),
-        ({"max_pixels": 10**9}, "200000000"),
-    ],
-)
+@pytest.mark.parametrize("given, words", [
+    ({"origins": ("*",)}, r"--allow-origin \*: give scheme and host"),
+    ({"origins": ("https://a.example/page",)}, "--allow-origin"),
+    ({"origins": ("null",)}, "--allow-origin"),
+    ({"host": "0.0.0.0"}, "DECONVNET_TOKEN"),
+    ({"host": "::"}, "DECONVNET_TOKEN"),
+    ({"host": "localhost.example.org"}, "DECONVNET_TOKEN"),
+    ({"names": ("photos.example.org",)}, "DECONVNET_TOKEN"),
+    ({"token": "short"}, "16 characters"),
+    ({"token": ""}, "16 characters"),
+    ({"token": "with a space in the middle"}, "header"),
+    ({"max_pixels": 10**9}, "200000000"),
+])  # fmt: skip
 def test_what_is_not_safe_is_refused(given, words):
     with pytest.raises(UsageError, match=words):
         check(replace(ServeSettings(), **given))

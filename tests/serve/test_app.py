@@ -1,7 +1,5 @@
 """``deconvnet serve``: what is answered, to photos and to what is none."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import io
@@ -14,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import needs_serve  # noqa: F401
-from helpers.photos import pieces
+from helpers.photos import pieces, png_chunk
 from helpers.serving import (
     FIRST,
     FOURTH,
@@ -163,49 +161,43 @@ def test_the_least_area_of_a_part(server, system, area):
     assert form.json() == rest and min(parts) >= (area if area >= 1 else area * 60 * 40)
 
 
-@pytest.mark.parametrize(
-    "query, words",
-    [
-        ("output=mask", "output=mask: give labels, overlay, cutout, geojson, coco or json"),
-        ("crf=maybe", "crf=maybe: give true or false"),
-        ("embed=", "embed=: give true or false"),
-        ("proposals=3", "proposals: no such option; there are output, crf, only, embed, min_area"),
-        *(
-            (
-                f"output=json&min_area={area}",
-                f"min_area={area}: give a share of the photo below 1 or",
-            )
-            for area in ("-1", "1.5", "nan", "some")
-        ),
-        ("min_area=0.1", "min_area: goes with output overlay, cutout, geojson, coco, json"),
-        ("min_area=0", "min_area: goes with output overlay, cutout, geojson, coco, json"),
-        ("output=json&only=cat", "only: goes with output overlay"),
-        pytest.param(
-            f"output=overlay&only={LONG}", ": give at most 30000 characters", id="only too long"
-        ),
-        ("embed=true", "embed: goes with output json"),
-        ("output=overlay&embed=true", "embed: goes with output json"),
-    ],
-)
+@pytest.mark.parametrize("query, words", [
+    ("output=mask", "output=mask: give labels, overlay, cutout, geojson, coco or json"),
+    ("crf=maybe", "crf=maybe: give true or false"),
+    ("embed=", "embed=: give true or false"),
+    ("proposals=3", "proposals: no such option; there are output, crf, only, embed, min_area"),
+    *(
+        (
+            f"output=json&min_area={area}",
+            f"min_area={area}: give a share of the photo below 1 or",
+        )
+        for area in ("-1", "1.5", "nan", "some")
+    ),
+    ("min_area=0.1", "min_area: goes with output overlay, cutout, geojson, coco, json"),
+    ("min_area=0", "min_area: goes with output overlay, cutout, geojson, coco, json"),
+    ("output=json&only=cat", "only: goes with output overlay"),
+    pytest.param(
+        f"output=overlay&only={LONG}", ": give at most 30000 characters", id="only too long"
+    ),
+    ("embed=true", "embed: goes with output json"),
+    ("output=overlay&embed=true", "embed: goes with output json"),
+])  # fmt: skip
 def test_an_option_that_would_not_be_heeded_is_refused(server, query, words):
     assert words in error_of(server.post(f"/segment?{query}", content=FIRST), 422)
 
 
-@pytest.mark.parametrize(
-    "accept, output",
-    [
-        ("", "labels"),
-        ("*/*", "labels"),
-        ("image/png", "labels"),
-        ("text/html, */*;q=0.8", "labels"),
-        ("application/json", "json"),
-        ("Application/JSON, image/png;q=0.5", "json"),
-        ("image/*, application/json;q=0.9", "labels"),
-        ("application/json, */*;q=0.1", "json"),
-        ("image/png;q=0, application/*;q=0.001", "json"),
-        ("text/html", "labels"),
-    ],
-)
+@pytest.mark.parametrize("accept, output", [
+    ("", "labels"),
+    ("*/*", "labels"),
+    ("image/png", "labels"),
+    ("text/html, */*;q=0.8", "labels"),
+    ("application/json", "json"),
+    ("Application/JSON, image/png;q=0.5", "json"),
+    ("image/*, application/json;q=0.9", "labels"),
+    ("application/json, */*;q=0.1", "json"),
+    ("image/png;q=0, application/*;q=0.001", "json"),
+    ("text/html", "labels"),
+])  # fmt: skip
 def test_accept(accept, output):
     assert choose_output(SegmentQuery(), accept) == output
     assert choose_output(SegmentQuery(output="overlay"), accept) == "overlay"
@@ -297,27 +289,20 @@ def test_requests_as_openapi_and_as_a_page(server):
 
 def png_head(width, height, bits=8):
     """A PNG of this size that says nothing of its pixels but a few zeros."""
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)),)
-    chunks += ((b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
-    parts = (
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0))
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes(100)))
+    return b"\x89PNG\r\n\x1a\n" + head + pixels + png_chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize(
-    "body, words",
-    [
-        (b"", "empty"),
-        (b"hello", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(20), "image"),
-        (encoded(pieces((60, 40))[0], "JPEG")[:600], "truncated"),
-        (FIRST[:400], "truncated"),
-        (png_head(60, 40), "truncated"),
-    ],
-)
+@pytest.mark.parametrize("body, words", [
+    (b"", "empty"),
+    (b"hello", "not an image"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+    (b"\x89PNG\r\n\x1a\n" + bytes(20), "image"),
+    (encoded(pieces((60, 40))[0], "JPEG")[:600], "truncated"),
+    (FIRST[:400], "truncated"),
+    (png_head(60, 40), "truncated"),
+])  # fmt: skip
 def test_what_is_no_image(server, body, words):
     assert words in error_of(server.post("/segment", content=body), 400)
     line = error_of(server.post("/segment", files={"file": ("/etc/x.jpg", body)}), 400)
@@ -372,23 +357,20 @@ def form(*parts, boundary="b"):
     return ("\r\n".join((*lines, f"--{boundary}--\r\n"))).encode()
 
 
-@pytest.mark.parametrize(
-    "kind, body, status, words",
-    [
-        ("application/json", b"{}", 415, "application/json"),
-        ("text/plain", b"x", 415, "text/plain"),
-        ("multipart/form-data", b"x", 422, "boundary"),
-        ("multipart/form-data; boundary=b", b"nothing of the kind", 422, "form"),
-        ("multipart/form-data; boundary=b", form('name="a"\r\n\r\n1'), 422, "0 files"),
-        (
-            "multipart/form-data; boundary=b",
-            form('name="a"; filename="x"\r\n\r\n1', 'name="b"; filename="y"\r\n\r\n2'),
-            422,
-            "2 files",
-        ),
-        ("multipart/form-data; boundary=b", form(*['name="a"\r\n\r\n1'] * 99), 422, "form"),
-    ],
-)
+@pytest.mark.parametrize("kind, body, status, words", [
+    ("application/json", b"{}", 415, "application/json"),
+    ("text/plain", b"x", 415, "text/plain"),
+    ("multipart/form-data", b"x", 422, "boundary"),
+    ("multipart/form-data; boundary=b", b"nothing of the kind", 422, "form"),
+    ("multipart/form-data; boundary=b", form('name="a"\r\n\r\n1'), 422, "0 files"),
+    (
+        "multipart/form-data; boundary=b",
+        form('name="a"; filename="x"\r\n\r\n1', 'name="b"; filename="y"\r\n\r\n2'),
+        422,
+        "2 files",
+    ),
+    ("multipart/form-data; boundary=b", form(*['name="a"\r\n\r\n1'] * 99), 422, "form"),
+])  # fmt: skip
 def test_forms_and_types(server, kind, body, status, words):
     response = server.post("/segment", content=body, headers={"Content-Type": kind})
     assert words in error_of(response, status)
@@ -425,18 +407,15 @@ def test_names_beyond_ascii(server, system, name):
     assert read_upload(content, kind["Content-Type"]) == (FIRST + words, [])
 
 
-@pytest.mark.parametrize(
-    "method, address, status",
-    [
-        ("POST", "/segment/", 404),
-        ("GET", "/docs/", 404),
-        ("GET", "/segment", 405),
-        ("OPTIONS", "/segment", 405),
-        ("GET", "/redoc", 404),
-        ("GET", "/../pyproject.toml", 404),
-        ("GET", "/page.css/..%2f..%2fcli.py", 404),
-    ],
-)
+@pytest.mark.parametrize("method, address, status", [
+    ("POST", "/segment/", 404),
+    ("GET", "/docs/", 404),
+    ("GET", "/segment", 405),
+    ("OPTIONS", "/segment", 405),
+    ("GET", "/redoc", 404),
+    ("GET", "/../pyproject.toml", 404),
+    ("GET", "/page.css/..%2f..%2fcli.py", 404),
+])  # fmt: skip
 def test_wrong_addresses(server, method, address, status):
     response = server.request(method, address, content=FIRST if method == "POST" else None)
     line = error_of(response, status)

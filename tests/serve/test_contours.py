@@ -17,16 +17,6 @@ from deconvnet_cli.outputs.overlay import FILL, painted
 pytestmark = pytest.mark.browser
 
 
-def pixels(browser: Browser, name: str) -> np.ndarray:
-    """RGBA of a canvas of the page."""
-    width, height, values = browser.run(f"""(() => {{
-        const {{ width, height }} = document.getElementById("{name}");
-        const context = document.getElementById("{name}").getContext("2d");
-        return [width, height, [...context.getImageData(0, 0, width, height).data]];
-    }})()""")
-    return np.array(values, float).reshape(height, width, 4)
-
-
 def over(below: np.ndarray, above: np.ndarray, opacity: float = 1) -> np.ndarray:
     """RGB of a canvas laid over others."""
     alpha = above[..., 3:] / 255 * opacity
@@ -56,30 +46,28 @@ def test_contours_are_those_of_the_command_line(browser, address, size):
     labels[3, 5] = labels[5, 1] = 1
     browser.open(address)
     paint(browser, labels)
-    shown = over(over(np.full((*size, 3), 90.0), pixels(browser, "labels"), FILL),
-                 pixels(browser, "contours"))  # fmt: skip
+    shown = over(over(np.full((*size, 3), 90.0), browser.pixels("labels"), FILL),
+                 browser.pixels("contours"))  # fmt: skip
     photo = Image.new("RGB", size[::-1], (90, 90, 90))
     palette = np.zeros((256, 3), np.uint8)
     palette[1:3] = (192, 128, 128), (64, 0, 0)
     right = np.asarray(painted(photo, labels, palette, (1, 2)), float)
     assert np.abs(shown - right).max() <= 4
-    assert (np.abs(right - over(np.full((*size, 3), 90.0), pixels(browser, "labels"), FILL))
+    assert (np.abs(right - over(np.full((*size, 3), 90.0), browser.pixels("labels"), FILL))
             .max(-1) > 20).sum() > 50  # fmt: skip
 
 
 def test_a_photo_of_one_class_has_no_contours(browser, address):
     browser.open(address)
     paint(browser, np.ones((20, 30), np.uint8))
-    assert (pixels(browser, "contours")[..., 3] == 0).all()
+    assert (browser.pixels("contours")[..., 3] == 0).all()
 
 
 def test_contours_follow_the_view_and_the_box(browser, address, system):
-    browser.open(address)
-    browser.drop(FIRST)
-    browser.wait("done")
+    browser.show(address, FIRST)
     assert browser.shown("contours")
     labels = shown(system, FIRST).labels
-    alpha = pixels(browser, "contours")[..., 3]
+    alpha = browser.pixels("contours")[..., 3]
     assert (alpha[labels == 0] == 0).all() and alpha.max() == 255
     for view in ("labels", "photo"):
         browser.run(f"document.querySelector('[value={view}]').click()")
@@ -93,13 +81,11 @@ def test_contours_follow_the_view_and_the_box(browser, address, system):
 
 
 def test_the_overlay_that_is_downloaded_has_contours(browser, address, tmp_path: Path):
-    browser.open(address)
-    browser.drop(FIRST, "a.png")
-    browser.wait("done")
+    browser.show(address, FIRST, "a.png")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     browser.run("document.getElementById('save-overlay').click()")
     file = tmp_path / "a-overlay.png"
     until(lambda: file.exists() and file.stat().st_size > 0)
     photo = np.asarray(pieces((60, 40))[0], float)
-    right = over(over(photo, pixels(browser, "labels"), 0.6), pixels(browser, "contours"))
+    right = over(over(photo, browser.pixels("labels"), 0.6), browser.pixels("contours"))
     assert np.abs(np.asarray(Image.open(file).convert("RGB"), float) - right).max() <= 3

@@ -35,17 +35,6 @@ STATES = "[...document.querySelectorAll('#photos button')].map((b) => b.dataset.
 pytestmark = pytest.mark.browser
 
 
-def canvas(browser: Browser) -> np.ndarray:
-    """RGBA of the canvas with the labels."""
-    width, height, values = browser.run("""(() => {
-        const canvas = document.getElementById("labels");
-        const { width, height } = canvas;
-        const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-        return [width, height, [...data]];
-    })()""")
-    return np.array(values, np.uint8).reshape(height, width, 4)
-
-
 def choose(browser: Browser, view: str) -> None:
     browser.run(f"document.querySelector('[value={view}]').click()")
 
@@ -57,14 +46,14 @@ def test_a_photo_is_dropped_and_its_labels_are_seen(browser, address, system):
     browser.wait("done")
     right = shown(system, FIRST)
     colours = SHOWN[right.labels]
-    over = canvas(browser)  # without background
+    over = browser.pixels("labels")  # without background
     seen = right.labels != 0
     assert seen.any() and not seen.all()
     assert (over[seen, :3] == colours[seen]).all() and (over[seen, 3] == 255).all()
     assert (over[~seen, 3] == 0).all()
     assert browser.run("document.getElementById('photo').naturalWidth") == 60
     choose(browser, "labels")
-    assert (canvas(browser)[..., :3] == colours).all()
+    assert (browser.pixels("labels")[..., :3] == colours).all()
     assert not browser.shown("photo") and browser.shown("labels")
     choose(browser, "photo")
     assert browser.shown("photo") and not browser.shown("labels")
@@ -86,9 +75,7 @@ def test_a_photo_is_dropped_and_its_labels_are_seen(browser, address, system):
 
 
 def test_opacity(browser, address):
-    browser.open(address)
-    browser.drop(FIRST)
-    browser.wait("done")
+    browser.show(address, FIRST)
 
     def opacity() -> float:
         return float(browser.run("getComputedStyle(document.getElementById('labels')).opacity"))
@@ -135,7 +122,7 @@ def test_several_photos_one_after_another(browser, address, system):
         browser.wait("done")
         colours = SHOWN[shown(system, data).labels]
         choose(browser, "labels")
-        assert (canvas(browser)[..., :3] == colours).all()
+        assert (browser.pixels("labels")[..., :3] == colours).all()
         assert browser.run("document.querySelector('[aria-current]').innerText") == f"{index}.png"
     browser.run("document.querySelectorAll('#photos button')[1].click()")
     until(lambda: browser.run("document.body.dataset.state") == "failed")
@@ -153,14 +140,11 @@ def seen_parts(browser: Browser) -> list[bool]:
     return [browser.shown(name) for name in ("photo", "labels", "contours")]
 
 
-@pytest.mark.parametrize(
-    "view, parts",
-    [
-        ("photo", [True, False, False]),
-        ("labels", [False, True, False]),
-        ("overlay", [True, True, True]),
-    ],
-)
+@pytest.mark.parametrize("view, parts", [
+    ("photo", [True, False, False]),
+    ("labels", [False, True, False]),
+    ("overlay", [True, True, True]),
+])  # fmt: skip
 def test_the_view_stays_from_photo_to_photo(browser, address, view, parts):
     """A photo that the browser cannot show has only labels; the next has the chosen view again."""
     browser.open(address)
@@ -198,23 +182,21 @@ def test_photos_wait_while_the_server_is_busy(browser, serve):
 
 
 def test_classes_are_hidden_and_lit(browser, address, system):
-    browser.open(address)
-    browser.drop(FIRST)
-    browser.wait("done")
+    browser.show(address, FIRST)
     labels = shown(system, FIRST).labels
     name = next(name for name in class_shares(labels, system.classes) if name != "background")
     there = labels == system.classes.index(name)
     others = ~there & (labels != 0)
     row = f"[...document.querySelectorAll('tbody tr')].find(r => r.innerText.startsWith('{name}'))"
     browser.run(f"{row}.querySelector('input').click()")
-    alpha = canvas(browser)[..., 3]
+    alpha = browser.pixels("labels")[..., 3]
     assert (alpha[there] == 0).all() and (alpha[others] == 255).all()
     browser.run(f"{row}.querySelector('input').click()")
     browser.run(f"{row}.dispatchEvent(new PointerEvent('pointerenter'))")
-    alpha = canvas(browser)[..., 3]
+    alpha = browser.pixels("labels")[..., 3]
     assert (alpha[there] == 255).all() and (alpha[others] == 50).all() and others.any()
     browser.run(f"{row}.dispatchEvent(new PointerEvent('pointerleave'))")
-    assert (canvas(browser)[labels != 0][:, 3] == 255).all()
+    assert (browser.pixels("labels")[labels != 0][:, 3] == 255).all()
     boxes = browser.run("document.querySelectorAll('tbody input').length")
     assert boxes == len(set(labels.ravel().tolist()) - {0})
     assert browser.troubles() == []
@@ -236,13 +218,11 @@ def test_a_tap_on_a_class_dims_no_others(browser, address, system):
         browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
     until(lambda: not browser.run("document.querySelector('tbody input').checked"))
     browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
-    assert set(np.unique(canvas(browser)[..., 3])) == {0, 255}
+    assert set(np.unique(browser.pixels("labels")[..., 3])) == {0, 255}
 
 
 def test_what_is_downloaded(browser, address, system, tmp_path):
-    browser.open(address)
-    browser.drop(FIRST, "a.b.png")
-    browser.wait("done")
+    browser.show(address, FIRST, "a.b.png")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     right = shown(system, FIRST)
     browser.run("document.getElementById('outlined').click()")  # contours: test_contours.py
@@ -285,16 +265,13 @@ def test_ways_in_besides_dropping(browser, address):
     browser.wait("done")
 
 
-@pytest.mark.parametrize(
-    "given, data, words",
-    [
-        ({}, b"hello", "cannot be read as a photo"),
-        ({}, FIRST[:300], "truncated"),
-        ({"max_bytes": 1000}, FIRST, "too large"),
-        ({"max_pixels": 2399}, FIRST, "60x40"),
-        ({"workers": 1, "rate": 1}, FIRST, "busy"),
-    ],
-)
+@pytest.mark.parametrize("given, data, words", [
+    ({}, b"hello", "cannot be read as a photo"),
+    ({}, FIRST[:300], "truncated"),
+    ({"max_bytes": 1000}, FIRST, "too large"),
+    ({"max_pixels": 2399}, FIRST, "60x40"),
+    ({"workers": 1, "rate": 1}, FIRST, "busy"),
+])  # fmt: skip
 def test_what_is_wrong_is_said(browser, serve, given, data, words):
     browser.open(str(serve(**given).base_url))
     if "rate" in given:
@@ -363,9 +340,7 @@ def test_a_photo_that_browsers_do_not_show_is_shown_as_the_server_read_it(
     browser, address, system, kind, suffix
 ):
     data = encoded(PHOTO, kind)
-    browser.open(address)
-    browser.drop(data, f"photo.{suffix}", "")
-    browser.wait("done")
+    browser.show(address, data, f"photo.{suffix}", "")
     assert browser.shown("photo") and "cannot show" not in browser.text("caption")
     assert not browser.run("document.getElementById('save-overlay').disabled")
     assert (photo_on_page(browser) == np.asarray(PHOTO)).all()
@@ -392,10 +367,8 @@ def test_a_turned_photo(browser, address, system):
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     data = encoded(PHOTO, "JPEG", exif=exif, quality=95)
-    browser.open(address)
-    browser.drop(data, "photo.jpg", "image/jpeg")
-    browser.wait("done")
-    assert canvas(browser).shape[:2] == expected(system, data).labels.shape == (60, 40)
+    browser.show(address, data, "photo.jpg", "image/jpeg")
+    assert browser.pixels("labels").shape[:2] == expected(system, data).labels.shape == (60, 40)
     box = "document.getElementById('{}').getBoundingClientRect().toJSON()"
     assert browser.run(box.format("photo")) == browser.run(box.format("labels"))
 
@@ -407,9 +380,7 @@ def test_a_photo_lies_as_its_labels(browser, address, kind, turn):
     exif[0x0112] = turn
     square = PHOTO.crop((0, 0, 40, 40))  # its size does not tell whether it was turned
     data = encoded(square, kind, exif=exif.tobytes(), quality=95)
-    browser.open(address)
-    browser.drop(data, f"photo.{kind.lower()}", f"image/{kind.lower()}")
-    browser.wait("done")
+    browser.show(address, data, f"photo.{kind.lower()}", f"image/{kind.lower()}")
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     assert browser.shown("photo")
     assert np.abs(photo_on_page(browser) - np.asarray(upright, int)).mean() < 3
@@ -474,9 +445,7 @@ def test_a_proxy_may_give_it_a_path(browser, serve, monkeypatch):
 
 
 def test_nothing_else_is_loaded(browser, address):
-    browser.open(address)
-    browser.drop(FIRST)
-    browser.wait("done")
+    browser.show(address, FIRST)
     browser.run("1")
     asked = [
         event["params"]["request"]["url"]
