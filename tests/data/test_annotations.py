@@ -19,41 +19,32 @@ def one(name: str = "cat", box: str = "1 2 3 4", more: str = "") -> str:
     return f"<object><name>{name}</name>{more}<bndbox>{inside}</bndbox></object>"
 
 
-def test_boxes_count_from_0_and_are_half_open(tmp_path):
-    """VOC's 1 2 3 4 is three columns and three rows, from column 0 and row 1 on."""
+PART = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+EASY, HARD = (one(more=f"<difficult>{number}</difficult>") for number in (0, 1))
+
+
+@pytest.mark.parametrize("objects, boxes", [
+    # VOC's 1 2 3 4 is three columns and three rows, from column 0 and row 1 on.
+    ((one(), one("person", "5.0 5.0 5.0 5.0")), [(8, (0, 1, 3, 4)), (15, (4, 4, 5, 5))]),
+    ((HARD, EASY), [(8, (0, 1, 3, 4))]),  # difficult objects are left out
+    ((one("person", more=PART),), [(15, (0, 1, 3, 4))]),  # boxes of parts are not objects
+])  # fmt: skip
+def test_boxes_count_from_0_and_are_half_open(tmp_path, objects, boxes):
     path = tmp_path / "a.xml"
-    path.write_text(annotation(one(), one("person", "5.0 5.0 5.0 5.0")))
-    assert read_annotation(path, CLASSES) == [(8, (0, 1, 3, 4)), (15, (4, 4, 5, 5))]
+    path.write_text(annotation(*objects))
+    assert read_annotation(path, CLASSES) == boxes
 
 
-def test_difficult_objects_are_left_out(tmp_path):
-    path = tmp_path / "a.xml"
-    easy = one(more="<difficult>0</difficult>")
-    path.write_text(annotation(one(more="<difficult>1</difficult>"), easy))
-    assert len(read_annotation(path, CLASSES)) == 1
-
-
-def test_boxes_of_parts_are_not_objects(tmp_path):
-    """VOC's people have heads and hands with boxes of their own."""
-    path = tmp_path / "a.xml"
-    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
-    path.write_text(annotation(one("person", more=part)))
-    assert read_annotation(path, CLASSES) == [(15, (0, 1, 3, 4))]
-
-
-@pytest.mark.parametrize(
-    "text, words",
-    [
-        (annotation(one("unicorn")), "unknown class 'unicorn'"),
-        (annotation(one(box="1 2 3")), "no box of four numbers"),
-        (annotation(one(box="1 2 3 nan")), "no box of four numbers"),
-        (annotation(one(box="4 2 3 4")), "ends before it begins"),
-        ("<annotation>", "not readable as XML"),
-        ("", "not readable as XML"),
-        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "declares a document type"),
-        ('<?xml version="1.0" encoding="no-such-code"?><annotation/>', "not readable as XML"),
-    ],
-)
+@pytest.mark.parametrize("text, words", [
+    (annotation(one("unicorn")), "unknown class 'unicorn'"),
+    (annotation(one(box="1 2 3")), "no box of four numbers"),
+    (annotation(one(box="1 2 3 nan")), "no box of four numbers"),
+    (annotation(one(box="4 2 3 4")), "ends before it begins"),
+    ("<annotation>", "not readable as XML"),
+    ("", "not readable as XML"),
+    ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "declares a document type"),
+    ('<?xml version="1.0" encoding="no-such-code"?><annotation/>', "not readable as XML"),
+])  # fmt: skip
 def test_what_is_not_of_vocs_form_is_refused(tmp_path, text, words):
     path = tmp_path / "a.xml"
     path.write_text(text)

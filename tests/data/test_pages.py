@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
 from helpers.paths import DATA
+from helpers.photos import png_chunk
 from helpers.tiffs import tiff
 from PIL import Image, ImageOps
 
@@ -57,18 +57,15 @@ def refusal(data: bytes, page: int) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "kind, options",
-    [
-        ("TIFF", {}),
-        ("TIFF", {"compression": "tiff_lzw"}),
-        ("TIFF", {"big_tiff": True}),  # of Pillow 11.1 and later
-        ("GIF", {}),
-        ("PNG", {}),
-        ("WEBP", {"lossless": True}),
-        ("MPO", {}),
-    ],
-)
+@pytest.mark.parametrize("kind, options", [
+    ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+    ("TIFF", {"big_tiff": True}),  # of Pillow 11.1 and later
+    ("GIF", {}),
+    ("PNG", {}),
+    ("WEBP", {"lossless": True}),
+    ("MPO", {}),
+])  # fmt: skip
 def test_each_page_is_that_of_pillow(pictures, kind, options, capsys):
     data = saved(kind, pictures, **options)
     for page in (1, 2, 3):
@@ -169,15 +166,6 @@ def test_one_page(pictures):
     assert "has 1 page" in refusal(deep, 2)
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-    )
-
-
 def test_frames_of_a_deep_animation_are_refused(pictures):
     """Pillow keeps 8 of their 16 bits, and OpenCV reads the first alone."""
     small = pictures[0][:10, :20]
@@ -188,12 +176,12 @@ def test_frames_of_a_deep_animation_are_refused(pictures):
     frame = struct.pack(">IIIIHHBB", 20, 10, 0, 0, 1, 2, 0, 0)
     moving = (
         data[:place]
-        + chunk(b"acTL", struct.pack(">II", 2, 0))
-        + chunk(b"fcTL", struct.pack(">I", 0) + frame)
+        + png_chunk(b"acTL", struct.pack(">II", 2, 0))
+        + png_chunk(b"fcTL", struct.pack(">I", 0) + frame)
         + whole
-        + chunk(b"fcTL", struct.pack(">I", 1) + frame)
-        + chunk(b"fdAT", struct.pack(">I", 2) + whole[8:-4])
-        + chunk(b"IEND", b"")
+        + png_chunk(b"fcTL", struct.pack(">I", 1) + frame)
+        + png_chunk(b"fdAT", struct.pack(">I", 2) + whole[8:-4])
+        + png_chunk(b"IEND", b"")
     )
     assert len(data) == place + len(whole) + 12  # one chunk of pixels
     with Image.open(io.BytesIO(moving)) as image:

@@ -8,6 +8,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from helpers.photos import png_chunk
 from PIL import Image, PngImagePlugin
 
 from deconvnet_cli.data.images import read_photo
@@ -39,15 +40,11 @@ def test_texts_go_and_interlaced_rows_are_counted():
     passes = ((2, 2), (2, 2), (4, 1), (3, 3), (7, 3), (6, 6), (13, 5))
     rows = b"".join(b"\0" + b"\7" * wide for wide, high in passes for _ in range(high))
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = zlib.crc32(kind + content).to_bytes(4, "big")
-        return len(content).to_bytes(4, "big") + kind + content + check
-
     header = (13).to_bytes(4, "big") + (11).to_bytes(4, "big") + bytes((8, 0, 0, 0, 1))
-    file = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
-    read = cv2.imdecode(
-        np.frombuffer(with_pixels_alone(file + chunk(b"IEND", b"")), np.uint8), cv2.IMREAD_UNCHANGED
-    )
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    file = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    left = np.frombuffer(with_pixels_alone(file), np.uint8)
+    read = cv2.imdecode(left, cv2.IMREAD_UNCHANGED)
     assert read.shape == (11, 13) and (read == 7).all()
 
 
@@ -65,9 +62,7 @@ def test_a_deep_photo_is_decoded_once_and_turned_as_exif_says_behind_its_pixels(
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     content = exif.tobytes().removeprefix(b"Exif\0\0")
-    chunk = len(content).to_bytes(4, "big") + b"eXIf" + content
-    chunk += zlib.crc32(chunk[4:]).to_bytes(4, "big")
-    turned = read_photo(data[:-12] + chunk + data[-12:])
+    turned = read_photo(data[:-12] + png_chunk(b"eXIf", content) + data[-12:])
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("decoded"))
     plain = read_photo(data)
     assert plain.size == (14, 9)

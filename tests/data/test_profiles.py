@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
+from helpers.photos import png_chunk
 from PIL import Image, ImageCms
 
 from deconvnet_cli.data import profiles
@@ -57,9 +60,7 @@ def read(data: bytes) -> np.ndarray:
 
 
 def png(pixels: np.ndarray, icc: bytes) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", icc_profile=icc)
-    return buffer.getvalue()
+    return saved(Image.fromarray(pixels), "PNG", icc)
 
 
 def from_linear(pixels: np.ndarray) -> np.ndarray:
@@ -73,12 +74,32 @@ def test_a_name_with_srgb_does_not_count(rgb, name):
     assert np.abs(read(png(rgb, profile(name, 1))) - from_linear(rgb)).max() <= 2
 
 
-def test_srgb_under_another_name_changes_nothing(rgb):
+def test_srgb_under_any_name_and_broken_profiles_change_nothing(rgb):
     own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     renamed = own.replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
     assert renamed != own
-    for icc in (own, renamed):
+    for icc in (own, renamed, b"broken", own[:200], profile("linear", 1)[:300]):
         assert (read(png(rgb, icc)) == rgb).all()
+    grey = png(rgb[..., 0], profile("for another kind of image", 1))
+    assert np.ptp(read(grey), axis=-1).max() == 0
+
+
+def saved(image: Image.Image, kind: str, icc: bytes) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, icc_profile=icc, **({"lossless": True} if kind == "WEBP" else {}))
+    return buffer.getvalue()
+
+
+def test_a_profile_is_applied_in_each_kind_of_file_and_mode(rgb):
+    linear, photo = profile("linear", 1), Image.fromarray(rgb)
+    for kind in ("PNG", "TIFF", "WEBP"):
+        assert np.abs(read(saved(photo, kind, linear)) - from_linear(rgb)).max() <= 2
+    for image in (photo.convert("RGBA"), photo.quantize(250)):
+        wanted = from_linear(np.asarray(image.convert("RGB")))
+        assert np.abs(read(saved(image, "PNG", linear)) - wanted).max() <= 2
+    deep = cv2.imencode(".png", rgb[..., ::-1].astype("u2") * 257)[1].tobytes()
+    piece = png_chunk(b"iCCP", b"p\0\0" + zlib.compress(linear))
+    assert np.abs(read(deep[:33] + piece + deep[33:]) - from_linear(rgb)).max() <= 2
 
 
 def jp2(pixels: np.ndarray, box: bytes) -> bytes:

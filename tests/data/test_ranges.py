@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
-import zlib
 
 import cv2
 import numpy as np
 import pytest
+from helpers.photos import png_chunk
 from helpers.tiffs import tiff
 from PIL import Image
 
@@ -163,9 +163,8 @@ def test_a_deep_png_with_a_transparent_colour(grey, scale):
         (np.stack([grey] * 3, axis=-1).astype("u2") * scale, (10 * scale,) * 3),
     ):
         plain = png(values)
-        content = b"tRNS" + struct.pack(f">{len(colour)}H", *colour)
-        piece = struct.pack(">I", len(content) - 4) + content
-        data = plain[:33] + piece + struct.pack(">I", zlib.crc32(content)) + plain[33:]
+        piece = png_chunk(b"tRNS", struct.pack(f">{len(colour)}H", *colour))
+        data = plain[:33] + piece + plain[33:]
         assert is_shown(data, np.where(grey == 10, 0, grey))
 
 
@@ -173,18 +172,15 @@ def test_a_deep_png_with_a_transparent_colour(grey, scale):
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
-@pytest.mark.parametrize(
-    ("white", "opaque", "dtype"),
-    [
-        (65535, 65535, "u2"),
-        (4095, 4095, "u2"),  # 12 bits in 16
-        (4095, 65535, "u2"),
-        (1, 1, "f4"),
-        (255, 255, "f4"),
-        (255, 1, "f4"),
-        (32767, 32767, "i2"),
-    ],
-)
+@pytest.mark.parametrize(("white", "opaque", "dtype"), [
+    (65535, 65535, "u2"),
+    (4095, 4095, "u2"),  # 12 bits in 16
+    (4095, 65535, "u2"),
+    (1, 1, "f4"),
+    (255, 255, "f4"),
+    (255, 1, "f4"),
+    (32767, 32767, "i2"),
+])  # fmt: skip
 def test_alpha_is_not_stretched_by_its_own_values(grey, white, opaque, dtype, share):
     """A photo that is everywhere a quarter opaque, on black, is a quarter as light."""
     colours = np.stack([grey] * 3, axis=-1) / 255 * white

@@ -1,7 +1,5 @@
 """CVAT's own lists and instances."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from helpers.command_line import one_error_line
@@ -100,7 +98,5 @@ def test_instances_of_another_size_leave_out_their_photo(deconvnet, tmp_path):
     result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
     assert result.exit_code == 1
     for name in ("two", "four"):
-        assert (
-            f"SegmentationObject/{name}.png: 80x59 pixels, but its photo has 80x60" in result.stderr
-        )
+        assert f"SegmentationObject/{name}.png: 80x59 pixels, but" in result.stderr
     assert "3 photos from CVAT's masks, 2 left out" in result.stderr

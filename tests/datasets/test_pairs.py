@@ -1,7 +1,5 @@
 """Masks and photos of an export: which belong together, and what has no partner is said."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -52,14 +52,19 @@ def test_coco_of_splits_is_one_tree_and_classes_go_by_name(deconvnet, tmp_path):
     one_error_line(refused, 2, "has its own splits", "--val-share")
 
 
+def keep_annotations(path: Path, *names: str) -> None:
+    """Leave out what is of other classes than these."""
+    content = json.loads(path.read_text())
+    kept = {item["id"] for item in content["categories"] if item["name"] in names}
+    annotations = [item for item in content["annotations"] if item["category_id"] in kept]
+    path.write_text(json.dumps(content | {"annotations": annotations}))
+
+
 def test_a_class_may_be_in_one_split_alone_and_a_split_without_annotations(tmp_path):
     source = coco_splits(tmp_path / "shapes")
     for split, names in (("train", ("disc",)), ("test", ())):
         path = source / split / "_annotations.coco.json"
-        content = json.loads(path.read_text())
-        kept = {item["id"] for item in content["categories"] if item["name"] in names}
-        content["annotations"] = [a for a in content["annotations"] if a["category_id"] in kept]
-        path.write_text(json.dumps(content))
+        keep_annotations(path, *names)
     export = open_export(source)
     assert export.classes == ("background", "square", "disc") and export.splits == LISTS
     assert not export.read("five").mask.any()
@@ -125,14 +130,11 @@ def test_coco_files_of_splits_may_lie_in_one_folder(deconvnet, tmp_path, photos)
     assert one.names == ("four",) and one.read("four").mask.any()
 
 
-@pytest.mark.parametrize(
-    "moves",
-    [
-        {"train": "first"},
-        {"valid/_annotations.coco.json": "train/other.json"},
-        {"train/_annotations.coco.json": "annotations.json"},
-    ],
-)
+@pytest.mark.parametrize("moves", [
+    {"train": "first"},
+    {"valid/_annotations.coco.json": "train/other.json"},
+    {"train/_annotations.coco.json": "annotations.json"},
+])  # fmt: skip
 def test_files_that_are_not_one_for_each_split_are_refused(deconvnet, tmp_path, moves):
     source = coco_splits(tmp_path / "shapes")
     for old, new in moves.items():
@@ -196,11 +198,7 @@ def test_the_share_holds_however_rare_the_classes_are(share, count):
 
 def test_classes_that_a_list_lacks_are_named(deconvnet, tmp_path):
     source = coco_splits(tmp_path / "shapes")
-    path = source / "valid/_annotations.coco.json"
-    content = json.loads(path.read_text())
-    names = {item["id"]: item["name"] for item in content["categories"]}
-    kept = [item for item in content["annotations"] if names[item["category_id"]] == "disc"]
-    path.write_text(json.dumps(content | {"annotations": kept}))
+    keep_annotations(source / "valid/_annotations.coco.json", "disc")
     result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
     assert result.exit_code == 0
     assert "val.txt: no photo has square" in result.stderr and "train.txt" not in result.stderr

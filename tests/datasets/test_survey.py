@@ -18,7 +18,6 @@ from deconvnet_cli.datasets.contact_sheet import contact_sheet
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.datasets.survey import survey_tree
 from deconvnet_cli.datasets.tree import write_tree
-from deconvnet_cli.errors import DatasetError
 
 CLASSES = ("background", "disc", "square")
 
@@ -160,13 +159,6 @@ def test_a_tree_without_names_is_taken_for_vocs_and_that_is_said_once(tree):
     assert f"{tree}: has no classes.txt, so its classes are VOC's" in problem
     assert all(f" {name}" in problem for name in VOC[3:])
     assert not any(f" {name}," in problem for name in VOC[:3])
-
-
-def test_no_tree(tmp_path):
-    with pytest.raises(DatasetError, match="nope: no such folder"):
-        survey_tree(tmp_path / "nope")
-    with pytest.raises(DatasetError, match="JPEGImages/ is missing"):
-        survey_tree(tmp_path)
 
 
 def test_a_sheet_shows_every_class_in_its_colour(tree):

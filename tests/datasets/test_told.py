@@ -1,26 +1,16 @@
 """What an import says of annotations that it cannot take, and of classes."""
 
-from __future__ import annotations
-
-import json
 import shutil
 
 import numpy as np
 import pycocotools.mask
 import pytest
 from helpers.command_line import one_error_line
-from helpers.exports import coco_export, cvat_export, labelme_export, roboflow_export, truth
+from helpers.exports import coco_export, cvat_export, edit, labelme_export, roboflow_export, truth
 
 from deconvnet_cli.datasets.masks import read_colour_table
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.errors import DatasetError
-
-
-def edit(path, change):
-    """Change a JSON file in place."""
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def test_coco_boxes_without_masks_are_counted_and_refused_if_there_is_nothing_else(
@@ -91,13 +81,10 @@ def test_classes_that_differ_in_case_alone_are_told(tmp_path):
     assert not open_export(source, classes=["disc"]).notes[1:]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *("knife, fork 1 2 3", "knife, fork:1,2,3::", "knife, fork, 1, 2, 3", "knife, fork 1,2,3"),
-        *("knife, fork: 1 2 3", "knife, fork:1,2,3:a,b:4,5,6"),
-    ],
-)
+@pytest.mark.parametrize("line", [
+    *("knife, fork 1 2 3", "knife, fork:1,2,3::", "knife, fork, 1, 2, 3", "knife, fork 1,2,3"),
+    *("knife, fork: 1 2 3", "knife, fork:1,2,3:a,b:4,5,6"),
+])  # fmt: skip
 def test_names_in_a_table_of_colours_keep_their_commas(deconvnet, tmp_path, line):
     source = cvat_export(tmp_path / "export")
     (tmp_path / "table.txt").write_text(f"background 0 0 0\n{line}\nBox 7 30 60 200\n")

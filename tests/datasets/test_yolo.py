@@ -58,17 +58,14 @@ def test_what_segment_writes_comes_back(source, tmp_path):
     np.testing.assert_array_equal(mask[inside], labels[inside])
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("0 0.5 0.5 0.2 0.2", ("line 1 is a box", "export segmentation, not detection")),
-        ("0 0.1 0.1 0.5 0.1 0.5", ("line 1 has 6 numbers", "no polygon")),
-        ("\n7 0.1 0.1 0.5 0.1 0.5 0.5", ("line 2 has class 7, which has no name",)),
-        ("disc 0.1 0.1 0.5 0.1 0.5 0.5", ("not a text of YOLO's", "disc")),
-        ("0 8 6 40 6 40 30", ("line 1 has points outside the photo",)),  # pixels, not shares
-        ("0 0.1 0.1 nan 0.1 0.5 0.5", ("line 1 has points outside the photo",)),
-    ],
-)
+@pytest.mark.parametrize(("text", "words"), [
+    ("0 0.5 0.5 0.2 0.2", ("line 1 is a box", "export segmentation, not detection")),
+    ("0 0.1 0.1 0.5 0.1 0.5", ("line 1 has 6 numbers", "no polygon")),
+    ("\n7 0.1 0.1 0.5 0.1 0.5 0.5", ("line 2 has class 7, which has no name",)),
+    ("disc 0.1 0.1 0.5 0.1 0.5 0.5", ("not a text of YOLO's", "disc")),
+    ("0 8 6 40 6 40 30", ("line 1 has points outside the photo",)),  # pixels, not shares
+    ("0 0.1 0.1 nan 0.1 0.5 0.5", ("line 1 has points outside the photo",)),
+])  # fmt: skip
 def test_a_text_that_is_wrong_is_named_and_the_others_are_taken(
     deconvnet, source, tmp_path, text, words
 ):
