@@ -14,14 +14,13 @@ from safetensors.torch import save_file
 
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.deconvnet_mobilenet import DeconvNetMobile, MobileNetSettings
-from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNetSettings
+from deconvnet_cli.nets.deconvnet_vgg16 import DeconvNetSettings
 from deconvnet_cli.nets.fcn8s import FCN8s, bilinear_kernel, initialise
 from deconvnet_cli.nets.fcn8s_mobilenet import FCN8sMobile, FCN8sMobileSettings
 from deconvnet_cli.nets.registry import net_spec
 from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import alone
-from deconvnet_cli.training.start import from_torchvision, load_trunk
 from deconvnet_cli.weights.caffe_fcn8s import import_fcn8s
 from deconvnet_cli.weights.caffe_layers import infer_settings
 from deconvnet_cli.weights.card import card_for
@@ -141,27 +140,6 @@ def test_its_encoder_computes_every_second_cell_of_the_dilated_one():
         )
 
 
-def test_torchvisions_classifier_becomes_convolutions(monkeypatch):
-    import torchvision  # this takes over a second
-
-    torch.manual_seed(0)
-    theirs = torchvision.models.vgg16(weights=None)
-    monkeypatch.setattr(torchvision.models, "vgg16", lambda weights: theirs)
-    with torch.device("meta"):
-        net = FCN8s()
-    tensors = from_torchvision(net)
-    features = torch.randn(1, 512, 7, 7)
-    there = theirs.classifier[:4].eval()(features.flatten(1))
-    here = F.relu(F.conv2d(features, tensors["fc6.weight"], tensors["fc6.bias"]))
-    here = F.conv2d(here, tensors["fc7.weight"], tensors["fc7.bias"])
-    torch.testing.assert_close(here.flatten(1), there, atol=1e-4, rtol=1e-4)
-    assert {f"{layer.name}.weight" for layer in TRUNK} < set(tensors)
-    assert all(net.get_parameter(name).shape == value.shape for name, value in tensors.items())
-    small = FCN8s(NARROW)
-    with pytest.raises(WeightsError, match="the net's"):
-        load_trunk(small, tensors)
-
-
 def blobs_of(net: FCN8s, names: dict[str, str]) -> dict[str, list[np.ndarray]]:
     """The layers of a file, by its names for them, biases as 1 x 1 x 1 x C."""
     layers: dict[str, list[np.ndarray]] = {}
@@ -174,13 +152,9 @@ def blobs_of(net: FCN8s, names: dict[str, str]) -> dict[str, list[np.ndarray]]:
 
 
 OLD_NAMES = {
-    "score_fr": "score-fr",
-    "score_pool4": "score-pool4",
-    "score_pool3": "score-pool3",
-    "upscore2": "score2",
-    "upscore_pool4": "score4",
-    "upscore8": "upsample",
-}
+    "score_fr": "score-fr", "score_pool4": "score-pool4", "score_pool3": "score-pool3",
+    "upscore2": "score2", "upscore_pool4": "score4", "upscore8": "upsample",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("names", [OLD_NAMES, {}], ids=["fcn-8s-pascal", "voc-fcn8s"])

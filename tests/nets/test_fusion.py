@@ -1,7 +1,5 @@
 """Prepared nets compute what the plain ones do."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from helpers.lively_nets import SETTINGS, lively

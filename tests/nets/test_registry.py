@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from deconvnet_cli.errors import WeightsError
 from deconvnet_cli.nets.registry import NETS, build_net, name_of_net, net_spec
 from deconvnet_cli.training.optimiser import begin_training, parameter_groups
-from deconvnet_cli.training.settings import TrainSettings, default_settings
+from deconvnet_cli.training.settings import default_settings
 
 # By hand: 13 convolutions of VGG-16 with weight and bias, and DeconvNet's BatchNorm of each.
 PRETRAINED = {"deconvnet-vgg16": 13 * 4, "fcn8s": 13 * 2}
@@ -50,14 +49,6 @@ def test_pretrained_weights_learn_at_their_own_rate(name):
     assert slow == {
         key for key, _ in net.named_parameters() if key.startswith(net_spec(name).pretrained)
     }
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_training_defaults_are_settings(name):
-    known = {field.name for field in fields(TrainSettings)}
-    spec = net_spec(name)
-    assert set(spec.training) | {key for part in spec.stages.values() for key in part} <= known
-    assert json.loads(default_settings(name).net_settings) == {}
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -151,17 +151,10 @@ def run(name: str, seed: int, start: int, count: int, keep: Path | None) -> dict
                     (keep / f"{name}-{seed}-{number}{target.suffix}").write_bytes(data)
         seconds = time.perf_counter() - began
     return {
-        "target": name,
-        "inputs": count,
-        "read": reads,
-        "refused": count - reads - len(findings),
-        "findings": len(findings),
-        "shown": findings[:MOST_SHOWN],
-        "seconds": round(seconds, 1),
-        "slowest": slowest,
-        "growth_mb": max(growths),
-        "peak_mb": round(peak / 1e3),
-    }
+        "target": name, "inputs": count, "read": reads, "refused": count - reads - len(findings),
+        "findings": len(findings), "shown": findings[:MOST_SHOWN], "seconds": round(seconds, 1),
+        "slowest": slowest, "growth_mb": max(growths), "peak_mb": round(peak / 1e3),
+    }  # fmt: skip
 
 
 def main() -> None:

@@ -167,16 +167,12 @@ def load_test(
         counted = metric(client, 'deconvnet_requests_total{path="/segment",status="200"}')
         refused = metric(client, 'deconvnet_requests_total{path="/segment",status="429"}')
     return {
-        "requests": requests,
-        "right": sum(each.right for each in sent),
-        "answered by the server's count": int(counted),
-        "told to come back": int(refused),
-        "tries": sum(each.tries for each in sent),
-        "photos a second": round(requests / elapsed, 2),
+        "requests": requests, "right": sum(each.right for each in sent),
+        "answered by the server's count": int(counted), "told to come back": int(refused),
+        "tries": sum(each.tries for each in sent), "photos a second": round(requests / elapsed, 2),
         "seconds to an answer": percentiles([each.seconds for each in sent]),
-        "seconds with all tries": percentiles([each.total for each in sent]),
-        "memory, MB": memory,
-    }
+        "seconds with all tries": percentiles([each.total for each in sent]), "memory, MB": memory,
+    }  # fmt: skip
 
 
 def percentiles(values: list[float]) -> dict[str, float]:

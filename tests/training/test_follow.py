@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.lively_nets import Small
+from helpers.lively_nets import Noise, Small
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from deconvnet_cli.data.voc import VocTree, palette
 from deconvnet_cli.errors import DependencyError
@@ -36,18 +35,6 @@ from deconvnet_cli.weights.files import load, store
 
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings(crops=40, batch=4, precision="fp32", lr=1e-2, warmup=2, val_every=2)
-
-
-class Noise(Dataset[tuple[Tensor, ...]]):
-    """Crops of noise with labels."""
-
-    def __len__(self) -> int:
-        return 400
-
-    def __getitem__(self, number: int) -> tuple[Tensor, ...]:
-        generator = torch.Generator().manual_seed(number)
-        crop = torch.randint(0, 256, (3, 16, 16), generator=generator).to(torch.uint8)
-        return crop, torch.randint(0, 21, (16, 16), generator=generator)
 
 
 def run_in(run: Path, settings: TrainSettings, hooks: Hooks = Hooks()) -> TrainedNets:

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.lively_nets import lively
+from helpers.lively_nets import Noise, lively
 from torch import nn
-from torch.utils.data import Dataset
 
 from deconvnet_cli.errors import DivergenceError, UsageError
 from deconvnet_cli.nets.registry import build_net, net_spec
@@ -30,21 +29,6 @@ CPU = torch.device("cpu")
 SETTINGS = TrainSettings(
     crops=32, batch=4, precision="fp32", log_every=3, save_every=2, frozen=False, warmup=2
 )
-
-
-class Noise(Dataset[tuple[torch.Tensor, ...]]):
-    """Crops of noise with labels; from one number on, labels of no class there is."""
-
-    def __init__(self, spoilt_from: int = 1_000) -> None:
-        self.spoilt_from = spoilt_from
-
-    def __len__(self) -> int:
-        return 400
-
-    def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
-        generator = torch.Generator().manual_seed(number)
-        crop = torch.randint(0, 256, (3, 32, 32), generator=generator).to(torch.uint8)
-        return crop, torch.randint(0, 21, (32, 32), generator=generator)
 
 
 class Diverging(nn.Module):

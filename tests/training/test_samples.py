@@ -168,13 +168,6 @@ def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
     assert crop.shape == (3, 36, 36)
 
 
-@pytest.mark.parametrize("stage, label", [(0, None), (1, CAT), (2, None)])
-def test_only_stage_one_labels_a_single_class(tree: VocTree, stage: int, label: int | None):
-    objects = find_objects(tree, ["cat"])
-    dataset = CropDataset(PhotoFiles(tree), objects, 1, 0, TrainSettings(stage=stage))
-    assert dataset.plan(0).label == label
-
-
 def test_stage_one_keeps_the_rim(tree: VocTree):
     mask = np.zeros((8, 8), np.uint8)
     mask[2:4], mask[4], mask[6] = CAT, IGNORE, DOG

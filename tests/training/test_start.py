@@ -69,8 +69,8 @@ def test_a_trunk_that_lacks_a_layer_or_is_wider_is_refused(tmp_path: Path):
         load_trunk(build_net("deconvnet-vgg16", {"width": 0.125, "fc": 8}), wide)
 
 
-def test_torchvisions_first_layer_sees_the_same_picture(monkeypatch: pytest.MonkeyPatch):
-    """RGB 0..1 less mean over deviation there, BGR 0..255 less mean here: the same outputs."""
+def test_torchvisions_vgg16_computes_the_same(monkeypatch: pytest.MonkeyPatch):
+    """RGB 0..1 less mean over deviation there, BGR 0..255 less mean here; fc6 and fc7 there."""
     import torchvision  # this takes over a second
 
     torch.manual_seed(0)
@@ -84,13 +84,18 @@ def test_torchvisions_first_layer_sees_the_same_picture(monkeypatch: pytest.Monk
     mean = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
     deviation = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
     there = theirs.features[0]((pixels / 255 - mean) / deviation)
-    here = torch.nn.functional.conv2d(
-        (pixels - mean * 255).flip(1),
-        trunk["conv1_1.weight"],
-        trunk["conv1_1.bias"],
-        padding=1,
-    )
+    shown = (pixels - mean * 255).flip(1)
+    here = F.conv2d(shown, trunk["conv1_1.weight"], trunk["conv1_1.bias"], padding=1)
     torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-4)
+    with torch.device("meta"):
+        net = build_net("fcn8s")
+    tensors = from_torchvision(net)
+    assert all(net.get_parameter(name).shape == value.shape for name, value in tensors.items())
+    features = torch.randn(1, 512, 7, 7)
+    there = theirs.classifier[:4].eval()(features.flatten(1))
+    here = F.conv2d(features, tensors["fc6.weight"], tensors["fc6.bias"]).relu()
+    here = F.conv2d(here, tensors["fc7.weight"], tensors["fc7.bias"])
+    torch.testing.assert_close(here.flatten(1), there, atol=1e-4, rtol=1e-4)
 
 
 def test_weights_of_another_net_are_no_start(tiny_weights: Path):

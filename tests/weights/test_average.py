@@ -1,7 +1,5 @@
 """Averages of weights: of one net, and of two nets on one encoder."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from helpers.lively_nets import lively

@@ -1,7 +1,5 @@
 """Weights in 8 bits: each value within half a step, and damaged files refused."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -83,16 +81,13 @@ def test_the_command_halves_the_file_and_keeps_what_the_net_says(net, tmp_path):
     assert (found - expected).norm() < 0.1 * (expected - expected.mean()).norm()
 
 
-@pytest.mark.parametrize(
-    ("scale", "message"),
-    [
-        (None, "is missing"),
-        (torch.ones(64, 64, 1, 1), "holds no scales"),
-        (torch.ones(64), "holds no scales"),
-        (torch.ones(64, 1, 1, 1).half(), "holds no scales"),
-        (torch.full((64, 1, 1, 1), torch.inf), "holds no scales"),
-    ],
-)
+@pytest.mark.parametrize(("scale", "message"), [
+    (None, "is missing"),
+    (torch.ones(64, 64, 1, 1), "holds no scales"),
+    (torch.ones(64), "holds no scales"),
+    (torch.ones(64, 1, 1, 1).half(), "holds no scales"),
+    (torch.full((64, 1, 1, 1), torch.inf), "holds no scales"),
+])  # fmt: skip
 def test_damaged_scales_are_refused(packed, tmp_path, scale, message):
     tensors = load_file(packed)
     del tensors["fc6.weight.scale"]

@@ -1,9 +1,8 @@
 """Weights files: what goes in comes out, and what is damaged is refused."""
 
-from __future__ import annotations
-
 import hashlib
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -43,15 +42,9 @@ def test_weights_of_another_net_are_refused(tiny_weights, tmp_path):
         files.load(str(path))
     tensors = load_file(tiny_weights)
     del tensors["conv1_1.weight"]
-    save_file(tensors, path, {files.METADATA_KEY: json.dumps(card_values(tiny_weights))})
+    save_file(tensors, path, {files.METADATA_KEY: json.dumps(asdict(card))})
     with pytest.raises(WeightsError, match=r"conv1_1\.weight is missing"):
         files.load(str(path))
-
-
-def card_values(path) -> dict:
-    from dataclasses import asdict
-
-    return asdict(files.read_card(path))
 
 
 def test_commands(deconvnet, tiny_weights):
