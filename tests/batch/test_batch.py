@@ -123,21 +123,6 @@ def test_labels_never_take_a_photos_place(folder):
         kept("b.png", "b.overlay.png", format="npy", overlay=True)
 
 
-def test_glob_and_list(folder, tmp_path):
-    names = tmp_path / "list.txt"
-    names.write_text(f"{folder}/a.jpg\n{folder}/deep/b.png\n")
-    listed = {job.photo.name for job in plan([f"@{names}"], tmp_path / "out")}
-    globbed = {job.photo.name for job in plan([f"{folder}/**/*.png"], tmp_path / "out")}
-    assert (listed, globbed) == ({"a.jpg", "b.png"}, {"b.png"})
-
-
-def test_an_empty_folder(deconvnet, tmp_path):
-    (tmp_path / "none").mkdir()
-    result = deconvnet("batch", tmp_path / "none")
-    assert result.exit_code == 1
-    assert "no photos" in result.stderr
-
-
 def test_scores_are_kept_beside_the_labels(deconvnet, tiny_weights, folder, tmp_path):
     out = tmp_path / "out"
     options = ("-o", out, "--weights", tiny_weights, "--proposals", 2, "--save-scores")
@@ -153,20 +138,6 @@ def test_scores_are_kept_beside_the_labels(deconvnet, tiny_weights, folder, tmp_
         with Image.open(out / f"{name}.png") as labels:
             same = np.array(labels) == found.maps.merged().argmax(0).numpy()
         assert same.mean() > 0.995
-
-
-def test_labels_without_scores_are_not_done(deconvnet, tiny_weights, folder, tmp_path):
-    out = tmp_path / "out"
-    options = ("-o", out, "--weights", tiny_weights, "--proposals", 1)
-    assert deconvnet("batch", folder, *options).exit_code == 0
-    assert not list(out.rglob("*.npz"))
-    assert "3 made, 0 there already" in deconvnet("batch", folder, *options, "--save-scores").stderr
-    assert "0 made, 3 there already" in deconvnet("batch", folder, *options, "--save-scores").stderr
-    (out / "deep" / "b.npz").unlink()
-    assert "1 made, 2 there already" in deconvnet("batch", folder, *options, "--save-scores").stderr
-    (out / "a.png").unlink()
-    assert "1 made, 2 there already" in deconvnet("batch", folder, *options, "--save-scores").stderr
-    assert "0 made, 3 there already" in deconvnet("batch", folder, *options).stderr  # not wanted
 
 
 def test_scores_are_those_before_the_crf(deconvnet, lively_weights, cat, tmp_path):

@@ -102,9 +102,7 @@ def test_files_are_those_of_workers_with_nets(lively_weights, jobs, tmp_path: Pa
     torch.testing.assert_close(found.deconvnet, expected.deconvnet, atol=1e-2, rtol=0)
 
 
-def test_a_net_process_that_ends_stops_the_run_and_blames_no_photo(
-    lively_weights, jobs, tmp_path: Path
-) -> None:
+def test_a_net_process_that_ends_stops_the_run_and_blames_no_photo(lively_weights, jobs, tmp_path):
     spec = BatchSpec(partial(lively, lively_weights), tmp_path / "out")
     before = {process.pid for process in multiprocessing.active_children()}
     done = []

@@ -255,11 +255,9 @@ def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
 def test_what_is_used_of_a_cluster():
     assert choose_resources(16, 8, "auto").actors == 8
     assert choose_resources(4, 8, "cuda").actors == 3
-    assert (
-        choose_resources(64, 8, "auto", 4).actors,
-        choose_resources(64, 8, "auto", 4).share,
-    ) == (32, 0.25)
-    assert (choose_resources(16, 8, "cpu").gpus, choose_resources(16, 8, "cpu").actors) == (0, 15)
+    shared, plain = choose_resources(64, 8, "auto", 4), choose_resources(16, 8, "cpu")
+    assert (shared.actors, shared.share) == (32, 0.25)
+    assert (plain.gpus, plain.actors) == (0, 15)
     assert choose_resources(2, 0, "auto").actors == 1
     for cpus, gpus, device in ((1, 0, "auto"), (1, 1, "cuda"), (4, 0, "cuda")):
         with pytest.raises(DeviceError):

@@ -72,25 +72,6 @@ def test_nothing_is_done_twice(reasons):
     assert reasons() == {}
 
 
-def test_a_photo_with_other_content_of_the_same_size(place, reasons):
-    photo = place / "photos" / "0001.jpg"
-    data = bytearray(photo.read_bytes())
-    data[len(data) // 2] ^= 1
-    photo.write_bytes(data)
-    assert reasons() == {"0001.jpg": "the photo changed"}
-
-
-def test_a_photo_of_another_size(place, reasons):
-    with open(place / "photos" / "0002.jpg", "ab") as file:
-        file.write(b"\0")
-    assert reasons() == {"0002.jpg": "the photo changed"}
-
-
-def test_a_photo_that_was_only_touched(place, reasons):
-    os.utime(place / "photos" / "0001.jpg", (1, 1))
-    assert reasons() == {}
-
-
 def test_a_new_photo_and_one_that_is_gone(place, reasons):
     (place / "photos" / "0003.jpg").rename(place / "photos" / "new.jpg")
     assert reasons() == {"new.jpg": "new"}

@@ -62,9 +62,7 @@ def test_check_takes_every_kind_of_photo_and_list(deconvnet, tmp_path: Path):
     assert json.loads(again.stdout)["classes"] == line["classes"]
 
 
-def test_train_says_how_many_photos_have_each_class_and_which_classes_count(
-    deconvnet, tmp_path: Path
-):
+def test_train_says_how_many_photos_have_each_class_and_which_classes_count(deconvnet, tmp_path):
     tree = shapes_tree(tmp_path / "tree", train=3, val=1, size=(48, 40))
     in_colours(tree / "SegmentationClass")
     (tmp_path / "own.txt").write_text("disc\nsquare\nstar\n")

@@ -38,9 +38,8 @@ def test_segment_and_explain_take_the_page(deconvnet, pages, options, tmp_path):
     wanted = {}
     for number in (1, 2):
         target = tmp_path / f"labels-{number}.png"
-        assert (
-            deconvnet("segment", tmp_path / f"{number}.png", "-o", target, *options).exit_code == 0
-        )
+        photo = tmp_path / f"{number}.png"
+        assert deconvnet("segment", photo, "-o", target, *options).exit_code == 0
         wanted[number] = target.read_bytes()
     assert wanted[1] != wanted[2]
     found = tmp_path / "found.png"
@@ -65,9 +64,7 @@ def test_proposals_take_the_page(deconvnet, pages, tmp_path):
 def test_a_page_that_is_missing(deconvnet, pages, tiny_weights, tmp_path):
     for name in ("segment", "explain"):
         more = ("-o", tmp_path / "out.d", "--weights", tiny_weights, "--page", 3)
-        one_error_line(
-            deconvnet(name, pages, *more), 1, "many.tif: has 2 pages; give --page 1 to 2"
-        )
+        one_error_line(deconvnet(name, pages, *more), 1, "many.tif: has 2 pages", "--page 1 to 2")
     result = deconvnet("segment", tmp_path / "1.png", "--page", 2, "--weights", tiny_weights)
     one_error_line(result, 1, "1.png: has 1 page; leave out --page")
     assert deconvnet("segment", pages, "--page", 0).exit_code == 2
@@ -97,13 +94,3 @@ def test_a_batch_of_another_page_is_done_anew(deconvnet, pages, options, tmp_pat
     alone = ("segment", tmp_path / "2.png", "-o", wanted, "--crf", *options)
     assert deconvnet(*alone).exit_code == 0
     assert (pixels(scores / "many.png") == pixels(wanted)).mean() > 0.99
-
-
-def test_a_batch_names_photos_without_the_page(deconvnet, pages, tiny_weights, tmp_path):
-    (tmp_path / "1.png").rename(pages.parent / "one.png")
-    out = tmp_path / "out"
-    more = ("--page", 2, "--weights", tiny_weights, "--proposals", 1)
-    result = deconvnet("batch", pages.parent, "-o", out, *more)
-    assert result.exit_code == 1
-    assert "one.png: has 1 page; leave out --page" in result.stderr
-    assert [path.name for path in out.glob("*.png")] == ["many.png"]

@@ -111,15 +111,10 @@ def test_the_stages_come_in_order_and_count_the_crops(lively_weights):
 def test_each_kind_of_file_is_named(photo, quick, tmp_path):
     """Of all options that write files, each in a run of its own."""
     kinds = (
-        ("--overlay",),
-        ("--cutout",),
-        ("--mask", "person"),
-        ("--save-scores",),
-        ("--format", "npy"),
-        ("--format", "cvat"),
-        ("--format", "none", "--cutout"),
+        ("--overlay",), ("--cutout",), ("--mask", "person"), ("--save-scores",),
+        ("--format", "npy"), ("--format", "cvat"), ("--format", "none", "--cutout"),
         *(("--polygons", kind) for kind in ("geojson", "coco", "coco-polygons", "labelme", "yolo")),
-    )
+    )  # fmt: skip
     for number, options in enumerate(kinds):
         out = tmp_path / str(number)
         result = run_cli("segment", photo, "-o", f"{out}/", *options, *quick)

@@ -65,14 +65,9 @@ def pth(tmp_path_factory) -> Path:
 def call(deconvnet, tmp_path, voc, kept, counts, pth, lively_weights):
     """Runs one of ``CALLS``, with further options."""
     places = {
-        "PHOTOS": voc / "JPEGImages",
-        "PHOTO": voc / "JPEGImages" / "p0.jpg",
-        "VOC": voc,
-        "KEPT": kept,
-        "COUNTS": counts,
-        "PTH": pth,
-        "WEIGHTS": lively_weights,
-    }
+        "PHOTOS": voc / "JPEGImages", "PHOTO": voc / "JPEGImages" / "p0.jpg", "VOC": voc,
+        "KEPT": kept, "COUNTS": counts, "PTH": pth, "WEIGHTS": lively_weights,
+    }  # fmt: skip
 
     def run(name: str, *more: str, code: int = 0):
         words: list[object] = []

@@ -115,6 +115,7 @@ def test_a_folder_may_end_with_the_separator_of_windows(tmp_path, monkeypatch):
 def test_standard_input_by_the_name_of_its_device(deconvnet):
     for name in ("-", "/dev/stdin", "/dev/fd/63"):
         one_error_line(deconvnet("segment", name), 2, "standard input needs -o FILE")
+    assert deconvnet("segment", "-", "-o", "-", "--json").exit_code == 2  # both on one stream
     shared = target_of("/dev/shm/a.jpg", None, Outputs(), several=False)  # a folder in memory
     assert shared == Path("/dev/shm/a.png")
 

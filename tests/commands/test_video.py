@@ -17,7 +17,7 @@ from PIL import Image
 from deconvnet_cli.commands.shared import clips
 from deconvnet_cli.data.video import frames, opened_clip
 from deconvnet_cli.data.voc import CLASSES
-from deconvnet_cli.errors import ImageError, OutputError
+from deconvnet_cli.errors import OutputError
 from deconvnet_cli.outputs import video
 from deconvnet_cli.outputs.overlay import FILL
 from deconvnet_cli.outputs.palettes import colours_of
@@ -228,23 +228,20 @@ def test_a_video_that_is_not_written_whole_is_an_error(tmp_path, monkeypatch):
     assert names_in(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        ((), "-o DIR/"),
-        (("-o", "-"), "-o DIR/"),
-        (("-o", "there"), "is a file"),
-        (("-o", "labels.png"), "-o labels.png/"),
-        (("-o", "out", "--save-scores"), "--save-scores"),
-        (("-o", "out", "--format", "cvat"), "--format cvat"),
-        (("-o", "out", "--polygons", "yolo"), "--polygons yolo"),
-        (("-o", "out", "--format", "none"), "add --cutout"),
-        (("-o", "out", "--preview", "blocks"), "leave out --preview"),
-        (("-o", "out", "photo.jpg"), "separate calls"),
-        (("-o", "out", "more/clip.avi"), "the same files"),
-        (("-o", ".", "clip_overlay.mp4", "--overlay"), "a video to label"),
-    ],
-)
+@pytest.mark.parametrize("options, words", [
+    ((), "-o DIR/"),
+    (("-o", "-"), "-o DIR/"),
+    (("-o", "there"), "is a file"),
+    (("-o", "labels.png"), "-o labels.png/"),
+    (("-o", "out", "--save-scores"), "--save-scores"),
+    (("-o", "out", "--format", "cvat"), "--format cvat"),
+    (("-o", "out", "--polygons", "yolo"), "--polygons yolo"),
+    (("-o", "out", "--format", "none"), "add --cutout"),
+    (("-o", "out", "--preview", "blocks"), "leave out --preview"),
+    (("-o", "out", "photo.jpg"), "separate calls"),
+    (("-o", "out", "more/clip.avi"), "the same files"),
+    (("-o", ".", "clip_overlay.mp4", "--overlay"), "a video to label"),
+])  # fmt: skip
 def test_options_that_do_not_go_with_a_video(clip, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").touch()
@@ -263,12 +260,6 @@ def test_every_is_for_videos(tmp_path):
     one_error_line(result, 2, "--every takes frames of a video")
 
 
-def test_an_unreadable_clip_is_one_line(quick, tmp_path):
-    (tmp_path / "a.mp4").write_bytes(b"nothing of a video here " * 40)
-    result = run_cli("segment", tmp_path / "a.mp4", "-o", tmp_path / "out", *quick)
-    one_error_line(result, 1, "a.mp4", "not a video")
-
-
 def test_batch_and_the_others_name_segment(clip, quick, tmp_path):
     for command in (("batch",), ("explain",)):
         result = run_cli(*command, clip, "-o", tmp_path / "out", *quick)
@@ -280,12 +271,3 @@ def test_batch_and_the_others_name_segment(clip, quick, tmp_path):
     both = run_cli("batch", f"{tmp_path}/*.*", "-o", tmp_path / "out", *quick)
     assert both.exit_code == 0
     assert "1 .mp4 (`deconvnet segment` labels videos)" in both.stderr
-
-
-def test_the_server_names_segment(clip):
-    pytest.importorskip("fastapi")
-    pytest.importorskip("python_multipart")
-    from deconvnet_cli.serve.uploads import photo_from_file
-
-    with pytest.raises(ImageError, match="a video; `deconvnet segment"):  # status 400
-        photo_from_file(clip.read_bytes(), 10**6, print)

@@ -84,15 +84,12 @@ def test_torch_that_cannot_be_loaded(deconvnet, monkeypatch):
     assert "torch" in problems[0] and " -> " in problems[0]
 
 
-@pytest.mark.parametrize(
-    "versions, problem",
-    [
-        ({"torch": "2.4.0", "rich": "13"}, None),
-        ({"torch": "2.4+cpu", "rich": "14.1.0rc1"}, None),
-        ({"torch": "2.3.1", "rich": "13"}, ("torch", 'pip install --upgrade "torch>=2.4"')),
-        ({"torch": "10.0"}, ("rich", 'pip install "rich>=13.0"')),
-    ],
-)
+@pytest.mark.parametrize("versions, problem", [
+    ({"torch": "2.4.0", "rich": "13"}, None),
+    ({"torch": "2.4+cpu", "rich": "14.1.0rc1"}, None),
+    ({"torch": "2.3.1", "rich": "13"}, ("torch", 'pip install --upgrade "torch>=2.4"')),
+    ({"torch": "10.0"}, ("rich", 'pip install "rich>=13.0"')),
+])  # fmt: skip
 def test_packages_that_are_missing_or_old(monkeypatch, versions, problem):
     needed = ["torch>=2.4", "rich>=13.0", 'tomli>=2; python_version < "3.11"', "opencv-x>=4"]
 
@@ -136,16 +133,13 @@ def test_extras_by_what_the_package_says(monkeypatch):
 FLAGS = "processor : 0\nflags\t\t: fpu sse2 {}\nbugs : none\n"
 
 
-@pytest.mark.parametrize(
-    "flags, says, state, words",
-    [
-        ("avx avx2 avx512f avx512_bf16", {"avx512_bf16": True}, "ok", "nets run in bf16"),
-        ("avx2 amx_bf16", {"amx_bf16": True}, "ok", "nets run in bf16"),
-        ("avx avx2", {"avx512_bf16": False}, "ok", "nets run in fp32"),
-        ("avx2 avx512f avx512_bf16", {}, "note", "does not report it"),
-        ("avx", {}, "note", "without AVX2"),
-    ],
-)
+@pytest.mark.parametrize("flags, says, state, words", [
+    ("avx avx2 avx512f avx512_bf16", {"avx512_bf16": True}, "ok", "nets run in bf16"),
+    ("avx2 amx_bf16", {"amx_bf16": True}, "ok", "nets run in bf16"),
+    ("avx avx2", {"avx512_bf16": False}, "ok", "nets run in fp32"),
+    ("avx2 avx512f avx512_bf16", {}, "note", "does not report it"),
+    ("avx", {}, "note", "without AVX2"),
+])  # fmt: skip
 def test_the_cpu(monkeypatch, tmp_path, flags, says, state, words):
     info = tmp_path / "cpuinfo"
     info.write_text(FLAGS.format(flags))
@@ -164,16 +158,13 @@ def test_a_cpu_that_says_nothing(monkeypatch, tmp_path):
     assert found.state == "ok" and "vector instructions unknown" in found.text
 
 
-@pytest.mark.parametrize(
-    "free, limit, state, words",
-    [
-        (8_000_000, None, "ok", "8.2 GB free"),
-        (8_000_000, "max\n", "ok", "8.2 GB free"),
-        (8_000_000, "1500000000\n", "note", "1.5 GB is this container's limit"),
-        (900_000, "4000000000", "note", "0.9 GB free"),
-        (None, None, "ok", "does not report"),
-    ],
-)
+@pytest.mark.parametrize("free, limit, state, words", [
+    (8_000_000, None, "ok", "8.2 GB free"),
+    (8_000_000, "max\n", "ok", "8.2 GB free"),
+    (8_000_000, "1500000000\n", "note", "1.5 GB is this container's limit"),
+    (900_000, "4000000000", "note", "0.9 GB free"),
+    (None, None, "ok", "does not report"),
+])  # fmt: skip
 def test_memory(monkeypatch, tmp_path, free, limit, state, words):
     info, most = tmp_path / "meminfo", tmp_path / "memory.max"
     if free is not None:
@@ -250,40 +241,27 @@ def machine(monkeypatch, tmp_path):
 OLD, NEW = SMI.format(version="470.82.01", cuda="11.4"), SMI.format(version="535.104", cuda="12.2")
 
 
-def test_no_gpu(machine):
-    found = machine(None, device=False)
+FAILS = "NVIDIA-SMI has failed"
+
+
+@pytest.mark.parametrize("smi, given, words", [
+    (NEW, {"device": False, "cuda": None}, ("CPU alone", "pytorch.org")),
+    (None, {"cuda": None}, ("CPU alone", "pytorch.org")),  # /dev/nvidia0 tells as much
+    (OLD, {}, ("470.82.01", "11.4", "12.6", "update the NVIDIA driver")),
+    (NEW, {}, ("new enough", "535.104")),  # an older minor version is not to blame
+    (None, {}, ("does not answer", "no nvidia-smi", "--gpus all")),
+    (FAILS, {"code": 9}, ("does not answer", FAILS, "--gpus all")),
+])  # fmt: skip
+def test_a_gpu_that_torch_does_not_see(machine, smi, given, words):
+    found = machine(smi, **given)
+    assert found.state == "note" and found.remedy
+    assert [word for word in words if word not in f"{found.text} -> {found.remedy}"] == []
+
+
+@pytest.mark.parametrize("smi", [None, FAILS])
+def test_no_gpu(machine, smi):
+    found = machine(smi, device=False, code=9)
     assert (found.state, found.remedy) == ("ok", "")
-
-
-def test_torch_for_the_cpu_beside_a_gpu(machine):
-    found = machine(NEW, device=False, cuda=None)
-    assert found.state == "note" and "CPU alone" in found.text and "pytorch.org" in found.remedy
-    assert machine(None, cuda=None) == found  # /dev/nvidia0 tells as much
-
-
-def test_a_driver_that_is_too_old(machine):
-    found = machine(OLD, cuda="12.6")
-    assert found.state == "note"
-    for part in ("470.82.01", "11.4", "12.6"):
-        assert part in found.text
-    assert "update the NVIDIA driver" in found.remedy
-
-
-def test_a_driver_of_an_older_minor_version_is_not_to_blame(machine):
-    found = machine(NEW, cuda="12.6")
-    assert found.state == "note" and "new enough" in found.text and "535.104" in found.text
-
-
-@pytest.mark.parametrize("smi, code", [(None, 0), ("NVIDIA-SMI has failed", 9)])
-def test_a_driver_that_does_not_answer(machine, smi, code):
-    found = machine(smi, code=code)
-    assert found.state == "note" and "does not answer" in found.text
-    assert (smi or "no nvidia-smi") in found.text
-    assert "--gpus all" in found.remedy
-
-
-def test_no_device_and_a_driver_that_fails_is_no_gpu(machine):
-    assert machine("NVIDIA-SMI has failed", device=False, code=9).state == "ok"
 
 
 def test_a_hidden_gpu(machine, monkeypatch):

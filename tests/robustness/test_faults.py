@@ -47,7 +47,7 @@ from deconvnet_cli.errors import (
 )
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import alone
-from deconvnet_cli.storage.files import locked, remove_parts, write_whole
+from deconvnet_cli.storage.files import locked
 from deconvnet_cli.weights.files import load
 
 KILLS = int(os.environ.get("DECONVNET_KILLS", "4"))
@@ -381,34 +381,6 @@ def test_a_folder_that_cannot_be_looked_into(deconvnet, photos, options, tmp_pat
         assert result.exit_code == 1
         assert f"  {copies}/locked: cannot be read (Permission denied)" in result.stderr
     assert list(outputs(out)) == ["a.png"]
-
-
-# Names of files that are begun.
-
-
-@pytest.mark.parametrize(
-    "name", ["a.png", "名" * 80 + ".png", "x" * 251 + ".png", "é" * 125 + "x.png"]
-)
-def test_what_was_begun_is_cleared_away_and_nothing_else(tmp_path, name):
-    """Names up to the 255 bytes that a file system takes."""
-    target = tmp_path / name
-    begun_names = []
-
-    def killed(file):
-        begun_names.append(Path(file.name).name)
-        os.link(file.name, tmp_path / "kept")  # as if nobody had removed it
-        file.write(b"whole")
-
-    write_whole(target, killed)
-    assert target.read_bytes() == b"whole"
-    (tmp_path / "kept").rename(tmp_path / begun_names[0])
-    others = [tmp_path / other for other in (".b.png.abcdefgh.part", ".a.png", "a.part", ".part")]
-    for other in others:
-        other.write_bytes(b"")
-    assert (tmp_path / begun_names[0]).exists()
-    remove_parts([target])
-    assert not (tmp_path / begun_names[0]).exists()
-    assert all(other.exists() for other in (target, *others))
 
 
 # One photo.

@@ -20,12 +20,8 @@ from helpers.paths import TESTS
 COUNTS = {
     **dict.fromkeys(("jpeg", "png", "gif", "tiff", "webp", "bmp", "ppm"), 600),
     **dict.fromkeys(("mask", "prediction", "scores", "soft", "tallies", "toml"), 1200),
-    "safetensors": 1000,
-    "caffemodel": 800,
-    "pth": 800,
-    "mobilenet": 25,
-    "encoder": 10,
-}
+    "safetensors": 1000, "caffemodel": 800, "pth": 800, "mobilenet": 25, "encoder": 10,
+}  # fmt: skip
 MOST_MB = 700  # of memory that one file may take: an image of 100 million pixels is among them
 RUN = TESTS / "tools" / "fuzz_run.py"
 
@@ -57,13 +53,10 @@ def test_every_target_is_in_a_run() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "targets",
-    [
-        pytest.param(targets, id=targets[0], marks=pytest.mark.xdist_group(f"fuzz {targets[0]}"))
-        for targets in RUNS
-    ],
-)
+@pytest.mark.parametrize("targets", [
+    pytest.param(targets, id=targets[0], marks=pytest.mark.xdist_group(f"fuzz {targets[0]}"))
+    for targets in RUNS
+])  # fmt: skip
 def test_damaged_files(targets: tuple[str, ...], tmp_path: Path) -> None:
     runs = fuzz(targets, tmp_path)
     for target in targets:

@@ -137,9 +137,7 @@ CARDS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", CARDS)
-def test_a_card_that_asks_for_too_much_or_nonsense(
-    tiny_weights: Path, tmp_path: Path, case: str
-) -> None:
+def test_a_card_that_asks_for_too_much_or_nonsense(tiny_weights, tmp_path, case):
     change, words = CARDS[case]
     card = card_of(tiny_weights)
     for name, value in change.items():
@@ -218,18 +216,10 @@ def test_a_start_of_training_that_is_not_finite(tmp_path: Path) -> None:
         load_folded(DeconvNetMobile(strided=True), path)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"decode4": [64, 31]},
-        {"bridge": [1] * 17},
-        {"bridge": []},
-        {"decode1": 16},
-        {"pools": 3},
-        {"pools": 5, "decode5": [160, 63]},
-        {"pool": "mean"},
-    ],
-)
+@pytest.mark.parametrize("settings", [
+    {"decode4": [64, 31]}, {"bridge": [1] * 17}, {"bridge": []}, {"decode1": 16}, {"pools": 3},
+    {"pools": 5, "decode5": [160, 63]}, {"pool": "mean"},
+])  # fmt: skip
 def test_settings_of_a_net_that_cannot_run(settings: dict[str, Any]) -> None:
     with torch.device("meta"), pytest.raises(WeightsError):
         build_net("deconvnet-mobilenet", settings)
@@ -277,16 +267,13 @@ class Trap:
 
 
 PICKLES = {
-    "code": lambda: {"a": Trap(os.system, "false")},
-    "eval": lambda: {"a": Trap(eval, "1 / 0")},
+    "code": lambda: {"a": Trap(os.system, "false")}, "eval": lambda: {"a": Trap(eval, "1 / 0")},
     "nothing but zeros": lambda: {"a": Trap(bytearray, 1 << 20)},
-    "a module": lambda: nn.Linear(2, 2),
-    "numbers": lambda: {"a": 1},
+    "a module": lambda: nn.Linear(2, 2), "numbers": lambda: {"a": 1},
     "names that are none": lambda: {1: torch.ones(1)},
     "sparse": lambda: {"a": torch.ones(2, 2).to_sparse()},
-    "on no device": lambda: {"a": torch.ones(2, device="meta")},
-    "a list": lambda: [torch.ones(1)],
-}
+    "on no device": lambda: {"a": torch.ones(2, device="meta")}, "a list": lambda: [torch.ones(1)],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", PICKLES)
@@ -312,9 +299,7 @@ def test_a_tensor_that_claims_more_values_than_there_are(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_packed_pth_is_not_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: int
-) -> None:
+def test_a_packed_pth_is_not_unpacked(tmp_path, monkeypatch, packing):
     path = tmp_path / "bomb.pth"
     with zipfile.ZipFile(path, "w", packing) as archive:
         archive.writestr("archive/data.pkl", bytes(50_000_000))
@@ -322,19 +307,10 @@ def test_a_packed_pth_is_not_unpacked(
     assert "unpacks to 50000000 bytes" in refused(path, lambda name: import_into(Path(name)))
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x80",
-        b"\x80\x02",
-        b"\x80\x02.",
-        b"\x80\x02}q\x00.",
-        b"(" * 1000,
-        b"\x80\x02\x8a\xff",
-        b"PK",
-    ],
-)
+@pytest.mark.parametrize("data", [
+    b"", b"\x80", b"\x80\x02", b"\x80\x02.", b"\x80\x02}q\x00.", b"(" * 1000, b"\x80\x02\x8a\xff",
+    b"PK",
+])  # fmt: skip
 def test_pickles_that_end_early_or_pop_too_much(tmp_path: Path, data: bytes) -> None:
     """Torch raises IndexError, KeyError, struct.error and more for them."""
     path = tmp_path / "odd.pth"

@@ -1,7 +1,5 @@
 """The cores of this process: those of its affinity, and no more than a container's quota."""
 
-from __future__ import annotations
-
 import os
 import sys
 from types import SimpleNamespace

@@ -30,12 +30,9 @@ def test_few_compiled_kernels_are_kept(given, compiled):
     environment = {k: v for k, v in os.environ.items() if k not in devices.KERNEL_CACHES}
     environment |= dict.fromkeys(devices.KERNEL_CACHES, given["kept"]) if given else {}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**environment, "ONEDNN_VERBOSE": "2"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+        [sys.executable, "-c", PROGRAM], env={**environment, "ONEDNN_VERBOSE": "2"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     passes = done.stdout.split("side ")[1:]
     convolutions = [
         [line for line in text.splitlines() if "create" in line and ",convolution," in line]

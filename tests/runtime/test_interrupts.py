@@ -1,7 +1,5 @@
 """What ends a run before its workers start."""
 
-from __future__ import annotations
-
 import os
 import signal
 

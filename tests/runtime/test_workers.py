@@ -1,7 +1,5 @@
 """Worker processes that die: what they had is tried again, the others go on, nothing is left."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -278,10 +276,7 @@ def test_a_long_path_of_temporary_files_is_named(tmp_path):
         "from deconvnet_cli.runtime.worker_process import prepare_workers; prepare_workers('json')"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-    )
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True, text=True,
+    )  # fmt: skip
     assert "set TMPDIR to a folder with a shorter path" in result.stderr

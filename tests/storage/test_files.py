@@ -84,8 +84,10 @@ def test_files_that_only_begin_like_parts_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [None, ".part"])
-def test_a_part_is_removed_after_its_run_was_killed(tmp_path: Path, suffix: str | None) -> None:
-    target = tmp_path / "clip.part.mp4"
+@pytest.mark.parametrize("name", ["clip.part.mp4", "名" * 80 + ".png", "x" * 250 + ".png"])
+def test_a_part_is_removed_after_its_run_was_killed(tmp_path, name, suffix) -> None:
+    """Names up to the 255 bytes that a file system takes."""
+    target = tmp_path / name
     with part_file(target, suffix) as part:
         part.write_bytes(b"unfinished")
         remove_parts([target])
