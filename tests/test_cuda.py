@@ -56,9 +56,7 @@ def photo(data: Path) -> Image.Image:
 
 
 @pytest.mark.parametrize("crf", [None, CrfSettings()], ids=["plain", "crf"])
-def test_the_labels_of_the_cpu(
-    system: tuple[System, System], photo: Image.Image, crf: CrfSettings | None
-) -> None:
+def test_the_labels_of_the_cpu(system, photo, crf):
     settings = SegmentSettings(proposals=5, crf=crf)
     here, there = (segment(photo, each, settings) for each in system)
     assert (here.labels == there.labels).mean() > 0.99
@@ -90,9 +88,7 @@ def test_large_photos_are_labelled_there() -> None:
     assert (there == enlarge_and_label(maps, 900, 600)).mean() > 0.999
 
 
-def test_explain_and_stored_scores(
-    system: tuple[System, System], photo: Image.Image, tmp_path: Path
-) -> None:
+def test_explain_and_stored_scores(system, photo, tmp_path):
     settings = SegmentSettings(proposals=5)
     explained = explain(photo, system[1], settings)
     labels = segment(photo, system[1], settings).labels
@@ -110,9 +106,7 @@ def on_gpu() -> tuple[System, SegmentSettings]:
     return load_system(SegmentOptions(device="cuda", precision="fp32"))
 
 
-def test_a_batch_with_nets_in_processes_of_their_own(
-    system: tuple[System, System], photo: Image.Image, tmp_path: Path
-) -> None:
+def test_a_batch_with_nets_in_processes_of_their_own(system, photo, tmp_path):
     jobs = []
     for number in range(6):
         path = tmp_path / f"{number}.png"

@@ -92,9 +92,7 @@ def test_a_tensor_left_behind_is_noticed(gpu: None) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_losses_are_computed_there(
-    monkeypatch: pytest.MonkeyPatch, name: str, precision: str
-) -> None:
+def test_losses_are_computed_there(monkeypatch, name, precision):
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
     net = lively(name).train()

@@ -1,7 +1,5 @@
 """Classes are chosen by name, names with commas too."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -19,22 +17,19 @@ from deconvnet_cli.weights.files import store
 CLASSES = ("background", "plate", "knife, fork", "salt,pepper, sugar", "fork", 'a "good" cup')
 
 
-@pytest.mark.parametrize(
-    "text, labels",
-    [
-        ("plate", (1,)),
-        ("knife, fork", (2,)),
-        ("knife,fork", (2,)),
-        ("KNIFE ,  Fork", (2,)),
-        ('"knife, fork"', (2,)),
-        ('"knife, fork",plate', (1, 2)),
-        ('plate, "knife, fork", fork', (1, 2, 4)),
-        ("plate,knife, fork,salt, pepper,sugar", (1, 2, 3)),
-        ("fork,plate", (1, 4)),  # a class by itself
-        ("fork,knife,fork", (2, 4)),
-        ('a "good" cup,plate', (1, 5)),
-    ],
-)
+@pytest.mark.parametrize("text, labels", [
+    ("plate", (1,)),
+    ("knife, fork", (2,)),
+    ("knife,fork", (2,)),
+    ("KNIFE ,  Fork", (2,)),
+    ('"knife, fork"', (2,)),
+    ('"knife, fork",plate', (1, 2)),
+    ('plate, "knife, fork", fork', (1, 2, 4)),
+    ("plate,knife, fork,salt, pepper,sugar", (1, 2, 3)),
+    ("fork,plate", (1, 4)),  # a class by itself
+    ("fork,knife,fork", (2, 4)),
+    ('a "good" cup,plate', (1, 5)),
+])  # fmt: skip
 def test_names_with_commas(text, labels):
     assert chosen_labels(names_in(text), CLASSES) == labels
 

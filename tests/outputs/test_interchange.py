@@ -183,29 +183,26 @@ def test_labelme_names_a_photo_on_another_drive_whole(tmp_path, monkeypatch):
 SQUARE = [[0, 0], [8, 0], [8, 8], [0, 8], [0, 0]]
 
 
-@pytest.mark.parametrize(
-    ("found", "wrong"),
-    [
-        ([SQUARE], set()),
-        ([[[0, 0], [4, 4], [4, 0], [0, 4], [0, 0]]], {0}),  # crosses itself
-        ([[[0, 0], [8, 0], [4, 4], [8, 8], [0, 8], [4, 4], [0, 0]]], {0}),  # a corner at a corner
-        ([[[0, 0], [8, 0], [8, 8], [4, 0], [0, 8], [0, 0]]], {0}),  # a corner on a side
-        ([[[0, 0], [8, 0], [4, 0], [4, 8], [0, 0]]], {0}),  # a side that goes back
-        ([SQUARE, [[2, 2], [2, 4], [4, 4], [4, 2], [2, 2]]], set()),
-        ([SQUARE, [[0, 0], [2, 4], [4, 2], [0, 0]]], set()),  # a hole may touch a corner
-        ([SQUARE, [[0, 2], [2, 4], [4, 2], [0, 2]]], {0, 1}),  # a hole with a corner on a side
-        ([SQUARE, [[6, 2], [6, 4], [9, 4], [9, 2], [6, 2]]], {0, 1}),  # a hole across the outline
-        ([SQUARE, [[10, 2], [10, 4], [12, 4], [12, 2], [10, 2]]], {0, 1}),  # a hole outside
-        (
-            [SQUARE, [[1, 1], [1, 6], [6, 6], [6, 1], [1, 1]], [[2, 2], [2, 3], [3, 2], [2, 2]]],
-            {1, 2},
-        ),
-        (
-            [SQUARE, [[1, 1], [1, 4], [4, 4], [4, 1], [1, 1]], [[4, 4], [5, 6], [6, 5], [4, 4]]],
-            set(),
-        ),
-    ],
-)
+@pytest.mark.parametrize(("found", "wrong"), [
+    ([SQUARE], set()),
+    ([[[0, 0], [4, 4], [4, 0], [0, 4], [0, 0]]], {0}),  # crosses itself
+    ([[[0, 0], [8, 0], [4, 4], [8, 8], [0, 8], [4, 4], [0, 0]]], {0}),  # a corner at a corner
+    ([[[0, 0], [8, 0], [8, 8], [4, 0], [0, 8], [0, 0]]], {0}),  # a corner on a side
+    ([[[0, 0], [8, 0], [4, 0], [4, 8], [0, 0]]], {0}),  # a side that goes back
+    ([SQUARE, [[2, 2], [2, 4], [4, 4], [4, 2], [2, 2]]], set()),
+    ([SQUARE, [[0, 0], [2, 4], [4, 2], [0, 0]]], set()),  # a hole may touch a corner
+    ([SQUARE, [[0, 2], [2, 4], [4, 2], [0, 2]]], {0, 1}),  # a hole with a corner on a side
+    ([SQUARE, [[6, 2], [6, 4], [9, 4], [9, 2], [6, 2]]], {0, 1}),  # a hole across the outline
+    ([SQUARE, [[10, 2], [10, 4], [12, 4], [12, 2], [10, 2]]], {0, 1}),  # a hole outside
+    (
+        [SQUARE, [[1, 1], [1, 6], [6, 6], [6, 1], [1, 1]], [[2, 2], [2, 3], [3, 2], [2, 2]]],
+        {1, 2},
+    ),
+    (
+        [SQUARE, [[1, 1], [1, 4], [4, 4], [4, 1], [1, 1]], [[4, 4], [5, 6], [6, 5], [4, 4]]],
+        set(),
+    ),
+])  # fmt: skip
 def test_which_rings_are_wrong(found, wrong):
     assert wrong_rings(found) == wrong
     assert wrong_rings([[[x + 300, -y] for x, y in ring] for ring in found]) == wrong
@@ -238,19 +235,6 @@ def test_simplified_outlines_and_holes_do_not_overlap(tolerance):
                 assert set(np.unique(winding(found, 60, 80))) <= {0, 1}
 
 
-def test_parts_without_holes_are_the_component():
-    for labels in [*noise(), scene()]:
-        for component in components(labels, (1, 2)):
-            again = np.zeros_like(labels)
-            for part, _ in without_holes(component):
-                assert len(rings(part)) == 1 and part.label == component.label
-                x0, y0, x1, y1 = part.box
-                again[y0:y1, x0:x1] += part.mask
-            x0, y0, x1, y1 = component.box
-            assert np.array_equal(again[y0:y1, x0:x1], component.mask.astype(np.uint8))
-            assert again.sum() == component.area
-
-
 def test_many_holes_in_a_row_take_few_levels_of_calls():
     """1200 holes need 1200 lines, but Python's stack has a place for 1000 calls."""
     labels = np.ones((3, 2401), np.uint8)
@@ -273,11 +257,8 @@ def test_yolo_numbers_classes_without_the_background(tmp_path):
         again[decoded(ring, HEIGHT, WIDTH)] = int(number) + 1
     assert np.array_equal(again, scene())
     assert yolo_yaml(CLASSES).splitlines()[3:] == [
-        "names:",
-        '  0: "disc"',
-        '  1: "ring"',
-        '  2: "box"',
-    ]
+        "names:", '  0: "disc"', '  1: "ring"', '  2: "box"',
+    ]  # fmt: skip
     assert yolo_yaml(CLASSES, ["background"]).splitlines()[4] == '  0: "background"'
 
 

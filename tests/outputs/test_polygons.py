@@ -98,24 +98,16 @@ def test_a_ring_and_a_dot_by_hand():
     assert [cat["id"], dog["id"]] == [1, 2]
 
 
-def test_pixels_that_touch_at_a_corner_are_two_components():
-    found = components(np.eye(3, dtype=np.uint8), (1,))
-    assert [(part.box, part.area) for part in found] == [
-        ((0, 0, 1, 1), 1),
-        ((1, 1, 2, 2), 1),
-        ((2, 2, 3, 3), 1),
-    ]
-
-
-def test_the_largest_component_of_a_class_comes_first():
-    labels = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [2, 2, 0, 1]], np.uint8)
-    order = [(part.label, part.area, part.box[:2]) for part in components(labels, (1, 2))]
-    assert order == [(1, 2, (2, 0)), (1, 1, (0, 0)), (1, 1, (3, 2)), (2, 2, (0, 2))]
-
-
-def test_of_equal_components_the_upper_one_comes_first():
-    labels = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], np.uint8)
-    assert [part.box[:2] for part in components(labels, (1,))] == [(3, 0), (0, 2)]
+@pytest.mark.parametrize("rows, order", [
+    (np.eye(3), [(1, 1, (0, 0)), (1, 1, (1, 1)), (1, 1, (2, 2))]),  # corners do not connect
+    # The largest of a class comes first, and of equal ones the upper one.
+    ([[1, 0, 1, 1], [0] * 4, [2, 2, 0, 1]],
+     [(1, 2, (2, 0)), (1, 1, (0, 0)), (1, 1, (3, 2)), (2, 2, (0, 2))]),
+    ([[0, 0, 0, 1], [0] * 4, [1, 0, 0, 0]], [(1, 1, (3, 0)), (1, 1, (0, 2))]),
+])  # fmt: skip
+def test_the_order_of_components(rows, order):
+    found = components(np.array(rows, np.uint8), (1, 2))
+    assert [(part.label, part.area, part.box[:2]) for part in found] == order
 
 
 @pytest.mark.parametrize("side", [200, 256, 300, 60_000])

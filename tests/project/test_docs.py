@@ -110,16 +110,9 @@ def quick_weights(tmp_path_factory) -> Path:
         net, card = (weights := load(name)).net, weights.card
         card = replace(card, proposals=min(card.proposals, 3))
         if net_spec(name).whole_photos:
-            card = replace(
-                card,
-                input=replace(
-                    card.input,
-                    size=64,
-                    whole=128,
-                    further=(),
-                    coarse=(96,) if card.input.coarse else (),
-                ),
-            )
+            small = {"size": 64, "whole": 128, "further": ()}
+            small["coarse"] = (96,) if card.input.coarse else ()
+            card = replace(card, input=replace(card.input, **small))
         else:  # it takes no smaller crops, so it is narrow
             net = build_net(name, narrow := {"width": 1 / 32, "fc": 16}).eval()
             card = replace(card, settings=narrow)
@@ -168,14 +161,11 @@ def environment(*paths: Path, program: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, id=page.name, marks=pytest.mark.xdist_group(f"run {page.name}"))
-        for page in PAGES
-        if page.name != "onnx.md"  # exporting/test_onnx.py runs its commands
-    ],
-)
+@pytest.mark.parametrize("page", [
+    pytest.param(page, id=page.name, marks=pytest.mark.xdist_group(f"run {page.name}"))
+    for page in PAGES
+    if page.name != "onnx.md"  # exporting/test_onnx.py runs its commands
+])  # fmt: skip
 def test_commands_run(page, place, program, quick_weights):
     """The commands of the README are run as they are, with the weights that ship."""
     paths = (ROOT, TESTS) if page.name == "README.md" else (quick_weights, ROOT, TESTS)

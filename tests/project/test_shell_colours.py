@@ -1,7 +1,5 @@
 """The hook that colours shell blocks of the docs' site."""
 
-from __future__ import annotations
-
 import re
 import runpy
 

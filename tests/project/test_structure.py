@@ -131,18 +131,15 @@ def test_packages_are_imported_quickly():
             assert isinstance(docstring, ast.Expr), name
 
 
-@pytest.mark.parametrize(
-    "package, rooms",
-    [
-        ("click", {"cli", "commands"}),
-        ("rich", {"reporting", "commands"}),
-        ("cv2", {"runtime"}),
-        ("fastapi", {"serve"}),
-        ("ray", {"batch"}),
-        ("onnx", {"exporting"}),
-        ("onnxruntime", {"exporting"}),
-    ],
-)
+@pytest.mark.parametrize("package, rooms", [
+    ("click", {"cli", "commands"}),
+    ("rich", {"reporting", "commands"}),
+    ("cv2", {"runtime"}),
+    ("fastapi", {"serve"}),
+    ("ray", {"batch"}),
+    ("onnx", {"exporting"}),
+    ("onnxruntime", {"exporting"}),
+])  # fmt: skip
 def test_a_package_is_known_in_one_place(package, rooms):
     used = {
         room_of(name)

@@ -221,13 +221,9 @@ def test_pictures_have_the_size_of_their_cells(kind, start):
 
 def test_no_picture_and_no_colours():
     line = {
-        "image": "a\x1b[2Jb.jpg",
-        "output": "-",
-        "classes": {"person": 0.99995, "cat": 0.00005},
-        "confidence": {"person": 0.876},
-        "proposals": 3,
-        "ms": {"net": 1000.0, "labels": 260.0},
-    }
+        "image": "a\x1b[2Jb.jpg", "output": "-", "classes": {"person": 0.99995, "cat": 0.00005},
+        "confidence": {"person": 0.876}, "proposals": 3, "ms": {"net": 1000.0, "labels": 260.0},
+    }  # fmt: skip
     text = about(Screen("none", "none", 40), line, CLASSES, noise(9, 9), labels_of(9, 9))
     assert text.splitlines() == [
         "a\\x1b[2Jb.jpg",  # a name cannot clear the screen
@@ -242,13 +238,9 @@ def test_no_picture_and_no_colours():
 
 def test_swatches_have_the_colours_of_the_labels():
     line = {
-        "image": "a.jpg",
-        "output": "a.png",
-        "classes": {"tvmonitor": 0.5, "background": 0.5},
-        "confidence": {},
-        "proposals": 3,
-        "ms": {},
-    }
+        "image": "a.jpg", "output": "a.png", "classes": {"tvmonitor": 0.5, "background": 0.5},
+        "confidence": {}, "proposals": 3, "ms": {},
+    }  # fmt: skip
     text = about(Screen("none", "true", 40), line, CLASSES, noise(9, 9), labels_of(9, 9))
     found = dict(re.findall(r"\x1b\[48;2;([\d;]+)m  \x1b\[0m  (\w+)", text))
     assert found == {"0;114;178": "tvmonitor", "0;0;0": "background"}
@@ -258,27 +250,24 @@ XTERM = {"TERM": "xterm-256color"}
 TRUE = XTERM | {"COLORTERM": "truecolor"}
 
 
-@pytest.mark.parametrize(
-    "environment, kind, colours",
-    [
-        (TRUE, "blocks", "true"),
-        (XTERM, "blocks", "256"),
-        ({"TERM": "xterm"}, "none", "none"),
-        ({"TERM": "dumb"}, "none", "none"),
-        ({}, "none", "none"),
-        ({"TERM": "xterm-kitty", "COLORTERM": "truecolor"}, "kitty", "true"),
-        (TRUE | {"KITTY_WINDOW_ID": "1"}, "kitty", "true"),
-        (TRUE | {"KITTY_WINDOW_ID": "1", "TMUX": "/tmp/tmux"}, "blocks", "true"),
-        ({"TERM": "screen-256color", "KITTY_WINDOW_ID": "1"}, "blocks", "256"),
-        (TRUE | {"TERM_PROGRAM": "iTerm.app"}, "iterm", "true"),
-        (TRUE | {"TERM_PROGRAM": "WezTerm"}, "iterm", "true"),
-        (XTERM | {"TERM_PROGRAM": "Apple_Terminal"}, "blocks", "256"),
-        (TRUE | {"NO_COLOR": "1"}, "none", "none"),
-        (TRUE | {"NO_COLOR": ""}, "blocks", "true"),  # no-color.org: not an empty string
-        (TRUE | {"NO_COLOR": "1", "KITTY_WINDOW_ID": "1"}, "kitty", "none"),
-        ({"TERM": "dumb", "KITTY_WINDOW_ID": "1"}, "none", "none"),
-    ],
-)
+@pytest.mark.parametrize("environment, kind, colours", [
+    (TRUE, "blocks", "true"),
+    (XTERM, "blocks", "256"),
+    ({"TERM": "xterm"}, "none", "none"),
+    ({"TERM": "dumb"}, "none", "none"),
+    ({}, "none", "none"),
+    ({"TERM": "xterm-kitty", "COLORTERM": "truecolor"}, "kitty", "true"),
+    (TRUE | {"KITTY_WINDOW_ID": "1"}, "kitty", "true"),
+    (TRUE | {"KITTY_WINDOW_ID": "1", "TMUX": "/tmp/tmux"}, "blocks", "true"),
+    ({"TERM": "screen-256color", "KITTY_WINDOW_ID": "1"}, "blocks", "256"),
+    (TRUE | {"TERM_PROGRAM": "iTerm.app"}, "iterm", "true"),
+    (TRUE | {"TERM_PROGRAM": "WezTerm"}, "iterm", "true"),
+    (XTERM | {"TERM_PROGRAM": "Apple_Terminal"}, "blocks", "256"),
+    (TRUE | {"NO_COLOR": "1"}, "none", "none"),
+    (TRUE | {"NO_COLOR": ""}, "blocks", "true"),  # no-color.org: not an empty string
+    (TRUE | {"NO_COLOR": "1", "KITTY_WINDOW_ID": "1"}, "kitty", "none"),
+    ({"TERM": "dumb", "KITTY_WINDOW_ID": "1"}, "none", "none"),
+])  # fmt: skip
 def test_the_kind_by_the_environment(environment, kind, colours):
     assert text_colours(environment) == colours
     assert choose("auto", colours, environment) == kind

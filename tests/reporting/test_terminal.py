@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from helpers import warm_python
 from PIL import Image
 
-pty = pytest.importorskip("pty")  # of Unix
+pty, fcntl, termios = map(pytest.importorskip, ("pty", "fcntl", "termios"))  # of Unix
 
 from deconvnet_cli.reporting.terminal import cell_pixels  # noqa: E402
 
@@ -71,20 +72,12 @@ def all_of(number: int) -> str:
 
 def start(folder: Path, runs: list[list[object]], **environment: str) -> Terminal:
     """Command lines, each after a dict of its own variables, on a terminal of 40 columns."""
-    import fcntl
-    import struct
-    import termios
-
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, COLUMNS, 0, 0))
     process = warm_python.start(
-        ["-c", DRIVER.format(runs=runs)],
-        cwd=folder,
-        env=variables(environment),
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-    )
+        ["-c", DRIVER.format(runs=runs)], cwd=folder, env=variables(environment), stdin=slave,
+        stdout=slave, stderr=slave,
+    )  # fmt: skip
     os.close(slave)
     return Terminal(process, master)
 
@@ -127,30 +120,20 @@ def written(tmp_path_factory, lively_weights, data):
         **true,
     )
     ascii_only = start(
-        folder,
-        [[{}, *segment], [{}, *batch("ascii")]],
-        LC_ALL="C",
-        PYTHONIOENCODING="ascii",
+        folder, [[{}, *segment], [{}, *batch("ascii")]], LC_ALL="C", PYTHONIOENCODING="ascii",
         **true,
-    )
+    )  # fmt: skip
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+    runs = [
+        [{}, *segment, "--json", "--quiet"],
+        [{}, *batch("piped"), "--json", "--quiet"],
+        [{}, *segment, "--quiet"],
+        [{"KITTY_WINDOW_ID": "1", "FORCE_COLOR": "1"}, *segment, "--preview", "kitty"],
+    ]
     pipes = warm_python.start(
-        [
-            "-c",
-            DRIVER.format(
-                runs=[
-                    [{}, *segment, "--json", "--quiet"],
-                    [{}, *batch("piped"), "--json", "--quiet"],
-                    [{}, *segment, "--quiet"],
-                    [{"KITTY_WINDOW_ID": "1", "FORCE_COLOR": "1"}, *segment, "--preview", "kitty"],
-                ]
-            ),
-        ],
-        cwd=folder,
-        env=variables(true),
-        stdout=out_end,
+        ["-c", DRIVER.format(runs=runs)], cwd=folder, env=variables(true), stdout=out_end,
         stderr=err_end,
-    )
+    )  # fmt: skip
     os.close(out_end)
     os.close(err_end)
     with ThreadPoolExecutor() as readers:  # a terminal that nobody reads holds its process up
@@ -247,10 +230,6 @@ def test_a_pipe_gets_a_line_a_photo(written):
 
 
 def test_the_size_of_a_cell():
-    import fcntl
-    import struct
-    import termios
-
     master, slave = pty.openpty()
     try:
         for size, cell in (((24, 80, 800, 480), (10, 20)), ((24, 80, 0, 0), (8, 16))):

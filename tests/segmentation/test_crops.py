@@ -211,18 +211,10 @@ def test_shrinking_is_antialiased():
     assert abs(crop[:, 1:-1].astype(int) - 127).max() <= 3
 
 
-@pytest.mark.parametrize(
-    "box",
-    [
-        (3, 5, 61, 48),
-        (-20, -8, 50, 40),
-        (10, 10, 97, 90),
-        (0, 0, 64, 50),
-        (70, 5, 80, 9),
-        (5, -20, 20, -5),
-        (-20, 5, -5, 20),
-    ],
-)
+@pytest.mark.parametrize("box", [
+    (3, 5, 61, 48), (-20, -8, 50, 40), (10, 10, 97, 90), (0, 0, 64, 50), (70, 5, 80, 9),
+    (5, -20, 20, -5), (-20, 5, -5, 20),
+])  # fmt: skip
 def test_what_a_gpu_cuts_is_what_pillow_cuts_but_for_rounding(box):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 64, 3), dtype=np.uint8)
     of_pillow = cut(Image.fromarray(pixels), box, 40, 32).astype(int)

@@ -56,9 +56,7 @@ def test_the_whole_photo_counts_once_for_each_view(data, weights: Weights) -> No
 
 
 @pytest.mark.parametrize("further", [(96,), ()], ids=["further", "coarse alone"])
-def test_at_coarse_sides_the_decoder_is_left_out(
-    data, weights: Weights, further: tuple[int, ...]
-) -> None:
+def test_at_coarse_sides_the_decoder_is_left_out(data, weights, further):
     photo = read_photo(data / "chelsea.jpg").resize((160, 96))  # cells of whole pixels
     sides = {"further": further, "coarse": (160,)}
     card = replace(weights.card, input=replace(weights.card.input, **sides))
@@ -120,16 +118,13 @@ def test_a_net_without_coarse_logits_has_no_coarse_sides(weights: Weights, monke
         check_card(values_of(weights.card, coarse=[96]))
 
 
-@pytest.mark.parametrize(
-    "proposals, rule, fewer",
-    [
-        (None, None, True),
-        (None, "mean-probability", False),
-        (21, None, False),
-        ("auto", None, True),
-        ("auto", "max", True),
-    ],
-)
+@pytest.mark.parametrize("proposals, rule, fewer", [
+    (None, None, True),
+    (None, "mean-probability", False),
+    (21, None, False),
+    ("auto", None, True),
+    ("auto", "max", True),
+])  # fmt: skip
 def test_boxes_are_left_out_where_that_costs_nothing(proposals, rule, fewer, monkeypatch) -> None:
     monkeypatch.setattr(
         "deconvnet_cli.segmentation.system.choose_system",

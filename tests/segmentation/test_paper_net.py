@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.command_line import run_cli
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import CLASSES
@@ -24,21 +23,13 @@ def paper_net() -> System:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("photo", "shown", "where"),
-    [
-        # Rows and columns that lie on the cat's face, and on the astronaut's face and suit.
-        ("chelsea.jpg", "cat", (slice(100, 200), slice(120, 330))),
-        ("astronaut.jpg", "person", (slice(80, 190), slice(195, 255))),
-    ],
-)
+@pytest.mark.parametrize(("photo", "shown", "where"), [
+    # Rows and columns that lie on the cat's face, and on the astronaut's face and suit.
+    ("chelsea.jpg", "cat", (slice(100, 200), slice(120, 330))),
+    ("astronaut.jpg", "person", (slice(80, 190), slice(195, 255))),
+])  # fmt: skip
 def test_it_finds_what_the_photo_shows(data, paper_net, photo, shown, where):
     labels = segment(read_photo(data / photo), paper_net, FEW).labels
     assert (labels[where] == CLASSES.index(shown)).mean() > 0.9
     counts = np.bincount(labels[labels > 0], minlength=len(CLASSES))
     assert counts.argmax() == CLASSES.index(shown)
-
-
-def test_it_is_on_the_list_of_shipped_weights():
-    rows = run_cli("weights", "list").stdout.splitlines()
-    assert sum(row.split()[:2] == [NAME, NAME] for row in rows) == 1

@@ -123,12 +123,8 @@ def with_boxes(monkeypatch, boxes) -> None:
 def test_small_boxes_are_skipped_and_do_not_count(monkeypatch):
     plain = ProposalSettings(enlarge=1.0, count=3)
     boxes = [
-        [0, 0, 111, 300],
-        [0, 0, 112, 112],
-        [5, 5, 300, 100],
-        [1, 1, 200, 200],
-        [2, 2, 300, 300],
-    ]
+        [0, 0, 111, 300], [0, 0, 112, 112], [5, 5, 300, 100], [1, 1, 200, 200], [2, 2, 300, 300],
+    ]  # fmt: skip
     with_boxes(monkeypatch, boxes)
     found = propose(np.zeros((400, 500, 3), np.uint8), plain)
     assert found.boxes.tolist() == [[0, 0, 500, 400], boxes[1], boxes[3]]

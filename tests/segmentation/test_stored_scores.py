@@ -15,11 +15,9 @@ import torch
 from PIL import Image
 
 from deconvnet_cli.errors import DatasetError, ImageError
-from deconvnet_cli.segmentation import stored_scores
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import Inferred, label_photo
 from deconvnet_cli.segmentation.stored_scores import read_scores, restore, write_scores
-from deconvnet_cli.storage import npz
 from deconvnet_cli.weights.shipped import weights_sha256
 
 SIZE = (30, 20)
@@ -109,9 +107,7 @@ def test_what_is_too_large_for_half_precision_is_its_largest(photo: Path) -> Non
 
 
 @pytest.mark.parametrize("size", [(1024, 15), (210, 3), (523, 7)])
-def test_a_large_photo_comes_back_at_the_size_of_its_scores(
-    tmp_path: Path, size: tuple[int, int]
-) -> None:
+def test_a_large_photo_comes_back_at_the_size_of_its_scores(tmp_path, size):
     photo = tmp_path / "wide.png"
     Image.linear_gradient("L").rotate(90).resize((2100, 30)).convert("RGB").save(photo)
     work = Image.new("RGB", size)
@@ -187,44 +183,10 @@ def encrypted(path: Path) -> None:
     path.write_bytes(data)
 
 
-def claiming(shape: str) -> Callable[[Path], None]:
-    """An array whose head claims a shape that its data do not have."""
-
-    def change(path: Path) -> None:
-        head = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}"
-        head = head.ljust(117) + "\n"
-        member = b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + b"\0" * 64
-        about = unpacked(path)["about"]
-        np.savez(path, about=about)
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr("fcn.npy", member)
-
-    return change
-
-
-def single(path: Path) -> None:
-    with open(path, "wb") as file:
-        np.save(file, MAP)
-
-
-def pickled(path: Path) -> None:
-    arrays = unpacked(path)
-    with open(path, "wb") as file:
-        np.savez(file, **{**arrays, "fcn": np.array([{"a": 1}], dtype=object)})
-
-
 MAP = np.zeros((21, 20, 30), np.float16)
 DAMAGE: dict[str, Callable[[Path], object]] = {
-    "cut": cut,
-    "flipped": flipped,
-    "encrypted": encrypted,
-    "text": lambda path: path.write_text("scores"),
-    "empty": lambda path: path.write_bytes(b""),
-    "a single array": single,
-    "pickled": pickled,
-    "claims terabytes": claiming("(1000000, 1000000, 1000000)"),
-    "claims more than int64": claiming("(10000000000, 10000000000, 10000000000)"),
-    "negative": claiming("(-1, 20, 30)"),
+    "cut": cut, "flipped": flipped, "encrypted": encrypted,
+    "text": lambda path: path.write_text("scores"), "empty": lambda path: path.write_bytes(b""),
     "no maps": lambda path: packed(path, deconvnet=None, fcn=None),
     "another map": lambda path: packed(path, extra=MAP),
     "maps that do not fit": lambda path: packed(path, fcn=MAP[:, :-1]),
@@ -247,7 +209,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "ensemble a word": lambda path: with_about(path, settings={"ensemble": "mean"}),
     "unknown rule": lambda path: with_about(path, settings={"ensemble": {"rule": "sum"}}),
     "share a word": lambda path: with_about(path, settings={"ensemble": {"share": "half"}}),
-}
+}  # fmt: skip
 
 
 class Evil:
@@ -278,20 +240,10 @@ def test_damaged_and_hostile_files(stored: Path, kind: str) -> None:
         read_scores(stored)
     message = str(caught.value)
     assert "\n" not in message
-    if kind in ("text", "empty", "a single array"):  # no archive at all
+    if kind in ("text", "empty"):  # no archive at all
         assert message.startswith(f"{stored}: not a file of stored scores; ")
     else:
         assert message.startswith(f"{stored}: damaged scores (") and "make them again" in message
-
-
-def test_a_bomb_is_not_unpacked(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Zeros pack a thousandfold: the limit is on what they unpack to.
-    np.savez_compressed(stored, fcn=np.zeros(2_000_000, np.uint8))
-    assert stored.stat().st_size < 10_000
-    monkeypatch.setattr(stored_scores, "MAX_BYTES", 1_000_000)
-    monkeypatch.setattr(npz, "unpacked", lambda *_: pytest.fail("unpacked"))
-    with pytest.raises(DatasetError, match="over 1 MB unpacked"):
-        read_scores(stored)
 
 
 def test_missing(tmp_path: Path) -> None:

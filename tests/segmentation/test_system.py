@@ -83,9 +83,7 @@ def test_a_backend_without_the_crf(deconvnet, data, command) -> None:
     one_error_line(result, 2, "without --crf there is no CRF")
 
 
-def test_the_card_of_fcn8s_says_how_for_its_deconvnet_alone(
-    tiny_weights: Path, tiny_fcn: Path, tmp_path: Path
-) -> None:
+def test_the_card_of_fcn8s_says_how_for_its_deconvnet_alone(tiny_weights, tiny_fcn, tmp_path):
     said = {"with": str(tiny_weights), "rule": "product", "share": 0.3}
     fcn = str(with_card(tiny_fcn, tmp_path / "fcn.safetensors", ensemble=said))
     other = tmp_path / "other.safetensors"
@@ -109,18 +107,14 @@ def test_the_card_of_fcn8s_says_how_for_its_deconvnet_alone(
 
 
 @pytest.mark.parametrize("wrong", [{"rule": "sum"}, {"share": 1.5}, {"share": "half"}])
-def test_a_card_with_a_wrong_ensemble(
-    tiny_weights: Path, tiny_fcn: Path, tmp_path: Path, wrong: dict[str, Any]
-) -> None:
+def test_a_card_with_a_wrong_ensemble(tiny_weights, tiny_fcn, tmp_path, wrong):
     said = {"with": str(tiny_weights), **wrong}
     fcn = with_card(tiny_fcn, tmp_path / "fcn.safetensors", ensemble=said)
     with pytest.raises(WeightsError, match=r"fcn\.safetensors: .*ensemble"):
         choose_system("edeconvnet", str(tiny_weights), str(fcn))
 
 
-def test_nets_of_other_classes_do_not_go_together(
-    tiny_weights: Path, tiny_fcn: Path, tmp_path: Path
-) -> None:
+def test_nets_of_other_classes_do_not_go_together(tiny_weights, tiny_fcn, tmp_path):
     names = tuple(reversed(read_card(tiny_fcn).classes))
     fcn = with_card(tiny_fcn, tmp_path / "fcn.safetensors", classes=names)
     with pytest.raises(UsageError, match=r"fcn\.safetensors has 21 classes .*two nets of the same"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.segmentation.crf import mean_field, pydensecrf
-from deconvnet_cli.segmentation.crf.permutohedral import Lattice, pack, simplices
+from deconvnet_cli.segmentation.crf.permutohedral import Lattice, simplices
 from deconvnet_cli.segmentation.crf.refine import refine
 from deconvnet_cli.segmentation.settings import CrfSettings
 
@@ -48,25 +47,6 @@ def test_vertices_are_weighted_to_give_the_point() -> None:
     point = (vertices * found.weights[:, None]).sum(0)
     turns = torch.linalg.lstsq(features.T, point.T).solution  # the point is linear in the features
     torch.testing.assert_close(features.T @ turns, point.T, atol=1e-4, rtol=0)
-
-
-def test_keys_are_one_apart_for_neighbours_alone() -> None:
-    found = simplices(torch.randn(3, 400) * 2)
-    packed = pack(found)
-    remainder = torch.arange(4)[:, None, None]
-    coordinates = 4 * found.corner + remainder - 4 * (found.rank > 3 - remainder)
-    flat = coordinates.transpose(1, 2).reshape(-1, 4)
-    vertices = dict(zip(map(tuple, flat.tolist()), packed.of_points.view(-1).tolist(), strict=True))
-    assert len(set(vertices.values())) == len(vertices)
-    for direction in range(4):
-        keys = packed.along(torch.tensor(list(vertices.values())), direction).tolist()
-        assert len(set(keys)) == len(keys)
-        at = dict(zip(keys, vertices, strict=True))
-        linked = {(at[low], at[high]) for low, high in pairwise(sorted(keys)) if high == low + 1}
-        step = [1 - 4 * (axis == direction) for axis in range(4)]
-        ahead = ((one, tuple(map(sum, zip(one, step, strict=True)))) for one in vertices)
-        assert linked == {pair for pair in ahead if pair[1] in vertices}
-        assert linked
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3, 5])

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import types
-
 import numpy as np
 import pytest
 
-from deconvnet_cli.errors import DependencyError
 from deconvnet_cli.segmentation.crf import pydensecrf as crf
 
 
@@ -47,64 +43,9 @@ def test_colour_order_and_position_are_not_mixed_up() -> None:
     assert np.mean(turned.argmax(0) == truth.T) > 0.99
 
 
-def test_shape_type_and_sum() -> None:
-    pytest.importorskip("pydensecrf")
-    image, _, probabilities = scene()
-    kept = probabilities.copy()
-    refined = crf.refine(image, probabilities)
-    assert refined.shape == probabilities.shape
-    assert refined.dtype == np.float32
-    assert np.isfinite(refined).all()
-    np.testing.assert_allclose(refined.sum(0), 1, atol=1e-4)
-    np.testing.assert_array_equal(probabilities, kept)  # the input is left alone
-    np.testing.assert_array_equal(crf.refine(image, probabilities), refined)
-
-
 def test_one_pixel() -> None:
     pytest.importorskip("pydensecrf")
     refined = crf.refine(
         np.zeros((1, 1, 3), dtype=np.uint8), np.array([[[0.2]], [[0.8]]], dtype=np.float32)
     )
     assert refined.argmax(0).tolist() == [[1]]
-
-
-def test_unary_is_minus_log_of_clipped_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: dict[str, object] = {}
-
-    class Field:
-        def __init__(self, width: int, height: int, labels: int) -> None:
-            calls["size"] = (width, height, labels)
-
-        def setUnaryEnergy(self, energy: np.ndarray) -> None:
-            calls["energy"] = energy
-
-        def addPairwiseGaussian(self, **options: object) -> None:
-            calls["gaussian"] = options
-
-        def addPairwiseBilateral(self, **options: object) -> None:
-            options.pop("rgbim")
-            calls["bilateral"] = options
-
-        def inference(self, iterations: int) -> list[list[float]]:
-            calls["iterations"] = iterations
-            return [[0.5] * 2, [0.5] * 2]
-
-    stub = types.ModuleType("pydensecrf.densecrf")
-    stub.DenseCRF2D = Field  # type: ignore[attr-defined]
-    monkeypatch.setattr(crf, "require_pydensecrf", lambda: stub)
-    probabilities = np.array([[[0.0, 0.5]], [[1.0, 0.5]]], dtype=np.float32)
-    crf.refine(np.zeros((1, 2, 3), dtype=np.uint8), probabilities)
-    assert calls["size"] == (2, 1, 2)
-    expected = [[-np.log(1e-5), np.log(2)], [0, np.log(2)]]
-    np.testing.assert_allclose(calls["energy"], expected, rtol=1e-5, atol=1e-7)
-    assert calls["gaussian"] == {"sxy": 3, "compat": 3}
-    assert calls["bilateral"] == {"sxy": 20, "srgb": 3, "compat": 5}
-    assert calls["iterations"] == 10
-
-
-def test_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pydensecrf", None)
-    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    with pytest.raises(DependencyError, match=r'pip install "\.\[crf\]"') as caught:
-        crf.require_pydensecrf()
-    assert "\n" not in str(caught.value)
