@@ -223,6 +223,8 @@ def test_a_figure_is_that_of_the_labels(deconvnet, voc, kept, tmp_path):
         truth = pixels(voc / "SegmentationClass" / f"{name}.png")
         total += confusion(truth, pixels(tmp_path / f"{name}.png"))
     assert found["iterations = 3"] == metrics_of(total).mean_iou
+    table = deconvnet("crf", kept, *given, "--grid", "iterations=3", "--voc-root", voc).stdout
+    assert all(name in table and f"{iou:.4f}" in table for name, iou in found.items())
 
 
 def test_a_sweep_over_a_list(deconvnet, voc, kept, tmp_path):

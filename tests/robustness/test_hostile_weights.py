@@ -230,6 +230,7 @@ def test_the_nets_that_settings_can_ask_for_run() -> None:
         net = build_net("deconvnet-mobilenet", {"pools": pools, "decode5": decode5}).eval()
         with torch.inference_mode():
             assert net(torch.zeros(1, 3, 32, 64)).shape == (1, 21, 32, 64)
+            assert len(net.encode(torch.zeros(1, 3, 32, 64))[1]) == pools
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', '{"a": {"file": "x"}}', "[" * 100_000])

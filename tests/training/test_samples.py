@@ -155,7 +155,7 @@ def test_masks_without_objects_are_refused(tree: VocTree):
 def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
     mask = np.zeros((48, 64), np.uint8)
     mask[10:40, 20:40] = CAT
-    mask[10:40, 44:60] = DOG
+    mask[10:40, 41:60] = DOG  # its first column is in the crop
     Image.fromarray(mask).save(tree.mask("cat"))
     objects = find_objects(tree, ["cat"])[:1]
     how = TrainSettings(stage=1, size=36, colour=0)
@@ -166,6 +166,13 @@ def test_stage_one_centres_one_object_and_labels_its_class_alone(tree: VocTree):
     assert share.mean().item() == pytest.approx(1 / 1.44, abs=0.03)
     assert share.any(0).nonzero().squeeze().tolist() == list(range(3, 33))
     assert crop.shape == (3, 36, 36)
+
+
+@pytest.mark.parametrize("stage, label", [(0, None), (1, CAT), (2, None)])
+def test_only_stage_one_labels_a_single_class(tree: VocTree, stage: int, label: int | None):
+    objects = find_objects(tree, ["cat"])
+    dataset = CropDataset(PhotoFiles(tree), objects, 1, 0, TrainSettings(stage=stage))
+    assert dataset.plan(0).label == label
 
 
 def test_stage_one_keeps_the_rim(tree: VocTree):
