@@ -257,7 +257,7 @@ def find_remote(path: RemotePath, look: Look) -> list[tuple[Path, Path]]:
         return [(path, Path(path.name))]
     if any(mark in str(path) for mark in "*?") or "[" in path.name:
         matches = remote.matches(path)
-        if "**" in path.parts:  # or those are asked for
+        if "**" in path.parts:  # else those are asked for
             matches = without_made(matches, look)
         return [(photo, Path(photo.name)) for photo in matches]
 

@@ -59,7 +59,7 @@ def is_drawn(head: bytes) -> bool:
 
 
 def has_label_palette(head: bytes) -> bool:
-    """Return whether a file with this head is a PNG with VOC's palette or that of one's classes."""
+    """Return whether a file with this head is a PNG with VOC's palette or that of own classes."""
     _, mark, rest = head.partition(b"PLTE")
     if not (head.startswith(SIGNATURE) and mark and len(rest) >= 768):
         return False

@@ -41,6 +41,8 @@ def limit_threads() -> None:
     """
     if quota() is None or "OMP_NUM_THREADS" in os.environ:
         return
-    os.environ["OMP_NUM_THREADS"] = str(cores())  # torch reads it when it is imported
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    torch = sys.modules.get("torch")
+    if torch is None:
+        os.environ["OMP_NUM_THREADS"] = str(cores())  # torch reads it when it is imported
+    elif torch.get_num_threads() > cores():
+        torch.set_num_threads(cores())

@@ -103,10 +103,12 @@ def torch_by_default(*devices: torch.device) -> Iterator[None]:
         devices: The devices of the nets.
     """
     with ExitStack() as stack:
-        if torch.get_default_device() != CPU:  # it would slow down each call of torch
+        # Not get_default_device, which before torch 2.6 does not see `with torch.device(...)`.
+        if torch.empty(0).device != CPU:  # else CPU's block would slow down each call for nothing
             stack.enter_context(CPU)
         for kind in {CPU.type, *(device.type for device in devices)}:
-            stack.enter_context(torch.autocast(kind, enabled=False))
+            if torch.amp.is_autocast_available(kind):  # for MPS, since torch 2.5
+                stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 

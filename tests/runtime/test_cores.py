@@ -37,11 +37,13 @@ def test_a_container_uses_the_cores_of_its_quota(monkeypatch, tmp_path, files, e
         (tmp_path / name).write_text(text)
     set_to: list[int] = []
     torch = SimpleNamespace(set_num_threads=set_to.append, get_num_threads=lambda: 4)
-    monkeypatch.setitem(sys.modules, "torch", torch)  # as in a program that has imported it
-    module.limit_threads()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    module.limit_threads()  # as in a program that has imported torch: its environment stays
+    assert set_to == ([int(threads)] if threads in ("1", "2") else [])
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.delitem(sys.modules, "torch")
     module.limit_threads()
     assert (module.cores(), os.environ.get("OMP_NUM_THREADS")) == (expected, threads)
-    assert set_to == ([] if threads is None else [min(4, expected)])
 
 
 def test_a_users_number_of_threads_counts(monkeypatch, tmp_path):
