@@ -11,6 +11,9 @@ from pathlib import Path
 
 # One thread for each process, before torch is imported: pytest-xdist runs one for each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As the command line does, before OpenCV is imported.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # The many processes that tests begin take compiled modules from the first of them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

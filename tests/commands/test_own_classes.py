@@ -242,6 +242,11 @@ def test_a_run_goes_on_and_starts_from_its_own_classes(run: Path, tree: Path, tm
     assert read_card(tmp_path / "more" / "weights.safetensors").classes == CLASSES
 
 
+def test_a_quiet_run_says_nothing_of_its_start(tree: Path, voc_net: Path, tmp_path: Path):
+    made = train(tree, tmp_path / "run", "--from", voc_net, "--crops", 2, "--quiet")
+    assert made.exit_code == 0 and made.stderr == ""
+
+
 def test_a_run_keeps_how_its_start_is_shown_photos(tree: Path, voc_net: Path, tmp_path: Path):
     """The views of the whole photo, the merge rule and the boxes; but crops of its own size."""
     given = load(str(voc_net))
@@ -280,9 +285,8 @@ def test_wrong_masks_names_and_soft_labels_end_a_run_before_it_begins(tmp_path: 
 def test_classes_of_a_file_count_more_than_the_trees(tmp_path: Path, tree: Path, voc_net: Path):
     names = tmp_path / "names.txt"
     names.write_text("rund\neckig\nspitz\n")
-    more = ("--from", voc_net, "--crops", 2, "--classes", names, "--quiet")
-    made = train(tree, tmp_path / "run", *more)
-    assert made.exit_code == 0 and made.stderr == ""
+    made = train(tree, tmp_path / "run", "--from", voc_net, "--crops", 2, "--classes", names)
+    assert made.exit_code == 0, made.output
     card = read_card(tmp_path / "run" / "weights.safetensors")
     assert card.classes == ("background", "rund", "eckig", "spitz")
 

@@ -27,6 +27,8 @@ def test_the_same_scores_with_nothing_left_to_fold(name, kernels, monkeypatch):
     net = lively(name)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     ready = fused(net)
+    # Of values that nearly tie in a pool, rounding may choose another one: not so of this input.
+    torch.manual_seed(1)
     x = torch.randn(2, 3, 224, 224)
     with torch.inference_mode():
         expected = net.double()(x.double())
