@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from deconvnet_cli.batch.manifest import MANIFESTS, written_in
 from deconvnet_cli.batch.source import file_state
-from deconvnet_cli.data.label_png import HEAD, has_label_palette, head_of, is_drawn
+from deconvnet_cli.data.label_png import HEAD, has_label_palette, is_drawn, png_head
 from deconvnet_cli.data.photo_files import HEIF_REMEDY
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
 from deconvnet_cli.data.video_files import VIDEO_HINT, VIDEO_SUFFIXES, is_clip
@@ -79,7 +79,7 @@ class Look:
 @lru_cache(maxsize=1 << 16)  # 43 MB when full
 def _made(path: Path, state: remote.Found | None) -> str:
     """Return as what a PNG is left out; one is read again only when its state has changed."""
-    return made_with(head_of(path))
+    return made_with(png_head(path))
 
 
 def made_with(head: bytes) -> str:

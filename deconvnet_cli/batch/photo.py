@@ -120,27 +120,22 @@ def result_or_failed_entry(
         DeconvnetError: The photo cannot be read, or its files cannot be written.
         MemoryError: Memory ran out.
     """
+    result: Result | Entry
     with collected() as notes:
-        result = _result_or_failed_entry(call, job, source, spec, fingerprint)
+        try:
+            result = call()
+        except Exception as error:  # from torch, OpenCV or memory: one photo must not stop the rest
+            if out_of_memory(error):
+                raise MemoryError from error
+            if isinstance(error, DeconvnetError) and not isinstance(error, ImageError):
+                raise
+            if not isinstance(error, ImageError):
+                what = f"{type(error).__name__}: {error}".splitlines()[0]
+                error = DeconvnetError(f"{job.photo}: cannot be segmented ({what})")
+            result = failed_entry(job, error, spec, fingerprint, source)
     if isinstance(result, Entry):
         return replace(result, notes=tuple(dict.fromkeys(notes)))
     return result
-
-
-def _result_or_failed_entry(
-    call: Callable[[], Result], job: Job, source: Source, spec: BatchSpec, fingerprint: Fingerprint
-) -> Result | Entry:
-    try:
-        return call()
-    except Exception as error:  # from torch, OpenCV or memory: one photo must not stop the rest
-        if out_of_memory(error):
-            raise MemoryError from error
-        if isinstance(error, DeconvnetError) and not isinstance(error, ImageError):
-            raise
-        if not isinstance(error, ImageError):
-            what = f"{type(error).__name__}: {error}".splitlines()[0]
-            error = DeconvnetError(f"{job.photo}: cannot be segmented ({what})")
-        return failed_entry(job, error, spec, fingerprint, source)
 
 
 def out_of_memory(error: BaseException | None) -> bool:

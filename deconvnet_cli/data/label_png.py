@@ -34,7 +34,7 @@ FIRST_COLOURS = 8  # generated colours after which a palette is known
 SAVE_IT_SO = "save labels as 8-bit palette or grey PNG in the size of the photo"
 
 
-def head_of(path: Path) -> bytes:
+def png_head(path: Path) -> bytes:
     """Return the first ``HEAD`` bytes of a file; none of a pipe, or if it cannot be read.
 
     Who reads the file whole reports that.

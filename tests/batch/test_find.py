@@ -126,8 +126,8 @@ def test_label_pngs_and_drawn_pictures_are_no_photos(tmp_path, classes):
 def test_a_png_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
     """As --watch looks at all files every two seconds."""
     read: list[str] = []
-    head_of = find.head_of
-    monkeypatch.setattr(find, "head_of", lambda path: read.append(path.name) or head_of(path))
+    png_head = find.png_head
+    monkeypatch.setattr(find, "png_head", lambda path: read.append(path.name) or png_head(path))
     labels = label_png(np.ones((4, 5), np.uint8))
     for name, data in {"a.png": labels, "b.png": b"x"}.items():
         (tmp_path / name).write_bytes(data)

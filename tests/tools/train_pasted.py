@@ -24,7 +24,7 @@ from deconvnet_cli.training.samples import CropDataset, CropPlan, cut_crop, draw
 FREQUENT = {8, 10, 12, 13, 17}  # cat, cow, dog, horse, sheep
 SHARE = (0.25, 0.9)  # the range of the object's longer side, as a share of the crop's
 STREAM = 77  # of the random numbers of pasting, beside those of the crops
-RIM = 5  # pixels, in which labels are ignored on both sides of the outline
+RIM = 5  # pixels, the side of the windows that the outline crosses: labels there are ignored
 
 
 def plan_of_object(crops: CropDataset, rng: np.random.Generator) -> tuple[CropPlan, int]:

@@ -191,13 +191,14 @@ def keep_watching(
     def wanted(arrivals: Iterator[Job | None]) -> Iterator[Job | None]:
         nonlocal there
         for job in arrivals:
-            todo = None if job is None else choose([job], entries)
-            if job is None or todo is None or not todo.jobs:
-                there += len(todo.done) if todo else 0
+            if job is None:
                 yield None
-            else:
+                continue
+            todo = choose([job], entries)
+            there += len(todo.done)
+            if todo.jobs:
                 in_progress.add(job.photo)
-                yield job
+            yield job if todo.jobs else None
 
     try:
         with stop_signals() as stopped:

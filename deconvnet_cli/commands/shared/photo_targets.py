@@ -42,13 +42,13 @@ def plan_targets(
     refuse_nothing(outputs, further=save_scores)
     check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
     if output is None and outputs.format != NONE:
-        from deconvnet_cli.data.label_png import has_label_palette, head_of
+        from deconvnet_cli.data.label_png import has_label_palette, png_head
 
         for target in filter(None, targets):
             if (
                 target.suffix == ".png"
                 and target.exists()
-                and not has_label_palette(head_of(target))
+                and not has_label_palette(png_head(target))
             ):
                 raise UsageError(
                     f"{target}: is there already, and is no label PNG; give another file with -o"
