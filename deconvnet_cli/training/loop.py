@@ -164,7 +164,9 @@ def train(
             update_average(nets.average, net, decay_at(progress.step, settings.ema))
         total_loss += summed(loss) / world_size()
         at_end = progress.step == settings.steps
-        logs = at_end or progress.step % settings.log_every == 0
+        validates = not at_end and progress.step % settings.val_every == 0
+        # A run that ends at a validation, for its patience, has a line of its last steps too.
+        logs = at_end or validates or progress.step % settings.log_every == 0
         since = (progress.step - 1) % settings.log_every + 1  # steps that the loss is summed over
         saves = at_end or progress.step % settings.save_every == 0
         mean_loss = None
@@ -185,7 +187,7 @@ def train(
         if since == settings.log_every:  # a run that is prolonged goes on with the sum of its end
             progress.loss = 0.0
             total_loss.zero_()
-        if progress.step % settings.val_every == 0 and not at_end:
+        if validates:
             validate_and_log(nets, run, progress, hooks, device)
             begin_training(net, settings)
             clock = Clock()

@@ -96,6 +96,8 @@ def test_the_best_is_kept_and_the_run_ends_once_patience_does(tmp_path, ema):
     assert (nets.progress.step, nets.progress.best_step, nets.progress.misses) == (8, 4, 3)
     scored = [line for line in read_log(tmp_path) if "val_mean_iou" in line]
     assert [line["step"] for line in scored] == [2, 4, 6, 8, 8]
+    trained = [line for line in read_log(tmp_path) if "loss" in line]
+    assert [line["step"] for line in trained] == [2, 4, 6, 8]  # although log_every is 50
     assert all(("val_mean_iou_average" in line) == bool(ema) for line in scored)
     again = run_in(tmp_path, settings, hooks)  # a complete run does not validate again
     assert torch.equal(again.net[0].weight, nets.net[0].weight)

@@ -229,4 +229,4 @@ def test_the_clock_counts_the_steps_since_a_validation(tmp_path: Path, dataset, 
         loop, "log_line", lambda *given: seen.append(given[3].steps) or wrapped(*given)
     )
     run_in(tmp_path, settings, dataset, hooks=Hooks(validate=lambda net: 0.5))
-    assert seen == [2, 1, 2, 2]  # validations after steps 3 and 6
+    assert seen == [2, 1, 1, 2, 2]  # validations after steps 3 and 6, which have a line too
