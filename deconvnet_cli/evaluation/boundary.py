@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.data.voc import IGNORE
-from deconvnet_cli.evaluation.intervals import ious
 from deconvnet_cli.evaluation.metrics import check_sizes
 from deconvnet_cli.runtime.opencv import cv2
 
@@ -49,7 +48,9 @@ def boundary_areas(
     # would lack an edge where the truth has one, and a perfect prediction would not be perfect.
     prediction = np.where(truth == IGNORE, np.uint8(IGNORE), prediction)
     distance = max(1, round(ratio * math.hypot(*truth.shape)))
-    in_truth, in_prediction = _pixels(truth), _pixels(prediction)
+    in_truth, in_prediction = (
+        np.bincount(labels.ravel(), minlength=classes) for labels in (truth, prediction)
+    )
     areas = np.zeros((3, classes), np.int64)
     for label in range(classes):
         if not in_truth[label] + in_prediction[label]:
@@ -59,16 +60,6 @@ def boundary_areas(
         shared = cv2.countNonZero(cv2.bitwise_and(first, second))
         areas[:, label] = shared, size, other_size
     return areas
-
-
-def boundary_ious(areas: NDArray[np.int64]) -> tuple[float | None, ...]:
-    """Return the Boundary IoU of each class, 0 to 1; None if neither map has the class.
-
-    Args:
-        areas: The areas from :func:`boundary_areas`, 3 x classes, summed over all photos.
-    """
-    iou, present = ious(areas)
-    return tuple(float(value) if there else None for value, there in zip(iou, present, strict=True))
 
 
 def _boundary(
@@ -88,8 +79,3 @@ def _boundary(
     )
     part -= inside.astype(np.uint8, copy=False)
     return mask, cv2.countNonZero(mask)
-
-
-def _pixels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the number of pixels of each of the 256 labels."""
-    return np.bincount(labels.ravel(), minlength=256)

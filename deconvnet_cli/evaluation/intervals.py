@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.metrics import NO_PIXEL
+from deconvnet_cli.evaluation.metrics import NO_PIXEL, ious
 
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -74,18 +74,6 @@ class Comparison:
     low: float
     high: float
     above: float
-
-
-def ious(sums: Counts) -> tuple[Values, NDArray[np.bool_]]:
-    """Return the IoU of each class, ... x C, and whether it is in the truth or the prediction.
-
-    Args:
-        sums: The right, true and predicted pixels, ... x 3 x C.
-    """
-    right, true, predicted = sums[..., 0, :], sums[..., 1, :], sums[..., 2, :]
-    union = true + predicted - right
-    iou = np.divide(right, union, out=np.zeros(union.shape), where=union > 0)
-    return iou, union > 0
 
 
 def mean_ious(sums: Counts, *, true_classes: bool = False) -> Values:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.evaluation.bootstrap import contribution
 
 NO_PIXEL = "no pixel to evaluate: the truth is empty or void (255) everywhere"
 
@@ -77,6 +78,28 @@ def confusion(
     return counts.reshape(classes, classes).astype(np.int64)
 
 
+def ious(sums: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the IoU of each class, ... x C, and whether it is in the truth or the prediction.
+
+    Args:
+        sums: The right, true and predicted pixels, ... x 3 x C.
+    """
+    right, true, predicted = sums[..., 0, :], sums[..., 1, :], sums[..., 2, :]
+    union = true + predicted - right
+    iou = np.divide(right, union, out=np.zeros(union.shape), where=union > 0)
+    return iou, union > 0
+
+
+def each_iou(sums: NDArray[np.int64]) -> tuple[float | None, ...]:
+    """Return the IoU of each class, 0 to 1; None if neither truth nor prediction has it.
+
+    Args:
+        sums: The right, true and predicted pixels, 3 x C, or those of the boundary regions.
+    """
+    iou, present = ious(sums)
+    return tuple(float(value) if there else None for value, there in zip(iou, present, strict=True))
+
+
 def metrics_of(confusion: NDArray[np.int64]) -> Metrics:
     """Return the IoU of each class, their mean, and the accuracies.
 
@@ -92,11 +115,10 @@ def metrics_of(confusion: NDArray[np.int64]) -> Metrics:
     total = int(confusion.sum())
     if total == 0:
         raise DatasetError(NO_PIXEL)
-    right = np.diag(confusion)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - right
-    iou = tuple(float(hit / area) if area else None for hit, area in zip(right, union, strict=True))
+    sums = contribution(confusion)
+    right, true, _ = sums
+    iou = each_iou(sums)
     present = [value for value in iou if value is not None]
-    true = confusion.sum(axis=1)
     recalls = right[true > 0] / true[true > 0]
     weighted = sum(
         float(area) * value for area, value in zip(true, iou, strict=True) if value is not None

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.evaluation.bootstrap import MAX_REPLICATES, contribution, image_weights
-from deconvnet_cli.evaluation.boundary import boundary_areas, boundary_ious
+from deconvnet_cli.evaluation.boundary import boundary_areas
 from deconvnet_cli.evaluation.intervals import Bootstrapped, interval
-from deconvnet_cli.evaluation.metrics import Metrics, confusion, metrics_of
+from deconvnet_cli.evaluation.metrics import Metrics, confusion, each_iou, metrics_of
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,10 @@ class Tally:
                     "count all parts with the same settings"
                 )
         total = Tally(self.classes, self.replicates, self.seed)
-        total.images = self.images + other.images
-        total.confusion = self.confusion + other.confusion
-        total.boundary = self.boundary + other.boundary
-        total.sums = self.sums + other.sums
-        total.boundary_sums = total.photos = None
-        if self.boundary_sums is not None and other.boundary_sums is not None:
-            total.boundary_sums = self.boundary_sums + other.boundary_sums
-        if self.photos is not None and other.photos is not None:
-            total.photos = self.photos + other.photos
+        for name in ("images", "confusion", "boundary", "sums", "boundary_sums", "photos"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            known = mine is not None and theirs is not None  # files of earlier versions lack some
+            setattr(total, name, mine + theirs if known else None)
         return total
 
     def result(self) -> Result:
@@ -167,7 +162,7 @@ class Tally:
             DatasetError: No pixel was counted.
         """
         metrics = metrics_of(self.confusion)
-        by_class = boundary_ious(self.boundary)
+        by_class = each_iou(self.boundary)
         present = [value for value in by_class if value is not None]
         boundary = self.boundary_run
         return Result(

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.boundary import boundary_areas, boundary_ious
+from deconvnet_cli.evaluation.boundary import boundary_areas
+from deconvnet_cli.evaluation.metrics import each_iou
 
 Labels = NDArray[np.uint8]
 
@@ -84,7 +85,7 @@ def test_perfect_prediction_scores_one_whatever_it_says_in_void() -> None:
     inner = np.where(truth == 255, np.uint8(5), truth)
     other = np.where(truth == 255, np.uint8(9), truth)
     for prediction in (truth, inner, other):
-        ious = boundary_ious(boundary_areas(truth, prediction))
+        ious = each_iou(boundary_areas(truth, prediction))
         assert [index for index, value in enumerate(ious) if value is not None] == [0, 5]
         assert ious[0] == ious[5] == 1.0
 
@@ -102,7 +103,7 @@ def test_a_class_of_one_map_has_no_intersection() -> None:
     prediction = truth.copy()
     prediction[5:7, 5:7] = 2
     assert boundary_areas(truth, prediction)[:, 2].tolist() == [0, 0, 4]
-    assert boundary_ious(boundary_areas(truth, prediction))[1:3] == (None, 0.0)
+    assert each_iou(boundary_areas(truth, prediction))[1:3] == (None, 0.0)
 
 
 def test_inputs_stay_as_they_are_and_sizes_must_agree() -> None:
