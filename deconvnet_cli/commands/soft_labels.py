@@ -59,9 +59,10 @@ def command(
     from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import bound_memory
+    from deconvnet_cli.segmentation.segment import segment
     from deconvnet_cli.storage.files import make_folder
     from deconvnet_cli.storage.remote import as_compared
-    from deconvnet_cli.training.soft_labels import soft_labels_of, soft_path, to_make, write_soft
+    from deconvnet_cli.training.soft_labels import on_grid, soft_path, to_make, write_soft
 
     if voc_root is not None:
         tree = open_tree(voc_root)
@@ -84,8 +85,9 @@ def command(
             except ImageError as error:
                 console.failure(error)
                 continue
-            path, soft = soft_path(out, name), soft_labels_of(photo, system, settings)
-            write_soft(path, soft, teacher, system.classes)
+            probabilities = segment(photo, system, settings).maps.probabilities()
+            path = soft_path(out, name)
+            write_soft(path, on_grid(probabilities, *photo.size), teacher, system.classes)
             written.append(path)
     if not quiet:
         console.several_files(written, "written")

@@ -25,9 +25,6 @@ from deconvnet_cli.datasets.export import (
 from deconvnet_cli.datasets.pairs import by_name
 from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.reporting.numerals import counted
-from deconvnet_cli.storage.files import read_json
-
-MAX_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -195,8 +192,3 @@ def _without_mask(photos: Sequence[Sequence[Labelled]], source: Path) -> list[st
         return []
     where = counted(sum(count > 0 for count in bare), "photo")
     return [f"{counted(sum(bare), 'annotation')} without a mask in {where}: left as background"]
-
-
-def read_annotations(path: Path) -> Any:
-    """Return the content of a file of annotations; raise DatasetError if it cannot be read."""
-    return read_json(path, MAX_BYTES)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS
-from deconvnet_cli.datasets.coco import open_coco, read_annotations, split_of_file
+from deconvnet_cli.datasets.coco import open_coco, split_of_file
 from deconvnet_cli.datasets.cvat import open_cvat
 from deconvnet_cli.datasets.export import SPLITS, Export, splits_below
 from deconvnet_cli.datasets.labelme import open_labelme
@@ -31,9 +31,11 @@ from deconvnet_cli.datasets.unread_forms import (
 )
 from deconvnet_cli.datasets.yolo import NAMES, TEXTS, YAML, open_yolo
 from deconvnet_cli.errors import DatasetError, UsageError
+from deconvnet_cli.storage.files import read_json
 
 Reader = Callable[[Path], Any]  # returns the content of a JSON file, or raises DatasetError
 
+MAX_BYTES = 2_000_000_000  # of a JSON file
 # How COCO calls its files of other tasks, which lie beside those of the instances.
 OTHER_TASKS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")
 
@@ -62,7 +64,7 @@ def open_export(
         raise DatasetError(f"{source}: no such file or folder; check the path")
     if photos is not None and not photos.is_dir():
         raise DatasetError(f"{photos}: no such folder of photos; check --photos")
-    read = cache(read_annotations)
+    read = cache(partial(read_json, most=MAX_BYTES))
     chosen = kind_of(source, photos, colours, read) if kind == "auto" else kind
     if colours is not None and chosen != "rgb":
         raise UsageError("--colours goes with RGB masks: --kind rgb")

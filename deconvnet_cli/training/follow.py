@@ -112,12 +112,9 @@ def _validator(tree: VocTree, settings: TrainSettings, first: Card) -> Callable[
     step = max(1, len(names) // settings.val_images)
     chosen = names[::step][: settings.val_images]
     require_masks(tree, chosen)  # wrong labels end the run before it begins
-
-    def score(net: nn.Module) -> float:
-        card = run_card(net, settings, first)
-        return validate(net, card, tree, chosen, settings.val_boxes)
-
-    return score
+    return lambda net: validate(
+        net, run_card(net, settings, first), tree, chosen, settings.val_boxes
+    )
 
 
 def validate(

@@ -5,7 +5,6 @@ A run goes on only from the same. Folders of earlier versions have no such file 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from deconvnet_cli.data.voc import VocTree
@@ -13,7 +12,7 @@ from deconvnet_cli.errors import UsageError, printable
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.hashing import bytes_sha256, file_sha256_or_none
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.training.settings_toml import read_settings
+from deconvnet_cli.training.settings_toml import as_toml, read_settings
 from deconvnet_cli.weights.shipped import locate, registry
 
 FILE = "begun_from.toml"
@@ -82,9 +81,4 @@ def write_origin(run: Path, origin: Origin) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    # JSON's strings are TOML's too, if they hold no escaped surrogates.
-    lines = (
-        f"{json.dumps(name)} = {json.dumps(value, ensure_ascii=False)}\n"
-        for name, value in origin.items()
-    )
-    write_whole(run / FILE, "".join(lines).encode())
+    write_whole(run / FILE, as_toml(origin).encode())

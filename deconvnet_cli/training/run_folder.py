@@ -110,7 +110,9 @@ def prepare_run(run: Path, settings: TrainSettings) -> None:
     """
     make_folder(run)
     check_settings(run, settings)
-    write_whole(run / "settings.toml", as_toml(settings).encode("utf-8", "backslashreplace"))
+    write_whole(
+        run / "settings.toml", as_toml(asdict(settings)).encode("utf-8", "backslashreplace")
+    )
 
 
 def save_checkpoint(

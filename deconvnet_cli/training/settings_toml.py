@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.errors import UsageError, why
 from deconvnet_cli.storage.files import read_whole
-from deconvnet_cli.training.settings import TrainSettings
 
 if sys.version_info >= (3, 11):
     from tomllib import TOMLDecodeError, loads
@@ -47,11 +46,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read ({error})") from error
 
 
-def as_toml(settings: TrainSettings) -> str:
-    """Return the settings as TOML, one line each."""
+def as_toml(values: Mapping[str, Any]) -> str:
+    """Return values as TOML, one line each."""
     # JSON's strings, numbers and lists are valid TOML as well, if they hold no escaped surrogates.
-    lines = (
-        f"{name} = {json.dumps(value, ensure_ascii=False)}"
-        for name, value in asdict(settings).items()
+    return "".join(
+        f"{name if name.isidentifier() else json.dumps(name)} = "
+        f"{json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in values.items()
     )
-    return "\n".join(lines) + "\n"

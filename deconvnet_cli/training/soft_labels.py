@@ -14,15 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, UsageError, why
-from deconvnet_cli.runtime.devices import return_freed_memory
-from deconvnet_cli.segmentation.segment import infer, refined
-from deconvnet_cli.segmentation.settings import SegmentSettings
-from deconvnet_cli.segmentation.system import System
 from deconvnet_cli.storage.files import make_folder, write_whole
 from deconvnet_cli.storage.npz import read_npz
 
@@ -43,18 +38,6 @@ class SoftLabels:
     probabilities: NDArray[np.uint8]
     teacher: str = ""
     classes: tuple[str, ...] = CLASSES
-
-
-def soft_labels_of(
-    photo: Image.Image, system: System, settings: SegmentSettings
-) -> NDArray[np.uint8]:
-    """Return the soft labels of a photo, see :func:`on_grid`: what ``segment`` labels it by."""
-    inferred = infer(photo, system, settings)
-    maps = inferred.maps.as_one(system.ensemble)
-    if settings.crf is not None:
-        maps = refined(inferred.photo, maps, settings.crf)
-    return_freed_memory()
-    return on_grid(maps.probabilities(), *photo.size)
 
 
 def on_grid(probabilities: Tensor, width: int, height: int) -> NDArray[np.uint8]:

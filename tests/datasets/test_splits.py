@@ -268,11 +268,11 @@ def test_a_file_of_annotations_is_parsed_once(tmp_path, monkeypatch):
     source = coco_splits(tmp_path / "shapes")
     parsed = []
 
-    def read(path: Path) -> object:
+    def read(path: Path, most: int) -> object:
         parsed.append(path)
         return json.loads(path.read_text())
 
-    monkeypatch.setattr("deconvnet_cli.datasets.opening.read_annotations", read)
+    monkeypatch.setattr("deconvnet_cli.datasets.opening.read_json", read)
     assert open_export(source).splits == LISTS
     assert sorted(parsed) == sorted(source.rglob("*.json"))
 

@@ -7,7 +7,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -251,7 +251,9 @@ def tallies(folder: Path) -> list[bytes]:
 
 
 def toml(_: Path) -> list[bytes]:
-    return [as_toml(default_settings(net, 1)).encode() for net in ("deconvnet-vgg16", "fcn8s")]
+    return [
+        as_toml(asdict(default_settings(net, 1))).encode() for net in ("deconvnet-vgg16", "fcn8s")
+    ]
 
 
 def use_photo(path: Path) -> None:

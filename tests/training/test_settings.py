@@ -22,7 +22,7 @@ def test_settings_are_read_back_as_they_were(tmp_path: Path):
     settings = replace(
         default_settings("deconvnet-vgg16", 2), lists=("train", "sbd"), lr=1e-5, teacher='a "b"'
     )
-    (tmp_path / "s.toml").write_text(as_toml(settings))
+    (tmp_path / "s.toml").write_text(as_toml(asdict(settings)))
     assert changed(TrainSettings(), read_settings(tmp_path / "s.toml"), "s.toml") == settings
 
 
@@ -57,7 +57,7 @@ def test_options_come_after_pairs_and_pairs_after_the_file(tmp_path: Path):
     [
         ((), 'net = "deconvnet-vgg16"\nstage = 2', None, None),
         (('net = "deconvnet-vgg16"', "stage = 2"), 'net = "fcn8s"', None, None),
-        ((), as_toml(default_settings("deconvnet-vgg16", 2)), None, None),
+        ((), as_toml(asdict(default_settings("deconvnet-vgg16", 2))), None, None),
         (('net = "fcn8s"', "stage = 1"), "", "deconvnet-vgg16", 2),
     ],
     ids=["file", "pairs", "run folder", "options"],
