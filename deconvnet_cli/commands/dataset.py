@@ -123,7 +123,7 @@ def import_command(
 
 
 @command.command("check")
-@argument("tree", type=click.Path(path_type=Path, file_okay=False))
+@argument("folder", metavar="TREE", type=click.Path(path_type=Path, file_okay=False))
 @option(
     "--sheet",
     type=NewFile("png", "the sheet is"),
@@ -136,26 +136,27 @@ def import_command(
 )
 @option("--quiet", is_flag=True, help="Print no progress.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON line instead of tables.")
-def check_command(tree: Path, sheet: Path | None, rgb: bool, quiet: bool, as_json: bool) -> None:
+def check_command(folder: Path, sheet: Path | None, rgb: bool, quiet: bool, as_json: bool) -> None:
     """Print the photos, objects and pixels of each class in TREE, the sizes, and all problems.
 
     The exit code is 1 if something must be fixed before training.
     """
     from deconvnet_cli.data.images import png_bytes
-    from deconvnet_cli.data.voc import VocTree
+    from deconvnet_cli.data.voc import open_tree
     from deconvnet_cli.datasets.contact_sheet import contact_sheet
     from deconvnet_cli.datasets.survey import survey_tree
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import write_whole
 
+    tree = open_tree(folder, rgb=rgb)
     with console.progress(quiet) as progress:
-        survey = survey_tree(tree, console.bar(progress, "check", None), rgb=rgb)
+        survey = survey_tree(tree, console.bar(progress, "check", None))
     if as_json:
         console.json_line(survey_line(survey))
     else:
         survey_tables(survey)
     if sheet is not None:
-        picture = contact_sheet(VocTree(tree, survey.classes, rgb), survey.names)
+        picture = contact_sheet(tree, survey.names)
         write_whole(sheet, png_bytes(picture, photo=True))
     if survey.problems:
         raise SystemExit(1)

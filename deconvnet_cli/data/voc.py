@@ -129,16 +129,6 @@ class VocTree:
         return names
 
 
-def tree_classes(root: Path) -> tuple[str, ...]:
-    """Return the classes of a tree: those of its ``classes.txt``, or VOC's without one.
-
-    Raises:
-        DatasetError: See :func:`deconvnet_cli.data.classes.read_classes`.
-    """
-    path = root / FILE
-    return read_classes(path) if path.is_file() else CLASSES
-
-
 def require_classes(tree: VocTree, classes: Sequence[str], source: str) -> None:
     """Raise DatasetError, which names both, unless the tree has these classes of ``source``."""
     if tuple(classes) != tree.classes:
@@ -152,7 +142,8 @@ def require_classes(tree: VocTree, classes: Sequence[str], source: str) -> None:
 def open_tree(folder: Path, *, rgb: bool = False) -> VocTree:
     """Return the tree at ``folder``, which is ``VOC2012/`` or the devkit folder above it.
 
-    Its classes are those of :func:`tree_classes`; ``rgb`` is as in :class:`VocTree`.
+    Its classes are those of its ``classes.txt``, or VOC's without one; ``rgb`` is as in
+    :class:`VocTree`.
 
     Raises:
         DatasetError: Neither has JPEGImages and SegmentationClass, or its ``classes.txt`` is wrong.
@@ -162,7 +153,8 @@ def open_tree(folder: Path, *, rgb: bool = False) -> VocTree:
     parts = (PHOTOS, MASKS)
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
         if all((root / part).is_dir() for part in parts):
-            return VocTree(root, tree_classes(root), rgb)
+            file = root / FILE
+            return VocTree(root, read_classes(file) if file.is_file() else CLASSES, rgb)
     missing = next(part for part in parts if not (folder / part).is_dir())
     raise DatasetError(
         f"{folder}: not a VOC tree, {missing}/ is missing; give the devkit's VOC2012/ folder"

@@ -16,7 +16,7 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_colours import BINARY
 from deconvnet_cli.data.label_png import read_labels
 from deconvnet_cli.data.mask_check import is_binary
-from deconvnet_cli.data.voc import IGNORE, LISTS, VocTree, tree_classes
+from deconvnet_cli.data.voc import IGNORE, LISTS, VocTree
 from deconvnet_cli.data.voc_lists import MASKS, PHOTOS, leads_out, listed_names, paired_names
 from deconvnet_cli.datasets.export import absent_notes
 from deconvnet_cli.errors import DatasetError, ImageError, why
@@ -73,35 +73,17 @@ class Survey:
         return sum(count.pixels for count in self.counts)
 
 
-def survey_tree(
-    root: Path, on_photo: Callable[[], None] = lambda: None, *, rgb: bool = False
-) -> Survey:
-    """Look at every photo and mask of a tree.
-
-    Args:
-        root: The tree's folder, with JPEGImages, SegmentationClass and ImageSets/Segmentation.
-        on_photo: Called after each name.
-        rgb: Whether masks in the classes' colours (RGB) are read as well.
-
-    Raises:
-        DatasetError: It is no tree, or its ``classes.txt`` is wrong.
-    """
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder; check the path")
-    for part in (PHOTOS, MASKS):
-        if not (root / part).is_dir():
-            raise DatasetError(f"{root}: not a VOC tree, {part}/ is missing")
-    classes = tree_classes(root)
-    tree = VocTree(root, classes, rgb)
-    survey = Survey(classes, [ClassCount() for _ in classes])
+def survey_tree(tree: VocTree, on_name: Callable[[], None] = lambda: None) -> Survey:
+    """Look at every photo and mask of a tree."""
+    survey = Survey(tree.classes, [ClassCount() for _ in tree.classes])
     lists = _read_lists(tree, survey)
     survey.names = _names(tree, [name for given in lists.values() for name in given])
     hashes: dict[str, str] = {}
     for name in survey.names:
         _survey_photo(tree, name, survey, hashes)
-        on_photo()
+        on_name()
     _survey_lists(lists, set(survey.names), survey)
-    _survey_classes(survey, root)
+    _survey_classes(survey, tree.root)
     used = {split: names for split, names in lists.items() if split in ("train", "val")}
     survey.remarks += absent_notes(used, survey.labels, survey.classes)
     return survey

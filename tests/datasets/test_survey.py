@@ -13,7 +13,7 @@ from PIL import Image
 
 from deconvnet_cli.data.label_png import label_png
 from deconvnet_cli.data.voc import CLASSES as VOC
-from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.data.voc import VocTree, open_tree
 from deconvnet_cli.datasets.contact_sheet import contact_sheet
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.datasets.survey import survey_tree
@@ -38,7 +38,7 @@ def tree(made: Path, tmp_path: Path) -> Path:
 
 
 def test_counts_are_those_of_the_shapes(tree):
-    found = survey_tree(tree)
+    found = survey_tree(open_tree(tree))
     assert found.classes == CLASSES and not found.problems
     assert [(count.photos, count.objects) for count in found.counts[1:]] == [(5, 5), (5, 5)]
     areas = [
@@ -58,7 +58,7 @@ def test_classes_that_train_or_val_lacks_are_a_remark(tree):
         (tree / f"SegmentationClass/{name}.png").write_bytes(label_png(labels))
     for split, names in {"train": NAMES[2:], "val": NAMES[:2], "few": NAMES[:1]}.items():
         write_list(split, *names)(tree)
-    found = survey_tree(tree)
+    found = survey_tree(open_tree(tree))
     assert not found.problems
     assert [line for line in found.remarks if "no photo has" in line] == [
         "val.txt: no photo has disc"
@@ -110,7 +110,7 @@ def test_each_fault_is_found_and_alone(tree, fault):
     if fault == "twice":
         write_list("train", "two")(tree)
     spoil(tree)
-    (problem,) = survey_tree(tree).problems
+    (problem,) = survey_tree(open_tree(tree)).problems
     assert words in problem
 
 
@@ -119,7 +119,7 @@ def test_what_need_not_be_mended_is_a_remark(tree):
     shutil.copy(tree / "JPEGImages/two.jpg", tree / "JPEGImages/three.jpg")
     write_list("train", "one", "two")(tree)
     write_list("val", "three")(tree)
-    found = survey_tree(tree)
+    found = survey_tree(open_tree(tree))
     assert not found.problems
     text = "\n".join(found.remarks)
     for words in (
@@ -138,16 +138,16 @@ def test_names_in_subfolders_are_those_that_train_reads(tree):
     write_list("train", "s/one", "two", "three")(tree)
     write_list("val", "four", "five")(tree)
     assert VocTree(tree, CLASSES).names("train") == ["s/one", "two", "three"]
-    found = survey_tree(tree)
+    found = survey_tree(open_tree(tree))
     assert not found.problems
     assert found.names == ["five", "four", "s/one", "three", "two"]
     assert [(count.photos, count.objects) for count in found.counts[1:]] == [(5, 5), (5, 5)]
     (tree / "SegmentationClass/s/one.png").unlink()
-    (problem,) = survey_tree(tree).problems
+    (problem,) = survey_tree(open_tree(tree)).problems
     assert "has no mask SegmentationClass/s/one.png" in problem
     (tree / "JPEGImages/s/one.jpg").rename(tree / "one.jpg")
     write_list("train", "../one", "two", "three")(tree)
-    (problem,) = survey_tree(tree).problems
+    (problem,) = survey_tree(open_tree(tree)).problems
     assert "train.txt: names without a photo: ../one" in problem
 
 
@@ -155,16 +155,22 @@ def test_a_tree_without_names_is_taken_for_vocs_and_that_is_said_once(tree):
     (tree / "classes.txt").unlink()
     for path in (tree / "SegmentationClass").iterdir():
         Image.fromarray(np.array(Image.open(path))).save(path)  # in grey, of no class's colours
-    (problem,) = survey_tree(tree).problems
+    (problem,) = survey_tree(open_tree(tree)).problems
     assert f"{tree}: has no classes.txt, so its classes are VOC's" in problem
     assert all(f" {name}" in problem for name in VOC[3:])
     assert not any(f" {name}," in problem for name in VOC[:3])
 
 
 def test_a_sheet_shows_every_class_in_its_colour(tree):
-    names = survey_tree(tree).names
+    names = survey_tree(open_tree(tree)).names
     sheet = contact_sheet(VocTree(tree, CLASSES), names)
     colours = {colour for _, colour in sheet.getcolors(1 << 24)}
     assert {(0xE6, 0x9F, 0), (0x56, 0xB4, 0xE9)} <= colours  # the first two, in the legend
     (tree / "JPEGImages/one.jpg").write_bytes(b"")
     assert contact_sheet(VocTree(tree, CLASSES), names).size == sheet.size
+
+
+def test_the_devkit_above_the_tree_may_be_named(tree, deconvnet):
+    folder = tree.rename(tree.parent / "VOC2012").parent
+    result = deconvnet("dataset", "check", folder)
+    assert result.exit_code == 0 and "PROBLEM" not in result.stdout
