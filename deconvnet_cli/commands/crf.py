@@ -20,14 +20,6 @@ from deconvnet_cli.commands.shared.options import (
     refuse_silence,
 )
 from deconvnet_cli.errors import DeconvnetError, UsageError
-from deconvnet_cli.evaluation.crf_search import (
-    Refinable,
-    combinations,
-    image_of,
-    read_refinable,
-    settings_with,
-    sweep,
-)
 from deconvnet_cli.outputs.targets import KNOWN_SUFFIXES, into_folder, require_suffix
 from deconvnet_cli.segmentation.loading import crf_settings
 from deconvnet_cli.storage.files import make_folder, refuse_overwriting, write_whole
@@ -105,6 +97,14 @@ def command(
         )
 
     from deconvnet_cli.data.label_png import label_png
+    from deconvnet_cli.evaluation.crf_search import (
+        Refinable,
+        combinations,
+        image_of,
+        read_refinable,
+        settings_with,
+        sweep,
+    )
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.devices import at_a_time, one_core_a_photo
     from deconvnet_cli.runtime.ordered_pool import in_order

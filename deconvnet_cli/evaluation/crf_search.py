@@ -6,20 +6,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deconvnet_cli.data.label_png import tree_mask
+from deconvnet_cli.data.mask_check import require_masks
+from deconvnet_cli.data.voc import VocTree, require_classes
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from deconvnet_cli.data.voc import VocTree
-    from deconvnet_cli.segmentation.score_maps import Ensemble
-    from deconvnet_cli.segmentation.segment import Inferred
-    from deconvnet_cli.segmentation.settings import CrfSettings
-    from deconvnet_cli.segmentation.stored_scores import Stored
-
+from deconvnet_cli.evaluation.metrics import confusion, metrics_of
+from deconvnet_cli.evaluation.paper_table import maps_of
+from deconvnet_cli.runtime.ordered_pool import in_order
+from deconvnet_cli.segmentation.crf.refine import refine_each
+from deconvnet_cli.segmentation.labels import enlarge_and_label
+from deconvnet_cli.segmentation.score_maps import Ensemble
+from deconvnet_cli.segmentation.segment import Inferred, label_photo
+from deconvnet_cli.segmentation.settings import CrfSettings
+from deconvnet_cli.segmentation.stored_scores import Stored, read_scores, restore
 
 LEAST, MOST = 0.001, 100_000  # far beyond useful values; pydensecrf crashes further out
 
@@ -43,12 +48,6 @@ class Refinable(NamedTuple):
         self, choices: Mapping[str, CrfSettings | None]
     ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Yield the name of each choice and its labels; the choices share what they can."""
-        import numpy as np
-        import torch
-
-        from deconvnet_cli.segmentation.crf.refine import refine_each
-        from deconvnet_cli.segmentation.labels import enlarge_and_label
-
         size = self.stored.width, self.stored.height
         yield from ((name, self.labels(None)) for name, crf in choices.items() if crf is None)
         refining = {name: crf for name, crf in choices.items() if crf is not None}
@@ -60,8 +59,6 @@ class Refinable(NamedTuple):
 
     def labels(self, crf: CrfSettings | None) -> NDArray[np.uint8]:
         """Return the labels in the size of the photo, refined unless ``crf`` is None."""
-        from deconvnet_cli.segmentation.segment import label_photo
-
         width, height = self.stored.width, self.stored.height
         return label_photo(self.inferred, width, height, self.ensemble, crf).labels
 
@@ -72,7 +69,6 @@ def read_refinable(
     """Read one file of stored scores and its photo.
 
     Args:
-        path: The file of stored scores.
         photo: The path of the photo; None takes the path from the file.
         system_name: The system to label with; None takes all maps of the file.
         rule: The ensemble rule; None takes the file's.
@@ -81,9 +77,6 @@ def read_refinable(
     Raises:
         DatasetError, ImageError: The file or its photo cannot be used.
     """
-    from deconvnet_cli.evaluation.paper_table import maps_of
-    from deconvnet_cli.segmentation.stored_scores import read_scores, restore
-
     stored = read_scores(path)
     chosen = system_name or stored.maps.system
     ensemble = stored.ensemble(rule, share, chosen)
@@ -116,21 +109,12 @@ def sweep(
         files: The files of stored scores, with their paths relative to the store.
         choices: The settings by name; None is no CRF.
         read: A function that reads a file, given its path and that of its photo.
-        tree: The VOC tree with photos and masks.
         workers: The number of files to work on at a time; it does not change the result.
         on_done: A function that is called after each choice of each file, from any thread.
 
     Raises:
         DatasetError: A file or its mask cannot be used, or files are of different systems.
     """
-    import numpy as np
-
-    from deconvnet_cli.data.label_png import tree_mask
-    from deconvnet_cli.data.mask_check import require_masks
-    from deconvnet_cli.data.voc import require_classes
-    from deconvnet_cli.evaluation.metrics import confusion, metrics_of
-    from deconvnet_cli.runtime.ordered_pool import in_order
-
     total = {name: np.zeros((len(tree.classes),) * 2, np.int64) for name in choices}
     files = list(files)
     require_masks(tree, [image_of(path, relative, tree) for path, relative in files])
@@ -206,8 +190,6 @@ def parsed(text: str) -> Iterator[tuple[str, Any]]:
     Raises:
         UsageError: The setting is unknown, or a value is not a number or out of range.
     """
-    from deconvnet_cli.segmentation.settings import CrfSettings
-
     kinds: dict[str, Any] = {
         name: type(value)
         for name, value in asdict(CrfSettings()).items()
