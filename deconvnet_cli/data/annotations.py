@@ -19,9 +19,6 @@ def read_annotation(path: Path, classes: Sequence[str]) -> list[tuple[int, Box]]
     VOC counts pixels from 1 and its boxes include their last pixel; the returned ones are half
     open and count from 0. Objects that the file calls difficult are left out, as VOC does.
 
-    Args:
-        classes: The names of the labels, in order.
-
     Raises:
         DatasetError: The file cannot be read, is not of VOC's form, or names an unknown class.
     """

@@ -202,7 +202,6 @@ def png_bytes(image: Image.Image, *, photo: bool = False) -> bytes:
     """Return an image encoded as a PNG file, which says who drew it unless it has a palette.
 
     Args:
-        image: The image, in any mode that PNG has.
         photo: Whether it shows a photo. Then zlib searches for runs alone, since a photo hardly
             repeats itself: this takes a third of the time, for 3 to 12 % more bytes.
     """

@@ -37,7 +37,6 @@ def labels_of(
 
     Args:
         image: The decoded PNG in its own mode.
-        classes: The names of the labels, in order.
         rgb: Whether RGB images are read as well, by the known colours.
 
     Raises:

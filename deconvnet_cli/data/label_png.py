@@ -121,7 +121,6 @@ def read_labels(
     """Return the labels of a PNG, uint8 H x W; they may be beyond the classes.
 
     Args:
-        classes: The names of the labels, in order.
         rgb: Whether PNGs in the classes' colours (RGB) are read as well.
         size: See :func:`read_png`.
 

@@ -80,9 +80,6 @@ def find_objects(
     ``Annotations`` if it has these, else the connected components of each class. This opens every
     photo and mask, so it finds bad data.
 
-    Args:
-        on_photo: Called after each photo.
-
     Raises:
         ImageError: A photo is missing or cannot be read, and nothing else is wrong.
         DatasetError: Masks are missing or wrong, or no mask has any object.

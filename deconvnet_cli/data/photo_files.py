@@ -51,7 +51,6 @@ def identify_photo(
     ``info[NOTE]`` says how it is read otherwise than its owner may expect.
 
     Args:
-        max_pixels: The largest accepted product of width and height.
         page: The page or frame, from 1 on; None takes the first, and notes that there are others.
             Thumbnails do not count.
 
@@ -80,7 +79,7 @@ def _opened(data: bytes, max_pixels: int, page: int | None) -> Image.Image:
     if page is not None:
         turn_to(image, page)
     elif not (image.format == "MPO" and any(word in data for word in GAIN_MAPS)):
-        remark = note_of_frames(image) or ""
+        remark = note_of_frames(image)
     deep = deep_image(data, image)
     if deep is not None and image.tell() > 0:
         raise Unsupported("an animation of over 8 bits; give --page 1, or save the frame as a PNG")
@@ -120,9 +119,10 @@ def _opened_tiff(data: bytes, number: int | None) -> Image.Image:
     if number is not None:
         check_page(number, max(1, len(whole)))
     image = _opened_page(data, whole[(number or 1) - 1] if whole else None)
-    remark = note_of_pages(pages.index(whole[0]), len(whole)) if whole else None
-    if number is None:
-        add_note(image, remark or "")
+    if number is None and len(whole) > 1:
+        add_note(image, f"has several pages; the first is read; {HOW_TO_CHOOSE}")
+    elif number is None and whole and pages[0].reduced:
+        add_note(image, "begins with a thumbnail; the photo behind it is read")
     return image
 
 
@@ -165,21 +165,9 @@ def turn_to(image: Image.Image, page: int) -> None:
         image.seek(page - 1)
 
 
-def note_of_frames(image: Image.Image) -> str | None:
-    """Return a word about the other frames of an opened image; None if it has no others."""
+def note_of_frames(image: Image.Image) -> str:
+    """Return a word about the other frames of an opened image; "" if it has no others."""
     if not getattr(image, "is_animated", False):
-        return None
+        return ""
     which = "the first" if image.tell() == 0 else "the main one"  # of a burst
     return f"has several frames; {which} is read; {HOW_TO_CHOOSE}"
-
-
-def note_of_pages(passed_over: int, pages: int) -> str | None:
-    """Return a word about the pages of a TIFF, of which the first photo is read.
-
-    Args:
-        passed_over: The number of thumbnails before it.
-        pages: The number of photos.
-    """
-    if pages > 1:
-        return f"has several pages; the first is read; {HOW_TO_CHOOSE}"
-    return "begins with a thumbnail; the photo behind it is read" if passed_over else None

@@ -49,7 +49,6 @@ class Clip:
     """An open video clip.
 
     Attributes:
-        path: The file.
         capture: OpenCV's reader, a ``cv2.VideoCapture``.
         rate: The frames a second, the mean if they vary.
         count: The number of frames by the file's header; None if it does not say.

@@ -32,7 +32,6 @@ class _File:
     """The content of one file.
 
     Attributes:
-        path: The file.
         images: The images by their ids.
         annotations: The annotations of each image, by its id.
         categories: The names of the classes by their ids.
@@ -56,7 +55,6 @@ def open_coco(
 
     Args:
         source: The file, or the folder of the files, in which they may lie in folders of splits.
-        contents: What the JSON files hold.
         photos: The folder of the photos; by default they are looked for beside the files.
         wanted: The classes, in the order of their labels; None takes those that have annotations,
             by their numbers.

@@ -34,7 +34,6 @@ def write_tree(
         val_share: The share of the photos that ``val.txt`` gets, 0 to 1, where the export has no
             splits of its own.
         seed: Of the split: the same seed, names and masks give the same lists.
-        on_photo: Called after each photo.
         on_failure: Is told of a photo that cannot be used, which is left out; None raises.
         say: Is told which classes a list lacks.
 

@@ -76,7 +76,6 @@ def measure(
         side: The longer side of the scaled photos, pixels.
         count: How many photos are segmented; the files are reused in turn.
         system: The nets, on ``device``.
-        settings: How photos are segmented.
         device: The device that is measured: a GPU, or the CPU in tests.
 
     Returns:

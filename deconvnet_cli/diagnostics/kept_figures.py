@@ -115,8 +115,6 @@ def compared(now: float, before: float | None, digits: int = 2) -> tuple[str, st
     """Return the cells of an earlier figure and of its ratio to that of now; blank without one.
 
     Args:
-        now: The figure of now.
-        before: The earlier figure.
         digits: How many decimals it is shown with, as many as that of now.
     """
     if before is None:

@@ -42,11 +42,6 @@ def image_weights(name: str, replicates: int, seed: int) -> NDArray[np.int64]:
     The draws come from the bits of a hash, not from a random generator whose stream may change
     with its version. They are therefore equal on all machines. Fewer replicates are a prefix of
     more.
-
-    Args:
-        name: The name of the photo in its list.
-        replicates: The number of counts.
-        seed: The seed of the bootstrap.
     """
     # Names may come from a file system, whose bytes need not be UTF-8.
     key = f"{seed}/{name}".encode("utf-8", "surrogateescape")
@@ -74,8 +69,6 @@ def unpacked(content: object, replicates: int, classes: int) -> NDArray[np.int64
 
     Args:
         content: The value that ``json.loads`` returned for them.
-        replicates: The expected number of replicates.
-        classes: The expected number of classes.
 
     Raises:
         DatasetError: The content is malformed, of another shape, or impossible for any photos.

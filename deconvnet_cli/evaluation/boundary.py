@@ -33,7 +33,6 @@ def boundary_areas(
         truth: The true labels, H x W, below ``classes``, or 255 for void.
         prediction: The predicted labels, H x W. Labels from ``classes`` on are not counted here;
             :func:`deconvnet_cli.evaluation.metrics.confusion` refuses them.
-        classes: The number of labels.
         ratio: The width of the region as a share of the photo diagonal, above 0.
 
     Returns:

@@ -54,13 +54,8 @@ def page(
     """Return the whole page, with all names and values escaped.
 
     Args:
-        title: The title of the page.
         rows: The rows of the table, at least one. The best is shown class by class, and the
             others are folded away.
-        best: The photos with the highest mean IoU.
-        worst: The photos with the lowest mean IoU.
-        about: The settings and weights, by heading.
-        classes: The names of the labels, in order.
     """
     # Of equal rows the last is taken, as later rows are more complete methods.
     top = max(reversed(rows), key=lambda row: row.result.metrics.mean_iou)

@@ -53,7 +53,6 @@ def confusion(
         truth: The true labels, H x W, below ``classes``, or 255 for void.
         prediction: The predicted labels, H x W, below ``classes``. Any label is accepted where the
             truth is void.
-        classes: The number of labels.
 
     Returns:
         The counts, classes x classes, rows the truth, columns the prediction. The matrices of

@@ -47,10 +47,6 @@ def comparisons(tallies: Mapping[str, Tally]) -> list[Paired]:
 def paired(first: str, one: Tally, second: str, other: Tally) -> Paired:
     """Compare two rows; see :class:`Paired`.
 
-    Args:
-        first, second: The names of the rows.
-        one, other: Their counts.
-
     Raises:
         DatasetError: The tallies did not count the same photos.
     """

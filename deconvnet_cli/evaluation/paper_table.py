@@ -29,7 +29,6 @@ def maps_of(maps: ScoreMaps, system: str, source: Path | str) -> ScoreMaps:
     """Return the maps that a system uses.
 
     Args:
-        maps: The maps to choose from.
         system: One of ``choices.SYSTEMS``.
         source: The origin of the maps, for errors.
 
@@ -63,10 +62,7 @@ def label_rows(
 
     Args:
         inferred: The photo with its maps, from one run of the nets.
-        rows: The rows of the table.
         width: The width of the labels, that of the original photo.
-        height: The height of the labels.
-        ensemble: How the maps of both nets become one.
         source: The origin of the maps, for errors.
         crf: The settings of the dense CRF, for the rows that use it.
 

@@ -38,8 +38,6 @@ def find_predictions(folder: Path, tree: VocTree, names: Sequence[str]) -> Predi
 
     Args:
         folder: The folder, which or whose subfolders have NAME.png for each name.
-        tree: The VOC tree with the masks.
-        names: The names of the photos to evaluate.
 
     Raises:
         DatasetError: The folder does not exist, two PNGs in subfolders are of one name, or masks
@@ -75,9 +73,7 @@ def read_prediction(
     """Read the labels of one PNG, uint8 H x W.
 
     Args:
-        path: The PNG.
         truth: The mask of the photo, H x W; any label is accepted where it is void.
-        classes: The names of the labels, in order.
         rgb: Whether PNGs in the classes' colours (RGB) are read as well.
 
     Raises:

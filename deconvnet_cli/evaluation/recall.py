@@ -50,12 +50,6 @@ def recall(
 
     The objects are those of ``SegmentationObject/``, or else the connected parts of each class.
 
-    Args:
-        tree: The VOC tree with photos and masks.
-        names: The names of the photos.
-        settings: The settings of the proposals.
-        done: A function that is called after each photo.
-
     Raises:
         DatasetError: The photos have no object, or a mask cannot be used.
     """

@@ -76,7 +76,6 @@ class Scoreboard:
         """Count one photo in every row, and keep it if it is an extreme of the last row.
 
         Args:
-            name: The name of the photo.
             truth: The true labels, H x W.
             rows: The predicted labels of each row, by its name.
 
@@ -116,12 +115,9 @@ def count(
     """Count all photos of a list.
 
     Args:
-        tree: The VOC tree with the masks.
-        names: The names of the photos.
         predict: A function that returns the label maps of a photo, by row, given its name and its
             mask.
         workers: The number of threads that call ``predict``; it does not change the counts.
-        done: Called after each photo.
 
     Raises:
         DatasetError: A mask or a label map cannot be used.

@@ -100,7 +100,6 @@ class Tally:
         """Count one photo.
 
         Args:
-            name: The name of the photo in its list.
             truth: The true labels, H x W, below ``classes``, or 255 for void.
             prediction: The predicted labels, H x W, below ``classes``; any label is accepted where
                 the truth is void.
@@ -182,7 +181,6 @@ def summary(result: Result, classes: Sequence[str]) -> dict[str, object]:
     """Return a result as values for ``json.dumps``.
 
     Args:
-        result: The result of :meth:`Tally.result`.
         classes: The name of each label, as many as the result has.
     """
     metrics = result.metrics

@@ -79,8 +79,6 @@ def compare(
         boxes: The boxes that were merged, in order.
         weights: DeconvNet.
         labels: Its labels before the CRF, uint8 h x w.
-        merge_rule: The merge rule that gave them.
-        batch_size: The number of crops in a forward pass.
     """
     maximum = maximum_of(weights)
     other_rule = CONTEXT if merge_rule == maximum else maximum

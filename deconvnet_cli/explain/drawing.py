@@ -29,9 +29,6 @@ def box_colours(ranked: Sequence[int]) -> Colours:
     """Return a colour for each box; the first ones are the easiest to tell apart.
 
     The whole photo, number 0, is grey.
-
-    Args:
-        ranked: The numbers of the boxes, from 0.
     """
     others = [number for number in ranked if number != 0]
     colours = dict.fromkeys(ranked, WHOLE)
@@ -102,11 +99,8 @@ def draw_boxes(
     """Return the faded photo with boxes in their colours.
 
     Args:
-        photo: The photo, mode RGB.
-        boxes: All boxes.
         colours: The boxes to draw.
         broad: The boxes to draw with broad lines and their numbers (from 1).
-        frame: The place of the photo in the picture.
     """
     unit = max(1, round(frame.size[0] / MAP_WIDTH))  # lines and numbers grow with the picture
     tag = TAG * unit
@@ -167,8 +161,6 @@ def draw_deciders(
         decided: The number of the box, from 0, int32 h x w; negative where no box decided, which
             is drawn white.
         labels: The labels, uint8 h x w.
-        colours: The colours of the boxes.
-        frame: The place of the photo in the picture.
 
     Returns:
         An image of mode P. Boxes from the 253rd on share a colour, as a palette has no more.

@@ -30,14 +30,12 @@ class Explained:
     """The class and the box whose activations are shown.
 
     Attributes:
-        label: The class.
         number: The number of the box, from 0.
         pixels: How many pixels with this label the box decided.
         crop: The crop as the net is shown it, mode RGB.
         logits: The logits of the class in the crop, float32 h x w at the net's input size.
         decoder_logits: The decoder's part of them (see ``Rerun.decoder_logits``).
         activations: A channel of each stage of the decoder, in order.
-        window: A pooling window of the crop.
         deviation: The greatest difference, where the box decided, between the values of the
             second run and those that the first run merged; 0 if they are equal to the bit.
     """
@@ -63,10 +61,6 @@ def explain_class(
     """Return the main box of a class (``MergeObserver.main_box``) and its activations.
 
     Args:
-        label: The class.
-        inferred: The photo and its maps.
-        weights: DeconvNet.
-        observer: The observer of the run.
         labels: The labels before the CRF, uint8 h x w.
 
     Raises:

@@ -36,8 +36,6 @@ class Explanation:
         photo: The photo in the working size.
         result: The labels in the photo's own size, as ``deconvnet segment`` returns them.
         system: The name of the system, one of ``choices.SYSTEMS``.
-        classes: The names of the classes.
-        merge_rule: The merge rule.
         maps: The merged map of all nets before the CRF, C x h x w, on the CPU.
         before, after: The labels before and after the CRF, uint8 h x w.
         refined: Whether ``result`` has the labels after the CRF.

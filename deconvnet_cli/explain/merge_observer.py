@@ -74,7 +74,6 @@ class MergeObserver:
         pixel, the box with the greatest value of the label is taken.
 
         Args:
-            label: The class.
             labels: The labels of the merged map, uint8 H x W.
         """
         deciders = self.deciding_boxes(labels)[labels == label]

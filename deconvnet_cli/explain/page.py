@@ -25,8 +25,6 @@ def rendered(
     """Return the content of all files by name, the page last.
 
     Args:
-        explanation: The explanation.
-        name: The photo's name.
         about: The system and its settings, see ``system.describe``.
     """
     grown = figures.growth(explanation)

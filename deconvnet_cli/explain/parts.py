@@ -75,7 +75,6 @@ def parts_of(explanation: Explanation, grown: Sequence[Picture], film: bytes) ->
     """Return the parts of the page, in order.
 
     Args:
-        explanation: The explanation.
         grown, film: The labels after more and more boxes, as pictures and as a GIF of them.
     """
     name = explanation.classes[explanation.explained.label]

@@ -39,7 +39,6 @@ def choose_cache(cache: str, files: PhotoFiles, names: Sequence[str], device: to
 
     Args:
         cache: One of these, or "auto": on a GPU if they fit, else in memory if they fit.
-        device: The device that trains.
 
     Raises:
         ImageError: A photo cannot be read.

@@ -67,8 +67,6 @@ def build_hooks(
     Args:
         first: The card that those of the run's weights are made from.
         calibration: Samples for pictures and BatchNorm statistics, not those that are trained on.
-        device: The device that trains.
-        tensorboard: Whether the log is also written for TensorBoard.
 
     Raises:
         DatasetError: The list of photos to validate on is missing.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +29,6 @@ class PhotoFiles:
     """The photos, masks and soft labels of a tree by name, read anew each time.
 
     Attributes:
-        tree: The VOC tree.
         teacher: The folder of soft labels, or None.
         sizes: The sizes that were read already, by name.
     """
@@ -57,15 +57,12 @@ class PhotoFiles:
         return read_photo_and_mask(self.tree, name)
 
     def soft_labels(self, name: str) -> NDArray[np.uint8]:
-        """Return the soft labels of a photo, uint8 C x h x w, 255 times the probabilities.
+        """Return the soft labels of a photo by the teacher, uint8 C x h x w, 255 for 1.
 
         Raises:
             DatasetError: They are missing or damaged.
-            ValueError: There is no teacher (an error of the caller).
         """
-        if self.teacher is None:
-            raise ValueError("no folder of soft labels")
-        return read_soft(soft_path(self.teacher, name)).probabilities
+        return read_soft(soft_path(cast(Path, self.teacher), name)).probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,14 +117,8 @@ class PhotoStore:
         return Image.fromarray(self.photos.one(number)), self.masks.one(number)[..., 0]
 
     def soft_labels(self, name: str) -> NDArray[np.uint8]:
-        """Return the soft labels of a photo, uint8 C x h x w.
-
-        Raises:
-            ValueError: The store has no soft labels (an error of the caller).
-        """
-        if self.soft is None:
-            raise ValueError("no soft labels in this store")
-        return np.transpose(self.soft.one(self.index[name]), (2, 0, 1))
+        """Return the soft labels of a photo by the teacher, uint8 C x h x w."""
+        return np.transpose(cast(Pictures, self.soft).one(self.index[name]), (2, 0, 1))
 
     def to(self, device: torch.device) -> PhotoStore:
         """Return the store with its pixels on a device."""
@@ -145,7 +136,6 @@ def load_photos(
 
     Args:
         names: The names of the photos, each once.
-        on_photo: Called after each photo.
 
     Raises:
         ImageError: A photo cannot be read.

@@ -25,11 +25,7 @@ SHOWN, TILE, GAP = 8, 160, 6  # crops of a sheet of samples, pixels, pixels
 
 
 def curves_png(lines: Sequence[dict[str, Any]]) -> bytes:
-    """Draw a panel for each metric in the log and return the picture as a PNG.
-
-    Args:
-        lines: The lines of ``log.jsonl``.
-    """
+    """Draw a panel for each metric in the log and return the picture as a PNG."""
     panels = []
     for key, title in PANELS:
         points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]

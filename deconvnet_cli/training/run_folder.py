@@ -57,7 +57,6 @@ class TrainedNets:
     """The net that is trained, and the average of its weights.
 
     Attributes:
-        net: The net.
         average: The exponential moving average, or None.
         progress: Of a complete run, its progress; else None.
     """

@@ -149,7 +149,6 @@ def default_settings(net: str, stage: int | None = None) -> TrainSettings:
     """Return the default settings of a run of this net and stage.
 
     Args:
-        net: One of ``choices.NET_NAMES``.
         stage: 0, 1 or 2; None takes the net's own.
     """
     spec = net_spec(net)

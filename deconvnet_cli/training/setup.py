@@ -137,7 +137,6 @@ def build_datasets(
         begin_bar: Begins a progress bar of the preparation.
         stop: A function that is asked after each photo whether to stop.
         cache: Where the photos are held, one of ``choices.CACHES``.
-        device: The device that trains.
         tell: Called with a line that says how many photos have each class.
 
     Raises:

@@ -129,9 +129,6 @@ def cut_soft(
 def to_make(folder: Path, names: list[str], teacher: str) -> Iterator[str]:
     """Yield the names of photos whose soft labels are missing or damaged.
 
-    Args:
-        teacher: The weights and settings of the teacher.
-
     Raises:
         UsageError: Soft labels there are of another teacher.
     """

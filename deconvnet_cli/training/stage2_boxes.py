@@ -59,7 +59,6 @@ def shown_boxes(
 
     Args:
         proposals: The boxes that a prediction shows the net, by the name of the photo.
-        on_photo: A function that is called after each photo.
 
     Raises:
         ImageError: A photo cannot be read.

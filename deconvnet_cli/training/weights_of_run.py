@@ -66,7 +66,6 @@ def how_it_ended(run: Path, progress: Progress, settings: TrainSettings, kind: s
     """Return the lines that say why a run ended, and which weights it has left.
 
     Args:
-        progress: How far the run came.
         kind: What :func:`store_weights` returned.
     """
     lines = []

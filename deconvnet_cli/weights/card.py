@@ -55,7 +55,6 @@ def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
     """Return a card for a net, with its usual input convention, merge rule and proposals.
 
     Args:
-        settings: The settings that the net was built with.
         about: Further fields of the card, which replace the usual ones.
 
     Raises:

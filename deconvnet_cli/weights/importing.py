@@ -67,7 +67,6 @@ def import_weights(
         source: A .caffemodel (an FCN-8s, a DeconvNet, or a VGG-16 trunk to start training from,
             whose other layers get their initial values), a .pth or .pt (a dict of tensors, or one
             under "state_dict"), or a .safetensors with our names of tensors.
-        licence: The licence of the weights, for the card.
         classes: The names of the classes, the background first.
 
     Raises:

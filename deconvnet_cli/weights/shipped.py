@@ -44,9 +44,6 @@ def shipped_folder() -> Path:
 def locate(name_or_path: str) -> Path:
     """Return the path of shipped weights, whose SHA-256 is checked, or of a weights file.
 
-    Args:
-        name_or_path: The name of shipped weights, or the path of a weights file.
-
     Raises:
         WeightsError: There are no such shipped weights and no such file.
         ChecksumError: A shipped file differs from the published one.
