@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from deconvnet_cli.data.classes import listed, with_background
@@ -27,25 +27,14 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.reporting.numerals import counted
 
 
-@dataclass(frozen=True)
-class _File:
-    """The content of one file.
-
-    Attributes:
-        images: The images by their ids.
-        annotations: The annotations of each image, by its id.
-        categories: The names of the classes by their ids.
-    """
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """An image of a file, and its annotations, each with the name of its class."""
 
     path: Path
-    images: dict[int, dict[str, Any]]
-    annotations: dict[int, list[dict[str, Any]]]
-    categories: dict[int, str]
-
-    def found(self) -> list[str]:
-        """Return the classes that have annotations, by their ids."""
-        used = {int(item["category_id"]) for items in self.annotations.values() for item in items}
-        return [self.categories[number] for number in sorted(used)]
+    name: str
+    size: tuple[int, int]
+    annotations: list[tuple[str, Mapping[str, Any]]]
 
 
 def open_coco(
@@ -64,62 +53,57 @@ def open_coco(
         DependencyError: pycocotools is not installed.
     """
     masks_of_pycocotools()
-    files = [_file(path, content) for path, content in contents.items()]
-    ends = {
-        file.path: f" of {file.path.relative_to(source)}" if len(files) > 1 else ""
-        for file in files
-    }
+    images: list[_Image] = []
+    categories: dict[str, None] = {}  # the names of all files, in order
+    for path, content in contents.items():
+        found, names = _images(path, content)
+        images += found
+        categories.update(dict.fromkeys(names[number] for number in sorted(names)))
+        used = {int(item["category_id"]) for image in found for _, item in image.annotations}
+        if used and wanted is None:  # refuses two numbers of one name
+            with_background([names[number] for number in sorted(used)], str(path))
+    annotated = {name for image in images for name, _ in image.annotations}
+    taken = [name for name in categories if name in annotated]
+    classes = with_background(wanted if wanted is not None else taken, str(source))
 
-    def around(file: _File) -> Path:
-        return Path() if file.path == source else file.path.parent.relative_to(source)
+    def place(image: _Image) -> PurePath:
+        around = Path() if image.path == source else image.path.parent.relative_to(source)
+        return around / photo_place(image.name)
 
-    names = by_name(
-        [(file, image) for file in files for image in file.images.values()],
-        lambda item: around(item[0]) / photo_place(item[1]["file_name"]),
-        source,
-        lambda item: item[1]["file_name"] + ends[item[0].path],
-    )
-    folders = {file.path: _photo_folders(file.path, photos) for file in files}
-    known = [file.categories[number] for file in files for number in sorted(file.categories)]
-    used = set()
-    for file in files:
-        if (names_used := file.found()) and wanted is None:
-            with_background(names_used, str(file.path))  # refuses two numbers of one name
-        used.update(names_used)
-    found = [name for name in dict.fromkeys(known) if name in used]
-    classes = with_background(wanted if wanted is not None else found, str(source))
+    def words(image: _Image) -> str:
+        return image.name + (f" of {image.path.relative_to(source)}" if len(contents) > 1 else "")
 
-    def label(file: _File, item: Mapping[str, Any]) -> int:
-        name = file.categories[int(item["category_id"])]
-        return classes.index(name) if name in classes else 0
+    def labelled(image: _Image) -> list[Labelled]:
+        return [
+            (classes.index(name) if name in classes else 0, item)
+            for name, item in image.annotations
+        ]
 
+    named = by_name(images, place, source, words)
+    folders = {path: _photo_folders(path, photos) for path in contents}
     owners: dict[Path, str] = {}
 
     def read(name: str) -> Example:
-        file, image = names[name]
-        path = file.path
-        photo_file = find_photo(folders[path], str(image["file_name"]), path, owners)
-        size = int(image["width"]), int(image["height"])
-        photo, content = oriented_photo(photo_file, size, str(photo_file))
-        annotations = [(label(file, item), item) for item in file.annotations[int(image["id"])]]
-        mask, objects = draw(annotations, size, f"{path}, {name}")
+        image = named[name]
+        file = find_photo(folders[image.path], image.name, image.path, owners)
+        photo, content = oriented_photo(file, image.size, str(file))
+        mask, objects = draw(labelled(image), image.size, f"{image.path}, {name}")
         return Example(photo, content, mask, objects)
 
     splits, split_notes = splits_below(
-        source, {name: names[name][0].path for name in names}, split_of_file
+        source, {name: image.path for name, image in named.items()}, split_of_file
     )
-    labelled = [
-        [(label(file, item), item) for item in items]
-        for file in files
-        for items in file.annotations.values()
+    notes = [
+        *class_notes(taken, classes, categories),
+        *_without_mask([labelled(image) for image in images], source),
+        *split_notes,
     ]
-    notes = [*class_notes(found, classes, known), *_without_mask(labelled, source), *split_notes]
-    empty = [name for name in dict.fromkeys(known) if name not in used]
+    empty = [name for name in categories if name not in annotated]
     if empty and wanted is None:
         notes.append(
             f"left out, as they have no annotation (--classes keeps them): {listed(empty)}"
         )
-    return Export("COCO JSON", classes, tuple(sorted(names)), read, splits, tuple(notes))
+    return Export("COCO JSON", classes, tuple(sorted(named)), read, splits, tuple(notes))
 
 
 def split_of_file(root: Path, path: Path) -> str | None:
@@ -145,33 +129,32 @@ def _photo_folders(path: Path, photos: Path | None) -> list[Path]:
     return own + near
 
 
-def _file(path: Path, content: Any) -> _File:
+def _images(path: Path, content: Any) -> tuple[list[_Image], dict[int, str]]:
+    """Return the images of a file, and the names of its classes by their numbers."""
     if isinstance(content, dict) and "shapes" in content:
         raise DatasetError(f"{path}: a LabelMe file; give the folder of these files")
     try:
-        images = {int(image["id"]): image for image in content["images"]}
+        images: dict[int, _Image] = {}
+        for item in content["images"]:
+            size = whole_number(item, "width"), whole_number(item, "height")
+            photo_place(item["file_name"])
+            images[int(item["id"])] = _Image(path, item["file_name"], size, [])
         if len(images) < len(content["images"]):
             raise ValueError("two images have one id")
-        for image in images.values():
-            (
-                whole_number(image, "width"),
-                whole_number(image, "height"),
-                photo_place(image["file_name"]),
-            )
-        categories = {int(item["id"]): str(item["name"]).strip() for item in content["categories"]}
-        annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
+        names = {int(item["id"]): str(item["name"]).strip() for item in content["categories"]}
         for item in content["annotations"]:
-            if int(item["image_id"]) not in annotations:
+            if int(item["image_id"]) not in images:
                 raise ValueError(f"no image has the id {item['image_id']}")
-            annotations[int(item["image_id"])].append(item)
-            if int(item["category_id"]) not in categories:
+            if int(item["category_id"]) not in names:
                 raise ValueError(f"no category has the id {item['category_id']}")
+            annotation = names[int(item["category_id"])], item
+            images[int(item["image_id"])].annotations.append(annotation)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        why = form_fault(error)
         raise DatasetError(
-            f"{path}: not COCO's instances ({why}); export it as COCO JSON, with segmentations"
+            f"{path}: not COCO's instances ({form_fault(error)}); export it as COCO JSON, with "
+            "segmentations"
         ) from error
-    return _File(path, images, annotations, categories)
+    return list(images.values()), names
 
 
 def _without_mask(photos: Sequence[Sequence[Labelled]], source: Path) -> list[str]:
