@@ -157,13 +157,9 @@ def as_shown(image: Image.Image) -> Image.Image:
     turn_upright(image)
     if image.mode in STRAIGHT:
         image = image.convert(STRAIGHT[image.mode])
-    if _is_deep(image):
+    if image.mode.startswith("I") or image.mode == "F":
         image = _from_deep(image)
     return _to_rgb(in_srgb(image, _to_rgb))
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I") or image.mode == "F"
 
 
 def _from_deep(image: Image.Image) -> Image.Image:

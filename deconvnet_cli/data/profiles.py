@@ -36,7 +36,9 @@ def in_srgb(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) ->
         return image
     if mode == "RGB" and image.mode in ("RGB", "RGBA", "RGBX", "P", "PA"):
         image = to_rgb(image)
-    elif mode == "L" and (image.mode in ("LA", "1") or _is_grey_with_a_clear_value(image)):
+    elif mode == "L" and (
+        image.mode in ("LA", "1") or (image.mode == "L" and "transparency" in image.info)
+    ):
         image = to_rgb(image).convert("L")
     if image.mode != mode:
         return image
@@ -44,10 +46,6 @@ def in_srgb(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) ->
         return transform.apply(image, image if mode == "RGB" else None)
     except (OSError, ValueError):
         return image
-
-
-def _is_grey_with_a_clear_value(image: Image.Image) -> bool:
-    return image.mode == "L" and "transparency" in image.info
 
 
 @lru_cache(maxsize=16)  # the photos of a folder have few profiles

@@ -13,6 +13,7 @@ SUFFIXES = frozenset(
     )
 )
 HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+ALL_SUFFIXES = SUFFIXES | HEIF_SUFFIXES  # whether or not this installation reads them
 
 
 @lru_cache(maxsize=1)
@@ -23,4 +24,4 @@ def reads_heif() -> bool:
 
 def suffixes() -> frozenset[str]:
     """Return the suffixes, in lower case, by which photos are found in a folder."""
-    return SUFFIXES | HEIF_SUFFIXES if reads_heif() else SUFFIXES
+    return ALL_SUFFIXES if reads_heif() else SUFFIXES

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
 from deconvnet_cli.data.notes import note
-from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.data.suffixes import ALL_SUFFIXES
 from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.lists import read_list
 
@@ -67,7 +67,7 @@ def _stem(name: str, folder: str) -> str:
     """Return a name without the tree's folder at its start and without the suffix of a photo."""
     inside = name.removeprefix("/").removeprefix(f"{folder}/")
     name = inside if name != inside and f"{folder}/" in name else name
-    known = PurePosixPath(name).suffix.lower() in SUFFIXES | HEIF_SUFFIXES
+    known = PurePosixPath(name).suffix.lower() in ALL_SUFFIXES
     return name[: name.rindex(".")] if known else name
 
 
@@ -81,9 +81,8 @@ def photos_by_name(folder: Path) -> dict[str, list[Path]]:
 
     Of several photos of one name the first is taken: ``NAME.jpg``, or that of the first suffix.
     """
-    known = SUFFIXES | HEIF_SUFFIXES
-    photos = (path for path in folder.iterdir() if path.suffix.lower() in known and path.is_file())
-    return grouped(photos, lambda path: path.stem)
+    paths = (path for path in folder.iterdir() if path.suffix.lower() in ALL_SUFFIXES)
+    return grouped(filter(Path.is_file, paths), lambda path: path.stem)
 
 
 def grouped(photos: Iterable[Path], key: Callable[[Path], Key]) -> dict[Key, list[Path]]:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from deconvnet_cli.data.classes import LONGEST_NAME, is_name, with_background
 from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable, identify, load
-from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.data.suffixes import ALL_SUFFIXES
 from deconvnet_cli.data.voc import IGNORE
 from deconvnet_cli.datasets.export import (
     MOST_OBJECTS,
@@ -78,7 +78,7 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     paths = [photo_place(str(content.get("imagePath") or "")) for content in contents.values()]
     stems = [path.stem for path in files.values()] + [path.name for path in paths]
     named = {normalize("NFC", stem) for stem in stems}
-    shown = files_below(photos or folder, SUFFIXES | HEIF_SUFFIXES)
+    shown = files_below(photos or folder, ALL_SUFFIXES)
     unmasked = tuple(path for path in shown if normalize("NFC", path.stem) not in named)
     splits, notes = splits_below(folder, files)
     notes = (*class_notes(found, classes), *notes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.data.suffixes import ALL_SUFFIXES
 from deconvnet_cli.data.voc_lists import INSTANCES, grouped, note_twins
 from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.remote import as_compared
@@ -132,7 +132,7 @@ def pair(
     if not photos.is_dir():
         raise DatasetError(f"{photos}: no such folder of photos; {remedy}")
     taken = {path.resolve() for path in masks}
-    files = files_below(photos, SUFFIXES | HEIF_SUFFIXES, (root, root.parent / INSTANCES))
+    files = files_below(photos, ALL_SUFFIXES, (root, root.parent / INSTANCES))
     files = [path for path in files if path.resolve() not in taken]
     stems = grouped(files, lambda path: path.stem)
     end = _ending([path.stem for path in masks], stems) if end is None else end

@@ -9,7 +9,7 @@ from typing import Any
 from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.label_png import is_made, png_head
-from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, SUFFIXES
+from deconvnet_cli.data.suffixes import ALL_SUFFIXES
 from deconvnet_cli.data.voc_lists import grouped, note_twins
 from deconvnet_cli.datasets.export import (
     Example,
@@ -52,7 +52,7 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
     known = read_names(names_file)
     classes = with_background(list(wanted or known.values()), str(source))
     root = photos or folder
-    files = files_below(root, SUFFIXES | HEIF_SUFFIXES)
+    files = files_below(root, ALL_SUFFIXES)
     files = [path for path in files if not is_made(png_head(path))]  # by this tool, beside texts
     groups = grouped(files, lambda path: _place(path, root))
     note_twins(groups.values())

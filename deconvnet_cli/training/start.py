@@ -109,12 +109,11 @@ def net_at_start(
         state = loaded.net.state_dict().items()
         kept = {name: value for name, value in state if not name.startswith(others)}
         net.load_state_dict(net.state_dict() | kept)
-    elif isinstance(net, DeconvNet | FCN8s):
-        if init is not None:
-            trunk = from_torchvision(net) if init == TORCHVISION else read_trunk(Path(init))
-            load_trunk(net, trunk)
-            if isinstance(net, DeconvNet):
-                insert_batchnorm(net, batches())
+    elif init is not None and isinstance(net, DeconvNet | FCN8s):
+        trunk = from_torchvision(net) if init == TORCHVISION else read_trunk(Path(init))
+        load_trunk(net, trunk)
+        if isinstance(net, DeconvNet):
+            insert_batchnorm(net, batches())
     elif init is not None:
         encoder = cast(MobileNetEncoder, net)
         start_from_folded(encoder, Path(init), batches(), logits=not settings.classes)
