@@ -197,6 +197,6 @@ def render(
         # Browsers show a JPEG as it is read here. Others they may not turn by EXIF data, or play,
         # or not show at all.
         if photo.format != "JPEG":
-            pictures["photo_png"] = png_bytes(photo, photo=True)
+            pictures["photo_png"] = png_bytes(photo, photo=True, drawn=False)
         values |= {name: base64.b64encode(data).decode() for name, data in pictures.items()}
     return json.dumps(values).encode(), "application/json"
