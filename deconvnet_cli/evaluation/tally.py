@@ -148,10 +148,15 @@ class Tally:
                     "count all parts with the same settings"
                 )
         total = Tally(self.classes, self.replicates, self.seed)
-        for name in ("images", "confusion", "boundary", "sums", "boundary_sums", "photos"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            known = mine is not None and theirs is not None  # files of earlier versions lack some
-            setattr(total, name, mine + theirs if known else None)
+        total.images = self.images + other.images
+        total.confusion = self.confusion + other.confusion
+        total.boundary = self.boundary + other.boundary
+        total.sums = self.sums + other.sums
+        total.boundary_sums = total.photos = None
+        if self.boundary_sums is not None and other.boundary_sums is not None:
+            total.boundary_sums = self.boundary_sums + other.boundary_sums
+        if self.photos is not None and other.photos is not None:
+            total.photos = self.photos + other.photos
         return total
 
     def result(self) -> Result:

@@ -29,6 +29,9 @@ def box_colours(ranked: Sequence[int]) -> Colours:
     """Return a colour for each box; the first ones are the easiest to tell apart.
 
     The whole photo, number 0, is grey.
+
+    Args:
+        ranked: The numbers of the boxes, from 0.
     """
     others = [number for number in ranked if number != 0]
     colours = dict.fromkeys(ranked, WHOLE)

@@ -36,6 +36,7 @@ class Explained:
         logits: The logits of the class in the crop, float32 h x w at the net's input size.
         decoder_logits: The decoder's part of them (see ``Rerun.decoder_logits``).
         activations: A channel of each stage of the decoder, in order.
+        window: A pooling window of the crop.
         deviation: The greatest difference, where the box decided, between the values of the
             second run and those that the first run merged; 0 if they are equal to the bit.
     """

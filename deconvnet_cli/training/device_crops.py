@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from deconvnet_cli.data.voc import IGNORE
-from deconvnet_cli.training.photo_store import PhotoStore, Pictures
+from deconvnet_cli.training.photo_store import PhotoStore
 from deconvnet_cli.training.samples import CropPlan
 
 UNCHANGED = (1.0, 1.0, 1.0)  # factors of colour
@@ -72,6 +72,8 @@ def collate(store: PhotoStore, plans: Sequence[CropPlan], side: int, size: int) 
 
     Args:
         plans: The plans, at least one.
+        side: The side that a box is resized to, pixels.
+        size: The side of the crops, pixels.
     """
     numbers = torch.tensor([store.index[plan.name] for plan in plans])
     sizes = store.photos.sizes[numbers]
@@ -123,8 +125,13 @@ def cut_crops(store: PhotoStore, plans: CropPlans) -> tuple[Tensor, Tensor]:
 
 
 def cut_soft_labels(store: PhotoStore, plans: CropPlans, cells: int) -> Tensor:
-    """Cut the soft labels of a batch, float32 N x C x cells x cells; 0 outside of the photo."""
-    values = cast(Pictures, store.soft).values
+    """Cut the soft labels of a batch, float32 N x C x cells x cells; 0 outside of the photo.
+
+    Raises:
+        ValueError: The store has no soft labels (an error of the caller).
+    """
+    if store.soft is None:
+        raise ValueError("no soft labels in this store")
     grid = plans.soft_sizes
     size = plans.sizes
     centres = (torch.arange(cells, device=grid.device) + 0.5) / cells
@@ -146,7 +153,7 @@ def cut_soft_labels(store: PhotoStore, plans: CropPlans, cells: int) -> Tensor:
         for column, column_share in ((before[:, 0], 1 - share[:, 0]), (after[:, 0], share[:, 0])):
             cell = first + row[:, :, None] * grid[:, 0, None, None] + column[:, None, :]
             weight = row_share[:, :, None] * column_share[:, None, :]
-            total = total + values[cell].float() * (weight / 255)[..., None]
+            total = total + store.soft.values[cell].float() * (weight / 255)[..., None]
     shown = inside[:, 1, :, None] & inside[:, 0, None, :]
     soft = (torch.as_tensor(total) * shown[..., None]).permute(0, 3, 1, 2)
     return _mirror(soft, plans.mirrored)

@@ -27,6 +27,10 @@ def origin_of(
 
     The contents of lists and weights count, not the names of their files.
 
+    Args:
+        init: The published encoder that ``--init`` names.
+        weights: The weights that ``--from`` names.
+
     Raises:
         DatasetError: A list cannot be read.
     """

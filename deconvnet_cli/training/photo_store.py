@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -61,8 +60,11 @@ class PhotoFiles:
 
         Raises:
             DatasetError: They are missing or damaged.
+            ValueError: There is no teacher (an error of the caller).
         """
-        return read_soft(soft_path(cast(Path, self.teacher), name)).probabilities
+        if self.teacher is None:
+            raise ValueError("no folder of soft labels")
+        return read_soft(soft_path(self.teacher, name)).probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +119,14 @@ class PhotoStore:
         return Image.fromarray(self.photos.one(number)), self.masks.one(number)[..., 0]
 
     def soft_labels(self, name: str) -> NDArray[np.uint8]:
-        """Return the soft labels of a photo by the teacher, uint8 C x h x w."""
-        return np.transpose(cast(Pictures, self.soft).one(self.index[name]), (2, 0, 1))
+        """Return the soft labels of a photo by the teacher, uint8 C x h x w.
+
+        Raises:
+            ValueError: The store has no soft labels (an error of the caller).
+        """
+        if self.soft is None:
+            raise ValueError("no soft labels in this store")
+        return np.transpose(self.soft.one(self.index[name]), (2, 0, 1))
 
     def to(self, device: torch.device) -> PhotoStore:
         """Return the store with its pixels on a device."""

@@ -72,6 +72,9 @@ def read_card(path: Path) -> Card:
 def load(name_or_path: str) -> Weights:
     """Load a net with its weights for inference: float32, on the CPU, in eval mode.
 
+    Args:
+        name_or_path: The name of shipped weights, or the path of a weights file.
+
     Raises:
         WeightsError: The weights are not found, their card is wrong, or the tensors do not fit.
         ChecksumError: Shipped weights differ from the published file.
