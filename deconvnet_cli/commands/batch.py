@@ -18,7 +18,7 @@ from deconvnet_cli.commands.shared.batch_options import (
 )
 from deconvnet_cli.commands.shared.batch_progress import Report, do_all, keep_watching
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
-from deconvnet_cli.commands.shared.option_types import FolderOrUrl
+from deconvnet_cli.commands.shared.option_types import EXISTING_FILE, FolderOrUrl
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     MAX_PIXELS_OPTION,
@@ -83,7 +83,7 @@ checked at the end."""
 @run_option(
     "--voc-submission",
     "listed",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=EXISTING_FILE,
     metavar="LIST",
     help="Take only the photos named in LIST (ImageSets/Segmentation/test.txt), and write the "
     "folders that the VOC evaluation server expects.",

@@ -10,6 +10,7 @@ import click
 
 from deconvnet_cli.commands.shared.bench_files import KEEP_OPTIONS, check_kept, earlier, keep
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
+from deconvnet_cli.commands.shared.option_types import EXISTING_FILE, PATH
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     QUIET_OPTION,
@@ -31,9 +32,7 @@ def command() -> None:
     """
 
 
-PHOTOS = argument(
-    "photos", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
-)
+PHOTOS = argument("photos", nargs=-1, required=True, type=EXISTING_FILE)
 SIDES = option(
     "--side",
     "sides",
@@ -183,7 +182,7 @@ def in_words(ms: Mapping[str, float]) -> str:
 
 
 @command.command("proposals", cls=GroupedCommand)
-@option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
+@option("--voc-root", required=True, type=PATH, help="VOC2012/ folder.")
 @option("--split", default="val", help="List in ImageSets/Segmentation/.")
 @option("--limit", type=click.IntRange(1), help="Use only the first N photos.")
 @apply(*KEEP_OPTIONS, *SEARCH_OPTIONS, QUIET_OPTION, JSON_OPTION)

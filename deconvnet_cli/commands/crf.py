@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.batch.manifest import manifests_in
-from deconvnet_cli.commands.shared.grouped_help import CRF, GroupedCommand, argument, option
+from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, crf_option, option
+from deconvnet_cli.commands.shared.option_types import PATH
 from deconvnet_cli.commands.shared.options import (
     CRF_BACKEND_OPTION,
     ENSEMBLE_OPTIONS,
@@ -27,7 +28,7 @@ from deconvnet_cli.storage.remote import as_compared
 
 
 @click.command("crf", cls=GroupedCommand)
-@argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@argument("sources", nargs=-1, required=True, type=PATH)
 @option(
     "-o",
     "--output",
@@ -41,7 +42,7 @@ from deconvnet_cli.storage.remote import as_compared
     help="Evaluate each of these values of a setting, combined with every other --grid; "
     "repeatable. It needs --voc-root.",
 )
-@option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder, for --grid.")
+@option("--voc-root", type=PATH, help="VOC2012/ folder, for --grid.")
 @option(
     "--split",
     metavar="NAME",
@@ -49,12 +50,11 @@ from deconvnet_cli.storage.remote import as_compared
     "evaluate all whose scores are in SOURCES.",
 )
 @option("--rgb", is_flag=True, help="Also read RGB masks, by the colours of the classes or VOC's.")
-@option(
+@crf_option(
     "--set",
     "pairs",
     multiple=True,
     metavar="NAME=VALUE",
-    group=CRF,
     help="Change a setting of the CRF; repeatable.",
 )
 @apply(

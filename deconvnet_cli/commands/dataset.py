@@ -9,7 +9,8 @@ import click
 
 from deconvnet_cli.choices import EXPORT_KINDS
 from deconvnet_cli.commands.shared.grouped_help import argument, option
-from deconvnet_cli.commands.shared.option_types import FiniteRange, NewFile
+from deconvnet_cli.commands.shared.option_types import FILE, FOLDER, PATH, FiniteRange, NewFile
+from deconvnet_cli.commands.shared.options import refuse_given
 from deconvnet_cli.reporting.numerals import counted
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ def command() -> None:
 
 
 @command.command("import")
-@argument("source", type=click.Path(path_type=Path))
+@argument("source", type=PATH)
 @option(
     "-o",
     "--output",
     "tree",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder for the VOC tree; it must be new or empty.",
 )
 @option(
@@ -38,19 +39,13 @@ def command() -> None:
     help="Format of SOURCE. auto: find out.",
 )
 @option(
-    "--photos",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the photos, if they are not beside the annotations.",
+    "--photos", type=FOLDER, help="Folder of the photos, if they are not beside the annotations."
 )
-@option(
-    "--colours",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Colour table of RGB masks: lines such as cat 64 0 0.",
-)
+@option("--colours", type=FILE, help="Colour table of RGB masks: lines such as cat 64 0 0.")
 @option(
     "--classes",
     "classes_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="File with the classes to take, one name per line, in the order of their labels. Other "
     "classes become background.",
 )
@@ -82,7 +77,6 @@ def import_command(
     of objects of one class. A photo that cannot be used is reported and left out, and the exit
     code is 1.
     """
-    from deconvnet_cli.commands.shared.options import refuse_given
     from deconvnet_cli.data.classes import listed, read_classes
     from deconvnet_cli.data.faults import first_names
     from deconvnet_cli.datasets.opening import open_export
@@ -123,17 +117,13 @@ def import_command(
 
 
 @command.command("check")
-@argument("folder", metavar="TREE", type=click.Path(path_type=Path, file_okay=False))
+@argument("folder", metavar="TREE", type=FOLDER)
 @option(
     "--sheet",
     type=NewFile("png", "the sheet is"),
     help="Write a PNG of photos with their masks to this file.",
 )
-@option(
-    "--rgb",
-    is_flag=True,
-    help="Also read RGB masks, by the colours of the classes or VOC's, as `train --rgb` does.",
-)
+@option("--rgb", is_flag=True, help="Also read RGB masks, by the colours of the classes or VOC's.")
 @option("--quiet", is_flag=True, help="Print no progress.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON line instead of tables.")
 def check_command(folder: Path, sheet: Path | None, rgb: bool, quiet: bool, as_json: bool) -> None:

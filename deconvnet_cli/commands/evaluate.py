@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,13 @@ from deconvnet_cli.commands.shared.evaluate_sources import (
     usable_files,
 )
 from deconvnet_cli.commands.shared.grouped_help import (
-    FILES,
-    MESSAGES,
     GroupedCommand,
     argument,
+    file_option,
+    message_option,
     option,
 )
-from deconvnet_cli.commands.shared.option_types import NewFile
+from deconvnet_cli.commands.shared.option_types import EXISTING_FOLDER, PATH, NewFile
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     MAX_PIXELS_OPTION,
@@ -44,68 +45,51 @@ if TYPE_CHECKING:
     from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
-COUNTS = "Counts of earlier runs"
+counts_option = partial(option, group="Counts of earlier runs")
 
 
 @click.command("evaluate", cls=GroupedCommand, common=("voc_root", "split", "table"))
-@argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
-@option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
+@argument("files", nargs=-1, type=PATH, metavar="[FILE...]")
+@option("--voc-root", type=PATH, help="VOC2012/ folder.")
 @option("--split", default="val", metavar="NAME", help="List in ImageSets/Segmentation/.")
 @option("--table", is_flag=True, help="Evaluate all five rows of the paper's table in one pass.")
-@option(
+@file_option(
     "--predictions",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    group=FILES,
+    type=EXISTING_FOLDER,
     help="Evaluate the label PNGs in this folder instead of running a net.",
 )
-@option("--allow-missing", is_flag=True, group=FILES, help="Leave out photos without a label PNG.")
-@option(
+@file_option("--allow-missing", is_flag=True, help="Leave out photos without a label PNG.")
+@file_option(
     "--scores",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    group=FILES,
+    type=EXISTING_FOLDER,
     help="Evaluate the scores that `batch --save-scores` stored in this folder instead of running "
     "a net.",
 )
 @RGB_OPTION
-@option(
-    "--limit",
-    type=click.IntRange(1),
-    metavar="N",
-    group=FILES,
-    help="Evaluate only the first N photos.",
+@file_option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Evaluate only the first N photos."
 )
-@option(
+@file_option(
     "-o",
     "--output",
     type=NewFile("json", "the counts are"),
-    group=FILES,
     help="Write the counts to this JSON file, for --merge and --compare.",
 )
-@option(
+@file_option(
     "--report",
     "page",
     type=NewFile("html", "the page is"),
-    group=FILES,
     help="Write an HTML report to this file.",
 )
 @MAX_PIXELS_OPTION
-@option(
-    "--merge", is_flag=True, group=COUNTS, help="Add up the counts in FILEs, shards of one list."
-)
-@option(
+@counts_option("--merge", is_flag=True, help="Add up the counts in FILEs, shards of one list.")
+@counts_option(
     "--compare",
     is_flag=True,
-    group=COUNTS,
     help="Compare the run in the first FILE with the run in the second, row by row.",
 )
 @apply(segment_options, WORKERS_OPTION, SHARD_OPTION)
-@option(
-    "--csv",
-    "as_csv",
-    is_flag=True,
-    group=MESSAGES,
-    help="Print the rows as CSV instead of a table.",
-)
+@message_option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV instead of a table.")
 @apply(QUIET_OPTION, JSON_OPTION)
 def command(
     files: tuple[Path, ...],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
+from deconvnet_cli.commands.shared.option_types import PATH
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     LOADING,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Folder for the page, labels.png and the pictures.",
 )

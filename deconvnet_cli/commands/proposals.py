@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
-from deconvnet_cli.commands.shared.option_types import NewFile
+from deconvnet_cli.commands.shared.option_types import PATH, NewFile
 from deconvnet_cli.commands.shared.options import (
     MAX_PIXELS_OPTION,
     PAGE_OPTION,
@@ -23,7 +23,7 @@ from deconvnet_cli.storage.files import refuse_overwriting
 
 
 @click.command("proposals", cls=GroupedCommand, common=("output", "count"))
-@argument("image", type=click.Path(path_type=Path))
+@argument("image", type=PATH)
 @option(
     "-o",
     "--output",

@@ -12,7 +12,12 @@ import click
 
 from deconvnet_cli.commands.shared.clip_plan import plan_clips
 from deconvnet_cli.commands.shared.clips import segment_clips
-from deconvnet_cli.commands.shared.grouped_help import MESSAGES, GroupedCommand, argument, option
+from deconvnet_cli.commands.shared.grouped_help import (
+    GroupedCommand,
+    argument,
+    message_option,
+    option,
+)
 from deconvnet_cli.commands.shared.options import (
     JSON_OPTION,
     LOADING,
@@ -69,11 +74,10 @@ COMMON = ("output", "overlay", "cutout", "only", "crf", "system_name", "weights"
     help="File to write, - for standard output, or a folder.  [default: IMAGE.png beside the "
     "photo]",
 )
-@option(
+@message_option(
     "--preview",
     type=click.Choice(["auto", "kitty", "iterm", "sixel", "blocks", "none"]),
     default="auto",
-    group=MESSAGES,
     help="Small picture on a terminal. auto: kitty, iterm or blocks, as the terminal supports.",
 )
 @apply(

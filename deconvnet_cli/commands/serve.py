@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,9 +21,9 @@ from deconvnet_cli.serve.settings import ServeSettings
 if TYPE_CHECKING:
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
-ACCESS = "Access"
+access_option = partial(option, group="Access")
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-LIMITS = "Limits"
+limit_option = partial(option, group="Limits")
 
 
 @click.command("serve", cls=GroupedCommand)
@@ -33,63 +34,55 @@ LIMITS = "Limits"
     default=8000,
     help="Port to listen on. 0: any free port.",
 )
-@option(
+@access_option(
     "--token",
     envvar="DECONVNET_TOKEN",
     show_envvar=True,
-    group=ACCESS,
     help="Secret that clients must send as `Authorization: Bearer TOKEN`. It is needed on every "
     "address but loopback. Prefer the variable, as other users can see the options of a command.",
 )
-@option(
+@access_option(
     "--allow-host",
     "names",
     multiple=True,
     metavar="NAME",
-    group=ACCESS,
     help="Further host name of a server on loopback, for example behind a proxy; repeatable.",
 )
-@option(
+@access_option(
     "--allow-origin",
     "origins",
     multiple=True,
     metavar="ORIGIN",
-    group=ACCESS,
     help="Other site whose pages may use this server, such as https://example.org; repeatable.",
 )
-@option(
+@limit_option(
     "--max-bytes",
     type=click.IntRange(1),
     default=ServeSettings.max_bytes,
-    group=LIMITS,
     help="Largest request body, in bytes.",
 )
-@option(
+@limit_option(
     "--max-pixels",
     type=click.IntRange(1),
     default=ServeSettings.max_pixels,
-    group=LIMITS,
     help="Largest width times height of a photo.",
 )
-@option(
+@limit_option(
     "--rate",
     type=click.IntRange(0),
     default=ServeSettings.rate,
-    group=LIMITS,
     help="Photos per minute from one address. 0: no limit.",
 )
-@option(
+@limit_option(
     "--queue",
     type=click.IntRange(0),
     default=ServeSettings.queue,
-    group=LIMITS,
     help="Number of photos that may wait, besides those in progress.",
 )
-@option(
+@limit_option(
     "--timeout",
     type=FiniteRange(0, 1e6, min_open=True),
     default=ServeSettings.timeout,
-    group=LIMITS,
     help="Seconds that a request may take, upload and waiting included.",
 )
 @apply(segment_options, WORKERS_OPTION, QUIET_OPTION)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
+from deconvnet_cli.commands.shared.option_types import PATH
 from deconvnet_cli.commands.shared.options import (
     MAX_PIXELS_OPTION,
     QUIET_OPTION,
@@ -20,18 +21,12 @@ from deconvnet_cli.segmentation.settings import SegmentOptions
 
 
 @click.command("soft-labels", cls=GroupedCommand, common=("voc_root", "lists", "out", "weights"))
-@argument("photos", nargs=-1, type=click.Path(path_type=Path))
-@option("--voc-root", type=click.Path(path_type=Path), help="VOC2012/ folder.")
+@argument("photos", nargs=-1, type=PATH)
+@option("--voc-root", type=PATH, help="VOC2012/ folder.")
 @option(
     "--split", "--list", "lists", multiple=True, help="List in ImageSets/Segmentation/; repeatable."
 )
-@option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder for the soft labels.",
-)
+@option("-o", "--out", required=True, type=PATH, help="Folder for the soft labels.")
 @apply(MAX_PIXELS_OPTION, QUIET_OPTION)
 @segment_options
 def command(

@@ -10,17 +10,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.choices import CACHES, DEFAULT, NET_NAMES
-from deconvnet_cli.commands.shared.grouped_help import FILES, MACHINE, GroupedCommand, option
-from deconvnet_cli.commands.shared.option_types import FiniteRange
-from deconvnet_cli.commands.shared.options import QUIET_OPTION, RGB_OPTION, apply, weights_names
+from deconvnet_cli.commands.shared.grouped_help import (
+    GroupedCommand,
+    file_option,
+    machine_option,
+    option,
+)
+from deconvnet_cli.commands.shared.option_types import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    FOLDER,
+    PATH,
+    FiniteRange,
+)
+from deconvnet_cli.commands.shared.options import (
+    DEVICE_OPTION,
+    QUIET_OPTION,
+    RGB_OPTION,
+    weights_names,
+)
 from deconvnet_cli.errors import UsageError
-from deconvnet_cli.segmentation.settings import SegmentOptions
 
 if TYPE_CHECKING:
     import torch
 
-START = "Start"
-SETTINGS = "Settings"
+start_option = partial(option, group="Start")
+settings_option = partial(option, group="Settings")
 FIRST_BATCHES = 20  # for the BatchNorm statistics of a published encoder
 EPILOG = """`torchrun --nproc-per-node N -m deconvnet_cli train ...` shares each batch between N
 processes, each on a GPU if there is one."""
@@ -29,8 +44,8 @@ processes, each on a GPU if there is one."""
 @click.command(
     "train", cls=GroupedCommand, common=("voc_root", "run", "net", "stage"), epilog=EPILOG
 )
-@option("--voc-root", required=True, type=click.Path(path_type=Path), help="VOC2012/ folder.")
-@option("--out", "run", required=True, type=click.Path(path_type=Path), help="Run folder.")
+@option("--voc-root", required=True, type=PATH, help="VOC2012/ folder.")
+@option("--out", "run", required=True, type=PATH, help="Run folder.")
 @option("--net", type=click.Choice(NET_NAMES), help=f"Net to train.  [default: {DEFAULT}]")
 @option(
     "--stage",
@@ -38,131 +53,106 @@ processes, each on a GPU if there is one."""
     help="1: crops of single objects; 2: crops of proposals; 0: a mixture.  [default: 1 for "
     "deconvnet-vgg16, 0 for the others]",
 )
-@option(
+@file_option(
     "--split",
     "--list",
     "lists",
     multiple=True,
-    group=FILES,
     help="List in ImageSets/Segmentation/; repeatable.  [default: train]",
 )
-@option(
+@file_option(
     "--classes",
     "classes_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    group=FILES,
+    type=EXISTING_FILE,
     help="File with the names of your own classes, one per line, in the order of their labels.  "
     "[default: classes.txt of the tree, or VOC's]",
 )
 @RGB_OPTION
-@option(
+@file_option(
     "--val-split",
     "--val-list",
     "val_list",
-    group=FILES,
     help="List to validate on during training; the best weights are kept.",
 )
-@option(
+@file_option(
     "--teacher",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    group=FILES,
+    type=EXISTING_FOLDER,
     help="Folder of soft labels that `deconvnet soft-labels` wrote.",
 )
-@option(
+@file_option(
     "--proposal-cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    group=FILES,
+    type=FOLDER,
     help="Folder that keeps the proposals of stage 2, one file a list; runs may share it.  "
     "[default: RUN/proposals]",
 )
-@option(
+@start_option(
     "--init",
     metavar="FILE",
-    group=START,
     help="Start from this published encoder (safetensors): a folded MobileNetV2 + DeepLabv3 head, "
     "a VGG-16 trunk, or the word torchvision.",
 )
-@option(
+@start_option(
     "--from",
     "start",
     metavar="NAME|FILE",
     shell_complete=weights_names,
-    group=START,
     help="Start from these weights, shipped or written by this tool.",
 )
-@option("--crops", type=click.IntRange(1), group=SETTINGS, help="Number of crops in all.")
-@option("--batch-size", type=click.IntRange(1), group=SETTINGS, help="Crops per forward pass.")
-@option("--accumulate", type=click.IntRange(1), group=SETTINGS, help="Forward passes per step.")
-@option("--size", type=click.IntRange(32), group=SETTINGS, help="Side of the crops in pixels.")
-@option(
-    "--frozen/--no-frozen", default=None, group=SETTINGS, help="Train only the decoder, or all."
-)
-@option("--lr", type=FiniteRange(0, min_open=True), group=SETTINGS, help="Learning rate.")
-@option(
+@settings_option("--crops", type=click.IntRange(1), help="Number of crops in all.")
+@settings_option("--batch-size", type=click.IntRange(1), help="Crops per forward pass.")
+@settings_option("--accumulate", type=click.IntRange(1), help="Forward passes per step.")
+@settings_option("--size", type=click.IntRange(32), help="Side of the crops in pixels.")
+@settings_option("--frozen/--no-frozen", default=None, help="Train only the decoder, or all.")
+@settings_option("--lr", type=FiniteRange(0, min_open=True), help="Learning rate.")
+@settings_option(
     "--ema",
     type=FiniteRange(0, 1, max_open=True),
-    group=SETTINGS,
     help="Keep a moving average of the weights too, with this decay, such as 0.999.",
 )
-@option(
+@settings_option(
     "--patience",
     type=click.IntRange(0),
-    group=SETTINGS,
     help="End after so many validations in a row that are no better.  [default: 0, never]",
 )
-@option("--seed", type=int, group=SETTINGS, help="Seed of the samples and of fresh weights.")
-@option(
+@settings_option("--seed", type=int, help="Seed of the samples and of fresh weights.")
+@settings_option(
     "--settings",
     "file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    group=SETTINGS,
+    type=EXISTING_FILE,
     help="TOML file with any of the settings in RUN/settings.toml.",
 )
-@option(
+@settings_option(
     "--set",
     "pairs",
     multiple=True,
     metavar="NAME=VALUE",
-    group=SETTINGS,
     help="Change one setting, written as in TOML; repeatable.",
 )
-@option(
+@machine_option(
     "--workers",
     type=click.IntRange(0),
     default=0,
-    group=MACHINE,
     help="Processes that cut crops. 0: the training process cuts them.",
 )
-@option(
+@machine_option(
     "--cache",
     type=click.Choice(CACHES),
     default=CACHES[0],
-    group=MACHINE,
     help="Where decoded photos are held. device: on the GPU, which also cuts the crops; memory; "
     "none: photos are read anew for each crop; auto: the first of these that they fit.",
 )
-@option(
+@machine_option(
     "--compile",
     "compile_net",
     is_flag=True,
-    group=MACHINE,
     help="Compile the net for this machine first, which takes minutes and makes steps faster. It "
     "needs a C++ compiler.",
 )
-@option(
-    "--tensorboard",
-    is_flag=True,
-    group=MACHINE,
-    help="Write the log for TensorBoard too, in RUN/tensorboard.",
+@machine_option(
+    "--tensorboard", is_flag=True, help="Write the log for TensorBoard too, in RUN/tensorboard."
 )
-@option(
-    "--device",
-    default=SegmentOptions.device,
-    metavar="auto|cpu|cuda|cuda:N|mps",
-    group=MACHINE,
-    help="Device to train on. auto: a GPU with CUDA if there is one, or the CPU.",
-)
-@apply(QUIET_OPTION)
+@DEVICE_OPTION
+@QUIET_OPTION
 def command(
     voc_root: Path,
     run: Path,

@@ -12,7 +12,7 @@ import click
 
 from deconvnet_cli.choices import NET_NAMES
 from deconvnet_cli.commands.shared.grouped_help import argument, option
-from deconvnet_cli.commands.shared.option_types import FiniteRange, NewFile
+from deconvnet_cli.commands.shared.option_types import FILE, FiniteRange, NewFile
 from deconvnet_cli.commands.shared.options import weights_names
 from deconvnet_cli.commands.shared.output_options import output_file
 from deconvnet_cli.errors import UsageError
@@ -91,7 +91,7 @@ def verify(weights: tuple[str, ...], expected: str | None) -> None:
 @option(
     "--classes",
     "classes_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="File with the names of the classes, one per line, background first. By default they are "
     "VOC's.",
 )

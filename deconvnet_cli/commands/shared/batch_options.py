@@ -7,29 +7,26 @@ from pathlib import Path
 import click
 
 from deconvnet_cli.batch.engines import LOCAL, RAY
-from deconvnet_cli.commands.shared.grouped_help import MACHINE, option
+from deconvnet_cli.commands.shared.grouped_help import machine_option
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.storage.remote import RemotePath, place, real
 
 ENGINE_OPTIONS = (
-    option(
+    machine_option(
         "--engine",
         type=click.Choice((LOCAL, RAY)),
         default=LOCAL,
-        group=MACHINE,
         help="Use worker processes of this machine, or a Ray cluster (extra ray).",
     ),
-    option(
+    machine_option(
         "--ray-address",
         metavar="HOST:PORT",
-        group=MACHINE,
         help="Head of the Ray cluster.  [default: RAY_ADDRESS, or a new one on this machine]",
     ),
-    option(
+    machine_option(
         "--nets-per-gpu",
         type=click.IntRange(1),
-        group=MACHINE,
         help="Number of processes with nets that share a GPU.  [default: 2; with Ray 1]",
     ),
 )

@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from deconvnet_cli.commands.shared.grouped_help import option
-from deconvnet_cli.commands.shared.option_types import NewFile
+from deconvnet_cli.commands.shared.option_types import EXISTING_FILE, NewFile
 from deconvnet_cli.commands.shared.options import refuse_silence
 from deconvnet_cli.errors import UsageError
 
@@ -25,7 +23,7 @@ KEEP_OPTIONS = (
     ),
     option(
         "--against",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        type=EXISTING_FILE,
         metavar="FILE",
         help="Show the figures that --save kept in FILE, and the ratio of the new ones to them.",
     ),

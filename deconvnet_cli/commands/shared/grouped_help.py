@@ -10,9 +10,6 @@ import click
 
 GENERAL = "Options"  # the commonest options, those without a group, and --help
 FILES = "Input and output"
-NET = "Net"
-BOXES = "Boxes"
-CRF = "CRF"
 MACHINE = "Machine"
 MESSAGES = "Messages"
 LAST = (MACHINE, MESSAGES)  # other groups stand in the order in which they are declared
@@ -93,3 +90,9 @@ def sections(
 
 argument = partial(click.argument, cls=Argument)
 option = partial(click.option, cls=GroupedOption)
+file_option = partial(option, group=FILES)
+net_option = partial(option, group="Net")
+box_option = partial(option, group="Boxes")
+crf_option = partial(option, group="CRF")
+machine_option = partial(option, group=MACHINE)
+message_option = partial(option, group=MESSAGES)

@@ -14,6 +14,12 @@ from deconvnet_cli.segmentation.loading import check_edges
 from deconvnet_cli.storage.files import require_folder
 from deconvnet_cli.storage.remote import RemotePath, place
 
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
 
 class Edges(click.ParamType[str]):
     """The type of an option that takes ``gradient`` or ``structured:FILE``."""

@@ -14,13 +14,12 @@ from click.core import ParameterSource
 
 from deconvnet_cli.choices import BACKENDS, ENSEMBLES, MAX_PIXELS, MERGES, PRECISIONS, SYSTEMS
 from deconvnet_cli.commands.shared.grouped_help import (
-    BOXES,
-    CRF,
-    FILES,
-    MACHINE,
-    MESSAGES,
-    NET,
-    option,
+    box_option,
+    crf_option,
+    file_option,
+    machine_option,
+    message_option,
+    net_option,
 )
 from deconvnet_cli.commands.shared.option_types import Edges, FiniteRange, Proposals
 from deconvnet_cli.errors import UsageError
@@ -36,160 +35,137 @@ def weights_names(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [name for name in json.loads(text) if name.startswith(incomplete)]
 
 
-SYSTEM_OPTION = option(
+SYSTEM_OPTION = net_option(
     "--net",
     "system_name",
     type=click.Choice(SYSTEMS),
-    group=NET,
     help="Run DeconvNet, FCN-8s, or both together (EDeconvNet). By default the weights decide.",
 )
 ENSEMBLE_OPTIONS = (
-    option(
+    net_option(
         "--ensemble",
         type=click.Choice(ENSEMBLES),
-        group=NET,
         help="How to combine both nets. By default the weights of FCN-8s decide.",
     ),
-    option(
+    net_option(
         "--share",
         type=FiniteRange(0, 1),
-        group=NET,
         help="Share of FCN-8s in the mean. By default its weights decide (0.5 in the paper).",
     ),
 )
 SEARCH_OPTIONS = (
-    option(
+    box_option(
         "--candidates",
         type=click.IntRange(1),
         default=SegmentOptions.candidates,
-        group=BOXES,
         help="Number of boxes to ask EdgeBoxes for.",
     ),
-    option(
+    box_option(
         "--edges",
         type=Edges(),
         metavar="gradient|structured:FILE",
         default=SegmentOptions.edges,
-        group=BOXES,
         help="Edges that EdgeBoxes works on. structured needs OpenCV's model file.",
     ),
 )
-CRF_BACKEND_OPTION = option(
+CRF_BACKEND_OPTION = crf_option(
     "--crf-backend",
     type=click.Choice(BACKENDS),
     default=SegmentOptions.crf_backend,
-    group=CRF,
     help="Compute the CRF with this tool, or with the optional package pydensecrf2.",
+)
+DEVICE_OPTION = machine_option(
+    "--device",
+    default=SegmentOptions.device,
+    metavar="auto|cpu|cuda|cuda:N|mps",
+    help="Device that runs the nets. auto: a GPU with CUDA if there is one, or the CPU.",
 )
 SEGMENT_OPTIONS = (
     SYSTEM_OPTION,
-    option(
+    net_option(
         "--weights",
         default=SegmentOptions.weights,
         metavar="NAME|FILE",
         shell_complete=weights_names,
-        group=NET,
         help="Weights that ship, by name, or a safetensors file.",
     ),
-    option(
+    net_option(
         "--fcn-weights",
         default=SegmentOptions.fcn_weights,
         metavar="NAME|FILE",
         shell_complete=weights_names,
-        group=NET,
         help="Weights of FCN-8s, for --net edeconvnet and --net fcn8s.",
     ),
     *ENSEMBLE_OPTIONS,
-    option(
+    net_option(
         "--rule",
         "merge_rule",
         type=click.Choice(MERGES),
-        group=NET,
         help="How to merge overlapping crops. max: by the greatest logit, as in the paper; "
         "max-probability, mean-probability: by the greatest or the mean probability; context-max, "
         "context: the same, each together with the probability in the whole photo. By default the "
         "weights decide.",
     ),
-    option(
+    box_option(
         "--proposals",
         type=Proposals(),
         metavar="N|auto",
-        group=BOXES,
         help="Number of boxes to segment, the whole photo included (50 in the paper). auto: leave "
         "out boxes that would hardly change the labels, the default with --rule context and "
         "context-max. By default the weights decide.",
     ),
     *SEARCH_OPTIONS,
-    option(
+    crf_option(
         "--crf/--no-crf",
         default=SegmentOptions.crf,
-        group=CRF,
         help="Move the borders of the labels to edges in the photo, with a dense CRF.",
     ),
     CRF_BACKEND_OPTION,
-    option(
-        "--device",
-        default=SegmentOptions.device,
-        metavar="auto|cpu|cuda|cuda:N|mps",
-        group=MACHINE,
-        help="Device that runs the nets. auto: a GPU with CUDA if there is one, or the CPU.",
-    ),
-    option(
+    DEVICE_OPTION,
+    machine_option(
         "--precision",
         type=click.Choice(PRECISIONS),
         default=SegmentOptions.precision,
-        group=MACHINE,
         help="Number format of the nets. auto: the fastest one that suits the device.",
     ),
-    option(
+    machine_option(
         "--batch-size",
         type=click.IntRange(1),
-        group=MACHINE,
         help="Number of crops in a forward pass.  [default: 2 on a CPU, 8 elsewhere]",
     ),
 )
-MAX_PIXELS_OPTION = option(
+MAX_PIXELS_OPTION = file_option(
     "--max-pixels",
     type=click.IntRange(1),
     default=MAX_PIXELS,
-    group=FILES,
     help="Refuse a photo whose width times height is more than N, before it is decoded.",
 )
-PAGE_OPTION = option(
+PAGE_OPTION = file_option(
     "--page",
     type=click.IntRange(1),
-    group=FILES,
     help="Read page or frame N of a file that has several, such as a TIFF or an animated GIF.  "
     "[default: 1]",
 )
-WORKERS_OPTION = option(
+WORKERS_OPTION = machine_option(
     "--workers",
     type=click.IntRange(1),
-    group=MACHINE,
     help="Number of photos to work on at a time, each on one core if on a CPU. The results are the "
     "same.  [default: cores, at most 8]",
 )
-SHARD_OPTION = option(
+SHARD_OPTION = machine_option(
     "--shard",
     metavar="I/N|auto",
-    group=MACHINE,
     help="Take only the I-th of N parts of the photos. auto: I and N come from SLURM's array, or "
     "from RANK and WORLD_SIZE.",
 )
-RGB_OPTION = option(
-    "--rgb",
-    is_flag=True,
-    group=FILES,
-    help="Also read RGB masks, by the colours of the classes or VOC's.",
+RGB_OPTION = file_option(
+    "--rgb", is_flag=True, help="Also read RGB masks, by the colours of the classes or VOC's."
 )
-QUIET_OPTION = option(
-    "--quiet", is_flag=True, group=MESSAGES, help="Print no progress, summary or table."
-)
-JSON_OPTION = option(
+QUIET_OPTION = message_option("--quiet", is_flag=True, help="Print no progress, summary or table.")
+JSON_OPTION = message_option(
     "--json",
     "as_json",
     is_flag=True,
-    group=MESSAGES,
     help="Print JSON lines on standard output, and everything else on standard error.",
 )
 

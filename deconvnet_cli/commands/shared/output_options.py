@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from functools import partial
 from typing import Any
 
 import click
 
-from deconvnet_cli.commands.shared.grouped_help import FILES, option
+from deconvnet_cli.commands.shared.grouped_help import file_option, option
 from deconvnet_cli.commands.shared.option_types import FiniteRange, NewFile
 from deconvnet_cli.outputs.class_filter import names_in
 from deconvnet_cli.outputs.files import ALL_FORMATS, MIN_AREA, PALETTES, POLYGONS, Outputs
 from deconvnet_cli.outputs.targets import format_of
-
-file_option = partial(option, group=FILES)
 
 
 def output_file(text: str, kind: str, what: str) -> Callable[[Callable[..., None]], Any]:
