@@ -73,6 +73,7 @@ def command(
         from deconvnet_cli.explain.explanation import explain
         from deconvnet_cli.explain.page import rendered
         from deconvnet_cli.runtime.devices import bound_memory
+        from deconvnet_cli.segmentation.segment import summarise
         from deconvnet_cli.segmentation.system import describe
         from deconvnet_cli.storage.files import make_folder, write_whole
 
@@ -92,7 +93,7 @@ def command(
         for name, content in files.items():
             write_whole(output / name, content)
     seen = replace(explanation.result, labels=Outputs().shown(explanation.result.labels))
-    line = console.image_line(image, output, seen, system.classes)
+    line = {"image": image, "output": str(output), **summarise(seen, system.classes)}
     if as_json:
         console.json_line({**line, **explained_line(explanation), "files": list(files)})
     if not quiet:

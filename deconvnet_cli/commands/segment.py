@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,26 +119,24 @@ def command(
         refuse_given(("preview",), "--preview shows photos")
         refuse_given(("page",), "--page is for photos")
         jobs = plan_clips(clips, output, outputs, save_scores, every)
-        with console.stages(quiet) as on_step:
-            on_step(LOADING, 0, 0)
-            system, settings = load_system(options)
-        outputs.check(system.classes)
-        segment_clips(jobs, system, settings, max_pixels, quiet=quiet, as_json=as_json)
-        return
-    refuse_given(("every",), "--every takes frames of a video")
-    targets = plan_targets(images, output, outputs, save_scores, as_json)
-
+    else:
+        refuse_given(("every",), "--every takes frames of a video")
+        targets = plan_targets(images, output, outputs, save_scores, as_json)
     with console.stages(quiet) as on_step:
         on_step(LOADING, 0, 0)
         system, settings = load_system(options)
 
         from deconvnet_cli.outputs.shared_files import write_class_files, write_list_of_masks
         from deconvnet_cli.runtime.devices import bound_memory
+        from deconvnet_cli.segmentation.segment import summarise
         from deconvnet_cli.segmentation.system import describe
         from deconvnet_cli.storage.files import make_folder
 
         bound_memory()
     outputs.check(system.classes)
+    if clips:
+        segment_clips(jobs, system, settings, max_pixels, quiet=quiet, as_json=as_json)
+        return
     if output is not None and into_folder(output):
         make_folder(Path(output))
     shared: list[Path] = []
@@ -147,30 +144,23 @@ def command(
         shared += write_class_files(folder, outputs, system.classes)
     if outputs.format == CVAT:
         make_folder(Path(str(output)) / MASKS)
-    label = partial(
-        label_image,
-        system=system,
-        settings=settings,
-        outputs=outputs,
-        about=describe(system, settings) if save_scores else None,
-        max_pixels=max_pixels,
-        page=page,
-    )
+    about = describe(system, settings) if save_scores else None
     failed = 0
     for number, (image, target) in enumerate(zip(images, targets, strict=True), 1):
         prefix = f"photo {number} of {len(images)}: " if len(images) > 1 else ""
         try:
             with console.stages(quiet, prefix) as on_step:
-                photo, seen = label(image, target, on_step)
+                photo, seen = label_image(
+                    image, target, system, settings, outputs, about, max_pixels, page, on_step
+                )
         except DeconvnetError as error:
             failed += 1
             console.failure(error)
             if as_json:
                 console.json_line({"image": image, "error": str(error)})
             continue
-        line = console.image_line(image, target, seen, system.classes)
-        if outputs.format == NONE:
-            line["output"] = None
+        labels = None if outputs.format == NONE else str(target or "-")
+        line = {"image": image, "output": labels, **summarise(seen, system.classes)}
         files = files_of(target, outputs, save_scores) if target else []
         if further := [str(path) for path in files if path != target]:
             line["beside"] = further
@@ -192,24 +182,19 @@ def command(
 def label_image(
     image: str,
     target: Path | None,
-    on_step: OnStep,
-    *,
     system: System,
     settings: SegmentSettings,
     outputs: Outputs,
     about: dict[str, dict[str, Any]] | None,
     max_pixels: int,
     page: int | None,
+    on_step: OnStep,
 ) -> tuple[Image, Segmentation]:
     """Segment one photo and write its files; return it and the result without small parts.
 
     Args:
-        image: The photo's file, or - for standard input.
         target: The file of the labels, or None for standard output.
-        on_step: A function that is told of the stages.
         about: What is stored with the merged scores; None stores no scores.
-        max_pixels: The largest accepted product of width and height.
-        page: The page or frame of the photo's file; None takes the first.
 
     Raises:
         ImageError: The photo cannot be read, or has no such page.

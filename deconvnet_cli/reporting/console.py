@@ -139,16 +139,6 @@ def json_line(fields: Mapping[str, Any]) -> None:
     standard_output(json.dumps(fields).encode() + b"\n")
 
 
-def image_line(
-    image: str, target: Path | None, result: Segmentation, classes: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return the fields of the JSON line about one segmented photo."""
-    from deconvnet_cli.segmentation.segment import summarise
-
-    named = {"image": image, "output": "-" if target is None else str(target)}
-    return {**named, **summarise(result, classes)}
-
-
 def segmented(
     line: Mapping[str, Any],
     classes: Sequence[str],

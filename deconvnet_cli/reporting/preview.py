@@ -40,7 +40,7 @@ def about(
 
     Args:
         show: The abilities of the terminal.
-        line: The fields from ``console.image_line``.
+        line: The fields of the JSON line about the photo.
         classes: The names of the labels, in order.
         photo: The photo, mode RGB.
         labels: The labels, uint8 H x W, in the size of the photo.
@@ -205,7 +205,7 @@ def table(show: Screen, line: Mapping[str, Any], classes: Sequence[str]) -> str:
 
     Args:
         show: The abilities of the terminal.
-        line: The fields from ``console.image_line``.
+        line: The fields of the JSON line about the photo.
         classes: The names of the labels, in order, for their colours.
     """
     width = max(map(len, line["classes"]))

@@ -68,11 +68,9 @@ def segment_clips(
         SystemExit: A clip failed.
     """
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.devices import bound_memory
     from deconvnet_cli.runtime.interrupts import stop_signals
     from deconvnet_cli.storage.files import make_folder
 
-    bound_memory()
     make_folder(jobs[0].folder)
     failed = False
     with stop_signals() as stopped:
