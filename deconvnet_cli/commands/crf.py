@@ -178,11 +178,7 @@ def command(
 
 
 def label_files(output: str, files: dict[Path, Path]) -> dict[Path, Path]:
-    """Return the label PNG of each file of stored scores.
-
-    Args:
-        output: The folder for them, or a name that ends in ``.png`` if there is one file.
-        files: The files of stored scores, each with the path of its labels in a folder.
+    """Return the label PNG of each file of stored scores; ``files`` has its path in a folder.
 
     Raises:
         UsageError: The output is a file, and there are several, or it is no PNG.

@@ -38,11 +38,8 @@ def onnx_model(weights: Weights, shape: InputShape) -> bytes:
     """Return the ONNX model of a net.
 
     The input is N x 3 x height x width, float32, prepared by the card's input convention; the
-    output is the logits, N x classes x height x width. The metadata have the card as JSON.
-
-    Args:
-        weights: The net, as it was loaded; it is not changed.
-        shape: The shape of the input.
+    output is the logits, N x classes x height x width. The metadata have the card as JSON. The
+    net stays as it was loaded.
 
     Raises:
         DependencyError: The packages of the extra are missing.

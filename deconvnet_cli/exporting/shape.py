@@ -41,7 +41,6 @@ def input_shape(card: Card, size: tuple[int, int] | None, dynamic: bool) -> Inpu
     """Return the shape for a net.
 
     Args:
-        card: The card of the net.
         size: Width and height, pixels; None takes the size of the net's crops.
         dynamic: Whether height and width are free.
 

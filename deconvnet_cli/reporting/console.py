@@ -64,12 +64,8 @@ def bar(display: bars.Progress, description: str, total: float | None) -> Callab
 def stages(quiet: bool = False, prefix: str = "") -> Iterator[OnStep]:
     """Yield a function that shows the stage of the work in one line on a terminal.
 
-    The line has the seconds since the start, and is gone at the end. The function takes the stage,
-    and how many of how many are done; a total of 0 leaves these out.
-
-    Args:
-        quiet: Whether to show nothing.
-        prefix: The start of the line, plain text.
+    The line begins with ``prefix``, has the seconds since the start, and is gone at the end. The
+    function takes the stage, and how many of how many are done; a total of 0 leaves these out.
     """
     spinner = "dots" if console.encoding.lower().startswith("utf") else "line"  # in ASCII
     display = bars.Progress(
@@ -174,11 +170,9 @@ def batch_failures(failures: list[str]) -> None:
 
 
 def result(text: str, *, to_stderr: bool = False) -> None:
-    """Print one line of a command's result on standard output, unfolded.
+    """Print one line of a command's result, unfolded.
 
-    Args:
-        text: The line.
-        to_stderr: Whether to use standard error, because JSON or CSV is on standard output.
+    It goes to standard output, or ``to_stderr`` where JSON or CSV is on standard output.
     """
     if to_stderr:
         say(text)
@@ -193,16 +187,11 @@ def table(
     numbers: bool = False,
     to_stderr: bool = False,
 ) -> None:
-    """Print a plain table on standard output.
+    """Print a plain table where :func:`result` prints.
 
     A pipe or a file gets one line per row, whole. A terminal that is too narrow gets a paragraph
-    per row; there, the last column may be folded.
-
-    Args:
-        columns: The headings.
-        rows: The cells.
-        numbers: Whether all columns but the first have numbers, which are aligned on the right.
-        to_stderr: Whether to use standard error, because JSON or CSV is on standard output.
+    per row; there, the last column may be folded. With ``numbers`` all columns but the first are
+    aligned on the right.
     """
     target = console if to_stderr else results
     columns = [printable(column) for column in columns]
@@ -223,9 +212,7 @@ def table(
 
 
 def _write_result(text: str) -> None:
-    standard_output(
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8", "backslashreplace")
-    )
+    standard_output(text.encode(sys.stdout.encoding, "backslashreplace"))
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool) -> Table:

@@ -34,13 +34,7 @@ def stylesheet(name: str) -> str:
 
 
 def document(title: str, lead: str, body: str) -> str:
-    """Return a whole page.
-
-    Args:
-        title: The title, plain text.
-        lead: The paragraph below the title, HTML.
-        body: The rest of the page, HTML.
-    """
+    """Return a whole page: title (plain text), a paragraph below it and the rest (both HTML)."""
     style = stylesheet("base.css") + stylesheet("page.css")
     return (
         f"{HEAD}<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"

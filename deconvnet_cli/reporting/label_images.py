@@ -33,10 +33,7 @@ def error_map(
 ) -> Image.Image:
     """Return the photo faded to grey, with wrong pixels in red; void is never wrong.
 
-    Args:
-        photo: The photo, in any mode that can become grey.
-        truth: The true labels, H x W, in the size of the photo.
-        prediction: The predicted labels, H x W.
+    The true and the predicted labels, H x W, are in the size of the photo.
     """
     faded = Image.blend(photo.convert("L"), Image.new("L", photo.size, 255), 0.5)
     pixels = np.array(faded.convert("RGB"))

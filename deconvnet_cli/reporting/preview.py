@@ -39,11 +39,9 @@ def about(
     """Return all text about one photo: name, picture, table, the labels' file, boxes and time.
 
     Args:
-        show: The abilities of the terminal.
         line: The fields of the JSON line about the photo.
-        classes: The names of the labels, in order.
         photo: The photo, mode RGB.
-        labels: The labels, uint8 H x W, in the size of the photo.
+        labels: The labels, H x W, in the size of the photo.
     """
     files = [] if line["output"] is None else [("labels", line["output"])]
     files += [("also", path) for path in line.get("beside", ())]
@@ -74,12 +72,8 @@ def picture(
 def fit(size: tuple[int, int], columns: int, cell: tuple[int, int]) -> tuple[int, int]:
     """Return the columns and rows of each of two pictures, side by side with a column between.
 
-    Together they take at most ``columns``, ``MOST_COLUMNS`` and ``MOST_ROWS``.
-
-    Args:
-        size: The width and height of the photo, whose shape is kept.
-        columns: The width of the terminal in cells.
-        cell: The width and height of a cell, in any unit.
+    Together they take at most ``columns``, ``MOST_COLUMNS`` and ``MOST_ROWS``. The shape of the
+    photo, of ``size`` width x height, is kept; a ``cell`` is width x height in any unit.
     """
     most = max(1, (min(columns, MOST_COLUMNS) - 1) // 2)
     width, height = size[0] / cell[0], size[1] / cell[1]
@@ -201,13 +195,7 @@ XTERM = xterm_colours()
 
 
 def table(show: Screen, line: Mapping[str, Any], classes: Sequence[str]) -> str:
-    """Return one line per class: colour, share of the pixels, and mean probability over them.
-
-    Args:
-        show: The abilities of the terminal.
-        line: The fields of the JSON line about the photo.
-        classes: The names of the labels, in order, for their colours.
-    """
+    """Return one line per class: colour, share of the pixels, and mean probability over them."""
     width = max(map(len, line["classes"]))
     blank = "" if show.colours == "none" else " " * 4
     colours = bright_colours(classes)

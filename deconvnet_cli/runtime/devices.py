@@ -97,10 +97,8 @@ def merge_device(device: torch.device) -> torch.device:
 def torch_by_default(*devices: torch.device) -> Iterator[None]:
     """Compute in the block as torch does by default, whatever a program has set for its thread.
 
-    It may be within autocast for a model of its own, or have set another default device.
-
-    Args:
-        devices: The devices of the nets.
+    It may be within autocast for a model of its own, or have set another default device. The nets
+    are on ``devices``.
     """
     with ExitStack() as stack:
         # Not get_default_device, which before torch 2.6 does not see `with torch.device(...)`.

@@ -21,11 +21,7 @@ def in_order(
     threads share the weights. At most ``AHEAD`` times ``workers`` results wait to be taken, so a
     slow item does not make the others pile up behind it.
 
-    Args:
-        items: The items.
-        work: The function that is called with each item in a thread. With one worker it is called
-            in the caller's thread, when the result is asked for.
-        workers: The number of items to work on at a time.
+    With one worker, ``work`` is called in the caller's thread, when the result is asked for.
     """
     if workers == 1:
         for item in items:

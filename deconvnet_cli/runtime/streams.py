@@ -63,9 +63,7 @@ def prepare_streams() -> None:
 def output_to(number: int, like: TextIO | None) -> io.TextIOWrapper:
     """Return a text file that writes to an open file through :class:`StandardOutput`.
 
-    Args:
-        number: The number of the open file.
-        like: The text file whose encoding is taken, by default UTF-8.
+    It has the encoding of ``like``, by default UTF-8.
     """
     return io.TextIOWrapper(
         io.BufferedWriter(StandardOutput(number, "wb", closefd=False)),

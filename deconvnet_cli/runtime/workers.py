@@ -130,7 +130,6 @@ def side_by_side(
         items: The items; None means that there is nothing to do for now.
         begin: The function that is called once in each worker process and returns the function
             for items. It and the items are pickled.
-        workers: The number of worker processes.
         stop: The function that is asked repeatedly whether to stop. Once it returns True, no
             further item is started; the running ones are still yielded.
 

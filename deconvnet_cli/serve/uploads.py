@@ -76,10 +76,9 @@ async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
 
 
 def photo_from_file(data: bytes, max_pixels: int, tell: Callable[[str], None]) -> Image.Image:
-    """Decode a photo. Call it in a worker thread.
+    """Decode the bytes of a photo's file. Call it in a worker thread.
 
     Args:
-        data: The bytes of its file.
         max_pixels: The largest allowed width x height, checked before anything is decoded.
         tell: Is called with each word about how the photo was read.
 
@@ -98,9 +97,7 @@ def photo_from_file(data: bytes, max_pixels: int, tell: Callable[[str], None]) -
 def read_upload(body: bytes, kind: str) -> tuple[bytes, list[tuple[str, str]]]:
     """Return the file that is the body, or the one file of a form with its other fields.
 
-    Args:
-        body: The body of a request.
-        kind: The header Content-Type.
+    ``kind`` is the header Content-Type.
 
     Raises:
         Refusal: 422 if a form is malformed or does not have exactly one file.

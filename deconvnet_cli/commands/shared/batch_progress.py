@@ -80,13 +80,7 @@ class Report:
 
 
 def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Report) -> None:
-    """Segment the photos that are not done yet.
-
-    Args:
-        run: The run, which holds the output folder.
-        jobs: All photos, done or not.
-        choose: A function that decides which jobs need work, given the manifest's entries.
-        report: What is told; gets the failures.
+    """Segment those of all photos that ``choose`` says are not done, by the manifest's entries.
 
     Raises:
         DeconvnetError: The run was stopped before all photos were done.
@@ -140,12 +134,7 @@ def keep_watching(
 ) -> None:
     """Segment photos as they arrive, until Ctrl-C; report each failure when it happens.
 
-    Args:
-        run: The run, which holds the output folder.
-        find: A function that plans the jobs of the photos that are there now.
-        sources: Where it looks.
-        choose: A function that decides which jobs need work, given the manifest's entries.
-        report: What is told; gets the failures, without those that are mended.
+    At the end the report has the failures that were not mended.
     """
     from deconvnet_cli.batch.find import summary
     from deconvnet_cli.batch.manifest import read_entries
@@ -214,13 +203,8 @@ def jobs_now(
 ) -> list[Job]:
     """Return the jobs of the photos that are there now; report those that are refused once.
 
-    Photos that were begun before come first, so that later ones do not take their files.
-
-    Args:
-        find: Plans the jobs, as :func:`deconvnet_cli.batch.plan.plan` does.
-        spec: What the batch makes of each photo.
-        entries: The entries of the manifest.
-        report: Gets the errors of this look in place of those of the last one.
+    Photos that were begun before come first, so that later ones do not take their files. The
+    report gets the errors of this look in place of those of the last one.
     """
     from deconvnet_cli.batch.plan import apart
     from deconvnet_cli.reporting import console

@@ -40,14 +40,9 @@ def check_kept(save: Path | None, against: Path | None, quiet: bool, as_json: bo
 def earlier(against: Path | None, now: Figures, wanted: Iterable[Key]) -> Mapping[Key, float]:
     """Return the figures in a file, and say in one line what was otherwise when it was written.
 
-    Args:
-        against: The file; None returns no figures.
-        now: The run that begins.
-        wanted: The names of figures that this run will have.
-
     Raises:
         UsageError: The file cannot be read, is of another part of ``bench``, or has none of the
-            figures.
+            ``wanted`` figures.
     """
     from deconvnet_cli.diagnostics.kept_figures import by_key, differences, read_figures
     from deconvnet_cli.reporting import console

@@ -201,11 +201,9 @@ def check_backend(options: SegmentOptions) -> None:
 
 
 def refuse_given(names: Collection[str], why: str) -> None:
-    """Raise UsageError if one of these options was given on the command line.
+    """Raise UsageError if one of these parameters was given on the command line.
 
-    Args:
-        names: The names of the parameters that must not be given.
-        why: A sentence that says why, to which "leave out --OPTION" is added.
+    The error begins with ``why``, and says to leave out that option.
     """
     context = click.get_current_context()
     for parameter in context.command.params:
@@ -220,12 +218,6 @@ def refuse_others(kept: Collection[str], why: str) -> None:
 
 
 def refuse_silence(quiet: bool, given: Collection[object], options: str) -> None:
-    """Raise UsageError if --quiet leaves out all that a command would give.
-
-    Args:
-        quiet: Whether --quiet is given.
-        given: The values of the options that give something besides the table.
-        options: Their names, for the error.
-    """
+    """Raise UsageError if --quiet leaves out all: no ``options`` besides the table are given."""
     if quiet and not any(given):
         raise UsageError(f"--quiet leaves out the table, and so all results; give {options} too")

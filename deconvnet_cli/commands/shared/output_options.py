@@ -99,10 +99,7 @@ SAVE_SCORES_OPTION = file_option(
 def outputs_of(options: dict[str, Any], output: str | None = None) -> Outputs:
     """Return which files are written for each photo.
 
-    Args:
-        options: The values of ``OUTPUT_OPTIONS``, by name.
-        output: The file or folder that -o names; a file's suffix is the format unless --format is
-            given.
+    The suffix of a file that -o names is the format unless --format is given.
 
     Raises:
         UsageError: The options do not fit together.
