@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,10 +183,7 @@ def survey_tables(survey: Survey) -> None:
 def survey_line(survey: Survey) -> dict[str, Any]:
     """Return the survey as plain values for one JSON line."""
     return {
-        "classes": {
-            name: {"photos": count.photos, "objects": count.objects, "pixels": count.pixels}
-            for name, count in zip(survey.classes, survey.counts, strict=True)
-        },
+        "classes": dict(zip(survey.classes, map(asdict, survey.counts), strict=True)),
         "photos": len(survey.sizes),
         "lists": survey.lists,
         "problems": survey.problems,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,21 +122,38 @@ def import_(
     """
     from deconvnet_cli.data.classes import read_classes
     from deconvnet_cli.data.voc import CLASSES
+    from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.download import is_web_address, name_in
+    from deconvnet_cli.weights.importing import import_weights
     from deconvnet_cli.weights.shipped import check_sha256
 
     classes = CLASSES if classes_file is None else read_classes(classes_file)
-    if is_web_address(source):
-        target = output or Path(Path(name_in(source)).stem + ".safetensors")
-        with _download(source, target.parent, expected, most) as path:
-            _import(path, target, net, licence, classes, verbose)
-        return
-    path = Path(source)
-    if not path.name:
-        raise UsageError(f"{source}: not the name of a file")
-    if expected is not None:
-        check_sha256(path, expected)
-    _import(path, output or path.with_suffix(".safetensors"), net, licence, classes, verbose)
+    with ExitStack() as stack:
+        if is_web_address(source):
+            target = output or Path(Path(name_in(source)).stem + ".safetensors")
+            path = stack.enter_context(_download(source, target.parent, expected, most))
+        else:
+            path = Path(source)
+            if not path.name:
+                raise UsageError(f"{source}: not the name of a file")
+            if expected is not None:
+                check_sha256(path, expected)
+            target = output or path.with_suffix(".safetensors")
+        refuse_overwriting(path, target, "the file to import")
+        imported = import_weights(path, target, net, licence=licence, classes=classes)
+    if verbose:
+        rows = [
+            (
+                row.source,
+                " ".join("x".join(map(str, shape)) for shape in row.shapes),
+                " ".join(row.targets),
+                row.note,
+            )
+            for row in imported.rows
+        ]
+        console.table(("in the file", "shapes", "in the net", "note"), rows)
+    console.result(f"{net}: {imported.summary}")
+    console.result(str(imported.path))
 
 
 @contextmanager
@@ -157,31 +174,6 @@ def _download(address: str, folder: Path, sha256: str | None, gigabytes: float) 
         ) as path:
             bar.stop()
             yield path
-
-
-def _import(
-    source: Path, target: Path, net: str, licence: str, classes: tuple[str, ...], verbose: bool
-) -> None:
-    from deconvnet_cli.reporting import console
-    from deconvnet_cli.weights.importing import import_weights
-
-    refuse_overwriting(source, target, "the file to import")
-    imported = import_weights(source, target, net, licence=licence, classes=classes)
-    if verbose:
-        console.table(
-            ("in the file", "shapes", "in the net", "note"),
-            [
-                (
-                    row.source,
-                    " ".join("x".join(map(str, shape)) for shape in row.shapes),
-                    " ".join(row.targets),
-                    row.note,
-                )
-                for row in imported.rows
-            ],
-        )
-    console.result(f"{net}: {imported.summary}")
-    console.result(str(imported.path))
 
 
 @command.command("average")

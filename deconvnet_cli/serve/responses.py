@@ -51,16 +51,7 @@ def checked_area(value: float) -> float:
 
 
 class SegmentQuery(BaseModel):
-    """The options of a request, in its address or as fields of its form; others are refused.
-
-    Attributes:
-        output: Label PNG, overlay PNG or JSON; None leaves the choice to the header Accept.
-        crf: Whether to refine with the dense CRF; None means the server's default.
-        only: The classes of the other outputs than labels and JSON, separated by commas.
-        embed: Whether JSON also contains the label PNG, in base64, the one without specks and,
-            unless it is a JPEG, the photo.
-        min_area: The least area of a part in all outputs but the labels; None means ``MIN_AREA``.
-    """
+    """The options of a request, in its address or as fields of its form; others are refused."""
 
     model_config = ConfigDict(extra="forbid")
 

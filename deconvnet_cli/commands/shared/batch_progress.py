@@ -31,6 +31,7 @@ class Report:
         failures: Why photos failed, by output, for the end of the batch.
         left_out: How many files of each kind are not read.
         notes: The first photo of each note and the number of others, for the end of the batch.
+        made: How many photos were segmented.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Report:
     failures: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: dict[str, tuple[str, int]] = field(default_factory=dict)
+    made: int = 0
 
     def wrong(self) -> list[str]:
         """Return why photos and folders were refused or failed."""
@@ -63,13 +65,19 @@ class Report:
         left_out = summary(self.left_out)
         self.say(f"{self.folder}: {text}{', ' if left_out else ''}{left_out}")
 
-    def take_notes(self, entry: Entry) -> None:
-        """Keep the notes of a photo until the end."""
+    def add(self, entry: Entry) -> None:
+        """Print the line of a photo, and keep its notes and its error, if any, until the end."""
         for said in entry.notes:
             for name in (entry.image, Path(entry.image).name):
                 said = said.removeprefix(f"{name}: ")
             first, others = self.notes.get(said, (entry.image, -1))
             self.notes[said] = first, others + 1
+        self.failures.pop(entry.output, None)  # the file was replaced: it is mended, or told anew
+        if entry.error is None:
+            self.made += 1
+        else:
+            self.failures[entry.output] = entry.error
+        self.line(entry.line())
 
     def line(self, values: Mapping[str, Any]) -> None:
         """Print a line for programs, with the whole path of the output."""
@@ -100,27 +108,22 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
     for entry in todo.failed:
         report.failures[entry.output] = f"{entry.error} (before; --retry-failed)"
         report.line(entry.line())
-    made, left = 0, len(todo.jobs)
+    left = len(todo.jobs)
     try:
         with console.progress(report.quiet) as progress, stop_signals() as stopped:
             task = progress.add_task("batch", total=len(jobs), completed=len(jobs) - left)
 
             def on_done(entry: Entry) -> None:
-                nonlocal made, left
+                nonlocal left
                 left -= 1
-                report.take_notes(entry)
-                if entry.error is None:
-                    made += 1
-                else:
-                    report.failures[entry.output] = entry.error
-                failed = len(todo.jobs) - left - made
+                report.add(entry)
+                failed = len(todo.jobs) - left - report.made
                 progress.update(task, advance=1, failed=failed)
-                report.line(entry.line())
 
             run.do((job for job, _ in todo.jobs), on_done, lambda: bool(stopped))
     finally:
         rest = f", {left} left" if left else ""
-        report.summary(f"{made} made, {len(todo.done)} there already{rest}")
+        report.summary(f"{report.made} made, {len(todo.done)} there already{rest}")
     if left:
         raise DeconvnetError(f"{folder}: stopped, {left} left; the same command goes on with them")
 
@@ -160,22 +163,17 @@ def keep_watching(
         return jobs
 
     in_progress: set[Path] = set()
-    made = there = 0
+    there = 0
     remove_unfinished(look(), run.spec)
 
     def on_done(entry: Entry) -> None:
-        nonlocal made
-        made += entry.error is None
-        report.take_notes(entry)
+        report.add(entry)
         entries[entry.output] = entry
         in_progress.discard(Path(entry.image))
-        report.failures.pop(entry.output, None)  # the file was replaced: it is mended, or told anew
         if entry.error is not None:
-            report.failures[entry.output] = entry.error
             console.failure(DeconvnetError(entry.error))
         else:
             report.say(f"{entry.image} -> {folder / entry.output}")
-        report.line(entry.line())
 
     def wanted(arrivals: Iterator[Job | None]) -> Iterator[Job | None]:
         nonlocal there
@@ -195,7 +193,7 @@ def keep_watching(
             arrivals = arriving(look, lambda: bool(stopped), in_progress)
             run.do(wanted(arrivals), on_done, lambda: bool(stopped))
     finally:
-        report.summary(f"{made} made, {there} there already")
+        report.summary(f"{report.made} made, {there} there already")
 
 
 def jobs_now(

@@ -79,25 +79,19 @@ def row_table(
     """Print the mean IoU of each row with its interval, and the other means."""
     compared = any(reported.get(name) is not None for name in rows)
     columns = ["", "mIoU", "95 %", "pixel", "mean", "fwIoU", "bIoU"]
+    columns += ["paper*"] if compared else []
     lines = []
     for name, result in rows.items():
-        metrics = result.metrics
+        found = result.metrics
+        accuracies = (found.pixel_accuracy, found.mean_accuracy)
+        others = (*accuracies, found.frequency_weighted_iou, result.mean_boundary_iou)
         low, high = result.interval
-        in_paper = reported.get(name)
-        cells = ["" if in_paper is None else f"{in_paper:.1f}"] if compared else []
-        lines.append(
-            [
-                name,
-                f"{metrics.mean_iou:.4f}",
-                f"{low:.3f}-{high:.3f}",
-                f"{metrics.pixel_accuracy:.4f}",
-                f"{metrics.mean_accuracy:.4f}",
-                f"{metrics.frequency_weighted_iou:.4f}",
-                f"{result.mean_boundary_iou:.4f}",
-                *cells,
-            ]
-        )
-    columns += ["paper*"] if compared else []
+        line = [name, f"{found.mean_iou:.4f}", f"{low:.3f}-{high:.3f}"]
+        line += [f"{value:.4f}" for value in others]
+        if compared:
+            in_paper = reported.get(name)
+            line.append("" if in_paper is None else f"{in_paper:.1f}")
+        lines.append(line)
     console.table(columns, lines, numbers=True, to_stderr=to_stderr)
     images = next(iter(rows.values())).images
     notes = [
