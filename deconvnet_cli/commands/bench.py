@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deconvnet_cli.commands.shared.bench_files import KEEP_OPTIONS, check_kept, earlier, keep
+from deconvnet_cli.commands.shared.bench_files import KEEP_OPTIONS, check_kept, earlier
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.option_types import EXISTING_FILE, PATH
 from deconvnet_cli.commands.shared.options import (
@@ -84,7 +84,7 @@ def photos(
     from deconvnet_cli.runtime.worker_process import prepare_workers
 
     prepare_workers("deconvnet_cli.batch.preload")
-    from deconvnet_cli.diagnostics.kept_figures import Figures, compared, settings_of
+    from deconvnet_cli.diagnostics.kept_figures import Figures, compared, keep, settings_of
     from deconvnet_cli.diagnostics.throughput import SIZES, Work, measure, trials
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.cores import cores
@@ -143,7 +143,7 @@ def gpu(
     """
     check_kept(save, against, quiet, as_json)
     from deconvnet_cli.diagnostics.gpu_speed import measure, require_gpu
-    from deconvnet_cli.diagnostics.kept_figures import Figures, compared, settings_of
+    from deconvnet_cli.diagnostics.kept_figures import Figures, compared, keep, settings_of
     from deconvnet_cli.diagnostics.throughput import SIZES
     from deconvnet_cli.reporting import console
 
@@ -201,7 +201,7 @@ def proposals(
     """
     check_kept(save, against, quiet, as_json)
     from deconvnet_cli.data.voc import open_tree
-    from deconvnet_cli.diagnostics.kept_figures import Figures, compared
+    from deconvnet_cli.diagnostics.kept_figures import Figures, compared, keep
     from deconvnet_cli.evaluation.recall import COUNTS, IOUS, recall
     from deconvnet_cli.reporting import console
     from deconvnet_cli.segmentation.loading import proposal_settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -61,17 +61,19 @@ def settings_of(options: SegmentOptions, photos: Iterable[Path], **more: Any) ->
     return {**values, **found, "photos_sha256": bytes_sha256(hashes.encode()), **more}
 
 
-def write_figures(path: Path, figures: Figures) -> None:
-    """Write figures to a file, whole or not at all.
+def keep(path: Path | None, now: Figures, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write the lines of a run to a file, if one is given, whole or not at all.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    write_whole(path, json.dumps(asdict(figures), indent=1).encode() + b"\n")
+    if path is not None:
+        figures = replace(now, lines=lines)
+        write_whole(path, json.dumps(asdict(figures), indent=1).encode() + b"\n")
 
 
 def read_figures(path: Path, part: str) -> Figures:
-    """Return the figures that :func:`write_figures` wrote.
+    """Return the figures that :func:`keep` wrote.
 
     Raises:
         UsageError: The file cannot be read, or holds no figures, or those of another part.

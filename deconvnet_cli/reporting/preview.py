@@ -8,7 +8,7 @@ text and a lower half in that of the background.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -154,26 +154,18 @@ def runs(sixels: NDArray[np.int64]) -> str:
 def blocks(image: Image.Image, colours: str) -> str:
     """Return an RGBA image of even height as half blocks, one line for two rows of pixels."""
     pixels = np.asarray(image)
-    lines = []
+    text = ""
     for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
-        cells = zip(upper, lower, strict=True)
-        lines.append("".join(block_line(cells, colours)) + f"{RESET}\n")
-    return "".join(lines)
-
-
-def block_line(
-    cells: Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]], colours: str
-) -> Iterator[str]:
-    """Yield the parts of a line of half blocks; colours are set only where they change."""
-    last_style = ""
-    for above, below in cells:
-        style = RESET
-        if above[3]:
-            style = f"\x1b[38;{colour(above[:3], colours)};48;{colour(below[:3], colours)}m"
-        if style != last_style:
-            yield style
-        yield HALF_BLOCK if above[3] else " "
-        last_style = style
+        styles = [
+            f"\x1b[38;{colour(above[:3], colours)};48;{colour(below[:3], colours)}m"
+            if above[3]
+            else RESET
+            for above, below in zip(upper, lower, strict=True)
+        ]
+        for style, alike in groupby(styles):  # colours are set only where they change
+            text += style + (" " if style == RESET else HALF_BLOCK) * len(list(alike))
+        text += f"{RESET}\n"
+    return text
 
 
 def colour(rgb: NDArray[np.uint8], colours: str) -> str:

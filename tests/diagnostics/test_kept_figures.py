@@ -14,9 +14,9 @@ from deconvnet_cli.diagnostics.kept_figures import (
     by_key,
     compared,
     differences,
+    keep,
     read_figures,
     settings_of,
-    write_figures,
 )
 from deconvnet_cli.segmentation.settings import SegmentOptions
 
@@ -124,7 +124,7 @@ def test_files_that_are_no_figures(bench, speeds, tmp_path, content):
 def test_damaged_lines(bench, speeds, tmp_path):
     kept = tmp_path / "before.json"
     for line in ({}, {"side": 60, "trial": "plain", "photos_per_s": "fast"}, 7):
-        write_figures(kept, Figures("photos", {}, lines=[line]))  # type: ignore[list-item]
+        keep(kept, Figures("photos", {}), [line])  # type: ignore[list-item]
         one_error_line(bench("--against", kept), 2, "no figures of `bench`")
 
 

@@ -61,15 +61,16 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
         output = Path(sources[0])
     home = output.resolve()
     others = [folder for folder in map(Path, sources) if folder.resolve() != home]
+    folders = [output, *others]
     for folder in others or [output]:  # before a folder is made or locked
         require_manifest(folder)
     make_folder(output)
     with ExitStack() as stack:
-        for folder in (output, *others):
+        for folder in folders:
             if os.access(folder, os.W_OK):  # no shard runs in a folder that nobody can write to
                 stack.enter_context(locked(folder))
-        shards = check_shards([output, *others])
-        manifests = {folder: read_entries(folder) for folder in (output, *others)}
+        shards = check_shards(folders)
+        manifests = {folder: read_entries(folder) for folder in folders}
         require_one_photo_each(manifests)
         entries = dict(manifests[output])
         for folder in others:

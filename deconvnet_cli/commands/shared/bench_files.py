@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deconvnet_cli.commands.shared.grouped_help import option
 from deconvnet_cli.commands.shared.option_types import EXISTING_FILE, NewFile
@@ -57,15 +56,3 @@ def earlier(against: Path | None, now: Figures, wanted: Iterable[Key]) -> Mappin
     if otherwise := differences(before, now):
         console.say(f"{against}: measured otherwise: {otherwise}")
     return found
-
-
-def keep(save: Path | None, now: Figures, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write the figures of a run to a file, if one is given.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    from deconvnet_cli.diagnostics.kept_figures import write_figures
-
-    if save is not None:
-        write_figures(save, replace(now, lines=lines))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import CVAT, Outputs
-from deconvnet_cli.outputs.targets import named_as_folder, refuse_nothing
+from deconvnet_cli.outputs.targets import into_folder, refuse_nothing
 from deconvnet_cli.storage.files import refuse_overwriting
 from deconvnet_cli.storage.remote import as_compared
 
@@ -86,7 +86,6 @@ def frame_folder(output: str | None) -> Path:
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{output}: is a file; the frames of a video need a folder: -o DIR/")
-    by_name = named_as_folder(output) or folder.exists()
-    if not by_name and folder.suffix:
+    if folder.suffix and not into_folder(output):
         raise UsageError(f"{output}: the name of a file; a video needs a folder: -o {output}/")
     return folder

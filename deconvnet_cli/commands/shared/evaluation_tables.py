@@ -128,9 +128,9 @@ def averaged(rows: Mapping[str, Result]) -> str:
 
     A class that is in no mask counts in those rows that predict it.
     """
-    numbers = sorted({result.metrics.averaged for result in rows.values()})
+    numbers = {result.metrics.averaged for result in rows.values()}
     total = len(next(iter(rows.values())).metrics.iou)
-    return f"{' to '.join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))} of {total}"
+    return f"{' to '.join(map(str, sorted({min(numbers), max(numbers)})))} of {total}"
 
 
 def sentences(answer: Paired, to_stderr: bool) -> None:
