@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.batch.engines import LOCAL, open_engine
-from deconvnet_cli.commands.shared.batch_manifests import merge_shards, verify_outputs
 from deconvnet_cli.commands.shared.batch_options import (
     ENGINE_OPTIONS,
     check_engine,
     output_of,
     refuse_source,
 )
-from deconvnet_cli.commands.shared.batch_progress import Report, do_all, keep_watching
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.option_types import EXISTING_FILE, FolderOrUrl
 from deconvnet_cli.commands.shared.options import (
@@ -42,11 +40,6 @@ from deconvnet_cli.segmentation.loading import load_system
 from deconvnet_cli.storage.remote import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from deconvnet_cli.batch.plan import Job
-    from deconvnet_cli.batch.resume import Todo
-    from deconvnet_cli.batch.spec import BatchSpec
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
 run_option = partial(option, group="Run")
@@ -70,7 +63,9 @@ checked at the end."""
 )
 @option("--dry-run", is_flag=True, help="Show what would be done and why, and do nothing.")
 @run_option("--overwrite", is_flag=True, help="Segment all photos, even those that are done.")
-@run_option("--retry-failed", is_flag=True, help="Retry photos that failed in earlier runs.")
+@run_option(
+    "--retry-failed", "retry", is_flag=True, help="Retry photos that failed in earlier runs."
+)
 @run_option("--watch", is_flag=True, help="Wait for further photos, until Ctrl-C.")
 @run_option("--verify", is_flag=True, help="Check every file of an earlier run, and do no more.")
 @run_option("--merge", is_flag=True, help="Merge the manifests of all shards, and do no more.")
@@ -104,7 +99,7 @@ def command(
     sources: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
-    retry_failed: bool,
+    retry: bool,
     dry_run: bool,
     verify: bool,
     merge: bool,
@@ -149,10 +144,12 @@ def command(
         raise UsageError("--watch and --voc-submission write label PNGs; leave out --format")
     if outputs.format == NONE:
         raise UsageError("--format none is for segment; a batch knows by the labels what is done")
-    if verify:
+    if verify or merge:
+        from deconvnet_cli.commands.shared.batch_manifests import merge_shards, verify_outputs
+
+        if merge:
+            return merge_shards(sources, output, quiet)
         return verify_outputs(output_of(sources, output), quiet, as_json)
-    if merge:
-        return merge_shards(sources, output, quiet)
     if not sources:
         raise UsageError("give photos: a folder, a glob, or @list.txt")
     output = output_of(sources, output)
@@ -171,6 +168,13 @@ def command(
     from deconvnet_cli.batch.run import locked_run
     from deconvnet_cli.batch.spec import BatchSpec
     from deconvnet_cli.batch.voc_submission import check_submission, check_voc_classes
+    from deconvnet_cli.commands.shared.batch_progress import (
+        Report,
+        do_all,
+        jobs_of,
+        keep_watching,
+        print_plan,
+    )
     from deconvnet_cli.outputs.shared_files import write_class_files
     from deconvnet_cli.reporting import console
     from deconvnet_cli.runtime.shards import parse_shard
@@ -181,18 +185,12 @@ def command(
     full_names = names == "full"
     find = partial(plan, sources, output, report.left_out, full_names=full_names, outputs=outputs)
     jobs = [] if watch else jobs_of(find, spec, listed, part, report)
-    with open_engine(engine, ray_address, nets_per_gpu, spec, workers, options.device) as (
-        info,
-        works,
-    ):
+    opened = open_engine(engine, ray_address, nets_per_gpu, spec, workers, options.device)
+    with opened as (info, works):
         if listed is not None:
             check_voc_classes(info.classes)
         choose = partial(
-            sort_out,
-            spec=spec,
-            fingerprint=info.fingerprint,
-            overwrite=overwrite,
-            retry=retry_failed,
+            sort_out, spec=spec, fingerprint=info.fingerprint, overwrite=overwrite, retry=retry
         )
         try:
             if dry_run:
@@ -221,33 +219,3 @@ def command(
     if listed is not None and part is None and not dry_run:
         folder = check_submission(jobs, page)
         report.say(f"{folder}: complete; pack {output / 'results'} and submit it")
-
-
-def jobs_of(
-    find: Callable[..., list[Job]],
-    spec: BatchSpec,
-    listed: Path | None,
-    shard: tuple[int, int] | None,
-    report: Report,
-) -> list[Job]:
-    """Return the jobs of all photos, a list or a shard; report folders that cannot be read."""
-    from deconvnet_cli.batch.plan import apart
-    from deconvnet_cli.batch.voc_submission import plan_submission
-    from deconvnet_cli.runtime.shards import shard_by_name
-
-    jobs = find(unreadable=lambda error: report.refused.append(str(error)))
-    if listed is not None:
-        jobs = plan_submission(jobs, listed, spec.folder)
-    return shard_by_name(apart(jobs, spec.files), lambda job: spec.name_of(job.target), shard)
-
-
-def print_plan(todo: Todo, spec: BatchSpec, report: Report) -> None:
-    """Print what a run would do: one line per photo, with the reason."""
-    for job, reason in todo.jobs:
-        line = {"image": str(job.photo), "output": spec.name_of(job.target), "status": "to do"}
-        report.line({**line, "reason": reason})
-        report.say(f"{job.photo} -> {job.target}: {reason}")
-    report.summary(
-        f"{len(todo.jobs)} to do, {len(todo.done)} done, "
-        f"{len(todo.failed)} failed before (--retry-failed)"
-    )

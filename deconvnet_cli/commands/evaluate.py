@@ -13,12 +13,6 @@ from deconvnet_cli.commands.shared.evaluate_checks import (
     check_reading,
     check_running,
 )
-from deconvnet_cli.commands.shared.evaluate_sources import (
-    from_files,
-    from_nets,
-    from_store,
-    usable_files,
-)
 from deconvnet_cli.commands.shared.grouped_help import (
     GroupedCommand,
     argument,
@@ -132,6 +126,12 @@ def command(
 
     from deconvnet_cli.commands.shared import evaluation_tables
     from deconvnet_cli.commands.shared.evaluate_counts import compared, merged_files
+    from deconvnet_cli.commands.shared.evaluate_sources import (
+        from_files,
+        from_nets,
+        from_store,
+        usable_files,
+    )
     from deconvnet_cli.data.mask_check import require_masks
     from deconvnet_cli.data.voc import CLASSES
     from deconvnet_cli.evaluation.counts import write_tallies

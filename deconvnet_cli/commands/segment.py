@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deconvnet_cli.commands.shared.clip_plan import plan_clips
-from deconvnet_cli.commands.shared.clips import segment_clips
 from deconvnet_cli.commands.shared.grouped_help import (
     GroupedCommand,
     argument,
@@ -135,6 +134,8 @@ def command(
         bound_memory()
     outputs.check(system.classes)
     if clips:
+        from deconvnet_cli.commands.shared.clips import segment_clips
+
         segment_clips(jobs, system, settings, max_pixels, quiet=quiet, as_json=as_json)
         return
     if output is not None and into_folder(output):

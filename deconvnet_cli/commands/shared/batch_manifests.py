@@ -6,8 +6,14 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
+from deconvnet_cli.batch.collection import copy_class_files, write_collection
+from deconvnet_cli.batch.manifest import FAILED, NAME, manifests_in, read_entries, write_entries
+from deconvnet_cli.batch.merge_shards import check_shards, fetch, otherwise, require_one_photo_each
+from deconvnet_cli.batch.resume import damaged
 from deconvnet_cli.errors import DatasetError, UsageError
+from deconvnet_cli.reporting import console
 from deconvnet_cli.reporting.numerals import counted
+from deconvnet_cli.storage.files import locked, make_folder
 
 
 def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
@@ -16,10 +22,6 @@ def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
     Raises:
         SystemExit: Files are missing or changed; each of them is printed first.
     """
-    from deconvnet_cli.batch.manifest import FAILED, read_entries
-    from deconvnet_cli.batch.resume import damaged
-    from deconvnet_cli.reporting import console
-
     require_manifest(folder)
     entries = read_entries(folder)
     errors = []
@@ -42,17 +44,6 @@ def verify_outputs(folder: Path, quiet: bool, as_json: bool) -> None:
 
 def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> None:
     """Merge the manifests of all shards, and copy the files of other folders to the output."""
-    from deconvnet_cli.batch.collection import copy_class_files, write_collection
-    from deconvnet_cli.batch.manifest import FAILED, NAME, read_entries, write_entries
-    from deconvnet_cli.batch.merge_shards import (
-        check_shards,
-        fetch,
-        otherwise,
-        require_one_photo_each,
-    )
-    from deconvnet_cli.reporting import console
-    from deconvnet_cli.storage.files import locked, make_folder
-
     if output is None:
         if len(sources) != 1:
             raise UsageError(
@@ -100,7 +91,5 @@ def merge_shards(sources: tuple[str, ...], output: Path | None, quiet: bool) -> 
 
 def require_manifest(folder: Path) -> None:
     """Raise DatasetError unless a batch has written to this folder."""
-    from deconvnet_cli.batch.manifest import manifests_in
-
     if not manifests_in(folder):
         raise DatasetError(f"{folder}: no manifest there; `deconvnet batch` writes one")

@@ -6,17 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from deconvnet_cli.batch.find import summary
+from deconvnet_cli.batch.manifest import Entry, read_entries
+from deconvnet_cli.batch.plan import Job, apart
+from deconvnet_cli.batch.resume import Todo, gone
+from deconvnet_cli.batch.run import Run, remove_unfinished
+from deconvnet_cli.batch.spec import BatchSpec
+from deconvnet_cli.batch.voc_submission import plan_submission
+from deconvnet_cli.batch.watch import arriving
+from deconvnet_cli.data.notes import note
 from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.reporting import console
 from deconvnet_cli.reporting.numerals import counted
-
-if TYPE_CHECKING:
-    from deconvnet_cli.batch.manifest import Entry
-    from deconvnet_cli.batch.plan import Job
-    from deconvnet_cli.batch.resume import Todo
-    from deconvnet_cli.batch.run import Run
-    from deconvnet_cli.batch.spec import BatchSpec
+from deconvnet_cli.runtime.interrupts import stop_signals
+from deconvnet_cli.runtime.shards import shard_by_name
 
 
 @dataclass
@@ -49,16 +54,11 @@ class Report:
 
     def say(self, text: str) -> None:
         """Print a line for people."""
-        from deconvnet_cli.reporting import console
-
         if not self.quiet:
             console.say(text)
 
     def summary(self, text: str) -> None:
         """Print each note once, the counts of the batch, and what is left out."""
-        from deconvnet_cli.batch.find import summary
-        from deconvnet_cli.data.notes import note
-
         for said, (first, others) in self.notes.items():
             more = f" ({counted(others, 'other photo')} too)" if others else ""
             note(f"{first}: {said}{more}")
@@ -81,10 +81,34 @@ class Report:
 
     def line(self, values: Mapping[str, Any]) -> None:
         """Print a line for programs, with the whole path of the output."""
-        from deconvnet_cli.reporting import console
-
         if self.as_json:
             console.json_line({**values, "output": str(self.folder / values["output"])})
+
+
+def jobs_of(
+    find: Callable[..., list[Job]],
+    spec: BatchSpec,
+    listed: Path | None,
+    shard: tuple[int, int] | None,
+    report: Report,
+) -> list[Job]:
+    """Return the jobs of all photos, a list or a shard; report folders that cannot be read."""
+    jobs = find(unreadable=lambda error: report.refused.append(str(error)))
+    if listed is not None:
+        jobs = plan_submission(jobs, listed, spec.folder)
+    return shard_by_name(apart(jobs, spec.files), lambda job: spec.name_of(job.target), shard)
+
+
+def print_plan(todo: Todo, spec: BatchSpec, report: Report) -> None:
+    """Print what a run would do: one line per photo, with the reason."""
+    for job, reason in todo.jobs:
+        line = {"image": str(job.photo), "output": spec.name_of(job.target), "status": "to do"}
+        report.line({**line, "reason": reason})
+        report.say(f"{job.photo} -> {job.target}: {reason}")
+    report.summary(
+        f"{len(todo.jobs)} to do, {len(todo.done)} done, "
+        f"{len(todo.failed)} failed before (--retry-failed)"
+    )
 
 
 def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Report) -> None:
@@ -93,11 +117,6 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
     Raises:
         DeconvnetError: The run was stopped before all photos were done.
     """
-    from deconvnet_cli.batch.manifest import read_entries
-    from deconvnet_cli.batch.run import remove_unfinished
-    from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.interrupts import stop_signals
-
     folder = run.spec.folder
     remove_unfinished(jobs, run.spec)
     entries = read_entries(folder)
@@ -139,13 +158,6 @@ def keep_watching(
 
     At the end the report has the failures that were not mended.
     """
-    from deconvnet_cli.batch.find import summary
-    from deconvnet_cli.batch.manifest import read_entries
-    from deconvnet_cli.batch.run import remove_unfinished
-    from deconvnet_cli.batch.watch import arriving
-    from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.interrupts import stop_signals
-
     folder = run.spec.folder
     entries = read_entries(folder)
     reported: set[str] = set()
@@ -204,9 +216,6 @@ def jobs_now(
     Photos that were begun before come first, so that later ones do not take their files. The
     report gets the errors of this look in place of those of the last one.
     """
-    from deconvnet_cli.batch.plan import apart
-    from deconvnet_cli.reporting import console
-
     before, report.refused = report.refused, []
 
     def on_refusal(error: DeconvnetError) -> None:
@@ -227,8 +236,6 @@ def note_gone(
     run: Run, entries: Mapping[str, Entry], jobs: list[Job], report: Report
 ) -> list[Entry]:
     """Write and return a line for each photo that failed and was removed since."""
-    from deconvnet_cli.batch.resume import gone
-
     removed = list(gone(entries.values(), jobs, run.spec, run.shard))
     for entry in removed:
         run.manifest.add(entry)

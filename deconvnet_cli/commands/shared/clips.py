@@ -9,20 +9,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from deconvnet_cli.commands.shared.clip_plan import DIGITS, OVERLAY, ClipJob
+from deconvnet_cli.data.video import Frame, frames, opened_clip
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.class_filter import BACKGROUND
+from deconvnet_cli.outputs.encoding import write_outputs
 from deconvnet_cli.outputs.files import NONE
+from deconvnet_cli.outputs.video import overlay_video
+from deconvnet_cli.reporting import console
 from deconvnet_cli.reporting.numerals import counted
-from deconvnet_cli.storage.files import PART, remove_parts
-
-if TYPE_CHECKING:
-    from deconvnet_cli.data.video import Frame
-    from deconvnet_cli.segmentation.segment import Segmentation
-    from deconvnet_cli.segmentation.settings import SegmentSettings
-    from deconvnet_cli.segmentation.system import System
+from deconvnet_cli.runtime.interrupts import stop_signals
+from deconvnet_cli.segmentation.segment import Segmentation, segment, summarise
+from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.system import System
+from deconvnet_cli.storage.files import PART, make_folder, remove_parts
 
 FRAME_FILES = r"\.png|\.npy|\.cutout\.png|\.mask\.png|\.geojson"
 
@@ -67,10 +71,6 @@ def segment_clips(
         DeconvnetError: Ctrl-C or SIGTERM stopped it.
         SystemExit: A clip failed.
     """
-    from deconvnet_cli.reporting import console
-    from deconvnet_cli.runtime.interrupts import stop_signals
-    from deconvnet_cli.storage.files import make_folder
-
     make_folder(jobs[0].folder)
     failed = False
     with stop_signals() as stopped:
@@ -114,11 +114,6 @@ def segment_clip(
         ImageError: The clip cannot be read, or not to its end.
         OutputError: A file cannot be written.
     """
-    from deconvnet_cli.data.video import frames, opened_clip
-    from deconvnet_cli.outputs.video import overlay_video
-    from deconvnet_cli.reporting import console
-    from deconvnet_cli.segmentation.segment import summarise
-
     failure: DeconvnetError | None = None
     with ExitStack() as stack:
         clip = stack.enter_context(opened_clip(job.path, max_pixels))
@@ -155,9 +150,6 @@ def label_frame(
     job: ClipJob, frame: Frame, target: Path, system: System, settings: SegmentSettings
 ) -> Segmentation:
     """Segment a frame, write its files, and return the result without specks."""
-    from deconvnet_cli.outputs.encoding import write_outputs
-    from deconvnet_cli.segmentation.segment import segment
-
     result = segment(frame.photo, system, settings)
     seen = replace(result, labels=job.outputs.shown(result.labels))
     write_outputs(
@@ -187,8 +179,6 @@ def line_of(job: ClipJob, frame: Frame, target: Path) -> dict[str, Any]:
 
 def summary(job: ClipJob, done: Done, classes: Sequence[str]) -> Iterator[str]:
     """Yield lines that name the files of a clip, and say which classes are in how many frames."""
-    import numpy as np
-
     if not done.count:
         return
     first, last = job.outputs.files(done.first), job.outputs.files(done.last)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from os.path import realpath
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deconvnet_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from deconvnet_cli.evaluation.counts import Counts
-    from deconvnet_cli.evaluation.paired import Paired
+from deconvnet_cli.evaluation.counts import Counts, merged, read_tallies, same_classes
+from deconvnet_cli.evaluation.paired import Paired, paired
+from deconvnet_cli.evaluation.shards import lists_in, lists_of, missing_line, require_alike
+from deconvnet_cli.reporting import console
 
 
 def merged_files(files: tuple[Path, ...], quiet: bool) -> Counts:
     """Return the counts of all files, added up; say which shards of a list are missing."""
-    from deconvnet_cli.evaluation.counts import Counts, merged, read_tallies, same_classes
-    from deconvnet_cli.evaluation.shards import lists_in, lists_of, missing_line, require_alike
-    from deconvnet_cli.reporting import console
-
     if not files:
         raise UsageError("--merge needs files that `evaluate -o FILE` wrote")
     if len({realpath(path) for path in files}) < len(files):
@@ -47,9 +42,6 @@ def compared(files: tuple[Path, ...]) -> list[Paired]:
     Rows of the same name are compared; if there is none, the last rows, which in a table are the
     most complete method.
     """
-    from deconvnet_cli.evaluation.counts import read_tallies, same_classes
-    from deconvnet_cli.evaluation.paired import paired
-
     if len(files) != 2:
         raise UsageError("--compare needs two files that `evaluate -o FILE` wrote")
     parts = {path: read_tallies(path) for path in files}

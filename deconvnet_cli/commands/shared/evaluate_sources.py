@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from deconvnet_cli.data.images import read_photo
+from deconvnet_cli.data.voc import VocTree, require_classes
 from deconvnet_cli.errors import DatasetError
+from deconvnet_cli.evaluation.paper_table import label_rows, row_of
+from deconvnet_cli.evaluation.predictions import files_of_names, find_predictions, read_prediction
+from deconvnet_cli.evaluation.scoreboard import TABLE, Labels
+from deconvnet_cli.reporting import console
 from deconvnet_cli.segmentation.loading import crf_settings, load_system
+from deconvnet_cli.segmentation.segment import infer
+from deconvnet_cli.segmentation.settings import CrfSettings, SegmentOptions
+from deconvnet_cli.segmentation.stored_scores import read_scores, restore
+from deconvnet_cli.segmentation.system import describe
 
-if TYPE_CHECKING:
-    from deconvnet_cli.data.voc import VocTree
-    from deconvnet_cli.evaluation.scoreboard import Labels
-    from deconvnet_cli.segmentation.settings import SegmentOptions
-
-    Predict = Callable[[str, Labels], Mapping[str, Labels]]
+Predict = Callable[[str, Labels], Mapping[str, Labels]]
 
 
 def usable_files(
@@ -26,9 +31,6 @@ def usable_files(
     Raises:
         DatasetError: Some label PNGs cannot be scored; each of them is printed first.
     """
-    from deconvnet_cli.evaluation.predictions import find_predictions
-    from deconvnet_cli.reporting import console
-
     found = find_predictions(folder, tree, names)
     lines = list(found.wrong)
     remedy = ""
@@ -53,7 +55,6 @@ def usable_files(
 
 def from_files(files: Mapping[str, Path], tree: VocTree) -> Predict:
     """Return the function that reads the label map of a photo from its PNG."""
-    from deconvnet_cli.evaluation.predictions import read_prediction
 
     def predict(name: str, truth: Labels) -> dict[str, Labels]:
         labels = read_prediction(files[name], truth, tree.classes, rgb=tree.rgb)
@@ -69,14 +70,6 @@ def from_nets(
     if table:
         options = replace(options, system_name="edeconvnet", crf=True)
     system, settings = load_system(options)
-
-    from deconvnet_cli.data.images import read_photo
-    from deconvnet_cli.data.voc import require_classes
-    from deconvnet_cli.evaluation.paper_table import label_rows, row_of
-    from deconvnet_cli.evaluation.scoreboard import TABLE
-    from deconvnet_cli.segmentation.segment import infer
-    from deconvnet_cli.segmentation.settings import CrfSettings
-    from deconvnet_cli.segmentation.system import describe
 
     name = options.fcn_weights if system.deconvnet is None else options.weights
     require_classes(tree, system.classes, name)
@@ -100,12 +93,6 @@ def from_store(
     options: SegmentOptions,
 ) -> tuple[Predict, dict[str, Any]]:
     """Return the function that labels a photo from its stored scores, and their description."""
-    from deconvnet_cli.data.voc import require_classes
-    from deconvnet_cli.evaluation.paper_table import label_rows, row_of
-    from deconvnet_cli.evaluation.predictions import files_of_names
-    from deconvnet_cli.evaluation.scoreboard import TABLE
-    from deconvnet_cli.segmentation.stored_scores import read_scores, restore
-
     crf = crf_settings(options.crf_backend)
     files = files_of_names(folder, names, ".npz")
     missing = [path for path in files.values() if not path.is_file()]
