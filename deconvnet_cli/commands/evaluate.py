@@ -33,10 +33,9 @@ from deconvnet_cli.commands.shared.options import (
     refuse_silence,
     segment_options,
 )
-from deconvnet_cli.errors import DatasetError, UsageError
+from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from deconvnet_cli.data.voc import VocTree
     from deconvnet_cli.segmentation.settings import SegmentOptions
 
 counts_option = partial(option, group="Counts of earlier runs")
@@ -130,6 +129,7 @@ def command(
         from_files,
         from_nets,
         from_store,
+        tree_and_names,
         usable_files,
     )
     from deconvnet_cli.data.mask_check import require_masks
@@ -194,28 +194,3 @@ def command(
     for path, what in ((output, "the counts, for --merge and --compare"), (page, "the report")):
         if path is not None and not quiet:
             console.say(f"{path}: {what}")
-
-
-def tree_and_names(
-    root: Path | None, split: str, limit: int | None, part: tuple[int, int] | None, *, rgb: bool
-) -> tuple[VocTree, list[str]]:
-    """Return the VOC tree and the names of the photos to evaluate."""
-    from deconvnet_cli.data.voc import open_tree
-    from deconvnet_cli.runtime.shards import shard_of, shard_text
-
-    if root is None:
-        raise UsageError("give --voc-root DIR, or files with --merge or --compare")
-    tree = open_tree(root, rgb=rgb)
-    names = tree.names(split)
-    if len(set(names)) < len(names):
-        raise DatasetError(f"{split}: an image is named twice in this list; name it once")
-    names = names[:limit]
-    found = shard_of(names, part)
-    if part is not None and names and not found:
-        raise UsageError(
-            f"--shard {shard_text(part)}: no image of {split} is in it; the list has "
-            f"{len(names)}, so give at most {len(names)} shards"
-        )
-    if not names:
-        raise UsageError(f"{split}: names no image; choose another list")
-    return tree, found

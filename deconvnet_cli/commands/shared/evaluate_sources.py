@@ -1,4 +1,7 @@
-"""The label maps that ``evaluate`` scores: from PNGs, from nets, or from stored scores."""
+"""The photos that ``evaluate`` scores, and their labels: of PNGs, of nets, or of stored scores.
+
+PNGs are scored without torch, so what needs it is imported inside the functions.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,38 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.voc import VocTree, require_classes
-from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.paper_table import label_rows, row_of
+from deconvnet_cli.data.voc import VocTree, open_tree, require_classes
+from deconvnet_cli.errors import DatasetError, UsageError
 from deconvnet_cli.evaluation.predictions import files_of_names, find_predictions, read_prediction
 from deconvnet_cli.evaluation.scoreboard import TABLE, Labels
 from deconvnet_cli.reporting import console
+from deconvnet_cli.runtime.shards import shard_of, shard_text
 from deconvnet_cli.segmentation.loading import crf_settings, load_system
-from deconvnet_cli.segmentation.segment import infer
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentOptions
-from deconvnet_cli.segmentation.stored_scores import read_scores, restore
-from deconvnet_cli.segmentation.system import describe
 
 Predict = Callable[[str, Labels], Mapping[str, Labels]]
+
+
+def tree_and_names(
+    root: Path | None, split: str, limit: int | None, part: tuple[int, int] | None, *, rgb: bool
+) -> tuple[VocTree, list[str]]:
+    """Return the VOC tree and the names of the photos to evaluate."""
+    if root is None:
+        raise UsageError("give --voc-root DIR, or files with --merge or --compare")
+    tree = open_tree(root, rgb=rgb)
+    names = tree.names(split)
+    if len(set(names)) < len(names):
+        raise DatasetError(f"{split}: an image is named twice in this list; name it once")
+    names = names[:limit]
+    found = shard_of(names, part)
+    if part is not None and names and not found:
+        raise UsageError(
+            f"--shard {shard_text(part)}: no image of {split} is in it; the list has "
+            f"{len(names)}, so give at most {len(names)} shards"
+        )
+    if not names:
+        raise UsageError(f"{split}: names no image; choose another list")
+    return tree, found
 
 
 def usable_files(
@@ -69,8 +90,12 @@ def from_nets(
     """Return the function that labels a photo with the nets, and a description of the nets."""
     if table:
         options = replace(options, system_name="edeconvnet", crf=True)
-    system, settings = load_system(options)
+    from deconvnet_cli.data.images import read_photo
+    from deconvnet_cli.evaluation.paper_table import label_rows, row_of
+    from deconvnet_cli.segmentation.segment import infer
+    from deconvnet_cli.segmentation.system import describe
 
+    system, settings = load_system(options)
     name = options.fcn_weights if system.deconvnet is None else options.weights
     require_classes(tree, system.classes, name)
     rows = TABLE if table else (row_of(system.name, crf=settings.crf is not None),)
@@ -93,6 +118,9 @@ def from_store(
     options: SegmentOptions,
 ) -> tuple[Predict, dict[str, Any]]:
     """Return the function that labels a photo from its stored scores, and their description."""
+    from deconvnet_cli.evaluation.paper_table import label_rows, row_of
+    from deconvnet_cli.segmentation.stored_scores import read_scores, restore
+
     crf = crf_settings(options.crf_backend)
     files = files_of_names(folder, names, ".npz")
     missing = [path for path in files.values() if not path.is_file()]
