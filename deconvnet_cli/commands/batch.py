@@ -18,10 +18,8 @@ from deconvnet_cli.commands.shared.batch_options import (
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.option_types import EXISTING_FILE, FolderOrUrl
 from deconvnet_cli.commands.shared.options import (
-    JSON_OPTION,
-    MAX_PIXELS_OPTION,
-    PAGE_OPTION,
-    QUIET_OPTION,
+    MESSAGE_OPTIONS,
+    READING_OPTIONS,
     SHARD_OPTION,
     WORKERS_OPTION,
     apply,
@@ -29,11 +27,7 @@ from deconvnet_cli.commands.shared.options import (
     refuse_others,
     segment_options,
 )
-from deconvnet_cli.commands.shared.output_options import (
-    OUTPUT_OPTIONS,
-    SAVE_SCORES_OPTION,
-    outputs_of,
-)
+from deconvnet_cli.commands.shared.output_options import OUTPUT_OPTIONS, outputs_of
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import NONE
 from deconvnet_cli.segmentation.loading import load_system
@@ -85,15 +79,12 @@ checked at the end."""
 )
 @apply(
     *OUTPUT_OPTIONS,
-    SAVE_SCORES_OPTION,
-    PAGE_OPTION,
-    MAX_PIXELS_OPTION,
+    *READING_OPTIONS,
     segment_options,
     WORKERS_OPTION,
     SHARD_OPTION,
     *ENGINE_OPTIONS,
-    QUIET_OPTION,
-    JSON_OPTION,
+    *MESSAGE_OPTIONS,
 )
 def command(
     sources: tuple[str, ...],

@@ -12,8 +12,7 @@ from deconvnet_cli.commands.shared.bench_files import KEEP_OPTIONS, check_kept, 
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.option_types import EXISTING_FILE, PATH
 from deconvnet_cli.commands.shared.options import (
-    JSON_OPTION,
-    QUIET_OPTION,
+    MESSAGE_OPTIONS,
     SEARCH_OPTIONS,
     apply,
     segment_options,
@@ -64,7 +63,7 @@ COMMON = ("count", "sides", "workers", "save", "against")
 )
 @count_option(8)
 @SIDES
-@apply(*KEEP_OPTIONS, segment_options, QUIET_OPTION, JSON_OPTION)
+@apply(*KEEP_OPTIONS, segment_options, *MESSAGE_OPTIONS)
 def photos(
     photos: tuple[Path, ...],
     workers: int | None,
@@ -126,7 +125,7 @@ def photos(
 @PHOTOS
 @count_option(32)
 @SIDES
-@apply(*KEEP_OPTIONS, segment_options, QUIET_OPTION, JSON_OPTION)
+@apply(*KEEP_OPTIONS, segment_options, *MESSAGE_OPTIONS)
 def gpu(
     photos: tuple[Path, ...],
     count: int,
@@ -185,7 +184,7 @@ def in_words(ms: Mapping[str, float]) -> str:
 @option("--voc-root", required=True, type=PATH, help="VOC2012/ folder.")
 @option("--split", default="val", help="List in ImageSets/Segmentation/.")
 @option("--limit", type=click.IntRange(1), help="Use only the first N photos.")
-@apply(*KEEP_OPTIONS, *SEARCH_OPTIONS, QUIET_OPTION, JSON_OPTION)
+@apply(*KEEP_OPTIONS, *SEARCH_OPTIONS, *MESSAGE_OPTIONS)
 def proposals(
     voc_root: Path,
     split: str,

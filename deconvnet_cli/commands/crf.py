@@ -13,8 +13,7 @@ from deconvnet_cli.commands.shared.option_types import PATH
 from deconvnet_cli.commands.shared.options import (
     CRF_BACKEND_OPTION,
     ENSEMBLE_OPTIONS,
-    JSON_OPTION,
-    QUIET_OPTION,
+    MESSAGE_OPTIONS,
     SYSTEM_OPTION,
     WORKERS_OPTION,
     apply,
@@ -57,9 +56,7 @@ from deconvnet_cli.storage.remote import as_compared
     metavar="NAME=VALUE",
     help="Change a setting of the CRF; repeatable.",
 )
-@apply(
-    CRF_BACKEND_OPTION, SYSTEM_OPTION, *ENSEMBLE_OPTIONS, WORKERS_OPTION, QUIET_OPTION, JSON_OPTION
-)
+@apply(CRF_BACKEND_OPTION, SYSTEM_OPTION, *ENSEMBLE_OPTIONS, WORKERS_OPTION, *MESSAGE_OPTIONS)
 def command(
     sources: tuple[Path, ...],
     output: str | None,

@@ -22,9 +22,8 @@ from deconvnet_cli.commands.shared.grouped_help import (
 )
 from deconvnet_cli.commands.shared.option_types import EXISTING_FOLDER, PATH, NewFile
 from deconvnet_cli.commands.shared.options import (
-    JSON_OPTION,
     MAX_PIXELS_OPTION,
-    QUIET_OPTION,
+    MESSAGE_OPTIONS,
     RGB_OPTION,
     SHARD_OPTION,
     WORKERS_OPTION,
@@ -83,7 +82,7 @@ counts_option = partial(option, group="Counts of earlier runs")
 )
 @apply(segment_options, WORKERS_OPTION, SHARD_OPTION)
 @message_option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV instead of a table.")
-@apply(QUIET_OPTION, JSON_OPTION)
+@apply(*MESSAGE_OPTIONS)
 def command(
     files: tuple[Path, ...],
     voc_root: Path | None,

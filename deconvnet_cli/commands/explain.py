@@ -12,11 +12,9 @@ import click
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.option_types import PATH
 from deconvnet_cli.commands.shared.options import (
-    JSON_OPTION,
     LOADING,
-    MAX_PIXELS_OPTION,
-    PAGE_OPTION,
-    QUIET_OPTION,
+    MESSAGE_OPTIONS,
+    READING_OPTIONS,
     apply,
     segment_options,
 )
@@ -46,7 +44,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Class to explain. By default the commonest class of the photo.",
 )
-@apply(PAGE_OPTION, MAX_PIXELS_OPTION, segment_options, QUIET_OPTION, JSON_OPTION)
+@apply(*READING_OPTIONS, segment_options, *MESSAGE_OPTIONS)
 def command(
     image: str,
     output: Path,

@@ -11,9 +11,8 @@ import click
 from deconvnet_cli.commands.shared.grouped_help import GroupedCommand, argument, option
 from deconvnet_cli.commands.shared.option_types import PATH, NewFile
 from deconvnet_cli.commands.shared.options import (
-    MAX_PIXELS_OPTION,
-    PAGE_OPTION,
     QUIET_OPTION,
+    READING_OPTIONS,
     SEARCH_OPTIONS,
     apply,
 )
@@ -37,7 +36,7 @@ from deconvnet_cli.storage.files import refuse_overwriting
     default=ProposalSettings.count,
     help="Number of boxes, the whole photo included.",
 )
-@apply(PAGE_OPTION, MAX_PIXELS_OPTION, *SEARCH_OPTIONS, QUIET_OPTION)
+@apply(*READING_OPTIONS, *SEARCH_OPTIONS, QUIET_OPTION)
 def command(
     image: Path,
     output: Path | None,

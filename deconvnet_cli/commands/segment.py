@@ -17,21 +17,15 @@ from deconvnet_cli.commands.shared.grouped_help import (
     option,
 )
 from deconvnet_cli.commands.shared.options import (
-    JSON_OPTION,
     LOADING,
-    MAX_PIXELS_OPTION,
-    PAGE_OPTION,
-    QUIET_OPTION,
+    MESSAGE_OPTIONS,
+    READING_OPTIONS,
     apply,
     check_backend,
     refuse_given,
     segment_options,
 )
-from deconvnet_cli.commands.shared.output_options import (
-    OUTPUT_OPTIONS,
-    SAVE_SCORES_OPTION,
-    outputs_of,
-)
+from deconvnet_cli.commands.shared.output_options import OUTPUT_OPTIONS, outputs_of
 from deconvnet_cli.commands.shared.photo_targets import (
     files_of,
     name_in_files,
@@ -78,16 +72,7 @@ COMMON = ("output", "overlay", "cutout", "only", "crf", "system_name", "weights"
     default="auto",
     help="Small picture on a terminal. auto: kitty, iterm or blocks, as the terminal supports.",
 )
-@apply(
-    *OUTPUT_OPTIONS,
-    SAVE_SCORES_OPTION,
-    PAGE_OPTION,
-    MAX_PIXELS_OPTION,
-    EVERY_OPTION,
-    segment_options,
-    QUIET_OPTION,
-    JSON_OPTION,
-)
+@apply(*OUTPUT_OPTIONS, *READING_OPTIONS, EVERY_OPTION, segment_options, *MESSAGE_OPTIONS)
 def command(
     images: tuple[str, ...],
     output: str | None,

@@ -146,6 +146,7 @@ PAGE_OPTION = file_option(
     help="Read page or frame N of a file that has several, such as a TIFF or an animated GIF.  "
     "[default: 1]",
 )
+READING_OPTIONS = (PAGE_OPTION, MAX_PIXELS_OPTION)
 WORKERS_OPTION = machine_option(
     "--workers",
     type=click.IntRange(1),
@@ -168,6 +169,7 @@ JSON_OPTION = message_option(
     is_flag=True,
     help="Print JSON lines on standard output, and everything else on standard error.",
 )
+MESSAGE_OPTIONS = (QUIET_OPTION, JSON_OPTION)
 
 
 def apply(*options: Callable[[F], F]) -> Callable[[F], F]:

@@ -87,19 +87,19 @@ OUTPUT_OPTIONS = (
         "all parts.",
     ),
     file_option("--clean-labels", is_flag=True, help="Apply --min-area to the labels too."),
-)
-SAVE_SCORES_OPTION = file_option(
-    "--save-scores",
-    is_flag=True,
-    help="Also write the merged scores as NAME.npz, for `crf` and `evaluate --scores`. With batch "
-    "--voc-submission they go to OUTPUT/scores/.",
+    file_option(
+        "--save-scores",
+        is_flag=True,
+        help="Also write the merged scores as NAME.npz, for `crf` and `evaluate --scores`. With "
+        "batch --voc-submission they go to OUTPUT/scores/.",
+    ),
 )
 
 
 def outputs_of(options: dict[str, Any], output: str | None = None) -> Outputs:
     """Return which files are written for each photo.
 
-    The suffix of a file that -o names is the format unless --format is given.
+    A file that -o names gives the format by its suffix, unless --format is given.
 
     Raises:
         UsageError: The options do not fit together.
