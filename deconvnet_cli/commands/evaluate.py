@@ -58,9 +58,7 @@ counts_option = partial(option, group="Counts of earlier runs")
     "a net.",
 )
 @RGB_OPTION
-@file_option(
-    "--limit", type=click.IntRange(1), metavar="N", help="Evaluate only the first N photos."
-)
+@file_option("--limit", type=click.IntRange(1), help="Evaluate only the first N photos.")
 @file_option(
     "-o",
     "--output",

@@ -48,18 +48,12 @@ def command(net: str, output: Path, size: tuple[int, int] | None, dynamic: bool)
     metadata have the classes, the input convention, the licence and the origin as JSON. Before it
     is written, it is run in onnxruntime and compared with torch.
     """
-    from deconvnet_cli.exporting.onnx_model import (
-        TOLERANCE,
-        onnx_model,
-        require,
-        share_of_equal_logits,
-    )
+    from deconvnet_cli.exporting.onnx_model import TOLERANCE, onnx_model, share_of_equal_logits
     from deconvnet_cli.exporting.shape import input_shape
     from deconvnet_cli.reporting import console
     from deconvnet_cli.storage.files import write_whole
     from deconvnet_cli.weights.files import load
 
-    require()
     weights = load(net)
     refuse_overwriting(weights.path, output, "the weights to export")
     shape = input_shape(weights.card, size, dynamic)

@@ -34,7 +34,7 @@ from deconvnet_cli.commands.shared.photo_targets import (
 )
 from deconvnet_cli.data.video_files import is_clip
 from deconvnet_cli.errors import DeconvnetError, UsageError
-from deconvnet_cli.outputs.files import CVAT, MASKS, NONE, Outputs
+from deconvnet_cli.outputs.files import CVAT, NONE, Outputs
 from deconvnet_cli.outputs.targets import folder_of, into_folder
 from deconvnet_cli.segmentation.loading import load_system
 
@@ -123,13 +123,11 @@ def command(
 
         segment_clips(jobs, system, settings, max_pixels, quiet=quiet, as_json=as_json)
         return
-    if output is not None and into_folder(output):
-        make_folder(Path(output))
+    for folder in {target.parent for target in targets if target and into_folder(output)}:
+        make_folder(folder)
     shared: list[Path] = []
     for folder in dict.fromkeys(folder_of(target, outputs) for target in targets if target):
         shared += write_class_files(folder, outputs, system.classes)
-    if outputs.format == CVAT:
-        make_folder(Path(str(output)) / MASKS)
     about = describe(system, settings) if save_scores else None
     failed = 0
     for number, (image, target) in enumerate(zip(images, targets, strict=True), 1):

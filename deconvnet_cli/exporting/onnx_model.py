@@ -29,11 +29,6 @@ TOLERANCE = 1e-3  # of a logit
 SEED = 22
 
 
-def require() -> None:
-    """Raise DependencyError unless the packages of the extra are installed."""
-    require_packages("export", "onnx", "onnx", "onnxscript", "onnxruntime")
-
-
 def onnx_model(weights: Weights, shape: InputShape) -> bytes:
     """Return the ONNX model of a net.
 
@@ -44,7 +39,7 @@ def onnx_model(weights: Weights, shape: InputShape) -> bytes:
     Raises:
         DependencyError: The packages of the extra are missing.
     """
-    require()
+    require_packages("export", "onnx", "onnx", "onnxscript", "onnxruntime")
     pixels = torch.zeros(2, 3, shape.height, shape.width)
     with quiet():
         program = torch.export.export(

@@ -35,21 +35,17 @@ def plan_targets(
         raise UsageError("--json and -o - both want standard output; use one of them")
     if output == "-" and (outputs.suffixes or save_scores):
         raise UsageError("-o - writes only labels; give -o FILE to write files beside them")
-    if save_scores and "-" in images:
-        raise UsageError("--save-scores stores where the photo is; give a file, not -")
-    if outputs.polygons == "labelme" and "-" in images:
-        raise UsageError("--polygons labelme stores where the photo is; give a file, not -")
+    if "-" in images and (save_scores or outputs.polygons == "labelme"):
+        option = "--save-scores" if save_scores else "--polygons labelme"
+        raise UsageError(f"{option} stores where the photo is; give a file, not -")
     refuse_nothing(outputs, further=save_scores)
     check_targets(images, [files_of(target, outputs, save_scores) for target in targets if target])
     if output is None and outputs.format != NONE:
         from deconvnet_cli.data.label_png import has_label_palette, png_head
 
-        for target in filter(None, targets):
-            if (
-                target.suffix == ".png"
-                and target.exists()
-                and not has_label_palette(png_head(target))
-            ):
+        there = [path for path in targets if path and path.suffix == ".png" and path.exists()]
+        for target in there:
+            if not has_label_palette(png_head(target)):
                 raise UsageError(
                     f"{target}: is there already, and is no label PNG; give another file with -o"
                 )
