@@ -149,9 +149,8 @@ def gpu(
     device = require_gpu(options.device)
     now = Figures("gpu", settings_of(options, photos, count=count))
     columns = ("net_photos_per_s", "photos_per_s")
-    before = earlier(
-        against, now, [(str(side), name) for side in sides or SIZES for name in columns]
-    )
+    wanted = [(str(side), name) for side in sides or SIZES for name in columns]
+    before = earlier(against, now, wanted)
     system, settings = load_system(options)
     lines = []
     with console.progress(quiet) as progress:

@@ -16,6 +16,7 @@ from deconvnet_cli.commands.shared.options import (
     SEARCH_OPTIONS,
     apply,
 )
+from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.segmentation.loading import proposal_settings
 from deconvnet_cli.segmentation.settings import ProposalSettings
 from deconvnet_cli.storage.files import refuse_overwriting
@@ -73,4 +74,4 @@ def command(
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in proposals.boxes.tolist()]
     write_whole(output, png_bytes(draw_proposals(photo, boxes), photo=True))
     if not quiet:
-        console.say(f"{image} -> {output}: {len(boxes)} box{'es' * (len(boxes) != 1)}")
+        console.say(f"{image} -> {output}: {counted(len(boxes), 'box')}")

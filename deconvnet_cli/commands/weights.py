@@ -164,14 +164,14 @@ def _download(address: str, folder: Path, sha256: str | None, gigabytes: float) 
 
     with console.bytes_progress() as bar:
         task = bar.add_task("downloading", total=None)
-
-        def show(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-
-        most_bytes = int(gigabytes * 1e9)
-        with downloaded(
-            address, folder, sha256=sha256, most_bytes=most_bytes, on_progress=show
-        ) as path:
+        arriving = downloaded(
+            address,
+            folder,
+            sha256=sha256,
+            most_bytes=int(gigabytes * 1e9),
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        with arriving as path:
             bar.stop()
             yield path
 

@@ -7,11 +7,11 @@ from typing import Any
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, whose plural ends in s: "1 photo", "2 photos"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return a number with its noun, whose plural ends in s: "1 photo", "2 photos", "2 boxes"."""
+    plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def effort(line: Mapping[str, Any]) -> str:
     """Return what a photo took, as "3 boxes, 1.3 s", from its JSON line."""
-    count = line["proposals"]
-    return f"{count} box{'es' * (count != 1)}, {sum(line['ms'].values()) / 1000:.1f} s"
+    return f"{counted(line['proposals'], 'box')}, {sum(line['ms'].values()) / 1000:.1f} s"

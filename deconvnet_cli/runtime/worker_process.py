@@ -84,8 +84,7 @@ class Worker(Generic[Item, Result]):
     """A process that works on one item at a time.
 
     Raises:
-        OSError: The process cannot be started.
-        EOFError: The process cannot be started.
+        OSError, EOFError: The process cannot be started.
     """
 
     def __init__(self, begin: Callable[[], Work[Item, Result]]) -> None:

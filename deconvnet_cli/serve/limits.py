@@ -91,12 +91,8 @@ class WorkQueue:
         """Run ``work`` in a thread and return its result; the caller must hold a place.
 
         Work that has not begun at the time-out never begins. Work that has begun cannot be
-        stopped, and keeps its place until it ends.
-
-        Args:
-            work: Does the work; its errors are raised here.
-            timeout: The time-out in seconds.
-            disconnected: Returns once the client has left.
+        stopped, and keeps its place until it ends. The time-out is in seconds, and
+        ``disconnected`` returns once the client has left.
 
         Raises:
             Refusal: 504 if the work takes longer; 499 if the client has left.

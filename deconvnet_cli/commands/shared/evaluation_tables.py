@@ -56,20 +56,19 @@ def class_table(rows: Mapping[str, Result], classes: Sequence[str], to_stderr: b
     """Print the IoU of each class in each row, and how many photos have it; of a single row,
     Boundary IoU as well.
     """
+    first = next(iter(rows.values()))
     columns = {name: result.metrics.iou for name, result in rows.items()}
     if len(columns) == 1:
-        columns = {"IoU": next(iter(columns.values()))}
-        columns["Boundary IoU"] = next(iter(rows.values())).boundary_iou
+        columns = {"IoU": first.metrics.iou, "Boundary IoU": first.boundary_iou}
     # A row's name that goes on from the one before is cut, so that five rows fit on a terminal.
     before = ["", *columns][:-1]
     heads = [name.removeprefix(f"{last} ") for last, name in zip(before, columns, strict=True)]
-    photos = next(iter(rows.values())).photos  # the same in all rows: it depends on the masks
     lines = []
     for label, name in enumerate(classes):
-        values = [column[label] for column in columns.values()]
-        number = "unknown" if photos is None else str(photos[label])
-        cells = ("absent" if iou is None else f"{iou:.3f}" for iou in values)
-        lines.append([name, number, *cells])
+        # The photos are the same in all rows, as they depend on the masks.
+        number = "unknown" if first.photos is None else str(first.photos[label])
+        values = (column[label] for column in columns.values())
+        lines.append([name, number, *("absent" if v is None else f"{v:.3f}" for v in values)])
     console.table(["class", "photos", *heads], lines, numbers=True, to_stderr=to_stderr)
 
 
