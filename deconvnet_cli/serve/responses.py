@@ -40,11 +40,7 @@ RIGHT = {  # the values of each option
 
 
 def checked_area(value: float) -> float:
-    """Return a least area if it is one.
-
-    Raises:
-        ValueError: It is none; pydantic turns this into an error of its own.
-    """
+    """Return a least area if it is one, or raise ValueError, of which pydantic makes its own."""
     if not is_area(value):
         raise ValueError(AREA)
     return value
@@ -116,10 +112,9 @@ def outputs_for(query: SegmentQuery, output: Output, classes: tuple[str, ...]) -
     Raises:
         Refusal: 422 if a class is unknown, or an option is given that this output does not heed.
     """
+    given = query.model_dump(exclude_defaults=True)
     for name, heeding in HEEDED_BY.items():
-        value = getattr(query, name)
-        given = value is not None and value is not False  # 0 is given, though it equals False
-        if given and output not in heeding:
+        if name in given and output not in heeding:
             raise Refusal(422, f"{name}: goes with output {', '.join(heeding)}")
     try:
         outputs = Outputs(
