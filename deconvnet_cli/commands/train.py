@@ -231,7 +231,7 @@ def command(
                 settings,
                 proposal_cache or run / "proposals",
                 partial(console.bar, progress),
-                lambda: bool(stop),
+                stop,
                 cache=cache,
                 device=chosen,
                 tell=tell,
@@ -257,9 +257,7 @@ def command(
             bar.on_log(line)
             kept.on_log(line)
 
-        hooks = dataclasses.replace(
-            kept, on_step=bar.on_step, on_log=on_log, stop=lambda: bool(stop)
-        )
+        hooks = dataclasses.replace(kept, on_step=bar.on_step, on_log=on_log, stop=stop)
         nets = train(
             model, samples, first.input, run, settings,
             device=chosen, workers=workers, compile_net=compile_net, hooks=hooks,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Yield a list that gets an item when Ctrl-C or SIGTERM asks the run to stop.
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether Ctrl-C or SIGTERM has asked the run to stop.
 
-    The caller checks the list between two pieces of work. A second signal raises
+    The caller asks it between two pieces of work. A second signal raises
     KeyboardInterrupt at once. Only the main thread may call this.
     """
     seen: list[int] = []
@@ -24,7 +24,7 @@ def stop_signals() -> Iterator[list[int]]:
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield seen
+        yield lambda: bool(seen)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

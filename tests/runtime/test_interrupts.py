@@ -15,7 +15,7 @@ def test_sigterm_is_as_ctrl_c_and_a_run_that_stops_softly_stays_so():
     with sigterm_as_interrupt():
         with stop_signals() as stopped:
             os.kill(os.getpid(), signal.SIGTERM)
-            assert stopped == [signal.SIGTERM]
+            assert stopped()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before

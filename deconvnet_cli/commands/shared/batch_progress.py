@@ -139,7 +139,7 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
                 failed = len(todo.jobs) - left - report.made
                 progress.update(task, advance=1, failed=failed)
 
-            run.do((job for job, _ in todo.jobs), on_done, lambda: bool(stopped))
+            run.do((job for job, _ in todo.jobs), on_done, stopped)
     finally:
         rest = f", {left} left" if left else ""
         report.summary(f"{report.made} made, {len(todo.done)} there already{rest}")
@@ -202,8 +202,8 @@ def keep_watching(
     try:
         with stop_signals() as stopped:
             report.say(f"watching {', '.join(sources)}; Ctrl-C ends it")
-            arrivals = arriving(look, lambda: bool(stopped), in_progress)
-            run.do(wanted(arrivals), on_done, lambda: bool(stopped))
+            arrivals = arriving(look, stopped, in_progress)
+            run.do(wanted(arrivals), on_done, stopped)
     finally:
         report.summary(f"{report.made} made, {there} there already")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -87,7 +87,7 @@ def segment_clips(
                 console.json_line(line)
             for text in () if quiet else summary(job, done, system.classes):
                 console.say(text)
-            if stopped:
+            if stopped():
                 raise DeconvnetError(
                     f"{job.path}: stopped after {done.count} frames, whose files stay; the same "
                     "command begins anew"
@@ -102,11 +102,11 @@ def segment_clip(
     system: System,
     settings: SegmentSettings,
     max_pixels: int,
-    stopped: list[int],
+    stopped: Callable[[], bool],
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Label the frames of one clip until ``stopped`` gets an item.
+    """Label the frames of one clip until ``stopped`` returns True.
 
     ``done`` counts the frames, also if an error is raised later.
 
@@ -128,7 +128,7 @@ def segment_clip(
         advance = console.bar(progress, "frames", total)
         try:
             for frame in frames(clip, job.every):
-                if stopped:
+                if stopped():
                     break
                 target = job.target(frame.number, clip.count)
                 seen = label_frame(job, frame, target, system, settings)
