@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -218,3 +219,56 @@ def test_a_model_that_is_none(tmp_path):
     (tmp_path / "text.yml").write_text("not a model")
     with pytest.raises(WeightsError, match=r"text\.yml"):
         structured_edges(rectangle(9, 9, 90, 90), tmp_path / "text.yml")
+
+
+def write_forest(path: Path) -> None:
+    """Write a model of one tree that calls the middle of a patch an edge where the colours change.
+
+    OpenCV's own file is too large to be here. The root looks at the gradient in the middle of a
+    patch: channel 3, after the three of the colours, at row 8 and column 8 of 16 x 16.
+    """
+    options = {
+        "stride": 2,
+        "shrinkNumber": 2,
+        "patchSize": 32,
+        "patchInnerSize": 16,
+        "numberOfGradientOrientations": 4,
+        "gradientSmoothingRadius": 0,
+        "regFeatureSmoothingRadius": 2,
+        "ssFeatureSmoothingRadius": 8,
+        "gradientNormalizationRadius": 4,
+        "selfsimilarityGridSize": 5,
+        "numberOfTrees": 1,
+        "numberOfTreesToEvaluate": 1,
+    }
+    bins = [z * 256 + y * 16 + x for z in range(13) for y in (7, 8) for x in (7, 8)]
+    tree = {
+        "childs": [2, 0, 0],
+        "featureIds": [3 * 256 + 8 * 16 + 8, 0, 0],
+        "thresholds": [0.7, 0.0, 0.0],
+        "edgeBoundaries": [0, 0, 0, len(bins)],
+        "edgeBins": bins,
+    }
+    lines = ["%YAML:1.0", "---", "options:"]
+    lines += [f"   {name}: {value}" for name, value in options.items()]
+    for name, values in tree.items():
+        lines += [f"{name}:", f"   - {values}"]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_structured_edges_lie_on_the_outline_and_give_its_box(tmp_path):
+    write_forest(model := tmp_path / "model.yml")
+    image = np.full((160, 200, 3), 20, np.uint8)
+    cv2.ellipse(image, (100, 80), (60, 40), 20, 0, 360, (220, 200, 60), -1)
+    rows, columns = np.nonzero((image != 20).any(axis=2))
+    truth = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    outline = cv2.Canny(image, 50, 150) > 0
+    from_outline = cv2.distanceTransform((~outline).astype(np.uint8), cv2.DIST_L2, 5)
+
+    edges, orientation = structured_edges(image, model)
+
+    assert edges.shape == orientation.shape == (160, 200)
+    assert 0.1 < edges.max() <= 1
+    assert from_outline[edges > 0].max() <= 5
+    boxes = propose(image, ProposalSettings(count=10, structured_model=model)).boxes
+    assert max(overlap(box, truth) for box in boxes[1:].tolist()) > 0.5
