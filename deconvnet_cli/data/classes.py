@@ -10,6 +10,7 @@ from deconvnet_cli.storage.files import read_whole
 
 FILE = "classes.txt"  # at the root of a tree; a name a line, the background first
 BACKGROUND = "background"
+IGNORED = "__ignore__"  # what LabelMe calls pixels of no class, in its lists of labels too
 MOST_CLASSES = 255  # labels are bytes, and 255 is ignored
 MAX_BYTES = 1 << 16
 LONGEST_NAME = 100  # characters: legends have a place for each
@@ -32,13 +33,16 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def with_background(names: Sequence[str], source: str) -> tuple[str, ...]:
-    """Return the names with the background first.
+    """Return the names with the background first, however it was written.
 
     Raises:
         DatasetError: There is no name but the background's, too many, one twice, or one that
             cannot be printed.
     """
-    others = [name for name in names if name != BACKGROUND]
+    others = [name for name in names if not is_background(name) and name != IGNORED]
+    ways = {name for name in names if is_background(name)}
+    if len(ways) > 1:
+        raise DatasetError(f"{source}: {listed(sorted(ways))} all mean label 0; leave one of them")
     twice = sorted({name for name in others if others.count(name) > 1})
     if twice:
         raise DatasetError(f"{source}: the class {twice[0]!r} is named twice")
@@ -52,6 +56,14 @@ def with_background(names: Sequence[str], source: str) -> tuple[str, ...]:
             f"{source}: {len(others)} classes beside the background; 1 to {MOST_CLASSES - 1}"
         )
     return (BACKGROUND, *others)
+
+
+def is_background(name: str) -> bool:
+    """Return whether a name means label 0: LabelMe writes ``_background_``, others ``Background``.
+
+    Taken as a class, it would give the names of all labels after it to their neighbours.
+    """
+    return name.strip("_ ").lower() == BACKGROUND
 
 
 def is_name(text: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.classes import listed, twins
+from deconvnet_cli.data.classes import is_background, listed, twins
 from deconvnet_cli.data.decoding import MAX_BYTES, Undecodable, load
 from deconvnet_cli.data.faults import first_names
 from deconvnet_cli.data.images import read_photo
@@ -78,7 +78,7 @@ def class_notes(
         classes: Those that are taken, the background first.
         known: Further ones that the export names.
     """
-    left_out = sorted({*found} - {*classes})
+    left_out = sorted(name for name in {*found} - {*classes} if not is_background(name))
     missing = [name for name in classes[1:] if name not in {*found, *known}]
     notes = {"left out as background": left_out, "not in the export": missing}
     return (

@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from deconvnet_cli.data.classes import LONGEST_NAME, is_name, with_background
+from deconvnet_cli.data.classes import (
+    IGNORED,
+    LONGEST_NAME,
+    is_background,
+    is_name,
+    with_background,
+)
 from deconvnet_cli.data.decoding import LABEL_FORMATS, Undecodable, identify, load
 from deconvnet_cli.data.suffixes import ALL_SUFFIXES
 from deconvnet_cli.data.voc import IGNORE
@@ -34,7 +40,6 @@ from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
 MAX_BYTES = 1 << 28  # of one file, which may hold its photo
-IGNORED, NOTHING = "__ignore__", "_background_"  # labels with a meaning in LabelMe
 
 
 def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None) -> Export:
@@ -58,7 +63,7 @@ def open_labelme(folder: Path, photos: Path | None, wanted: Sequence[str] | None
     if faults and not contents:
         raise next(iter(faults.values()))
     found = {str(shape["label"]) for content in contents.values() for shape in content["shapes"]}
-    found -= {IGNORED, NOTHING}
+    found = {name for name in found if name != IGNORED and not is_background(name)}
     classes = with_background(wanted if wanted is not None else sorted(found), str(folder))
     owners: dict[Path, str] = {}
 
@@ -135,11 +140,12 @@ def draw_shapes(
     groups: dict[Any, int] = {}
     for index, shape in enumerate(shapes):
         name = shape["label"]
-        if name != IGNORED and name != NOTHING and name not in classes:
+        meaning = {IGNORED: IGNORE}.get(name, 0 if is_background(name) else None)
+        if meaning is None and name not in classes:
             continue
         inside = _inside(shape, size, source)
-        if name in (IGNORED, NOTHING):
-            mask[inside], objects[inside] = (IGNORE if name == IGNORED else 0), 0
+        if meaning is not None:
+            mask[inside], objects[inside] = meaning, 0
             continue
         group = shape.get("group_id")
         key = ("shape", index) if group is None else (name, str(group))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deconvnet_cli.data.classes import BACKGROUND, with_background
+from deconvnet_cli.data.classes import is_background, with_background
 from deconvnet_cli.data.decoding import LABEL_FORMATS
 from deconvnet_cli.data.label_colours import PACK
 from deconvnet_cli.data.label_png import read_png
@@ -39,7 +39,7 @@ def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] 
         DatasetError: Something is missing, or the table cannot be read.
     """
     colours = read_colour_table(table)
-    names = [name for name in colours if name not in (BACKGROUND, VOID)]
+    names = [name for name in colours if not is_background(name) and name != VOID]
     classes = with_background(names if wanted is None else wanted, str(masks))
     codes = {
         red << 16 | green << 8 | blue: (
@@ -92,7 +92,7 @@ def open_roboflow(folder: Path, wanted: Sequence[str] | None) -> Export:
         words = "value {} is of no class in the table; export again"
         return _looked_up(_values(path), lookup, path, words)
 
-    notes = class_notes({*values.values()} - {BACKGROUND}, classes)
+    notes = class_notes(values.values(), classes)
     return _paired(pairs, folder, classes, labels_of, "Roboflow's masks", notes)
 
 

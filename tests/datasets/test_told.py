@@ -6,8 +6,18 @@ import numpy as np
 import pycocotools.mask
 import pytest
 from helpers.command_line import one_error_line
-from helpers.exports import coco_export, cvat_export, edit, labelme_export, roboflow_export, truth
+from helpers.exports import (
+    HEIGHT,
+    WIDTH,
+    coco_export,
+    cvat_export,
+    edit,
+    labelme_export,
+    roboflow_export,
+    truth,
+)
 
+from deconvnet_cli.data.classes import read_classes
 from deconvnet_cli.datasets.masks import read_colour_table
 from deconvnet_cli.datasets.opening import open_export
 from deconvnet_cli.errors import DatasetError
@@ -79,6 +89,30 @@ def test_classes_that_differ_in_case_alone_are_told(tmp_path):
     notes = open_export(source).notes
     assert notes == ("two classes by their case alone: Disc, disc",)
     assert not open_export(source, classes=["disc"]).notes[1:]
+
+
+@pytest.mark.parametrize("word", ["_background_", "__background__", "Background"])
+def test_other_words_for_the_background_are_no_class(tmp_path, word):
+    """LabelMe's ``class_names.txt`` begins with one, and its ``labels.txt`` with two lines."""
+    names = tmp_path / "names.txt"
+    for first in (word, f"__ignore__\n{word}"):
+        names.write_text(f"{first}\ndisc\nsquare\n")
+        assert read_classes(names) == ("background", "disc", "square")
+    names.write_text(f"background\n{word}\ndisc\n")
+    with pytest.raises(DatasetError, match="background all mean label 0; leave one of them"):
+        read_classes(names)
+
+    source = cvat_export(tmp_path / "cvat")
+    edited = (source / "labelmap.txt").read_text().replace("background", word)
+    (source / "labelmap.txt").write_text(edited)
+    source = labelme_export(tmp_path / "labelme")
+    edit(source / "one.json", lambda content: content["shapes"][0].update(label=word))
+    for kind, there in (("cvat", truth(0) == 1), ("labelme", np.zeros((HEIGHT, WIDTH)))):
+        export = open_export(tmp_path / kind)
+        assert export.classes == ("background", "disc", "square") and not export.notes
+        example = export.read("one")
+        assert np.array_equal(example.mask == 1, there)
+        assert example.objects is None or example.objects.max() == 1
 
 
 @pytest.mark.parametrize("line", [
