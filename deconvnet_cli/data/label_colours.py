@@ -108,7 +108,10 @@ def _from_palette(image: Image.Image, classes: Sequence[str]) -> NDArray[np.uint
     colours = np.array(image.getpalette() or (), np.int64).reshape(-1, 3)
     used = np.unique(indices).tolist()
     packed = (colours @ PACK).tolist()
-    for usual in (palette_for(classes), palette()):
+    last = max((label for label in used if label != IGNORE), default=0)
+    # Labels beyond own classes have colours too: they are told as labels without a name.
+    own = classes if tuple(classes) == CLASSES else [*classes, *"?" * (last + 1 - len(classes))]
+    for usual in (palette_for(own), palette()):
         if used[-1] < len(packed) and (usual[used] == colours[used]).all():
             return indices
     tables = _known(classes)
@@ -128,8 +131,10 @@ def _from_palette(image: Image.Image, classes: Sequence[str]) -> NDArray[np.uint
         index for index in used if packed[index : index + 1] and packed[index] not in tables[0]
     ]
     other = (foreign or used)[0]
+    # A tree without classes.txt has VOC's: whoever has lost that file sees why.
+    whose = "VOC's classes" if tuple(classes) == CLASSES else "the classes"
     raise WrongColours(
-        f"its palette has other colours than the classes, as #{packed[other]:06x} at {other}; save "
+        f"its palette has other colours than {whose}, as #{packed[other]:06x} at {other}; save "
         f"label indices as a grey PNG if they are right; otherwise, {IMPORT}"
     )
 

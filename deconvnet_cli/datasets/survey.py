@@ -95,12 +95,19 @@ def _survey_classes(survey: Survey, root: Path) -> None:
     absent = [name for name, count in counts.items() if not count.photos]
     if (root / FILE).is_file():
         survey.problems += [
-            f"{name}: in no mask; label it, or take it out of {FILE}" for name in absent
+            f"{name}: in no mask; label it, or take it out of {FILE} if it is the last: the lines "
+            "number the labels"
+            for name in absent
         ]
     elif absent:
         survey.problems.append(
             f"{root}: has no {FILE}, so its classes are VOC's, and these are in no mask: "
             f"{listed(absent)}; if the labels are of your own classes, name them in {FILE}"
+        )
+    if survey.labels and not survey.counts[0].photos:
+        survey.remarks.append(
+            f"{survey.classes[0]}: in no mask; it is label 0, and a first class of 0 or a "
+            "background of 1 gives all classes wrong names"
         )
     survey.remarks += [
         f"two classes by their case alone: {names}; if they are one, rename one and import again"

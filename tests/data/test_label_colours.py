@@ -110,6 +110,16 @@ def test_the_first_label_without_a_class_is_refused(tmp_path: Path):
         read_mask(tmp_path / "a.png")
 
 
+def test_a_label_whose_class_was_taken_out_is_named(tmp_path: Path):
+    """So is it with this tool's own masks, whose palette then has a colour more."""
+    path = tmp_path / "a.png"
+    path.write_bytes(label_png(LABELS, OWN))
+    with pytest.raises(DatasetError, match=r"label 3; labels are 0\.\.2 and 255; name its class"):
+        read_mask(path, OWN[:3])
+    with pytest.raises(DatasetError, match="other colours than VOC's classes, as #56b4e9 at 2"):
+        read_mask(path)
+
+
 @pytest.mark.parametrize("size", [(6, 5), (5, 4)])
 def test_a_png_of_another_height_or_width(tmp_path: Path, size):
     Image.new("L", (6, 4)).save(tmp_path / "a.png")

@@ -131,6 +131,15 @@ def test_what_need_not_be_mended_is_a_remark(tree):
         assert words in text
 
 
+def test_labels_that_are_one_too_high_are_told(tree):
+    (tree / "classes.txt").write_text("background\ndisc\nsquare\nstar\n")
+    assert "it is label 0" not in "".join(survey_tree(open_tree(tree)).remarks)
+    for path in (tree / "SegmentationClass").iterdir():
+        Image.fromarray(np.array(Image.open(path)) + 1).save(path)
+    (remark,) = [line for line in survey_tree(open_tree(tree)).remarks if "label 0" in line]
+    assert remark.startswith("background: in no mask")
+
+
 def test_names_in_subfolders_are_those_that_train_reads(tree):
     for part, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
         (tree / part / "s").mkdir()
