@@ -51,9 +51,11 @@ def with_background(names: Sequence[str], source: str) -> tuple[str, ...]:
         raise DatasetError(
             f"{source}: {odd[0]!r:.120} is no name; 1 to {LONGEST_NAME} printable characters"
         )
-    if not 1 <= len(others) < MOST_CLASSES:
+    if not others:
+        raise DatasetError(f"{source}: no class beside the background; annotate or name one")
+    if len(others) >= MOST_CLASSES:
         raise DatasetError(
-            f"{source}: {len(others)} classes beside the background; 1 to {MOST_CLASSES - 1}"
+            f"{source}: {len(others)} classes beside the background; at most {MOST_CLASSES - 1}"
         )
     return (BACKGROUND, *others)
 

@@ -145,7 +145,10 @@ def pair(
         paths = stems.get(stem, [])
         paths = [path for path in paths if path.parent == place] or paths
         if not paths:
-            raise DatasetError(f"{mask}: {photos} has no photo called {stem}; {remedy}")
+            raise DatasetError(
+                f"{mask}: {photos} has no photo called {stem}; name a mask as its photo (only an "
+                f"ending that all masks have may differ), or {remedy}"
+            )
         if len({path.parent for path in paths}) > 1:
             raise DatasetError(
                 f"{mask}: its photo may be {paths[0]} or {paths[1]}; rename one, or remove it"

@@ -91,6 +91,17 @@ def test_classes_that_differ_in_case_alone_are_told(tmp_path):
     assert not open_export(source, classes=["disc"]).notes[1:]
 
 
+@pytest.mark.parametrize("export", [coco_export, labelme_export])
+def test_an_export_in_which_nothing_is_annotated_yet(tmp_path, export):
+    source = export(tmp_path / "export")
+    for path in [source] if source.is_file() else source.glob("*.json"):
+        edit(path, lambda content: content.update({"annotations": [], "shapes": []}))
+    if source.is_file():
+        edit(source, lambda content: content.pop("shapes"))
+    with pytest.raises(DatasetError, match="no class beside the background; annotate or name one"):
+        open_export(source)
+
+
 @pytest.mark.parametrize("word", ["_background_", "__background__", "Background"])
 def test_other_words_for_the_background_are_no_class(tmp_path, word):
     """LabelMe's ``class_names.txt`` begins with one, and its ``labels.txt`` with two lines."""
