@@ -149,8 +149,9 @@ def test_missing_label_pngs_are_left_out_if_told_so(evaluate, folder, kept):
     assert line_of(result) == line_of(rest)
     (folder / "p2.png").unlink()
     (folder / "p3.png").unlink()
-    result = evaluate("--predictions", folder, "--allow-missing")
-    one_error_line(result, 1, str(folder), "no label PNG for this list")
+    for allowed in ((), ("--allow-missing",)):
+        result = evaluate("--predictions", folder, *allowed)
+        one_error_line(result, 1, str(folder), "no label PNG for this list", "such as p0.png")
 
 
 def test_one_missing_label_png_is_one_line(evaluate, folder):

@@ -53,6 +53,10 @@ def usable_files(
         DatasetError: Some label PNGs cannot be scored; each of them is printed first.
     """
     found = find_predictions(folder, tree, names)
+    if not found.files:
+        raise DatasetError(
+            f"{folder}: has no label PNG for this list; call them NAME.png, such as {names[0]}.png"
+        )
     lines = list(found.wrong)
     remedy = ""
     if not allow_missing and found.missing:
@@ -66,8 +70,6 @@ def usable_files(
         raise DatasetError(
             f"{folder}: {len(lines)} of {len(names)} label PNGs cannot be scored{remedy}"
         )
-    if not found.files:
-        raise DatasetError(f"{folder}: has no label PNG for this list; call them NAME.png")
     if found.missing:
         are = "is" if len(found.missing) == 1 else "are"
         console.say(f"{len(found.missing)} of {len(names)} photos {are} missing and left out")
