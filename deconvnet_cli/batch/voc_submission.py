@@ -7,7 +7,7 @@ other than VOC's own, which the weights here have seen.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
@@ -15,10 +15,9 @@ from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import read_png
-from deconvnet_cli.data.suffixes import SUFFIXES
 from deconvnet_cli.data.voc import CLASSES, palette
+from deconvnet_cli.data.voc_lists import listed_names
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError
-from deconvnet_cli.storage.lists import given_list
 
 COMPETITION = "comp6"
 START_AGAIN = "remove it and start again"
@@ -34,14 +33,12 @@ def plan_submission(jobs: list[Job], listed: Path, output: Path) -> list[Job]:
     """Return a job for each name of the list, in its order, chosen from the jobs of all photos.
 
     Raises:
-        UsageError: The list cannot be read or is empty, or two photos have the same name.
+        DatasetError: The list cannot be read or is empty.
+        UsageError: Two photos have the same name.
         ImageError: A photo of the list was not found.
     """
-    lines = [line.strip() for line in given_list(listed)]
-    if not lines:
-        raise UsageError(f"{listed}: the list is empty")
     stems = {job.photo.stem for job in jobs}
-    names = [name for line in lines for name in _names_in(line, stems)]
+    names = listed_names(listed, stems.__contains__)
     photos: dict[str, Path] = {}
     for job in jobs:
         other = photos.setdefault(job.photo.stem, job.photo)
@@ -59,19 +56,6 @@ def plan_submission(jobs: list[Job], listed: Path, output: Path) -> list[Job]:
         Job(photos[name], folder / f"{name}.png", scores / f"{name}.npz")
         for name in dict.fromkeys(names)
     ]
-
-
-def _names_in(line: str, stems: set[str]) -> list[str]:
-    """Return the name in a line, or the names that blanks part; suffixes of photos are dropped."""
-    for name in (line, _without_suffix(line)):
-        if name in stems:
-            return [name]
-    return [name if name in stems else _without_suffix(name) for name in line.split()]
-
-
-def _without_suffix(name: str) -> str:
-    path = PurePath(name)
-    return path.stem if path.suffix.lower() in SUFFIXES else name
 
 
 def check_voc_classes(classes: tuple[str, ...]) -> None:

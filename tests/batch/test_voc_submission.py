@@ -92,7 +92,7 @@ def test_scores_are_kept_elsewhere(made, tmp_path):
 
 
 def test_a_name_without_a_photo(made, listed, tmp_path):
-    listed.write_text("p0 gone away p1\n")
+    listed.write_text("p0\ngone\naway\np1\n")
     result = made()
     one_error_line(result, 1, "gone: named in", "test.txt", "2 of 4")
     assert not (tmp_path / "out").exists()
@@ -103,7 +103,7 @@ def test_a_photo_that_fails_is_named_and_nothing_is_complete(
 ):
     photos = tmp_path / "photos"
     photos.mkdir()
-    listed.write_text("a b\n")
+    listed.write_text("a\nb\n")
     Image.new("RGB", (9, 9)).save(photos / "a.jpg")
     (photos / "b.jpg").write_bytes(b"")
     options = ("-o", tmp_path / "out", "--voc-submission", listed, "--weights", tiny_weights)
@@ -124,8 +124,10 @@ def test_order_and_names_are_those_of_the_list(listed: Path) -> None:
         Job(Path(photo), "out" / FOLDER / f"{name}.png", Path(f"out/scores/{name}.npz"))
         for photo, name in (("deep/p2.jpg", "p2"), ("p0.jpg", "p0"), ("p3.jpg", "p3"))
     ]
-    listed.write_text("p0 p1 p0")
-    assert len(plan_submission(jobs("p0.jpg", "p1.jpg"), listed, Path("out"))) == 2
+    # Lists are of all forms that `evaluate` reads.
+    listed.write_text("p0 1\np1  0\np2 -1\nJPEGImages/p0.jpg SegmentationClass/p0.png\n")
+    found = plan_submission(jobs("p0.jpg", "p1.jpg", "p2.jpg"), listed, Path("out"))
+    assert [job.photo.name for job in found] == ["p0.jpg", "p1.jpg"]
 
 
 def test_lists_and_photos_that_do_not_fit(listed: Path) -> None:
@@ -137,9 +139,9 @@ def test_lists_and_photos_that_do_not_fit(listed: Path) -> None:
     listed.write_text("../p2")
     with pytest.raises(ImageError, match=r"\.\./p2: named in"):
         plan_submission(two, listed, Path("out"))
-    for text, words in ((b" \n", "the list is empty"), (b"\xff\xfe", "cannot be read")):
+    for text, words in ((b" \n", "the list is empty"), (b"\xff\xfe", "not a readable list")):
         listed.write_bytes(text)
-        with pytest.raises(UsageError, match=words):
+        with pytest.raises(DatasetError, match=words):
             plan_submission(two, listed, Path("out"))
 
 
