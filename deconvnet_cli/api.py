@@ -12,7 +12,7 @@ from deconvnet_cli.data.photo_values import Photo, is_one_photo, name_of, path_o
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.python_words import in_python_words
 from deconvnet_cli.outputs.result import SegmentationResult
-from deconvnet_cli.runtime.cores import limit_threads
+from deconvnet_cli.runtime.cores import allow_forks, limit_threads
 from deconvnet_cli.runtime.devices import bound_kernel_caches, torch_by_default
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.segmentation.loading import check_count, load_system
@@ -106,6 +106,7 @@ class Segmenter:
         )
         bound_kernel_caches()
         limit_threads()
+        allow_forks()
         with torch_by_default():
             return cls(*load_system(options))
 

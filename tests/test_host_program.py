@@ -80,6 +80,23 @@ def test_random_numbers_and_settings_stay_as_they_were(choice, cat):
     assert state() == before
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks no processes")
+def test_processes_forked_after_loading_segment_too(cat):
+    """As in `multiprocessing.Pool`; they used to wait for threads that only the parent has."""
+    code = (
+        "import multiprocessing, torch\n"
+        "torch.set_num_threads(2)\n"
+        "from deconvnet_cli import Segmenter\n"
+        "one = Segmenter.load(proposals=1)\n"
+        "def cat(photo): return one.segment(photo).shares()['cat']\n"
+        f"photo = {str(cat)!r}\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    assert abs(pool.apply_async(cat, [photo]).get(40) - cat(photo)) < 0.01\n"
+        "assert torch.get_num_threads() == 2"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def test_an_import_leaves_what_opencv_tells_as_it_was():
     """The command line alone makes it silent, as it reports damaged files itself."""
     code = (

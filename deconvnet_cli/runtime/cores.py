@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 # The files of a container's quota and period, in control groups of version 2 and of version 1.
@@ -46,3 +47,16 @@ def limit_threads() -> None:
         os.environ["OMP_NUM_THREADS"] = str(cores())  # torch reads it when it is imported
     elif torch.get_num_threads() > cores():
         torch.set_num_threads(cores())
+
+
+@cache
+def allow_forks() -> None:
+    """Let torch use one thread in processes that are forked from this one from now on.
+
+    The threads that OpenMP has started are not in them, and it would wait for these without end.
+    The workers of torch's DataLoader have one thread for this reason too.
+    """
+    if hasattr(os, "register_at_fork"):
+        import torch
+
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
