@@ -41,9 +41,9 @@ NARROWEST = 20  # columns: the last column of a table is never folded to less
 def progress(quiet: bool = False) -> bars.Progress:
     """Return a progress bar on standard error, with photos a second and the time left.
 
-    Where standard error is no terminal, a plain line says the same now and then.
+    Where standard error cannot redraw a bar, a plain line says the same now and then.
     """
-    if not (quiet or console.is_terminal):
+    if not (quiet or _redraws()):
         return LineProgress(say)
     return bars.Progress(
         bars.TextColumn("{task.description}"),
@@ -53,6 +53,11 @@ def progress(quiet: bool = False) -> bars.Progress:
         console=console,
         disable=quiet,
     )
+
+
+def _redraws() -> bool:
+    # Neither in a pipe on which FORCE_COLOR forces colours, nor with TERM=dumb.
+    return console.file.isatty() and not console.is_dumb_terminal
 
 
 def bar(display: bars.Progress, description: str, total: float | None) -> Callable[[], None]:
@@ -75,7 +80,7 @@ def stages(quiet: bool = False, prefix: str = "") -> Iterator[OnStep]:
         console=console,
         transient=True,
         redirect_stdout=False,  # it may carry labels
-        disable=quiet or not console.file.isatty(),  # not a pipe on which colours are forced
+        disable=quiet or not _redraws(),
     )
     with display:
         task = display.add_task(prefix)
@@ -96,7 +101,7 @@ def bytes_progress() -> bars.Progress:
         bars.TransferSpeedColumn(),
         bars.TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not _redraws(),
         transient=True,
     )
 

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from deconvnet_cli.reporting import console
+from deconvnet_cli.reporting.pace import LineProgress
 
 
 class Clock:
@@ -64,3 +65,23 @@ def test_all_bars_advance_so(log):
         clock.seconds += 61
         advance()
     assert log.getvalue().startswith("evaluate: 1 of 4")
+
+
+class Terminal(io.StringIO):
+    """A file that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "file, variables",
+    [(io.StringIO(), {"FORCE_COLOR": "1"}), (Terminal(), {"TERM": "dumb"})],
+    ids=["colours forced on a pipe", "a terminal without codes"],
+)
+def test_lines_where_no_bar_can_be_redrawn(monkeypatch, file, variables):
+    monkeypatch.setattr(console, "console", Console(file=file, highlight=False, _environ=variables))
+    assert isinstance(console.progress(), LineProgress)
+    with console.stages() as on_step:
+        on_step("reading")
+    assert file.getvalue() == ""
