@@ -64,7 +64,7 @@ def test_a_list_of_names_from_python():
 
 
 def test_the_commands_take_them(tmp_path):
-    """Every pixel has the class with a comma; the others are not cut out."""
+    """Every pixel has the class with a comma; an option may be given twice."""
     torch.manual_seed(0)
     settings = {"width": 1 / 32, "fc": 16, "classes": len(CLASSES)}
     net = build_net("deconvnet-vgg16", settings)
@@ -73,10 +73,11 @@ def test_the_commands_take_them(tmp_path):
     card = card_for("deconvnet-vgg16", net_settings(net), classes=CLASSES)
     store(tmp_path / "w.safetensors", net, card)
     pieces((48, 32))[0].save(tmp_path / "a.jpg")
-    for text, shown in (("knife, fork", True), ("plate", False)):
+    for texts, shown in ((["knife, fork", "plate"], True), (["plate"], False)):
+        only = [part for text in texts for part in ("--only", text, "--mask", text)]
         result = run_cli(
-            "segment", tmp_path / "a.jpg", "-o", f"{tmp_path}/out/", "--cutout", "--only", text,
-            "--mask", text, "--weights", tmp_path / "w.safetensors", "--proposals", 1,
+            "segment", tmp_path / "a.jpg", "-o", f"{tmp_path}/out/", "--cutout", *only,
+            "--weights", tmp_path / "w.safetensors", "--proposals", 1,
         )  # fmt: skip
         assert result.exit_code == 0, result.output
         with Image.open(tmp_path / "out" / "a.mask.png") as mask:

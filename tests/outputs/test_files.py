@@ -131,6 +131,8 @@ def test_safe_colours_are_for_the_overlay_alone(deconvnet, cat, quick):
     (("--cutout", "--background", "#ff000080"), "partly transparent"),
     (("--mask", "cta"), "--mask: no class is called 'cta'; did you mean cat?"),
     (("--polygons", "coco", "--simplify", "1"), "not coco"),
+    (("--polygons", "coco", "--polygons", "yolo"), "takes one format"),
+    (("--mask", "cta", "--mask", "cat"), "did you mean cat?"),
     (("--clean-labels", "--min-area", "0"), "give one above 0"),
     (("--format", "none"), "add --cutout"),
     (("--format", "cvat"), "give a folder"),

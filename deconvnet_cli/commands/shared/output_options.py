@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import chain
 from typing import Any
 
 import click
 
 from deconvnet_cli.commands.shared.grouped_help import file_option, option
 from deconvnet_cli.commands.shared.option_types import FiniteRange, NewFile
+from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.class_filter import names_in
 from deconvnet_cli.outputs.files import ALL_FORMATS, MIN_AREA, PALETTES, POLYGONS, Outputs
 from deconvnet_cli.outputs.targets import format_of
@@ -39,12 +41,14 @@ OUTPUT_OPTIONS = (
     file_option("--crop", is_flag=True, help="Crop the cut-out to the box around its classes."),
     file_option(
         "--mask",
+        multiple=True,
         metavar="NAME,NAME...",
         help="Also write NAME.mask.png: grey, 255 where one of these classes is and 0 elsewhere.",
     ),
     file_option(
         "--polygons",
         type=click.Choice(POLYGONS),
+        multiple=True,
         help="Also write the outlines of the classes. geojson: NAME.geojson, in pixels; coco, "
         "coco-polygons: NAME.coco.json with masks or polygons, and with batch coco.json of all "
         "photos; labelme: NAME.json; yolo: NAME.txt, and data.yaml.",
@@ -58,6 +62,7 @@ OUTPUT_OPTIONS = (
     ),
     file_option(
         "--only",
+        multiple=True,
         metavar="NAME,NAME...",
         help="Show only these classes in overlay, cut-out and polygons, for example person,dog. "
         "The labels always have all classes. A name with a comma may stand in double quotes.  "
@@ -106,6 +111,8 @@ def outputs_of(options: dict[str, Any], output: str | None = None) -> Outputs:
     """
     given = {field.name: options[field.name] for field in fields(Outputs)}
     for name in ("only", "mask"):
-        if given[name] is not None:
-            given[name] = names_in(given[name])
+        given[name] = tuple(chain.from_iterable(map(names_in, given[name]))) or None
+    if len(given["polygons"]) > 1:
+        raise UsageError("--polygons takes one format; run the command again for another")
+    given["polygons"] = next(iter(given["polygons"]), None)
     return Outputs(**{**given, "format": format_of(output, given["format"])})
