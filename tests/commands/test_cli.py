@@ -291,6 +291,7 @@ def test_a_batch_is_not_written_among_its_photos(deconvnet, tmp_path):
     remote = deconvnet("batch", tmp_path, "-o", "memory://elsewhere", "--dry-run")
     assert remote.exit_code == 0, remote.output
     one_error_line(deconvnet("batch", "/", "--dry-run"), 2, "-o DIR")
+    one_error_line(deconvnet("batch", tmp_path / "typo"), 2, "typo: no folder of this name", "-o")
     (tmp_path / "list.txt").write_bytes(b"a.jpg\0b.jpg\0")
     listed = deconvnet("batch", f"@{tmp_path / 'list.txt'}", "-o", tmp_path / "out", "--dry-run")
     one_error_line(listed, 2, "list.txt: has zero bytes", "one path a line")

@@ -44,8 +44,12 @@ def output_of(sources: tuple[str, ...], output: Path | None) -> Path:
     """Return the output folder; by default it is beside the one folder that is the source."""
     if output is not None:
         return output
-    if len(sources) != 1 or not Path(sources[0]).is_dir():
+    if len(sources) != 1:
         raise UsageError("give the output folder: -o DIR")
+    if not Path(sources[0]).is_dir():
+        raise UsageError(
+            f"{sources[0]}: no folder of this name; check it, or give the output folder: -o DIR"
+        )
     folder = Path(sources[0]).resolve()
     if not folder.name:
         raise UsageError(f"{folder}: nothing lies beside it; give the output folder: -o DIR")
