@@ -381,6 +381,8 @@ def test_a_folder_that_cannot_be_looked_into(deconvnet, photos, options, tmp_pat
         assert result.exit_code == 1
         assert f"  {copies}/locked: cannot be read (Permission denied)" in result.stderr
     assert list(outputs(out)) == ["a.png"]
+    alone = deconvnet("batch", copies / "locked", "-o", out, *options)
+    assert alone.exit_code == 1 and "locked: cannot be read (Permission denied)" in alone.stderr
 
 
 # One photo.

@@ -17,7 +17,7 @@ from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.batch.voc_submission import plan_submission
 from deconvnet_cli.batch.watch import arriving
 from deconvnet_cli.data.notes import note
-from deconvnet_cli.errors import DeconvnetError
+from deconvnet_cli.errors import DeconvnetError, ImageError
 from deconvnet_cli.reporting import console
 from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.runtime.interrupts import stop_signals
@@ -93,7 +93,10 @@ def jobs_of(
     report: Report,
 ) -> list[Job]:
     """Return the jobs of all photos, a list or a shard; report folders that cannot be read."""
-    jobs = find(unreadable=lambda error: report.refused.append(str(error)))
+    try:
+        jobs = find(unreadable=lambda error: report.refused.append(str(error)))
+    except ImageError as error:  # no photo, perhaps because a folder cannot be read
+        raise ImageError("; ".join([str(error), *report.refused])) from error
     if listed is not None:
         jobs = plan_submission(jobs, listed, spec.folder)
     return shard_by_name(apart(jobs, spec.files), lambda job: spec.name_of(job.target), shard)
