@@ -107,7 +107,8 @@ def print_plan(todo: Todo, spec: BatchSpec, report: Report) -> None:
     for job, reason in todo.jobs:
         line = {"image": str(job.photo), "output": spec.name_of(job.target), "status": "to do"}
         report.line({**line, "reason": reason})
-        report.say(f"{job.photo} -> {job.target}: {reason}")
+        if not report.quiet:
+            console.result(f"{job.photo} -> {job.target}: {reason}", to_stderr=report.as_json)
     report.summary(
         f"{len(todo.jobs)} to do, {len(todo.done)} done, "
         f"{len(todo.failed)} failed before (--retry-failed)"
