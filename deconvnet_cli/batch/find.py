@@ -19,22 +19,16 @@ from deconvnet_cli.data.photo_files import HEIF_REMEDY
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
 from deconvnet_cli.data.video_files import VIDEO_HINT, VIDEO_SUFFIXES, is_clip
 from deconvnet_cli.errors import DatasetError, DeconvnetError, ImageError, UsageError
+from deconvnet_cli.reporting.numerals import counted
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.lists import given_list
 from deconvnet_cli.storage.remote import RemotePath, below_anchor, place
 
 LINKED = "in links to folders that are read anyway or hold this one"
-HIDDEN_FOLDERS = "hidden folders"
 WRITTEN = "written by an earlier batch"
-LABELS = "label PNGs"
-DRAWN = "pictures made by deconvnet"
-FOLDERS = "folders"
-ONE = {
-    LABELS: "label PNG",
-    DRAWN: "picture made by deconvnet",
-    FOLDERS: "folder",
-    HIDDEN_FOLDERS: "hidden folder",
-}
+NOUNS = ("label PNG", "drawn picture", "folder", "hidden folder")
+LABELS, DRAWN, FOLDER, HIDDEN_FOLDER = NOUNS
+UNMARKED = (".overlay.png", ".cutout.png", ".mask.png")  # drawn pictures of earlier versions
 AnyPath = TypeVar("AnyPath", bound=Path)
 
 
@@ -73,20 +67,27 @@ class Look:
         """Return as what a file is left out that is no photo but made of one, or ""."""
         if path in self.written:
             return WRITTEN
-        return _made(path, file_state(path)) if path.suffix.lower() == ".png" else ""
+        return made_png(path, lambda png: _kind_now(png, file_state(png)))
+
+
+def made_png(path: Path, kind_of: Callable[[Path], str]) -> str:
+    """Return as what a PNG is left out by its kind, or as a picture beside a label PNG, or ""."""
+    if path.suffix.lower() != ".png":
+        return ""
+    labels = path.with_suffix("").with_suffix(".png")
+    beside = path.name.endswith(UNMARKED) and kind_of(labels) == LABELS
+    return kind_of(path) or (DRAWN if beside else "")
 
 
 @lru_cache(maxsize=1 << 16)  # 43 MB when full
-def _made(path: Path, state: remote.Found | None) -> str:
-    """Return as what a PNG is left out; one is read again only when its state has changed."""
-    return made_with(png_head(path))
+def _kind_now(path: Path, state: remote.Found | None) -> str:
+    """Return the kind of a PNG, which is read again only when its state has changed."""
+    return kind_by(png_head(path))
 
 
-def made_with(head: bytes) -> str:
-    """Return as what a file with this head is left out, as :meth:`Look.made` does."""
-    if has_label_palette(head):
-        return LABELS
-    return DRAWN if is_drawn(head) else ""
+def kind_by(head: bytes) -> str:
+    """Return the kind of a PNG with this head: ``LABELS``, ``DRAWN`` or "" for a photo."""
+    return LABELS if has_label_palette(head) else DRAWN if is_drawn(head) else ""
 
 
 def photos_in(folder: Path, look: Look) -> list[Path]:
@@ -128,7 +129,7 @@ def _folders_below(folder: str, look: Look) -> Iterator[tuple[str, list[str]]]:
             if target == passed_over:
                 continue
             if name.startswith("."):
-                look.left_out[HIDDEN_FOLDERS] += 1
+                look.left_out[HIDDEN_FOLDER] += 1
                 continue
             if os.path.islink(path):
                 if any(_holds(target, one) or _holds(one, target) for one in read):
@@ -155,8 +156,8 @@ def summary(left_out: Counter[str]) -> str:
     remedies |= dict.fromkeys(VIDEO_SUFFIXES, " (`deconvnet segment` labels videos)")
     kinds = []
     for kind, count in left_out.most_common():
-        words = ONE.get(kind, kind) if count == 1 else kind
-        kinds.append(f"{count} {words}{remedies.get(kind, '')}")
+        words = counted(count, kind) if kind in NOUNS else f"{count} {kind}"
+        kinds.append(f"{words}{remedies.get(kind, '')}")
     return f"{left_out.total()} left out: {', '.join(kinds)}" if kinds else ""
 
 
@@ -174,24 +175,19 @@ def find_photos(source: str, look: Look) -> list[tuple[Path, Path]]:
     if source.startswith("@"):
         return listed_photos(Path(source[1:]))
     path, here = place(source), replace(look, left_out=Counter())
-    clip = None
+    none = "no such file or folder, and no photo matches it"
     if isinstance(path, RemotePath):
         found = find_remote(path, here)
         none = "no photo matches it, or no such folder"
     elif path.is_dir():
         found = [(photo, photo.relative_to(path)) for photo in photos_in(path, here)]
         none = "no photos in this folder"
-    elif path.exists():
-        found = [] if is_clip(path) else [(path, Path(path.name))]
-        clip = path
+    elif is_clip(path):
+        raise ImageError(f"{path}: {VIDEO_HINT}")
     else:
-        matches = glob_matches(source, here)
-        found = [(photo, Path(photo.name)) for photo in here.kept(matches, no_file_of_a_photo)]
-        clip = next((match for match in matches if no_file_of_a_photo(match) != FOLDERS), None)
-        none = "no such file or folder, and no photo matches it"
+        matches = [path] if path.exists() else here.kept(glob_matches(source, here), clip_or_folder)
+        found = [(photo, Path(photo.name)) for photo in matches]
     look.left_out.update(here.left_out)
-    if not found and clip is not None:
-        raise ImageError(f"{clip}: {VIDEO_HINT}")
     if not found:
         raise ImageError(f"{source}: {none}{'; ' if here.left_out else ''}{summary(here.left_out)}")
     return found
@@ -209,10 +205,10 @@ def listed_photos(path: Path) -> list[tuple[Path, Path]]:
     return found
 
 
-def no_file_of_a_photo(match: Path) -> str:
+def clip_or_folder(match: Path) -> str:
     """Return as what the match of a glob is left out, or ""."""
     if not match.is_file():
-        return FOLDERS
+        return FOLDER
     return match.suffix.lower() if match.suffix.lower() in VIDEO_SUFFIXES else ""
 
 
@@ -241,7 +237,7 @@ def glob_matches(pattern: str, look: Look) -> list[Path]:
             if "**" not in one.parts:
                 return matches  # those are asked for
             kept = here.kept(matches, here.made)
-            del here.left_out[HIDDEN_FOLDERS]  # a glob is not expected to look there
+            del here.left_out[HIDDEN_FOLDER]  # a glob is not expected to look there
             look.left_out.update(here.left_out)
             return kept
     return []
@@ -275,5 +271,5 @@ def find_remote(path: RemotePath, look: Look) -> list[tuple[Path, Path]]:
 def without_made(photos: list[RemotePath], look: Look) -> list[RemotePath]:
     """Return remote photos without the PNGs that are made of one; only their heads are read."""
     pngs = [photo for photo in photos if photo.suffix.lower() == ".png"]
-    made = dict(zip(pngs, map(made_with, remote.heads(pngs, HEAD)), strict=True))
-    return look.kept(photos, lambda photo: made.get(photo, ""))
+    kinds: dict[Path, str] = dict(zip(pngs, map(kind_by, remote.heads(pngs, HEAD)), strict=True))
+    return look.kept(photos, lambda photo: made_png(photo, lambda png: kinds.get(png, "")))

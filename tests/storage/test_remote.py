@@ -139,7 +139,8 @@ def test_what_is_made_of_photos_there_is_known_by_its_head(memory, monkeypatch):
     """No PNG is read whole for this."""
     labels = label_png(np.ones((4, 5), np.uint8))
     drawn = png_bytes(Image.effect_noise((200, 200), 99))
-    for name, content in {"a": b"x", "b": labels, "c": drawn, "d": b"", "e": b"x" * 9999}.items():
+    files = {"a": b"x", "b": labels, "c": drawn, "d": b"", "e": b"x" * 9999, "b.mask": b"x"}
+    for name, content in files.items():
         memory.pipe_file(f"/b/{name}.png", content)
     ranges = []
     cat_file = type(memory).cat_file
@@ -150,12 +151,12 @@ def test_what_is_made_of_photos_there_is_known_by_its_head(memory, monkeypatch):
 
     monkeypatch.setattr(type(memory), "cat_file", counted)
     monkeypatch.setattr(remote, "AT_A_TIME", 2)
-    for source, wanted in (("b", "ade"), ("b/**", "ade"), ("b/*.png", "abcde")):
+    for source, wanted in (("b", "ade"), ("b/**", "ade"), ("b/*.png", "ab.maskbcde")):
         look = Look()
         found = find_photos(f"memory://{source}", look)
         assert "".join(photo.stem for photo, _ in found) == wanted
-        assert look.left_out == ({} if "c" in wanted else {LABELS: 1, DRAWN: 1})
-    assert ranges == [(0, HEAD)] * 10
+        assert look.left_out == ({} if "c" in wanted else {LABELS: 1, DRAWN: 2})
+    assert ranges == [(0, HEAD)] * 12
 
 
 def test_annotations_there_say_which_photo_they_are_of(memory, tmp_path):
