@@ -302,6 +302,22 @@ def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == f"{tmp_path}: 1 made, 0 there already"
 
 
+def test_a_watched_folder_tells_each_note_as_it_comes(tmp_path, capsys):
+    said = []
+
+    def do(jobs, on_done, stop) -> None:
+        for name in "ab":
+            notes = (f"{name}.tif: read as 12 bits",)
+            on_done(Entry(f"{name}.tif", f"{name}.png", DONE, notes=notes))
+            said.append(capsys.readouterr().err.count("read as 12 bits"))
+
+    sources = (str(tmp_path),)
+    run = SimpleNamespace(spec=BatchSpec(pytest.fail, tmp_path), do=do, shard=None)
+    report = Report(tmp_path, False, False)
+    keep_watching(run, partial(plan, sources, tmp_path), sources, lambda *_: None, report)
+    assert said == [1, 0] and "12 bits" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_photo_that_failed_and_was_removed_no_longer_counts(
     tmp_path, monkeypatch, capsys, as_json

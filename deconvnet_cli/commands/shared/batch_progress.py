@@ -35,7 +35,7 @@ class Report:
         refused: Why photos or folders were refused, for the end of the batch.
         failures: Why photos failed, by output, for the end of the batch.
         left_out: How many files of each kind are not read.
-        notes: The first photo of each note and the number of others, for the end of the batch.
+        notes: The first photo of each note and the number of others.
         made: How many photos were segmented.
     """
 
@@ -58,18 +58,20 @@ class Report:
             console.say(text)
 
     def summary(self, text: str) -> None:
-        """Print each note once, the counts of the batch, and what is left out."""
-        for said, (first, others) in self.notes.items():
-            more = f" ({counted(others, 'other photo')} too)" if others else ""
-            note(f"{first}: {said}{more}")
+        """Print the counts of the batch, and what is left out."""
         left_out = summary(self.left_out)
         self.say(f"{self.folder}: {text}{', ' if left_out else ''}{left_out}")
 
-    def add(self, entry: Entry) -> None:
-        """Print the line of a photo, and keep its notes and its error, if any, until the end."""
+    def add(self, entry: Entry, *, notes_at_once: bool = False) -> None:
+        """Print the line of a photo, and keep its notes and its error, if any, until the end.
+
+        With ``notes_at_once``, notes that are new are printed too.
+        """
         for said in entry.notes:
             for name in (entry.image, Path(entry.image).name):
                 said = said.removeprefix(f"{name}: ")
+            if notes_at_once and said not in self.notes:
+                note(f"{entry.image}: {said}")
             first, others = self.notes.get(said, (entry.image, -1))
             self.notes[said] = first, others + 1
         self.failures.pop(entry.output, None)  # the file was replaced: it is mended, or told anew
@@ -78,6 +80,12 @@ class Report:
         else:
             self.failures[entry.output] = entry.error
         self.line(entry.line())
+
+    def tell_notes(self) -> None:
+        """Print each note once, with the number of photos that it is about."""
+        for said, (first, others) in self.notes.items():
+            more = f" ({counted(others, 'other photo')} too)" if others else ""
+            note(f"{first}: {said}{more}")
 
     def line(self, values: Mapping[str, Any]) -> None:
         """Print a line for programs, with the whole path of the output."""
@@ -145,6 +153,7 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
 
             run.do((job for job, _ in todo.jobs), on_done, stopped)
     finally:
+        report.tell_notes()
         rest = f", {left} left" if left else ""
         report.summary(f"{report.made} made, {len(todo.done)} there already{rest}")
     if left:
@@ -183,7 +192,7 @@ def keep_watching(
     remove_unfinished(look(), run.spec)
 
     def on_done(entry: Entry) -> None:
-        report.add(entry)
+        report.add(entry, notes_at_once=True)
         entries[entry.output] = entry
         in_progress.discard(Path(entry.image))
         if entry.error is not None:
