@@ -31,38 +31,29 @@ def open_engine(
         DeconvnetError: See :func:`deconvnet_cli.batch.ray.cluster.connected` and ``load_system``.
         DeviceError: This machine has no such device.
     """
-    if name == LOCAL:
-        with open_local(spec, workers, nets_per_gpu, device) as opened:
-            yield opened
+    if name == RAY:
+        from deconvnet_cli.batch.ray.cluster import connected
+        from deconvnet_cli.batch.ray.engine import ray_engine, survey_cluster
+
+        with connected(ray_address, device, nets_per_gpu or 1) as cluster:
+            info = survey_cluster(spec, cluster)
+            yield info, ray_engine(spec, info, cluster)
         return
-    from deconvnet_cli.batch.ray.cluster import connected
-    from deconvnet_cli.batch.ray.engine import ray_engine, survey_cluster
-
-    with connected(ray_address, device, nets_per_gpu or 1) as cluster:
-        info = survey_cluster(spec, cluster)
-        yield info, ray_engine(spec, info, cluster)
-
-
-@contextmanager
-def open_local(
-    spec: BatchSpec, workers: int | None, nets_per_gpu: int | None, device: str
-) -> Iterator[tuple[SystemInfo, Engine]]:
-    """Yield the same for this machine: a GPU's nets have processes of their own."""
     from deconvnet_cli.batch.spec import system_info
     from deconvnet_cli.runtime.cores import cores
     from deconvnet_cli.runtime.devices import at_a_time, choose_device
 
     kind = choose_device(device).type
-    if kind == "cuda":
+    if kind == "cuda":  # its nets have processes of their own
         from deconvnet_cli.batch.gpu.engine import NETS, gpu_engine
 
         with gpu_engine(spec, workers or cores(), nets_per_gpu or NETS) as opened:
             yield opened
-        return
-    if nets_per_gpu is not None:
+    elif nets_per_gpu is not None:
         raise UsageError(f"--nets-per-gpu is for GPUs with CUDA or --engine ray; this is {kind}")
-    info = system_info(spec, *spec.load())
-    yield info, local_engine(spec, info.fingerprint, at_a_time(workers))
+    else:
+        info = system_info(spec, *spec.load())
+        yield info, local_engine(spec, info.fingerprint, at_a_time(workers))
 
 
 def local_engine(spec: BatchSpec, fingerprint: Fingerprint, workers: int) -> Engine:

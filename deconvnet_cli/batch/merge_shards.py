@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deconvnet_cli.batch.manifest import DONE, NAME, Entry, entries_in, without_gone
@@ -15,7 +15,7 @@ from deconvnet_cli.storage.hashing import bytes_sha256
 SHARD = re.compile(r"manifest\.(\d+)-of-(\d+)\.jsonl")
 
 
-def check_shards(folders: Iterable[Path]) -> int:
+def check_shards(folders: Sequence[Path]) -> int:
     """Return how many shards in the folders are to be merged; 0 if there are none.
 
     Shards whose lines are all in the folder's merged manifest do not count: an earlier merge was
@@ -24,6 +24,7 @@ def check_shards(folders: Iterable[Path]) -> int:
     Raises:
         DatasetError: A shard is missing, or there are shards of different N.
     """
+    where = ", ".join(map(str, folders))
     found: dict[int, set[int]] = {}
     fresh: set[int] = set()
     for folder in folders:
@@ -31,18 +32,19 @@ def check_shards(folders: Iterable[Path]) -> int:
         for path in sorted(folder.glob("manifest.*.jsonl")):
             if match := SHARD.fullmatch(path.name):
                 found.setdefault(int(match[2]), set()).add(int(match[1]))
-                if not merged or has_new(latest_entries(path), merged):
+                if not merged or any(
+                    output not in merged or merged[output].time < entry.time
+                    for output, entry in latest_entries(path).items()
+                ):
                     fresh.add(int(match[2]))
     if len(fresh) > 1:
         counts = ", ".join(map(str, sorted(fresh)))
-        raise DatasetError(
-            f"{names(folders)}: shards of different N ({counts}); merge one N at a time"
-        )
+        raise DatasetError(f"{where}: shards of different N ({counts}); merge one N at a time")
     for count in fresh:
         missing = sorted(set(range(1, count + 1)) - found[count])
         if missing:
             raise DatasetError(
-                f"{names(folders)}: shard {missing[0]}/{count} is missing "
+                f"{where}: shard {missing[0]}/{count} is missing "
                 f"({len(missing)} of {count} are); run it, or give its folder as well"
             )
     return sum(len(found[count]) for count in fresh)
@@ -52,19 +54,6 @@ def latest_entries(path: Path) -> dict[str, Entry]:
     """Return the last entry of each output in one manifest; empty if the file is missing."""
     found = entries_in(path) if path.exists() else ()
     return without_gone({entry.output: entry for entry in found})
-
-
-def has_new(entries: Mapping[str, Entry], merged: Mapping[str, Entry]) -> bool:
-    """Return whether some entries have not been merged yet."""
-    return any(
-        output not in merged or merged[output].time < entry.time
-        for output, entry in entries.items()
-    )
-
-
-def names(folders: Iterable[Path]) -> str:
-    """Return the folders as one text for an error message."""
-    return ", ".join(map(str, folders))
 
 
 def otherwise(entries: Iterable[Entry]) -> list[Entry]:
@@ -98,13 +87,7 @@ def require_one_photo_each(manifests: Mapping[Path, Mapping[str, Entry]]) -> Non
 def fetch(
     folder: Path, found: Mapping[str, Entry], output: Path, entries: dict[str, Entry]
 ) -> None:
-    """Copy the files of a folder that its manifests name.
-
-    Args:
-        folder: The folder.
-        found: The entries of its manifests.
-        output: The folder that the files are copied to.
-        entries: The entries of ``output``, to which the new ones are added.
+    """Copy the files that the entries ``found`` in a folder name; add these to those of ``output``.
 
     Raises:
         DatasetError: A file is missing or has changed.

@@ -61,24 +61,22 @@ def sort_out(
         retry: Whether to do failed jobs again.
     """
 
-    def entry_for(job: Job) -> Entry | None:
-        return entries.get(spec.name_of(job.target))
-
-    def reason_for(job: Job) -> str | None:
-        return reason(job, entry_for(job), spec, fingerprint)
+    def judged(job: Job) -> tuple[Entry | None, str | None]:
+        entry = entries.get(spec.name_of(job.target))
+        return entry, reason(job, entry, spec, fingerprint)
 
     todo = Todo([], [], [])
     readers = REMOTE_READERS if isinstance(spec.folder, RemotePath) else 1
-    for job, result in in_order(jobs, reason_for, readers):
-        entry, why = entry_for(job), result()
-        if overwrite and why is None:
-            why = "--overwrite"
-        if entry is not None and why is None:
+    for job, result in in_order(jobs, judged, readers):
+        entry, why = result()
+        if entry is None or overwrite:
+            todo.jobs.append((job, why or "--overwrite"))
+        elif why is None:
             todo.done.append(entry)
-        elif entry is not None and why == FAILED_BEFORE and not (retry or overwrite):
+        elif why == FAILED_BEFORE and not retry:
             todo.failed.append(entry)
         else:
-            todo.jobs.append((job, why or NEW))
+            todo.jobs.append((job, why))
     return todo
 
 

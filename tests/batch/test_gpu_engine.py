@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deconvnet_cli.batch.engines import local_engine, open_local
+from deconvnet_cli.batch.engines import LOCAL, local_engine, open_engine
 from deconvnet_cli.batch.gpu import engine as gpu
 from deconvnet_cli.batch.gpu import net_process
 from deconvnet_cli.batch.gpu.engine import gpu_engine
@@ -181,5 +181,6 @@ def test_if_a_group_fails_its_photos_are_tried_alone(monkeypatch) -> None:
 
 def test_without_a_gpu_there_are_no_nets_per_gpu(tmp_path: Path) -> None:
     spec = BatchSpec(wrong, tmp_path)
-    with pytest.raises(UsageError, match="this is cpu"), open_local(spec, 1, 2, "cpu"):
+    opened = open_engine(LOCAL, None, 2, spec, 1, "cpu")
+    with pytest.raises(UsageError, match="this is cpu"), opened:
         pass
