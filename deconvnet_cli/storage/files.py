@@ -24,6 +24,11 @@ from deconvnet_cli.errors import (
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.remote import RemotePath
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 PART = ".part"  # suffix of files that are not complete yet
 LOCK = ".deconvnet.lock"
 NAME_BYTES = 200  # of a name that its part keeps: names have at most 255
@@ -128,38 +133,37 @@ def make_folder(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write a whole file or nothing.
-
-    Args:
-        path: The file.
-        content: The bytes, or a function that writes them to the file it is given.
+    """Write bytes to a file, or what a function writes to the file it is given; all or nothing.
 
     Raises:
         OutputError: The folder is missing or cannot be written to.
         DiskFullError: The disk is full.
     """
+
+    def put(file: IO[bytes]) -> None:
+        file.write(content) if isinstance(content, bytes) else content(file)
+
     if isinstance(path, RemotePath):
-        remote.write(path, content if isinstance(content, bytes) else _written(content))
+        buffer = io.BytesIO()
+        put(buffer)
+        remote.write(path, buffer.getvalue())
         return
     with writing(path):
         if path.exists() and not path.is_file():
             # Pipes and devices (/dev/stdout, /dev/null) are written to, not replaced by a file.
             with open(path, "wb") as device:
-                device.write(content) if isinstance(content, bytes) else content(device)
+                put(device)
             return
     with part_file(path, PART) as part, open(part, "wb") as file:
-        file.write(content) if isinstance(content, bytes) else content(file)
+        put(file)
 
 
 @contextmanager
 def part_file(path: Path, suffix: str | None = None) -> Iterator[Path]:
     """Yield the path of a part, for libraries that write to a name; put it in place at the end.
 
-    If the block raises an error or removes the part, ``path`` is left as it is.
-
-    Args:
-        path: The file.
-        suffix: The suffix of the part; None takes ``PART`` and the suffix of ``path``.
+    If the block raises an error or removes the part, ``path`` is left as it is. The suffix of the
+    part is ``suffix`` or, without it, ``PART`` and the suffix of ``path``.
 
     Raises:
         OutputError: The folder is missing or cannot be written to.
@@ -178,12 +182,6 @@ def part_file(path: Path, suffix: str | None = None) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def _written(write: Callable[[IO[bytes]], object]) -> bytes:
-    buffer = io.BytesIO()
-    write(buffer)
-    return buffer.getvalue()
-
-
 def _part_name(path: Path) -> str:
     """Return the start of the name of a part of ``path``, in whole characters, as macOS wants."""
     name = path.name
@@ -194,20 +192,17 @@ def _part_name(path: Path) -> str:
 
 def remove_parts(targets: Iterable[Path]) -> None:
     """Remove the incomplete parts of these files that a killed run has left."""
-    names: dict[Path, set[tuple[str, str]]] = {}
-    for target in targets:
-        if isinstance(target, RemotePath):  # written in one request, without parts
-            continue
-        names.setdefault(target.parent, set()).update(
-            (_part_name(target), ending) for ending in (PART, PART + target.suffix)
-        )
-    for folder, parts in names.items():
-        if not folder.is_dir():
-            continue
-        for path in folder.iterdir():
+    parts = {
+        (target.parent, _part_name(target), ending)
+        for target in targets
+        if not isinstance(target, RemotePath)  # written in one request, without parts
+        for ending in (PART, PART + target.suffix)
+    }
+    for folder in {folder for folder, _, _ in parts}:
+        for path in folder.glob(f".*{PART}*"):
             # The name of a part is .NAME.RANDOM.part, or such with the suffix of the file.
             before, part, suffix = path.name.rpartition(PART)
-            if part and (before.rpartition(".")[0], part + suffix) in parts:
+            if (folder, before.rpartition(".")[0], part + suffix) in parts:
                 path.unlink(missing_ok=True)
 
 
@@ -216,23 +211,14 @@ def locked(folder: Path, name: str = LOCK, *, shared: bool = False) -> Iterator[
     """Lock a folder against other runs; yield whether it could be locked.
 
     The operating system frees the lock however the process ends. Nothing is locked without
-    ``fcntl`` (on Windows), on a file system without locks, and in a remote folder.
-
-    Args:
-        folder: The folder.
-        name: The name of the lock file in it.
-        shared: Whether other runs may share the lock if they say so too.
+    ``fcntl`` (on Windows), on a file system without locks, and in a remote folder. The lock is on
+    the file ``name`` in it; with ``shared``, runs that say so too may have it at the same time.
 
     Raises:
         BusyError: Another run has the lock.
         OutputError: The folder cannot be written to.
     """
-    if isinstance(folder, RemotePath):
-        yield False
-        return
-    try:
-        import fcntl
-    except ImportError:
+    if fcntl is None or isinstance(folder, RemotePath):
         yield False
         return
     path = folder / name
