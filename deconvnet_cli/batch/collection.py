@@ -23,14 +23,7 @@ from deconvnet_cli.storage.remote import RemotePath
 
 
 def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
-    """Write the files that hold all photos which are done, as far as the batch has such files.
-
-    Args:
-        folder: The output folder.
-        entries: The entries of its manifests.
-
-    Returns:
-        The files that were written.
+    """Write what holds all photos that are done to the output folder, and return these files.
 
     Raises:
         DatasetError: The annotations of a photo are missing or damaged.
@@ -39,14 +32,15 @@ def write_collection(folder: Path, entries: Iterable[Entry]) -> list[Path]:
     done = sorted((entry for entry in entries if entry.status == DONE), key=lambda e: e.output)
     written = []
     parts = []
-    gone: list[str] = []
+    gone = []
     for entry in done:
         for extra in entry.extras:
-            if extra.endswith(POLYGON_SUFFIXES["coco"]):
-                if files_removed(folder, entry):
-                    gone.append(entry.output)
-                else:
-                    parts.append((photo_name(entry), read_part(folder / extra)))
+            if not extra.endswith(POLYGON_SUFFIXES["coco"]):
+                continue
+            if files_removed(folder, entry):
+                gone.append(entry.output)
+            else:
+                parts.append((photo_name(entry), read_part(folder / extra)))
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         note(f"{folder / COCO_OF_ALL}: without {gone[0]}{more}, as it was removed")
@@ -72,13 +66,11 @@ def copy_class_files(folders: Iterable[Path], output: Path) -> list[Path]:
     Raises:
         OutputError: A file cannot be written.
     """
-    copied: dict[Path, None] = {}
-    for folder in folders:
-        for name in (YOLO_CLASSES, CVAT_CLASSES):
-            if (folder / name).is_file():
-                write_whole(output / name, (folder / name).read_bytes())
-                copied[output / name] = None
-    return list(copied)
+    wanted = [folder / name for folder in folders for name in (YOLO_CLASSES, CVAT_CLASSES)]
+    found = {path.name: path for path in wanted if path.is_file()}
+    for name, path in found.items():
+        write_whole(output / name, path.read_bytes())
+    return [output / name for name in found]
 
 
 def photo_name(entry: Entry) -> str:

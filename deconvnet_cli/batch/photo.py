@@ -157,24 +157,16 @@ def write_result(
     spec: BatchSpec,
     info: SystemInfo,
 ) -> Entry:
-    """Write the files of a labelled photo, the label PNG last.
-
-    Args:
-        inferred: The maps of the nets, which are wanted if the scores are to be kept.
+    """Write the files of a labelled photo, the label PNG last; ``inferred`` has the scores to keep.
 
     Raises:
         OutputError: A file cannot be written.
     """
     if spec.save_scores and inferred is not None:
         make_folder(job.scores.parent)
+        about = info.about
         write_scores(
-            job.scores,
-            inferred,
-            job.photo,
-            photo.size,
-            info.about,
-            sha256=source.sha256,
-            page=spec.page,
+            job.scores, inferred, job.photo, photo.size, about, sha256=source.sha256, page=spec.page
         )
     make_folder(job.target.parent)
     shown = spec.outputs.shown(result.labels)
@@ -189,6 +181,7 @@ def write_result(
         source=job.photo,
         shown=shown,
     )
+    _, *beside = spec.files(job)
     return Entry(
         image=str(job.photo),
         output=spec.name_of(job.target),
@@ -197,9 +190,7 @@ def write_result(
         mtime_ns=source.mtime_ns,
         sha256=source.sha256,
         output_sha256=file_sha256_or_none(job.target),
-        extras={
-            spec.name_of(path): file_sha256_or_none(path) or "" for path in spec.files(job)[1:]
-        },
+        extras={spec.name_of(path): file_sha256_or_none(path) or "" for path in beside},
         **summarise(replace(result, labels=shown), info.classes),
         **vars(info.fingerprint),
     )
@@ -214,9 +205,8 @@ def failed_entry(
 ) -> Entry:
     """Return the entry of a photo that failed.
 
-    Args:
-        source: The file as it was read, if the photo is to blame: it is not tried again until
-            the file changes. Without it, the photo is tried again unless it crashed its worker.
+    With ``source``, the file as it was read, the photo is to blame: it is not tried again until the
+    file changes. Without it, the photo is tried again unless it crashed its worker.
     """
     text, size, mtime_ns, sha256 = str(error), None, None, None
     if source is not None:

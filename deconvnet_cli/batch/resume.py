@@ -51,14 +51,9 @@ def sort_out(
     overwrite: bool = False,
     retry: bool = False,
 ) -> Todo:
-    """Sort jobs by whether they need work.
+    """Sort jobs by whether they need work, given the manifests' entries by output.
 
-    Args:
-        entries: The entries of the manifests, by output.
-        spec: What the batch makes of each photo.
-        fingerprint: The weights, settings and versions that labels depend on.
-        overwrite: Whether to do all jobs again.
-        retry: Whether to do failed jobs again.
+    All are done again with ``overwrite``, and failed ones with ``retry``.
     """
 
     def judged(job: Job) -> tuple[Entry | None, str | None]:
@@ -139,13 +134,7 @@ def gone(
     """Yield a line for each photo that failed and was removed since.
 
     A photo that this run names, or whose folder is missing too, as on a disk that is not there,
-    does not count as removed.
-
-    Args:
-        entries: The entries of the manifests.
-        jobs: The photos of this run.
-        spec: What the batch makes of each photo.
-        shard: The run's shard; other shards have their own failures.
+    does not count as removed. Other shards than that of the run have their own failures.
     """
     wanted = {spec.name_of(job.target) for job in jobs}
     failed = [each for each in entries if each.status == FAILED and each.output not in wanted]
