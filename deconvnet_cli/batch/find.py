@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from deconvnet_cli.batch.manifest import MANIFESTS, written_in
 from deconvnet_cli.batch.source import file_state
-from deconvnet_cli.data.label_png import HEAD, has_label_palette, is_drawn, png_head
+from deconvnet_cli.data.label_png import DRAWN_PICTURE, HEAD, LABEL_PNG, made_kind, png_head
 from deconvnet_cli.data.photo_files import HEIF_REMEDY
 from deconvnet_cli.data.suffixes import HEIF_SUFFIXES, suffixes
 from deconvnet_cli.data.video_files import VIDEO_HINT, VIDEO_SUFFIXES, is_clip
@@ -26,8 +26,8 @@ from deconvnet_cli.storage.remote import RemotePath, below_anchor, place
 
 LINKED = "in links to folders that are read anyway or hold this one"
 WRITTEN = "written by an earlier batch"
-NOUNS = ("label PNG", "drawn picture", "folder", "hidden folder")
-LABELS, DRAWN, FOLDER, HIDDEN_FOLDER = NOUNS
+FOLDER, HIDDEN_FOLDER = "folder", "hidden folder"
+NOUNS = (LABEL_PNG, DRAWN_PICTURE, FOLDER, HIDDEN_FOLDER)
 UNMARKED = (".overlay.png", ".cutout.png", ".mask.png")  # drawn pictures of earlier versions
 AnyPath = TypeVar("AnyPath", bound=Path)
 
@@ -75,19 +75,14 @@ def made_png(path: Path, kind_of: Callable[[Path], str]) -> str:
     if path.suffix.lower() != ".png":
         return ""
     labels = path.with_suffix("").with_suffix(".png")
-    beside = path.name.endswith(UNMARKED) and kind_of(labels) == LABELS
-    return kind_of(path) or (DRAWN if beside else "")
+    beside = path.name.endswith(UNMARKED) and kind_of(labels) == LABEL_PNG
+    return kind_of(path) or (DRAWN_PICTURE if beside else "")
 
 
 @lru_cache(maxsize=1 << 16)  # 43 MB when full
 def _kind_now(path: Path, state: remote.Found | None) -> str:
     """Return the kind of a PNG, which is read again only when its state has changed."""
-    return kind_by(png_head(path))
-
-
-def kind_by(head: bytes) -> str:
-    """Return the kind of a PNG with this head: ``LABELS``, ``DRAWN`` or "" for a photo."""
-    return LABELS if has_label_palette(head) else DRAWN if is_drawn(head) else ""
+    return made_kind(png_head(path))
 
 
 def photos_in(folder: Path, look: Look) -> list[Path]:
@@ -271,5 +266,5 @@ def find_remote(path: RemotePath, look: Look) -> list[tuple[Path, Path]]:
 def without_made(photos: list[RemotePath], look: Look) -> list[RemotePath]:
     """Return remote photos without the PNGs that are made of one; only their heads are read."""
     pngs = [photo for photo in photos if photo.suffix.lower() == ".png"]
-    kinds: dict[Path, str] = dict(zip(pngs, map(kind_by, remote.heads(pngs, HEAD)), strict=True))
+    kinds: dict[Path, str] = dict(zip(pngs, map(made_kind, remote.heads(pngs, HEAD)), strict=True))
     return look.kept(photos, lambda photo: made_png(photo, lambda png: kinds.get(png, "")))

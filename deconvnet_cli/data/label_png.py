@@ -29,6 +29,7 @@ from deconvnet_cli.data.voc import CLASSES, IGNORE, VocTree, palette
 from deconvnet_cli.errors import DatasetError, why
 from deconvnet_cli.storage.files import read_whole
 
+LABEL_PNG, DRAWN_PICTURE = "label PNG", "drawn picture"  # kinds that this package makes of photos
 HEAD = 2048  # bytes of a PNG that have its texts and its palette
 FIRST_COLOURS = 8  # generated colours after which a palette is known
 SAVE_IT_SO = "save labels as 8-bit palette or grey PNG in the size of the photo"
@@ -48,14 +49,11 @@ def png_head(path: Path) -> bytes:
     return b""
 
 
-def is_made(head: bytes) -> bool:
-    """Return whether a file with this head is no photo, but a label PNG or a drawn picture."""
-    return has_label_palette(head) or is_drawn(head)
-
-
-def is_drawn(head: bytes) -> bool:
-    """Return whether a file with this head is a picture that this package has drawn."""
-    return head.startswith(SIGNATURE) and b"tEXt" + DRAWN in head
+def made_kind(head: bytes) -> str:
+    """Return the kind of a PNG with this head that is no photo, or "" for all other files."""
+    if has_label_palette(head):
+        return LABEL_PNG
+    return DRAWN_PICTURE if head.startswith(SIGNATURE) and b"tEXt" + DRAWN in head else ""
 
 
 def has_label_palette(head: bytes) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deconvnet_cli.data.classes import with_background
 from deconvnet_cli.data.faults import first_names
-from deconvnet_cli.data.label_png import is_made, png_head
+from deconvnet_cli.data.label_png import made_kind, png_head
 from deconvnet_cli.data.suffixes import ALL_SUFFIXES
 from deconvnet_cli.data.voc_lists import grouped, note_twins
 from deconvnet_cli.datasets.export import (
@@ -53,7 +53,7 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
     classes = with_background(list(wanted or known.values()), str(source))
     root = photos or folder
     files = files_below(root, ALL_SUFFIXES)
-    files = [path for path in files if not is_made(png_head(path))]  # by this tool, beside texts
+    files = [path for path in files if not made_kind(png_head(path))]  # by this tool, beside texts
     groups = grouped(files, lambda path: _place(path, root))
     note_twins(groups.values())
     shown = {place: paths[0] for place, paths in groups.items()}

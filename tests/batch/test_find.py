@@ -17,8 +17,6 @@ from PIL import Image
 
 from deconvnet_cli.batch import find
 from deconvnet_cli.batch.find import (
-    DRAWN,
-    LABELS,
     LINKED,
     WRITTEN,
     Look,
@@ -31,7 +29,7 @@ from deconvnet_cli.batch.manifest import DONE, FAILED, GONE, Entry
 from deconvnet_cli.batch.plan import apart, plan
 from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.commands.shared.batch_progress import Report, keep_watching
-from deconvnet_cli.data.label_png import label_png
+from deconvnet_cli.data.label_png import DRAWN_PICTURE, LABEL_PNG, label_png
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.encoding import write_outputs
@@ -119,7 +117,7 @@ def test_label_pngs_and_drawn_pictures_are_no_photos(tmp_path, classes):
     left_out: Counter[str] = Counter()
     others = ["a.jpg", "a.night.png", "b.mask.jpg", "g.png", "p.overlay.png", "p.png", "w.png"]
     assert found_in(tmp_path, left_out) == others
-    assert left_out == {LABELS: 2, DRAWN: 4, "that are no files": 1}
+    assert left_out == {LABEL_PNG: 2, DRAWN_PICTURE: 4, "that are no files": 1}
     assert len(find_photos(str(tmp_path / "*.png"), Look())) == 11  # these are asked for
     assert len(find_photos(str(tmp_path / "b.png"), Look())) == 1
 

@@ -29,7 +29,7 @@ from helpers.serving import (
 from PIL import Image
 
 from deconvnet_cli.data.images import read_photo
-from deconvnet_cli.data.label_png import is_made, label_png
+from deconvnet_cli.data.label_png import label_png, made_kind
 from deconvnet_cli.outputs.coco import coco
 from deconvnet_cli.outputs.overlay import cutout
 from deconvnet_cli.outputs.polygons import geojson
@@ -105,9 +105,9 @@ def test_json(server, system):
     photo = base64.b64decode(embedded["photo_png"])
     assert (np.asarray(Image.open(io.BytesIO(photo))) == np.asarray(read_photo(FIRST))).all()
     # A batch over what was saved takes the photo, and leaves out what this tool drew of it.
-    assert not is_made(photo)
+    assert not made_kind(photo)
     drawn = server.post("/segment?output=overlay", content=FIRST).content
-    assert is_made(drawn) and is_made(base64.b64decode(embedded["shown_png"]))
+    assert made_kind(drawn) and made_kind(base64.b64decode(embedded["shown_png"]))
 
 
 def test_who_sends_a_photo_is_told_how_it_is_read(server, capsys):

@@ -17,7 +17,7 @@ from helpers.object_store import s3_server
 from helpers.small_batch import lines, outputs, small_photos
 from PIL import Image
 
-from deconvnet_cli.batch.find import DRAWN, LABELS, Look, find_photos
+from deconvnet_cli.batch.find import Look, find_photos
 from deconvnet_cli.batch.manifest import DONE, Entry, read_entries
 from deconvnet_cli.batch.photo import start_worker
 from deconvnet_cli.batch.plan import Job, apart, plan
@@ -26,7 +26,7 @@ from deconvnet_cli.batch.resume import damaged, reason, sort_out
 from deconvnet_cli.batch.run import remove_unfinished
 from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, fingerprint_of
 from deconvnet_cli.data.images import png_bytes
-from deconvnet_cli.data.label_png import HEAD, label_png
+from deconvnet_cli.data.label_png import DRAWN_PICTURE, HEAD, LABEL_PNG, label_png
 from deconvnet_cli.errors import DependencyError, ImageError, OutputError, UsageError
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.segmentation.settings import SegmentSettings
@@ -155,7 +155,7 @@ def test_what_is_made_of_photos_there_is_known_by_its_head(memory, monkeypatch):
         look = Look()
         found = find_photos(f"memory://{source}", look)
         assert "".join(photo.stem for photo, _ in found) == wanted
-        assert look.left_out == ({} if "c" in wanted else {LABELS: 1, DRAWN: 2})
+        assert look.left_out == ({} if "c" in wanted else {LABEL_PNG: 1, DRAWN_PICTURE: 2})
     assert ranges == [(0, HEAD)] * 12
 
 
