@@ -8,6 +8,7 @@ from pathlib import Path
 from deconvnet_cli.errors import OutputError
 from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
 from deconvnet_cli.storage.files import make_folder, write_whole
+from deconvnet_cli.storage.hashing import bytes_sha256, file_sha256_or_none
 from deconvnet_cli.storage.remote import RemotePath
 
 YOLO_CLASSES, CVAT_CLASSES = "data.yaml", "labelmap.txt"
@@ -16,10 +17,7 @@ COCO_OF_ALL = "coco.json"  # the annotations of a whole batch
 
 
 def write_class_files(folder: Path, outputs: Outputs, classes: Sequence[str]) -> list[Path]:
-    """Write the names of the classes as YOLO's ``data.yaml`` or CVAT's ``labelmap.txt``.
-
-    Returns:
-        The files that were written, if the outputs need any.
+    """Write YOLO's ``data.yaml`` or CVAT's ``labelmap.txt`` if needed, and return these files.
 
     Raises:
         OutputError: A file cannot be written, or there is one with other content.
@@ -32,18 +30,12 @@ def write_class_files(folder: Path, outputs: Outputs, classes: Sequence[str]) ->
     if outputs.format == CVAT:
         wanted[folder / CVAT_CLASSES] = labelmap(classes)
     for path, text in wanted.items():
-        if not isinstance(path, RemotePath) and path.exists() and not _holds(path, text):
+        there = not isinstance(path, RemotePath) and path.exists()
+        if there and file_sha256_or_none(path) != bytes_sha256(text.encode()):
             raise OutputError(f"{path}: is there with other content; give another folder with -o")
         make_folder(path.parent)
         write_whole(path, text.encode())
     return list(wanted)
-
-
-def _holds(path: Path, text: str) -> bool:
-    try:
-        return path.read_bytes() == text.encode()
-    except OSError:
-        return False
 
 
 def write_list_of_masks(folder: Path) -> Path:

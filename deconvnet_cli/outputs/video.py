@@ -43,9 +43,7 @@ def overlay_video(
     If the block raises an error, or adds no frame, there is no MP4.
 
     Args:
-        path: The MP4.
         rate: The frames a second.
-        classes: The names of the labels, in order.
         only: The names of the classes that are shown; None shows all but the background.
         palette: One of ``files.PALETTES``.
 

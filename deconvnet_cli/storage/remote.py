@@ -107,10 +107,8 @@ def files_below(
 ) -> Iterator[RemotePath]:
     """Yield all files below a folder, in order; yield nothing if the folder is missing.
 
-    Args:
-        folder: The folder.
-        unreadable: Called with an error for each file whose name has an empty part or a part '.',
-            because its path would be another name.
+    ``unreadable`` is called with an error for each file whose name has an empty part or a part '.',
+    because its path would be another name.
 
     Raises:
         ImageError: The folder cannot be listed.
