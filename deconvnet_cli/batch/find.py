@@ -177,7 +177,7 @@ def find_photos(source: str, look: Look) -> list[tuple[Path, Path]]:
     elif path.is_dir():
         found = [(photo, photo.relative_to(path)) for photo in photos_in(path, here)]
         none = "no photos in this folder"
-    elif is_clip(path):
+    elif path.exists() and is_clip(path):
         raise ImageError(f"{path}: {VIDEO_HINT}")
     else:
         matches = [path] if path.exists() else here.kept(glob_matches(source, here), clip_or_folder)

@@ -265,6 +265,12 @@ def test_batch_and_the_others_name_segment(clip, quick, tmp_path):
         result = run_cli(*command, clip, "-o", tmp_path / "out", *quick)
         assert result.exit_code == 1
         assert "clip.mp4: a video; `deconvnet segment" in result.stderr
+    for missing in ("none.mp4", "*.mov"):  # their names alone do not make them videos
+        one_error_line(
+            run_cli("batch", tmp_path / missing, "-o", tmp_path / "out"),
+            1,
+            "no such file or folder",
+        )
     alone = run_cli("batch", tmp_path, "-o", tmp_path / "out", *quick)
     assert "1 .mp4 (`deconvnet segment` labels videos)" in alone.stderr
     pieces(SIZE)[0].save(tmp_path / "a.jpg")
