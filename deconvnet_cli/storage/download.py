@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
 
 from deconvnet_cli.errors import ChecksumError, DownloadError, UsageError
 from deconvnet_cli.storage.files import locked, make_folder, writing
@@ -101,7 +110,7 @@ def fetch(address: str, path: Path, most_bytes: int, on_progress: OnProgress) ->
     """
     validator = path.with_name("validator")  # says which version of the file the part is of
     done = path.stat().st_size if path.is_file() and validator.is_file() else 0
-    headers = {"User-Agent": "deconvnet", "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
     if done:
         headers |= {"Range": f"bytes={done}-", "If-Range": validator.read_text()}
     with asked(address, headers) as answer:
@@ -113,6 +122,8 @@ def fetch(address: str, path: Path, most_bytes: int, on_progress: OnProgress) ->
             raise DownloadError(f"{address}: the server sends another part than was asked for")
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else None
+        if total is not None and total > most_bytes:
+            raise too_large(address, most_bytes)
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if tag is None or tag.startswith("W/"):  # such a part cannot be gone on with
             validator.unlink(missing_ok=True)
@@ -121,9 +132,8 @@ def fetch(address: str, path: Path, most_bytes: int, on_progress: OnProgress) ->
         with path.open("ab" if done else "wb") as file:
             for piece in pieces(answer, address):
                 done += len(piece)
-                if max(done, total or 0) > most_bytes:
-                    limit = f"{most_bytes / 1e9:.3g} GB"
-                    raise DownloadError(f"{address}: larger than {limit}; see --max-size")
+                if done > most_bytes:
+                    raise too_large(address, most_bytes)
                 file.write(piece)
                 on_progress(done, total)
     if total is not None and done < total:
@@ -141,7 +151,7 @@ def asked(address: str, headers: dict[str, str]) -> Iterator[Any]:
         DownloadError: The server cannot be reached, or it refuses.
     """
     try:
-        answer = urlopen(Request(address, headers=headers), timeout=TIMEOUT)
+        answer = web().open(Request(address, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
         whole = error.headers.get("Content-Range", "").partition("*/")[2]
         begun = headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
@@ -169,3 +179,24 @@ def pieces(answer: Any, address: str) -> Iterator[bytes]:
         raise DownloadError(
             f"{address}: the connection broke ({error}); run the same command again to go on"
         ) from error
+
+
+def web() -> OpenerDirector:
+    """Return what opens http(s) addresses and nothing else, redirects included."""
+    opener = OpenerDirector()
+    for handler in (
+        ProxyHandler(),
+        HTTPHandler(),
+        HTTPSHandler(),
+        HTTPDefaultErrorHandler(),
+        HTTPRedirectHandler(),
+        HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    opener.addheaders = [("User-agent", "deconvnet")]
+    return opener
+
+
+def too_large(address: str, most_bytes: int) -> DownloadError:
+    """Return the error for a file with more bytes than are taken."""
+    return DownloadError(f"{address}: larger than {most_bytes / 1e9:.3g} GB; see --max-size")
