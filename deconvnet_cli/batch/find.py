@@ -74,9 +74,11 @@ def made_png(path: Path, kind_of: Callable[[Path], str]) -> str:
     """Return as what a PNG is left out by its kind, or as a picture beside a label PNG, or ""."""
     if path.suffix.lower() != ".png":
         return ""
+    kind = kind_of(path)
+    if kind or not path.name.endswith(UNMARKED):
+        return kind
     labels = path.with_suffix("").with_suffix(".png")
-    beside = path.name.endswith(UNMARKED) and kind_of(labels) == LABEL_PNG
-    return kind_of(path) or (DRAWN_PICTURE if beside else "")
+    return DRAWN_PICTURE if kind_of(labels) == LABEL_PNG else ""
 
 
 @lru_cache(maxsize=1 << 16)  # 43 MB when full
@@ -177,10 +179,12 @@ def find_photos(source: str, look: Look) -> list[tuple[Path, Path]]:
     elif path.is_dir():
         found = [(photo, photo.relative_to(path)) for photo in photos_in(path, here)]
         none = "no photos in this folder"
-    elif path.exists() and is_clip(path):
-        raise ImageError(f"{path}: {VIDEO_HINT}")
+    elif path.exists():
+        if is_clip(path):
+            raise ImageError(f"{path}: {VIDEO_HINT}")
+        found = [(path, Path(path.name))]
     else:
-        matches = [path] if path.exists() else here.kept(glob_matches(source, here), clip_or_folder)
+        matches = here.kept(glob_matches(source, here), clip_or_folder)
         found = [(photo, Path(photo.name)) for photo in matches]
     look.left_out.update(here.left_out)
     if not found:

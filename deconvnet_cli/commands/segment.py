@@ -123,8 +123,9 @@ def command(
 
         segment_clips(jobs, system, settings, max_pixels, quiet=quiet, as_json=as_json)
         return
-    for folder in {target.parent for target in targets if target and into_folder(output)}:
-        make_folder(folder)
+    if into_folder(output):
+        for folder in {target.parent for target in targets if target}:
+            make_folder(folder)
     shared: list[Path] = []
     for folder in dict.fromkeys(folder_of(target, outputs) for target in targets if target):
         shared += write_class_files(folder, outputs, system.classes)

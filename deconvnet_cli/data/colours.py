@@ -55,10 +55,13 @@ def palette_for(classes: Sequence[str]) -> NDArray[np.uint8]:
     Background is black and ignored pixels (255) are VOC's cream in every palette. Labels beyond
     the classes are black, unless the classes are VOC's.
     """
-    if tuple(classes) == CLASSES:
-        return palette()
+    return palette() if tuple(classes) == CLASSES else own_palette(len(classes))
+
+
+def own_palette(count: int) -> NDArray[np.uint8]:
+    """Return the colours of the first ``count`` labels of own classes, as in ``palette_for``."""
     colours = np.zeros((256, 3), np.uint8)
-    colours[: len(classes)] = generated(len(classes))
+    colours[:count] = generated(count)
     colours[IGNORE] = palette()[IGNORE]
     return colours
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deconvnet_cli.data.colours import palette_for
+from deconvnet_cli.data.colours import own_palette, palette_for
 from deconvnet_cli.data.voc import CLASSES, IGNORE, palette
 
 COLOURED = ("RGB", "RGBA")
@@ -110,8 +110,9 @@ def _from_palette(image: Image.Image, classes: Sequence[str]) -> NDArray[np.uint
     packed = (colours @ PACK).tolist()
     last = max((label for label in used if label != IGNORE), default=0)
     # Labels beyond own classes have colours too: they are told as labels without a name.
-    own = classes if tuple(classes) == CLASSES else [*classes, *"?" * (last + 1 - len(classes))]
-    for usual in (palette_for(own), palette()):
+    are_own = tuple(classes) != CLASSES
+    own = own_palette(max(len(classes), last + 1)) if are_own else palette()
+    for usual in (own, palette()):
         if used[-1] < len(packed) and (usual[used] == colours[used]).all():
             return indices
     tables = _known(classes)
@@ -132,7 +133,7 @@ def _from_palette(image: Image.Image, classes: Sequence[str]) -> NDArray[np.uint
     ]
     other = (foreign or used)[0]
     # A tree without classes.txt has VOC's: whoever has lost that file sees why.
-    whose = "VOC's classes" if tuple(classes) == CLASSES else "the classes"
+    whose = "the classes" if are_own else "VOC's classes"
     raise WrongColours(
         f"its palette has other colours than {whose}, as #{packed[other]:06x} at {other}; save "
         f"label indices as a grey PNG if they are right; otherwise, {IMPORT}"

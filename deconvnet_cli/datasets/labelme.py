@@ -140,7 +140,7 @@ def draw_shapes(
     groups: dict[Any, int] = {}
     for index, shape in enumerate(shapes):
         name = shape["label"]
-        meaning = {IGNORED: IGNORE}.get(name, 0 if is_background(name) else None)
+        meaning = IGNORE if name == IGNORED else 0 if is_background(name) else None
         if meaning is None and name not in classes:
             continue
         inside = _inside(shape, size, source)

@@ -61,7 +61,8 @@ def write_outputs(
         UsageError: The outputs name an unknown class.
         OutputError: A file cannot be written.
     """
-    shown = outputs.shown(labels) if shown is None else shown
+    if shown is None:
+        shown = outputs.shown(labels) if outputs.suffixes or outputs.clean_labels else labels
     found = probabilities() if probabilities and outputs.needs_probabilities else None
     place = place_of(source, target) or name if outputs.polygons == "labelme" else ""
     for suffix, path in zip(outputs.suffixes, outputs.beside(target), strict=True):

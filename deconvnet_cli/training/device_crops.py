@@ -128,10 +128,9 @@ def cut_soft_labels(store: PhotoStore, plans: CropPlans, cells: int) -> Tensor:
     """Cut the soft labels of a batch, float32 N x C x cells x cells; 0 outside of the photo.
 
     Raises:
-        ValueError: The store has no soft labels (an error of the caller).
+        ValueError: See :meth:`PhotoStore.required_soft`.
     """
-    if store.soft is None:
-        raise ValueError("no soft labels in this store")
+    values = store.required_soft().values
     grid = plans.soft_sizes
     size = plans.sizes
     centres = (torch.arange(cells, device=grid.device) + 0.5) / cells
@@ -153,7 +152,7 @@ def cut_soft_labels(store: PhotoStore, plans: CropPlans, cells: int) -> Tensor:
         for column, column_share in ((before[:, 0], 1 - share[:, 0]), (after[:, 0], share[:, 0])):
             cell = first + row[:, :, None] * grid[:, 0, None, None] + column[:, None, :]
             weight = row_share[:, :, None] * column_share[:, None, :]
-            total = total + store.soft.values[cell].float() * (weight / 255)[..., None]
+            total = total + values[cell].float() * (weight / 255)[..., None]
     shown = inside[:, 1, :, None] & inside[:, 0, None, :]
     soft = (torch.as_tensor(total) * shown[..., None]).permute(0, 3, 1, 2)
     return _mirror(soft, plans.mirrored)

@@ -122,11 +122,19 @@ class PhotoStore:
         """Return the soft labels of a photo by the teacher, uint8 C x h x w.
 
         Raises:
-            ValueError: The store has no soft labels (an error of the caller).
+            ValueError: See :meth:`required_soft`.
+        """
+        return np.transpose(self.required_soft().one(self.index[name]), (2, 0, 1))
+
+    def required_soft(self) -> Pictures:
+        """Return the soft labels of all photos.
+
+        Raises:
+            ValueError: The store has none (an error of the caller).
         """
         if self.soft is None:
             raise ValueError("no soft labels in this store")
-        return np.transpose(self.soft.one(self.index[name]), (2, 0, 1))
+        return self.soft
 
     def to(self, device: torch.device) -> PhotoStore:
         """Return the store with its pixels on a device."""
