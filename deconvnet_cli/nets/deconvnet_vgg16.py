@@ -157,9 +157,10 @@ class DeconvNet(nn.Module):
 def initialise(net: DeconvNet, seed: int) -> None:
     """Set every parameter to its value before training (paper section 6.1, released definition).
 
-    Deconvolutions, fc6, fc7 and the last layer: Gaussian of mean 0, sd 0.01. BatchNorm: scale 1,
-    shift 0.001, mean 0, variance 1. Biases: 0. The convolutions of the trunk get He's normal
-    values. The paper uses VGG-16's there: load those afterwards, as this overwrites everything.
+    Deconvolutions and the last layer: Gaussian of mean 0, sd 0.01. BatchNorm: scale 1, shift 0.001,
+    mean 0, variance 1. Biases: 0. The paper has VGG-16's weights in all other layers: load them
+    afterwards, as this overwrites everything. Until then the trunk has He's normal values, and fc6
+    and fc7, which VGG-16 fits at 4096 channels only, are Gaussian like the deconvolutions.
 
     Args:
         net: The net, on any device except ``meta``; the values do not depend on the device.

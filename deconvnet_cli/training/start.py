@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.errors import DependencyError, UsageError, WeightsError
-from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNet
+from deconvnet_cli.nets.deconvnet_vgg16 import TRUNK, DeconvNet, DeconvNetSettings
 from deconvnet_cli.nets.fcn8s import FCN8s
 from deconvnet_cli.nets.mobilenet_v2 import MobileNetEncoder
 from deconvnet_cli.nets.registry import build_net, net_settings, net_spec
@@ -165,7 +165,8 @@ def from_torchvision(net: DeconvNet | FCN8s) -> dict[str, Tensor]:
     """Return the trunk from torchvision's ImageNet weights, which it downloads once.
 
     torchvision's net takes RGB from 0 to 1 divided by standard deviations, DeconvNet BGR from 0
-    to 255, so the first layer is flipped and scaled. FCN-8s also gets fc6 and fc7 as convolutions.
+    to 255, so the first layer is flipped and scaled. fc6 and fc7 become convolutions; a DeconvNet
+    gets them if it has VGG-16's 4096 channels there.
 
     Raises:
         DependencyError: The weights cannot be downloaded.
@@ -180,13 +181,14 @@ def from_torchvision(net: DeconvNet | FCN8s) -> dict[str, Tensor]:
         ) from error
     layers = [layer for layer in published.features if isinstance(layer, nn.Conv2d)]
     named = list(zip((layer.name for layer in TRUNK), layers, strict=True))
-    if isinstance(net, FCN8s):
+    both = isinstance(net, FCN8s) or net.settings.fc == DeconvNetSettings.fc
+    if both:
         named += [("fc6", published.classifier[0]), ("fc7", published.classifier[3])]
     tensors = {}
     for name, layer in named:
         tensors[f"{name}.weight"] = layer.weight.detach()
         tensors[f"{name}.bias"] = cast(Tensor, layer.bias).detach()
-    if isinstance(net, FCN8s):
+    if both:
         tensors["fc6.weight"] = tensors["fc6.weight"].reshape(-1, 512, 7, 7)
         tensors["fc7.weight"] = tensors["fc7.weight"][:, :, None, None]
     deviations = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1) * 255

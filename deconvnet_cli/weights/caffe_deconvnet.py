@@ -34,11 +34,12 @@ from deconvnet_cli.weights.caffe_reader import FloatArray
 
 CONVOLUTIONS = (*(layer.name for layer in LAYERS), SCORE)
 NORMS = tuple(layer.norm for layer in LAYERS)
+FULLY_CONNECTED = ("fc6", "fc7")  # the layers that a VGG-16 has beside its convolutions
 BATCHNORM_EPSILON = 1e-5  # torch's default, which DeconvNet uses
 
 FOLDED = "statistics folded into scale and shift; do not train on"
 NO_STATISTICS = "statistics to be recomputed"
-NOT_TRUNK = "not used: not a convolution of the trunk"
+NOT_VGG = "not used: the net has no such layer, or one of another width"
 LEFT = "left at its initial value"
 
 
@@ -59,7 +60,7 @@ def import_deconvnet(
         A state for ``load_state_dict`` (``strict=False`` if parts are missing), float32 on the
         CPU, which shares memory with ``blobs`` if possible; and the table. The table has a row
         for every layer of the file in its order, then one for every layer of the net that got no
-        weights. A VGG trunk provides conv1_1 .. conv5_3 only.
+        weights. A VGG-16 provides conv1_1 .. conv5_3, and fc6 and fc7 if they have the net's width.
 
     Raises:
         WeightsError: The file is of an unknown kind, a layer has too many or too few blobs or a
@@ -71,16 +72,27 @@ def import_deconvnet(
     with torch.device("meta"):
         expected = DeconvNet(settings).state_dict()
     trunk = detect_kind(blobs) == "vgg-trunk"
-    wanted = TRUNK_NAMES if trunk else (*CONVOLUTIONS, *NORMS)
-    names = {source: name for name, source in sources.items() if name in wanted}
+    wanted = (*TRUNK_NAMES, *FULLY_CONNECTED) if trunk else (*CONVOLUTIONS, *NORMS)
+
+    def fits(name: str, source: str) -> bool:
+        if not trunk or name in TRUNK_NAMES:
+            return True  # or else `read` says what is wrong
+        return bool(blobs[source][0].size == expected[f"{name}.weight"].numel())
+
+    names = {
+        source: name for name, source in sources.items() if name in wanted and fits(name, source)
+    }
 
     def read(name: str, source: str, arrays: Sequence[FloatArray]) -> tuple[dict[str, Tensor], str]:
         weight, bias = expected[f"{name}.weight"], expected[f"{name}.bias"]
+        if trunk and name in FULLY_CONNECTED:
+            # A classifier has the same values, in the same order, as a matrix.
+            arrays = [arrays[0].reshape(tuple(weight.shape)), *arrays[1:]]
         if name in NORMS:
             return _norm(source, arrays, weight.numel(), folded)
         return convolution_blobs(source, arrays, weight.shape, bias.numel())
 
-    state, rows = import_layers(blobs, names, read, NOT_TRUNK if trunk else NOT_USED)
+    state, rows = import_layers(blobs, names, read, NOT_VGG if trunk else NOT_USED)
     for name in (*CONVOLUTIONS, *NORMS):
         missing = tuple(key for key in expected if key.startswith(f"{name}.") and key not in state)
         if missing:

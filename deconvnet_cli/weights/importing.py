@@ -64,8 +64,8 @@ def import_weights(
     """Convert ``source`` to ``target``, float32 safetensors with a card.
 
     Args:
-        source: A .caffemodel (an FCN-8s, a DeconvNet, or a VGG-16 trunk to start training from,
-            whose other layers get their initial values), a .pth or .pt (a dict of tensors, or one
+        source: A .caffemodel (an FCN-8s, a DeconvNet, or a VGG-16 to start training from, whose
+            other layers get their initial values), a .pth or .pt (a dict of tensors, or one
             under "state_dict"), or a .safetensors with our names of tensors.
         classes: The names of the classes, the background first.
 
@@ -137,7 +137,7 @@ def _from_caffe(
         net = DeconvNet(settings)
         initialise(net, seed=0)
         tensors = net.state_dict() | tensors
-        remark = "; the trunk alone, the rest is untrained: to start training from"
+        remark = "; the layers of VGG-16 alone, the rest is untrained: to start training from"
     elif any(row.note == NO_STATISTICS for row in rows):
         remark = "; without BatchNorm statistics, which are to be recomputed before use"
     return tensors, rows, asdict(settings), remark

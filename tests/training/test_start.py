@@ -87,10 +87,12 @@ def test_torchvisions_vgg16_computes_the_same(monkeypatch: pytest.MonkeyPatch):
     shown = (pixels - mean * 255).flip(1)
     here = F.conv2d(shown, trunk["conv1_1.weight"], trunk["conv1_1.bias"], padding=1)
     torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-4)
-    with torch.device("meta"):
-        net = build_net("fcn8s")
-    tensors = from_torchvision(net)
-    assert all(net.get_parameter(name).shape == value.shape for name, value in tensors.items())
+    for name in ("fcn8s", "deconvnet-vgg16"):
+        with torch.device("meta"):
+            net = build_net(name)
+        tensors = from_torchvision(net)
+        assert all(net.get_parameter(name).shape == value.shape for name, value in tensors.items())
+        assert {"fc6.weight", "fc6.bias", "fc7.weight", "fc7.bias"} < set(tensors)
     features = torch.randn(1, 512, 7, 7)
     there = theirs.classifier[:4].eval()(features.flatten(1))
     here = F.conv2d(features, tensors["fc6.weight"], tensors["fc6.bias"]).relu()

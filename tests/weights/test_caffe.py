@@ -318,7 +318,7 @@ def test_result_of_training_with_and_without_statistics() -> None:
 
 def test_trunk_alone() -> None:
     layers = {name: arrays for name, arrays in released().items() if name in TRUNK}
-    layers["fc6"] = [np.ones((1, 1, 6, 8 * 49), np.float32)]
+    layers["fc6"] = [np.ones((1, 1, 7, 8 * 49), np.float32)]
     settings = DeconvNetSettings(classes=5, width=1 / 64, fc=6)
     state, rows = import_deconvnet(layers, settings)
     assert set(state) == {f"{name}.{part}" for name in TRUNK for part in ("weight", "bias")}
@@ -330,6 +330,28 @@ def test_trunk_alone() -> None:
     net_names = set(DeconvNet(settings).state_dict())
     assert {name for row in left for name in row.targets} == net_names - set(state)
     assert infer_settings(layers) == DeconvNetSettings(width=1 / 64)
+
+
+@pytest.mark.parametrize("matrices", [True, False], ids=["classifier", "convolutions"])
+def test_a_vgg16_gives_fc6_and_fc7_too(matrices: bool) -> None:
+    """The authors start from a VGG-16 whose fully connected layers are convolutions."""
+    layers = {name: arrays for name, arrays in released().items() if name in TRUNK}
+    rng = np.random.default_rng(0)
+    kernels = {"fc6": (6, 8, 7, 7), "fc7": (6, 6, 1, 1)}
+    for name, shape in kernels.items():
+        kernel, bias = (rng.normal(size=size).astype(np.float32) for size in (shape, (1, 1, 1, 6)))
+        kernels[name] = kernel
+        layers[name] = [kernel.reshape(1, 1, 6, -1) if matrices else kernel, bias]
+    layers["fc8"] = [np.ones((1, 1, 1000, 6), np.float32), np.ones((1, 1, 1, 1000), np.float32)]
+    state, rows = import_deconvnet(layers, DeconvNetSettings(classes=5, width=1 / 64, fc=6))
+    used = (*TRUNK, "fc6", "fc7")
+    assert set(state) == {f"{name}.{part}" for name in used for part in ("weight", "bias")}
+    assert {row.source: bool(row.targets) for row in rows if row.source}["fc8"] is False
+    # A fully connected layer is the sum over all of its input, plane by plane and row by row.
+    pool5 = torch.randn(1, 8, 7, 7)
+    by_hand = kernels["fc6"].reshape(6, -1) @ pool5.numpy().ravel() + layers["fc6"][1].ravel()
+    found = F.conv2d(pool5, state["fc6.weight"], state["fc6.bias"]).flatten()
+    np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-4)
 
 
 def test_what_went_nowhere_and_what_got_nothing_is_in_the_table() -> None:
