@@ -71,14 +71,16 @@ class Segmenter:
             share: FCN-8s' weight in the mean, 0 to 1; None takes the share of its weights.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             precision: "auto", "fp32", "bf16" or "fp16".
-            proposals: The number of boxes, the whole photo included; "auto" leaves out boxes that
-                would hardly change the labels; None takes the weights' number.
+            proposals: The number of boxes, the whole photo included; "auto" takes the weights'
+                number without boxes that would hardly change the labels; None does so with the
+                rules "context" and "context-max", and otherwise takes the weights' number.
             candidates: The number of boxes that EdgeBoxes is asked for.
             edges: "gradient" or "structured:FILE".
             batch_size: The number of crops in a forward pass; None takes 2 on a CPU and 8
                 elsewhere.
             rule: The merge rule: "max", "max-probability", "mean-probability", "context" or
-                "context-max"; None takes the weights' rule.
+                "context-max"; None takes the weights' rule. "max" is "context-max" for nets that
+                see the whole photo in its own shape, as the default does.
             crf: Whether the dense CRF refines the labels.
             crf_backend: "torch" or "pydensecrf".
 

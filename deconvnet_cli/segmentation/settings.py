@@ -12,8 +12,8 @@ from typing import Literal
 
 from deconvnet_cli.choices import BACKENDS, DEFAULT, FCN_DEFAULT, PRECISIONS
 
-# The longer side of VOC's photos. Lengths in pixels refer to it, and scale with the photo's nominal
-# side (``nets.sizes``).
+# The longer side of VOC's photos. The lengths of edges and boxes refer to it, and scale with the
+# photo's nominal side (``nets.sizes``). Those of the dense CRF do not.
 REFERENCE_SIDE = 500.0
 # The dense CRF raises smaller probabilities to this one: -log 0 would exclude a label for good.
 LEAST_PROBABILITY = 1e-5
@@ -22,6 +22,8 @@ LEAST_PROBABILITY = 1e-5
 @dataclass(frozen=True)
 class CrfSettings:
     """The settings of the dense CRF; the defaults are those of the released inference script.
+
+    Pixels are those of the working copy (``segment.working_copy``), whatever its size.
 
     Attributes:
         gaussian_sd: The reach of the smoothness kernel, in pixels.

@@ -66,7 +66,7 @@ def card_for(name: str, settings: dict[str, Any], **about: Any) -> Card:
 
 
 def plain_values(card: Card) -> dict[str, Any]:
-    """Return a card as plain values, those of earlier versions if it has nothing new to say."""
+    """Return a card as plain values, without empty ``SIDES``, which earlier versions refuse."""
     values = asdict(card)
     for name in SIDES:
         if not values["input"][name]:

@@ -101,7 +101,8 @@ SEGMENT_OPTIONS = (
         "--rule",
         "merge_rule",
         type=click.Choice(MERGES),
-        help="How to merge overlapping crops. max: by the greatest logit, as in the paper; "
+        help="How to merge overlapping crops. max: by the greatest logit, as in the paper, but "
+        "like context-max for nets that see the whole photo in its own shape, as the default does; "
         "max-probability, mean-probability: by the greatest or the mean probability; context-max, "
         "context: the same, each together with the probability in the whole photo. By default the "
         "weights decide.",
@@ -110,9 +111,9 @@ SEGMENT_OPTIONS = (
         "--proposals",
         type=Proposals(),
         metavar="N|auto",
-        help="Number of boxes to segment, the whole photo included (50 in the paper). auto: leave "
-        "out boxes that would hardly change the labels, the default with --rule context and "
-        "context-max. By default the weights decide.",
+        help="Number of boxes to segment, the whole photo included (50 in the paper). auto: the "
+        "weights' number, without boxes that would hardly change the labels. By default auto with "
+        "--rule context and context-max, and otherwise the weights' number.",
     ),
     *SEARCH_OPTIONS,
     crf_option(
