@@ -27,9 +27,9 @@ from deconvnet_cli.segmentation.segment import (
     infer,
     label_photo,
     summarise,
-    working_copy,
 )
 from deconvnet_cli.segmentation.stored_scores import write_scores
+from deconvnet_cli.segmentation.working_copy import working_copy
 from deconvnet_cli.storage.files import make_folder
 from deconvnet_cli.storage.hashing import file_sha256_or_none
 

@@ -53,17 +53,15 @@ def command(
     -o the boxes are drawn on the photo instead: the first ten in colours and with their numbers,
     the rest faint.
     """
-    import numpy as np
-
     from deconvnet_cli.data.images import png_bytes, read_photo
     from deconvnet_cli.explain.drawing import draw_proposals
     from deconvnet_cli.reporting import console
-    from deconvnet_cli.segmentation.proposals import propose
+    from deconvnet_cli.segmentation.working_copy import propose_for
     from deconvnet_cli.storage.files import write_whole
 
     settings = replace(proposal_settings(**options), count=count)
     photo = read_photo(image, max_pixels=max_pixels, page=page)
-    proposals = propose(np.asarray(photo), settings)
+    proposals = propose_for(photo, settings)
     if output is None:
         scores = [round(float(score), 5) for score in proposals.scores]
         console.json_line(

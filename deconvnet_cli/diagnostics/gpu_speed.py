@@ -18,9 +18,10 @@ from deconvnet_cli.diagnostics.throughput import peak_memory, scaled
 from deconvnet_cli.errors import DeviceError
 from deconvnet_cli.runtime.devices import choose_device
 from deconvnet_cli.segmentation.proposals import propose
-from deconvnet_cli.segmentation.segment import infer, label_photo, working_copy
+from deconvnet_cli.segmentation.segment import infer, label_photo
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System, box_settings
+from deconvnet_cli.segmentation.working_copy import working_copy
 
 
 def require_gpu(name: str) -> torch.device:

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-import numpy as np
-
 from deconvnet_cli.data.boxes import Box, overlap
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.objects import find_objects
 from deconvnet_cli.data.voc import VocTree
-from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.settings import ProposalSettings
+from deconvnet_cli.segmentation.working_copy import propose_for
 
 SEARCHES = {50: (10, 50), 2000: (200, 2000)}  # boxes searched for -> the counts they are used for
 COUNTS = tuple(count for counts in SEARCHES.values() for count in counts)
@@ -60,13 +58,13 @@ def recall(
     hits = {(iou, count): 0 for iou in IOUS for count in COUNTS}
     seconds = dict.fromkeys(SEARCHES, 0.0)
     for number, (name, objects) in enumerate(by_photo.items()):
-        photo = np.asarray(read_photo(tree.image(name)))
+        photo = read_photo(tree.image(name))
         if number == 0:
             # The first search of a process takes longer.
-            propose(photo, replace(plain, count=max(SEARCHES)))
+            propose_for(photo, replace(plain, count=max(SEARCHES)))
         for searched, counts in SEARCHES.items():
             start = time.perf_counter()
-            boxes = propose(photo, replace(plain, count=searched)).boxes
+            boxes = propose_for(photo, replace(plain, count=searched)).boxes
             seconds[searched] += time.perf_counter() - start
             for box in objects:
                 overlaps = overlap(boxes, box)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.choices import MERGES
-from deconvnet_cli.nets.sizes import scaled_down
 from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
@@ -22,6 +21,7 @@ from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, box_settings, merge_rule
+from deconvnet_cli.segmentation.working_copy import working_copy
 
 
 def no_boxes() -> NDArray[np.int32]:
@@ -57,18 +57,6 @@ class Segmentation:
         """Return the probabilities of the classes in the working copy, float32 C x h x w."""
         values: NDArray[np.float32] = self.maps.probabilities().cpu().numpy()
         return values
-
-
-def working_copy(photo: Image.Image, max_side: int) -> Image.Image:
-    """Return the photo, scaled down if its nominal side exceeds ``max_side`` pixels."""
-    return in_size(photo, scaled_down(*photo.size, max_side))
-
-
-def in_size(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the photo, scaled down to this width and height if it has others."""
-    if size == photo.size:
-        return photo
-    return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ LEAST_PROBABILITY = 1e-5
 class CrfSettings:
     """The settings of the dense CRF; the defaults are those of the released inference script.
 
-    Pixels are those of the working copy (``segment.working_copy``), whatever its size.
+    Pixels are those of the working copy (``working_copy.py``), whatever its size.
 
     Attributes:
         gaussian_sd: The reach of the smoothness kernel, in pixels.

@@ -24,9 +24,10 @@ from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.voc import CLASSES
 from deconvnet_cli.errors import DatasetError, ImageError, UsageError, why
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
-from deconvnet_cli.segmentation.segment import Inferred, in_size
+from deconvnet_cli.segmentation.segment import Inferred
 from deconvnet_cli.segmentation.settings import LEAST_PROBABILITY
 from deconvnet_cli.segmentation.system import ensemble_of
+from deconvnet_cli.segmentation.working_copy import in_size
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.hashing import file_sha256
 from deconvnet_cli.storage.npz import NoArchive, read_npz

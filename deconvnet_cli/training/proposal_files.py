@@ -27,8 +27,8 @@ from deconvnet_cli.runtime.cores import cores
 from deconvnet_cli.runtime.opencv import cv2
 from deconvnet_cli.runtime.ordered_pool import in_order
 from deconvnet_cli.segmentation.proposals import edge_boxes, propose
-from deconvnet_cli.segmentation.segment import working_copy
 from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
+from deconvnet_cli.segmentation.working_copy import working_copy
 from deconvnet_cli.storage.files import write_whole
 from deconvnet_cli.storage.npz import read_npz
 

@@ -76,7 +76,7 @@ def test_recall_counts_objects_by_their_best_box(voc, monkeypatch):
         assert settings.count == count
         return Proposals(np.array(boxes, np.int32), np.ones(len(boxes), np.float32))
 
-    monkeypatch.setattr(module, "propose", propose)
+    monkeypatch.setattr(module, "propose_for", propose)
     result = recall(tree, ["p0", "p1", "p2", "p3"], ProposalSettings())
     assert (result.photos, result.objects) == (4, 4)
     assert result.shares == {

@@ -15,6 +15,7 @@ import pytest
 from helpers.command_line import one_error_line
 from PIL import Image
 
+from deconvnet_cli import Segmenter
 from deconvnet_cli.cli import cli
 from deconvnet_cli.data.voc import CLASSES, palette
 from deconvnet_cli.errors import OutputError
@@ -243,6 +244,15 @@ def test_proposals_as_json_and_drawn(deconvnet, data, tmp_path):
     quiet = deconvnet("proposals", data / "chelsea.jpg", "-o", out, "--quiet")
     assert quiet.exit_code == 0 and quiet.stderr == ""
     assert size_of(out) == (451, 300)
+
+
+def test_a_large_photo_has_the_boxes_that_segment_uses(deconvnet, tiny_weights, data, tmp_path):
+    with Image.open(data / "chelsea.jpg") as image:
+        image.resize((1536, 1022)).save(large := tmp_path / "large.png")
+    result = Segmenter.load(tiny_weights, proposals=20).segment(large)
+    shown = json.loads(deconvnet("proposals", large, "--proposals", 20).stdout)["boxes"]
+    assert len(shown) == 20
+    assert shown == result.boxes.tolist()
 
 
 def commands_of(command: click.Command, words: tuple[str, ...] = ()):

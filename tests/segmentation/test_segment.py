@@ -27,10 +27,10 @@ from deconvnet_cli.segmentation.segment import (
     label_photo,
     refined,
     segment,
-    working_copy,
 )
 from deconvnet_cli.segmentation.settings import CrfSettings, ProposalSettings, SegmentSettings
 from deconvnet_cli.segmentation.system import System, alone
+from deconvnet_cli.segmentation.working_copy import working_copy
 from deconvnet_cli.weights.files import load
 
 FEW = 3
