@@ -53,8 +53,8 @@ def read_photo(
 
     Grey, palette, CMYK and 16-bit images become RGB, and colour profiles are applied.
     Transparent parts are put on black, as the original system continues a photo beyond its edge.
-    The file's name does not matter. A word is told of a photo of several pages, or of nearly one
-    colour or black.
+    The file's name does not matter. A note says that a file has several pages, or that a photo is
+    nearly black or of one colour.
 
     Args:
         source: The path of a regular file, its bytes, or a stream that is read to its end.
@@ -62,9 +62,9 @@ def read_photo(
         max_pixels: The largest accepted product of width and height. With noise of 9 million
             pixels, reading took 8 bytes a pixel for a JPEG, up to 23 for other files of 8 bits, and
             up to 43 for 16 bits; the bytes of the file are among them.
-        page: The page or frame of a file of several, from 1 on; None takes the first one, and
-            tells that there are others.
-        tell: Is called with each such word; by default, it goes to standard error.
+        page: The page or frame of a file of several, from 1 on; None takes the first one, and a
+            note says that there are others.
+        tell: The function that is called with each note; by default it goes to standard error.
 
     Raises:
         ImageError: The file is missing, empty, truncated, not an image, a pipe or a device; it has

@@ -148,7 +148,7 @@ def propose(image: NDArray[np.uint8], settings: ProposalSettings = ProposalSetti
     (``ProposalSettings.quick_score``), so its boxes differ in part from the first of a large one.
 
     Args:
-        image: The photo, H x W x 3, RGB.
+        image: The working copy of the photo (``working_copy.py``), H x W x 3, RGB.
         settings: The number of boxes, their enlargement and their least side.
 
     Returns:

@@ -43,10 +43,10 @@ class Begun:
     """A photo whose whole view is merged, and whose boxes are still to be segmented.
 
     Attributes:
-        canvas: What has been merged so far.
-        cut_out: Cuts a box out of the photo, on the net's device.
+        canvas: The merged map so far.
+        cut_out: The photo's :func:`~deconvnet_cli.segmentation.inference.cutter`.
         boxes: The boxes that are still to be segmented.
-        used: Those that are merged.
+        used: The boxes that are merged.
     """
 
     canvas: Canvas
@@ -110,9 +110,10 @@ def begin(
     rule: str,
     settings: SegmentSettings,
 ) -> Begun:
-    """Merge the whole photo where it comes alone, and choose the boxes that are segmented after it.
+    """Merge the whole photo if it comes alone, and choose the boxes that are segmented after it.
 
-    It does if the net sees it in its own shape, or if it decides which boxes are skipped.
+    The whole photo comes alone if the net sees it in its own shape, or if its map decides which
+    boxes are skipped.
     """
     size = (len(weights.card.classes), photo.height, photo.width)
     canvas = Canvas(*size, rule, merge_device(weights.device))
