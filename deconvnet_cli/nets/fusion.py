@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import platform
+from functools import cache
 from itertools import pairwise
 from typing import cast
 
@@ -157,13 +158,22 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 }
 
 
+@cache
 def has_fused_kernels() -> bool:
-    """Return whether this machine has fused kernels; only those of x86 have been measured."""
-    return (
-        platform.machine() in ("x86_64", "AMD64")
-        and torch._C._has_mkldnn
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    )
+    """Return whether this machine has fused kernels; only those of x86 have been measured.
+
+    The operator is torch's own, so a later version may change it or take it away: it is tried on a
+    pixel of 1, which a kernel of -1 makes -1 and the activation 0.
+    """
+    if platform.machine() not in ("x86_64", "AMD64") or not torch._C._has_mkldnn:
+        return False
+    layer = nn.Conv2d(1, 1, 1, bias=False, device="meta").requires_grad_(False)
+    layer.weight = nn.Parameter(torch.full((1, 1, 1, 1), -1.0), requires_grad=False)
+    try:
+        pixel = FusedConvolution(layer, nn.ReLU())(torch.ones(1, 1, 1, 1))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return bool(pixel.item() == 0)
 
 
 class FusedConvolution(nn.Conv2d):

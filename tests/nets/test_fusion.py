@@ -45,6 +45,22 @@ def test_the_same_scores_with_nothing_left_to_fold(name, kernels, monkeypatch):
     assert all(torch.equal(net.float().state_dict()[key], value) for key, value in before.items())
 
 
+@needs_fused
+@pytest.mark.parametrize("change", ["takes other arguments", "computes something else"])
+def test_an_operator_that_a_later_torch_changes_is_not_used(change, monkeypatch):
+    def changed(x, *arguments):
+        if change == "takes other arguments":
+            raise RuntimeError("_convolution_pointwise() is missing value for argument 'mask'")
+        return x
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", changed)
+    fusion.has_fused_kernels.cache_clear()
+    try:
+        assert not fusion.has_fused_kernels()
+    finally:
+        fusion.has_fused_kernels.cache_clear()
+
+
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (7, 0), (1, 0), ((3, 5), (0, 2))])
 def test_a_deconvolution_of_stride_1_is_a_convolution(kernel, padding):
     torch.manual_seed(0)
