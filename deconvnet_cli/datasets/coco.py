@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from deconvnet_cli.data.classes import listed, with_background
-from deconvnet_cli.datasets.coco_masks import Labelled, draw, masks_of_pycocotools
+from deconvnet_cli.datasets.coco_masks import Labelled, draw, is_crowd, masks_of_pycocotools
 from deconvnet_cli.datasets.export import (
     Example,
     Export,
@@ -93,9 +93,11 @@ def open_coco(
     splits, split_notes = splits_below(
         source, {name: image.path for name, image in named.items()}, split_of_file
     )
+    drawn = [labelled(image) for image in images]
     notes = [
         *class_notes(taken, classes, categories),
-        *_without_mask([labelled(image) for image in images], source),
+        *_without_mask(drawn, source),
+        *_crowds([item for items in drawn for label, item in items if label]),
         *split_notes,
     ]
     empty = [name for name in categories if name not in annotated]
@@ -173,3 +175,14 @@ def _without_mask(photos: Sequence[Sequence[Labelled]], source: Path) -> list[st
         return []
     where = counted(sum(count > 0 for count in bare), "photo")
     return [f"{counted(sum(bare), 'annotation')} without a mask in {where}: left as background"]
+
+
+def _crowds(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what people should know of the crowds among the annotations that are taken."""
+    crowds = [item for item in items if item.get("iscrowd") and item.get("segmentation")]
+    ignored = sum(map(is_crowd, crowds))
+    notes = {
+        "ignored": ignored,
+        "with attributes taken as objects, as CVAT exports masks so": len(crowds) - ignored,
+    }
+    return [f"{counted(count, 'crowd')} {what}" for what, count in notes.items() if count]

@@ -26,6 +26,14 @@ def masks_of_pycocotools() -> Any:
     return mask
 
 
+def is_crowd(item: Mapping[str, Any]) -> bool:
+    """Return whether an annotation is one of several objects together, of which none is outlined.
+
+    CVAT exports each mask as a crowd, and gives its annotations attributes, which COCO has not.
+    """
+    return bool(item.get("iscrowd")) and "attributes" not in item
+
+
 def draw(
     annotations: Sequence[Labelled], size: tuple[int, int], source: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -49,7 +57,7 @@ def draw(
                 f"{source}: the segmentation of annotation {item.get('id')} is wrong ({why}); "
                 "correct or remove it"
             ) from error
-        drawn.append((not item.get("iscrowd"), -int(inside.sum()), label, inside))
+        drawn.append((not is_crowd(item), -int(inside.sum()), label, inside))
     drawn.sort(key=lambda found: found[:2])
     single = [found for found in drawn if found[0]]
     if len(single) > MOST_OBJECTS:
