@@ -100,8 +100,12 @@ def split_in(text: str) -> str | None:
 
 
 def split_by_folder(root: Path, path: Path) -> str | None:
-    """Return the split whose name a folder around a file has, below the root, if one has it."""
-    folders = map(split_name, path.relative_to(root).parent.parts)
+    """Return the split whose name a folder around a file has, below the root, if one has it.
+
+    COCO's have a year behind it: ``train2017``.
+    """
+    parts = path.relative_to(root).parent.parts
+    folders = (split_name(part.rstrip("0123456789")) for part in parts)
     return next((folder for folder in folders if folder in SPLITS), None)
 
 

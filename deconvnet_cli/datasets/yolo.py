@@ -16,13 +16,15 @@ from deconvnet_cli.datasets.export import (
     Export,
     class_notes,
     oriented_photo,
+    photo_place,
+    split_in,
     splits_below,
 )
 from deconvnet_cli.datasets.labelme import draw_shapes
 from deconvnet_cli.datasets.pairs import by_name, files_below
 from deconvnet_cli.errors import DatasetError, DependencyError, why
 from deconvnet_cli.storage.files import read_whole
-from deconvnet_cli.storage.lists import given_list
+from deconvnet_cli.storage.lists import given_list, read_list
 
 MAX_BYTES = 1 << 26  # of one file
 YAML = (".yaml", ".yml")
@@ -66,6 +68,11 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
                 f"{path}: {root} has no photo called {path.stem}; give the folder of the photos "
                 "with --photos DIR, or remove the text"
             )
+    if not texts:
+        raise DatasetError(
+            f"{names_file}: no texts are in its folder or below; move it to the folder that has "
+            f"{PHOTOS} and {TEXTS}"
+        )
     if len(others) == len(texts):
         raise DatasetError(f"{source}: no text there has a photo in {root}; give --photos DIR")
     polygons: dict[PurePath, list[Polygon]] = {}
@@ -98,6 +105,11 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
 
     found = {known[number] for outlines in polygons.values() for number, _ in outlines}
     splits, notes = splits_below(root, {name: shown[place] for name, place in places.items()})
+    if not splits:
+        listed = {name: path for path in others for name in _listed(path, places)}
+        lists = {name: listed.get(name, Path()) for name in places}
+        splits, notes = splits_below(root, lists, lambda _, path: split_in(path.stem))
+        others = [path for path in others if path not in listed.values()]
     notes = (*class_notes(found, classes, known.values()), *notes)
     if others:
         notes += (f"no photo is called so: {first_names([path.name for path in others])}",)
@@ -158,8 +170,35 @@ def read_names(path: Path) -> dict[int, str]:
 
 def _place(path: Path, root: Path) -> PurePath:
     """Return where a photo or its text lies below the root, without ``images`` and ``labels``."""
-    inside = path.relative_to(root).with_suffix("")
-    return PurePath(*(part for part in inside.parts[:-1] if part not in (TEXTS, PHOTOS)), path.stem)
+    return _bare(path.relative_to(root).with_suffix(""))
+
+
+def _bare(place: PurePath) -> PurePath:
+    """Return a place without the folders ``images`` and ``labels``."""
+    folders = (part for part in place.parts[:-1] if part not in (TEXTS, PHOTOS))
+    return PurePath(*folders, place.name)
+
+
+def _listed(path: Path, places: Mapping[str, PurePath]) -> list[str]:
+    """Return the names of photos in the list of a split, such as ``train.txt``: a path a line.
+
+    A path may begin above the export or inside it, so the common end of both decides.
+    """
+    try:
+        lines = read_list(path) if split_in(path.stem) else []
+    except (OSError, UnicodeDecodeError):
+        return []  # a text about something else, which is named as such
+    alike: dict[str, list[str]] = {}
+    for name, place in places.items():
+        alike.setdefault(place.name, []).append(name)
+    found = []
+    for line in lines:
+        place = _bare(photo_place(line))
+        for name in alike.get(place.name, ()):
+            shared = min(len(place.parts), len(places[name].parts))
+            if place.parts[-shared:] == places[name].parts[-shared:]:
+                found.append(name)
+    return found
 
 
 def _polygons(path: Path, known: Mapping[int, str]) -> list[Polygon]:

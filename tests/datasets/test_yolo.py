@@ -39,6 +39,40 @@ def test_splits_lists_of_names_and_photos_without_a_text(deconvnet, source, tmp_
     np.testing.assert_array_equal(objects, truth(0))
 
 
+@pytest.mark.parametrize("start", ["./", "../datasets/yolo/", "C:\\data\\"])
+def test_lists_of_paths_are_splits(deconvnet, source, tmp_path, start):
+    """As data.yaml may name them: ``train: train.txt``."""
+    for split in ("train", "valid"):
+        for kind in ("images", "labels"):
+            (source / kind).mkdir(exist_ok=True)
+            for path in (source / split / kind).iterdir():
+                path.rename(source / kind / path.name)
+        shutil.rmtree(source / split)
+    lists = {"train2017": ("four", "two"), "val_list": ("five", "one")}
+    for name, photos in lists.items():
+        (source / f"{name}.txt").write_text("".join(f"{start}images/{p}.jpg\n" for p in photos))
+    (source / "test notes.txt").write_bytes("größe\n/\n".encode("latin-1"))
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    assert names_in(tmp_path / "tree", "train") == ["four", "two"]
+    assert names_in(tmp_path / "tree", "val") == ["five", "one"]
+    assert "no photo is called so: test notes.txt" in result.stderr
+    assert "in no list of the export: three" in result.stderr
+
+
+def test_a_folder_of_a_split_may_have_a_year(source):
+    for old, new in (("train", "train2017"), ("valid", "val2017")):
+        (source / old).rename(source / new)
+    splits = open_export(source).splits
+    assert sorted(splits["train"]) == ["one", "three", "two"] and len(splits["val"]) == 2
+
+
+def test_a_yaml_file_elsewhere_is_told_to_be_moved(deconvnet, source, tmp_path):
+    (tmp_path / "configuration").mkdir()
+    moved = (source / "data.yaml").rename(tmp_path / "configuration/data.yaml")
+    result = deconvnet("dataset", "import", moved, "-o", tmp_path / "tree")
+    one_error_line(result, 1, str(moved), "no texts", "move it to the folder that has images")
+
+
 def test_what_segment_writes_comes_back(source, tmp_path):
     """Up to a pixel at the outlines, which Pillow draws too."""
     (tmp_path / "out").mkdir()
