@@ -36,6 +36,7 @@ from deconvnet_cli.storage.files import read_json
 Reader = Callable[[Path], Any]  # returns the content of a JSON file, or raises DatasetError
 
 MAX_BYTES = 2_000_000_000  # of a JSON file
+COCO = {"annotations", "images"}  # at the top of its files
 # How COCO calls its files of other tasks, which lie beside those of the instances.
 OTHER_TASKS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")
 
@@ -98,7 +99,8 @@ def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reade
         DatasetError: The source is a JSON file that cannot be read.
     """
     if source.is_file() and source.suffix.lower() == ".json":
-        if "images" not in keys_of(read(source)) and (advice := advice_on_json(read(source))):
+        content = read(source)
+        if not keys_of(content) >= COCO and (advice := advice_on_json(content)):
             raise UsageError(f"{source}: {advice}")
         return "coco"
     if source.is_file() and (source.suffix.lower() in YAML or source.name == NAMES):
@@ -117,7 +119,7 @@ def kind_of(source: Path, photos: Path | None, colours: Path | None, read: Reade
         content = _readable(path, read)
         if "shapes" in keys_of(content):
             return "labelme"
-        if {"annotations", "images"} <= keys_of(content):
+        if keys_of(content) >= COCO:
             return "coco"
         advice = advice or advice_on_json(content)
     has_texts = (source / NAMES).is_file() and (source / TEXTS).is_dir()

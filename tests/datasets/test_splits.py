@@ -231,6 +231,18 @@ UNREAD = {
     "project-1.json": ('[{"id": 1, "data": {}, "annotations": []}]', "Brush labels to COCO"),
     "one.jpg.json": ('{"size": {}, "objects": [], "tags": []}', "Supervisely's"),
     "via.json": (json.dumps(VIA), "VIA's JSON"),
+    "via_project.json": (json.dumps({"_via_settings": {}, "_via_img_metadata": VIA}), "VIA's JSON"),
+    "via3.json": ('{"project": {}, "config": {}, "file": {}, "metadata": {}}', "VIA 3's"),
+    "via.csv": ("filename,file_size", "a CSV table; export COCO JSON"),
+    "min.json": ('[{"image": "one.jpg", "annotator": 1, "annotation_id": 2}]', "Label Studio's"),
+    "task-1.npy": ("NUMPY", "save them as PNGs"),
+    "meta.json": ('{"classes": [], "tags": [], "projectType": "images"}', "masks_machine"),
+    "darwin.json": ('{"version": "2.0", "item": {}, "annotations": []}', "export it as COCO"),
+    "hasty.json": (
+        '{"export_format_version": "1.1", "label_classes": [], "images": []}',
+        "export it as COCO",
+    ),
+    "one_gtFine_polygons.json": ('{"imgHeight": 9, "imgWidth": 9, "objects": []}', "labelIds PNGs"),
 }
 
 
