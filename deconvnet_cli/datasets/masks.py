@@ -29,7 +29,7 @@ MASK_SUFFIXES = (".png",), (".tif", ".tiff")  # the second if there are none of 
 MASK = "_mask"  # how the names of Roboflow's masks end
 PHOTOS_REMEDY = "export with images, or say where they are with --photos DIR"
 COLOUR_LINE = re.compile(r"(.{1,200}?)[\s,:]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s*(?::.*)?")
-VOID = "void"  # a class of this name in a colour table is ignored
+VOID = "void"  # a class of this name in a colour table is ignored, and CamVid's "Void" too
 
 
 def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] | None) -> Export:
@@ -39,11 +39,11 @@ def open_coloured(masks: Path, photos: Path, table: Path, wanted: Sequence[str] 
         DatasetError: Something is missing, or the table cannot be read.
     """
     colours = read_colour_table(table)
-    names = [name for name in colours if not is_background(name) and name != VOID]
+    names = [name for name in colours if not is_background(name) and name.lower() != VOID]
     classes = with_background(names if wanted is None else wanted, str(masks))
     codes = {
         red << 16 | green << 8 | blue: (
-            IGNORE if name == VOID else classes.index(name) if name in classes else 0
+            IGNORE if name.lower() == VOID else classes.index(name) if name in classes else 0
         )
         for name, (red, green, blue) in colours.items()
     }
@@ -123,7 +123,10 @@ def open_grey(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export
         )
         return _looked_up(values, lookup, path, words)
 
-    return _paired(pairs, masks, classes, labels_of, "grey masks")
+    # Some lists, such as CamVid's codes.txt, begin with the name of 0: this tells.
+    values = f"value 0 is background, 1 is {classes[1]}, {len(classes) - 1} is {classes[-1]}"
+    notes = () if single else (values,)
+    return _paired(pairs, masks, classes, labels_of, "grey masks", notes)
 
 
 def open_objects(masks: Path, photos: Path, wanted: Sequence[str] | None) -> Export:

@@ -65,6 +65,28 @@ def test_coco_objects_are_numbered_and_crowds_ignored(tmp_path):
     assert len(np.unique(objects)) == 3
 
 
+def test_masks_of_cvat_are_objects_although_its_coco_calls_them_crowds(deconvnet, tmp_path):
+    """Its exporter sets ``iscrowd`` wherever there is a mask, and writes attributes for all."""
+    path = exports.coco_export(tmp_path)
+
+    def as_cvat_does(content):
+        for item in content["annotations"]:
+            item["attributes"] = {"occluded": False}
+            item["iscrowd"] = int(isinstance(item["segmentation"], dict))
+        content["annotations"][0].pop("attributes")
+        content["annotations"][0]["iscrowd"] = 1  # the first disc
+
+    edit(path, as_cvat_does)
+    result = deconvnet("dataset", "import", path, "-o", tmp_path / "tree")
+    assert "5 crowds with attributes taken as objects" in result.stderr
+    assert "1 crowd ignored" in result.stderr
+    for number, name in enumerate(NAMES):
+        labels = read_labels(tmp_path / f"tree/SegmentationClass/{name}.png")
+        np.testing.assert_array_equal(labels == 1, truth(number) == 2)  # squares
+        objects = read_labels(tmp_path / f"tree/SegmentationObject/{name}.png")
+        assert objects[truth(number) == 2].all()
+
+
 def test_coco_small_objects_lie_over_large_ones(tmp_path):
     path = exports.coco_export(tmp_path)
     everything = exports.polygon((0, 0, WIDTH, HEIGHT))
@@ -137,7 +159,10 @@ def test_grey_masks_of_several_classes_and_void(tmp_path):
         mask = truth(number)
         mask[0] = 255
         Image.fromarray(mask).save(masks / f"{name}.png")
-    tree = imported(masks, tmp_path / "tree", photos=tmp_path / "photos", classes=BOTH[1:])
+    options = {"photos": tmp_path / "photos", "classes": BOTH[1:]}
+    notes = open_export(masks, **options).notes
+    assert notes == ("value 0 is background, 1 is disc, 2 is square",)
+    tree = imported(masks, tmp_path / "tree", **options)
     assert (tree / "classes.txt").read_text().split() == [*BOTH]
     labels = read_labels(tree / "SegmentationClass/one.png")
     np.testing.assert_array_equal(labels[1:], truth(0)[1:])
@@ -202,10 +227,11 @@ def test_masks_that_were_shrunk_and_photos_of_any_kind(tmp_path):
     np.testing.assert_array_equal(labels, (truth(0) > 0).astype(int))
 
 
-def test_rgb_masks_with_a_table(tmp_path):
+@pytest.mark.parametrize("void", ["void", "Void"])
+def test_rgb_masks_with_a_table(tmp_path, void):
     folder = exports.cvat_export(tmp_path / "cvat")
     table = tmp_path / "colours.txt"
-    table.write_text("disc 200 30 30\nvoid 30,60,200\n")
+    table.write_text(f"disc 200 30 30\n{void} 30,60,200\n")
     tree = imported(
         folder / "SegmentationClass",
         tmp_path / "tree",
