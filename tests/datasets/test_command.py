@@ -98,3 +98,12 @@ class LabelmeReader:
         if self.left < 0:
             raise KeyboardInterrupt
         return oriented_photo(*arguments)
+
+
+def test_a_folder_that_may_be_closed_to_readers_is_no_wrong_usage(deconvnet, tmp_path, monkeypatch):
+    """A folder on a server may take files of people who cannot list it; opening tells."""
+    source = labelme_export(tmp_path / "labelme")
+    (tmp_path / "tree").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    result = deconvnet("dataset", "import", source, "-o", tmp_path / "tree")
+    assert result.exit_code == 0, result.stderr

@@ -14,11 +14,12 @@ from deconvnet_cli.segmentation.loading import check_edges
 from deconvnet_cli.storage.files import require_folder
 from deconvnet_cli.storage.remote import RemotePath, place
 
-PATH = click.Path(path_type=Path)
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
-EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
-EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+# Whether a path can be read is told by reading it: an output may be closed to readers.
+PATH = click.Path(path_type=Path, readable=False)
+FILE = click.Path(path_type=Path, readable=False, dir_okay=False)
+FOLDER = click.Path(path_type=Path, readable=False, file_okay=False)
+EXISTING_FILE = click.Path(path_type=Path, readable=False, dir_okay=False, exists=True)
+EXISTING_FOLDER = click.Path(path_type=Path, readable=False, file_okay=False, exists=True)
 
 
 class Edges(click.ParamType[str]):
@@ -43,7 +44,7 @@ class NewFile(click.Path):
     """
 
     def __init__(self, kind: str, what: str) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
+        super().__init__(dir_okay=False, path_type=Path, readable=False)
         self.kind, self.what = kind, what
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -57,7 +58,7 @@ class FolderOrUrl(click.Path):
     """The type of an option that takes a folder, or a URL such as ``s3://bucket/labels``."""
 
     def __init__(self) -> None:
-        super().__init__(file_okay=False, path_type=Path)
+        super().__init__(file_okay=False, path_type=Path, readable=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = place(value) if isinstance(value, str) else value
