@@ -32,6 +32,7 @@ except ImportError:  # on Windows
 PART = ".part"  # suffix of files that are not complete yet
 LOCK = ".deconvnet.lock"
 NAME_BYTES = 200  # of a name that its part keeps: names have at most 255
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)  # to this person, or to all
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 PIECE = 1 << 20  # bytes read at a time
 
@@ -117,7 +118,8 @@ def writing(path: Path, what: str = "written") -> Iterator[None]:
         yield
     except OSError as error:
         kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
-        raise kind(f"{path}: cannot be {what} ({why(error)})") from error
+        remedy = "; write to another folder" if error.errno in CLOSED else ""
+        raise kind(f"{path}: cannot be {what} ({why(error)}){remedy}") from error
 
 
 def make_folder(folder: Path) -> None:

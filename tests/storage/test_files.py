@@ -62,6 +62,13 @@ def test_a_used_up_quota_is_a_full_disk(number: int, expected: type[OutputError]
     assert type(raised.value) is expected
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_is_closed_to_somebody_has_a_remedy(number: int) -> None:
+    words = r"^labels/a\.png: cannot be written \(.*\); write to another folder$"
+    with pytest.raises(OutputError, match=words), writing(Path("labels/a.png")):
+        raise OSError(number, os.strerror(number))
+
+
 def test_files_and_streams_up_to_the_last_byte(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"12345")
