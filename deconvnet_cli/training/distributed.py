@@ -136,19 +136,19 @@ class SharedBatchNorm(BatchNorm):
             return super().forward(x)
         values = x.float()
         own_count = torch.tensor([float(values.numel() // values.shape[1])], device=x.device)
-        sums = torch.cat((values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), own_count))
-        sums = sum_over_processes(sums)
-        count = sums[-1]
-        mean, squares = (sums[:-1] / count).chunk(2)
-        variance = squares - mean.square()
+        sums = sum_over_processes(torch.cat((values.sum((0, 2, 3)), own_count)))
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        # A mean of squares less the square of the mean would be wrong, even below 0, where the mean
+        # is far greater than the spread.
+        deviations = values - mean[:, None, None]
+        variance = sum_over_processes(deviations.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             weight = self.count_batch()
             unbiased = variance * count / (count - 1)
             cast(Tensor, self.running_mean).lerp_(mean, weight)
             cast(Tensor, self.running_var).lerp_(unbiased, weight)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        normalised: Tensor = values * scale[:, None, None] + shift[:, None, None]
+        normalised: Tensor = deviations * scale[:, None, None] + self.bias[:, None, None]
         return normalised.to(x.dtype)
 
 

@@ -102,3 +102,12 @@ def test_shared_batchnorm_is_batchnorm_where_there_is_one_process(monkeypatch):
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
     torch.testing.assert_close(ours.eval()(here), theirs.eval()(here))
+
+
+@pytest.mark.parametrize("mean", [10, 100, 1000])
+def test_shared_batchnorm_is_right_where_the_mean_is_far_greater_than_the_spread(mean, monkeypatch):
+    monkeypatch.setattr("deconvnet_cli.training.distributed.sum_over_processes", lambda x: x)
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 16, 16) * 0.01 + mean
+    exact = torch.nn.BatchNorm2d(3).double()(x.double()).float()
+    torch.testing.assert_close(SharedBatchNorm(3)(x), exact, atol=1e-2, rtol=0)
