@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -172,14 +173,17 @@ def changed(settings: TrainSettings, values: dict[str, Any], source: str) -> Tra
     given: dict[str, Any] = {}
     for name, value in values.items():
         if name not in before:
-            raise UsageError(f"{source}: no setting is called {name}; see RUN/settings.toml")
+            near = difflib.get_close_matches(name, before, n=1)
+            meant = f"; did you mean {near[0]}?" if near else "; see RUN/settings.toml"
+            raise UsageError(f"{source}: no setting is called {name}{meant}")
         kind = type(before[name])
         if kind is tuple and isinstance(value, list | tuple):
             value = tuple(str(item) for item in value)
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind:
-            raise UsageError(f"{source}: {name} = {value!r} is not of type {kind.__name__}")
+            wanted = "list" if kind is tuple else kind.__name__
+            raise UsageError(f"{source}: {name} = {value!r} is not of type {wanted}")
         given[name] = value
     result = replace(settings, **given)
     check_values(result, source)

@@ -84,6 +84,8 @@ def test_the_command_leaves_the_net_to_them(tmp_path: Path):
     ("text", "message"),
     [
         ("speed = 3", "no setting is called speed"),
+        ("batch_size = 4", "no setting is called batch_size; did you mean batch"),
+        ("lists = 'train'", "lists = 'train' is not of type list"),
         ("lr = 'fast'", "lr = 'fast' is not of type float"),
         ("batch = true", "batch = True is not of type int"),
         ("batch = 0", "batch must be above 0"),
