@@ -213,7 +213,7 @@ def command(
     origin = origin_of(tree, settings, init, start)
     check_origin(run, origin)
     check_start(settings, init, start, begun=begun)
-    first = card_at_start(settings, start)
+    first = card_at_start(settings, start, origin["from"] or origin["init"])
     keep_freed_memory()
     chosen = local_device(choose_device(device))
     with joined(chosen), console.progress(quiet or rank() > 0) as progress, stop_signals() as stop:

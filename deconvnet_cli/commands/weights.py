@@ -205,7 +205,9 @@ def average_(first: str, second: str, share: float, output: Path) -> None:
         f"{1 - share:g} of {one.path.name} ({one.card.provenance}), {share:g} of "
         f"{other.path.name}, SHA-256 {weights_sha256(other.path)} ({other.card.provenance})"
     )
-    store(output, one.net, replace(one.card, provenance=provenance, scores={}))
+    licence = "; ".join(dict.fromkeys((one.card.licence, other.card.licence)))
+    card = replace(one.card, provenance=provenance, licence=licence, scores={})
+    store(output, one.net, card)
     console.result(str(output))
 
 

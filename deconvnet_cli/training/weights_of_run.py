@@ -18,14 +18,16 @@ from deconvnet_cli.weights.shipped import locate
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
 
 
-def card_at_start(settings: TrainSettings, start: str | None) -> Card:
+def card_at_start(settings: TrainSettings, start: str | None, begun_from: str = "") -> Card:
     """Return the card that those of a run's weights are made from.
 
     Its input convention, merge rule and number of boxes are those of the weights that the run
-    starts from, or else the usual ones of the net; the size is that of the run's crops.
+    starts from, or else the usual ones of the net; the size is that of the run's crops. Its
+    provenance and licence are the start's.
 
     Args:
         start: The name or file of the weights that the run starts from, if there are any.
+        begun_from: The weights or the published encoder that the run starts from, in words.
 
     Raises:
         WeightsError: The weights are not found, or their card is wrong.
@@ -34,7 +36,14 @@ def card_at_start(settings: TrainSettings, start: str | None) -> Card:
     usual = card_for(settings.net, {})
     given = read_card(locate(start)) if start is not None else usual
     shown = replace(given.input, size=settings.size)
-    return replace(usual, input=shown, merge=given.merge, proposals=given.proposals)
+    return replace(
+        usual,
+        input=shown,
+        merge=given.merge,
+        proposals=given.proposals,
+        provenance=begun_from,
+        licence=given.licence,
+    )
 
 
 def run_card(
@@ -51,13 +60,15 @@ def run_card(
         step: The step of the weights; None for the last.
         score: Their mean IoU in the validation, if there was one.
     """
+    start = f" from {first.provenance}" if first.provenance else ""
+    its_licence = f" ({first.licence})" if first.licence else ""
     of_step = "" if step is None else f", the weights of step {step}"
     return replace(
         first,
         settings=net_settings(net),
         classes=settings.class_names,
-        provenance=f"trained by deconvnet train: {asdict(settings)}{of_step}",
-        licence="that of the training data and of the start",
+        provenance=f"trained by deconvnet train{start}: {asdict(settings)}{of_step}",
+        licence=f"that of the training data and of the start{its_licence}",
         scores={} if score is None else {f"{settings.val_list}-during-training": score},
     )
 

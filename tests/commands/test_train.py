@@ -107,6 +107,9 @@ def test_the_shipped_weights_are_a_start_and_their_encoder_stays(deconvnet, voc,
         "--batch-size", "2", "--crops", "4", "--quiet", "--device", "cpu",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
+    card = load(str(run / "weights.safetensors")).card
+    assert card.provenance.startswith(f"trained by deconvnet train from {DEFAULT}, SHA-256 ")
+    assert card.licence.endswith(f"of the start ({load(DEFAULT).card.licence})")
     before, after = (
         load(str(name)).net.state_dict() for name in (DEFAULT, run / "weights.safetensors")
     )

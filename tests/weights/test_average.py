@@ -65,7 +65,9 @@ def test_nets_without_a_common_encoder_are_refused():
 def test_the_command(deconvnet, tmp_path):
     for seed in (0, 1):
         net = lively("fcn8s-mobilenet", seed)
-        card = card_for("fcn8s-mobilenet", net_settings(net), provenance=f"seed {seed}")
+        card = card_for(
+            "fcn8s-mobilenet", net_settings(net), provenance=f"seed {seed}", licence=f"L{seed}"
+        )
         store(tmp_path / f"{seed}.st", net, card, half=False)
     out = tmp_path / "mean.st"
     files = (tmp_path / "0.st", tmp_path / "1.st")
@@ -76,5 +78,6 @@ def test_the_command(deconvnet, tmp_path):
     mean = ((one + other) / 2).half().float()
     torch.testing.assert_close(made.net.state_dict()["stem.0.weight"], mean, atol=1e-3, rtol=1e-3)
     assert "0.5 of 0.st (seed 0)" in made.card.provenance
+    assert made.card.licence == "L0; L1"
     refused = deconvnet("weights", "average", *files, "-o", files[0])
     assert refused.exit_code == 2
