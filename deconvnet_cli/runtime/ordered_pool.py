@@ -21,6 +21,8 @@ def in_order(
     threads share the weights. At most ``AHEAD`` times ``workers`` results wait to be taken, so a
     slow item does not make the others pile up behind it.
 
+    An error in drawing an item is raised after the results of the items before it.
+
     With one worker, ``work`` is called in the caller's thread, when the result is asked for.
     """
     if workers == 1:
@@ -29,8 +31,14 @@ def in_order(
         return
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="photo")
+    drawn = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(drawn)
+            except Exception as error:  # StopIteration, if all goes well
+                end = error
+                break
             waiting.append((item, pool.submit(work, item)))
             if len(waiting) >= AHEAD * workers:
                 first, future = waiting.popleft()
@@ -38,6 +46,8 @@ def in_order(
         while waiting:
             first, future = waiting.popleft()
             yield first, future.result
+        if not isinstance(end, StopIteration):
+            raise end
     finally:
         # A caller that stops early (an error, Ctrl-C) waits for the running items only.
         pool.shutdown(cancel_futures=True)

@@ -75,3 +75,16 @@ def test_stopping_early_begins_nothing_more():
     count = len(begun)
     time.sleep(0.1)
     assert len(begun) == count < 20
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_in_drawing_an_item_comes_after_the_results_before_it(workers):
+    def items():
+        yield from range(4)
+        raise KeyError("the caller's own")
+
+    found = []
+    with pytest.raises(KeyError, match="the caller's own"):
+        for _, result in in_order(items(), abs, workers):
+            found.append(result())
+    assert found == [0, 1, 2, 3]
