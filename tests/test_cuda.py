@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from deconvnet_cli.batch.gpu.engine import gpu_engine
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import Entry
-from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.objects import find_objects

@@ -11,7 +11,7 @@ from deconvnet_cli.errors import UsageError
 
 if TYPE_CHECKING:  # torch comes with these, and the command's --help has to be quick
     from deconvnet_cli.batch.run import Engine
-    from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, SystemInfo
+    from deconvnet_cli.batch.spec import BatchInfo, BatchSpec
 
 LOCAL, RAY = "local", "ray"
 
@@ -24,8 +24,8 @@ def open_engine(
     spec: BatchSpec,
     workers: int | None,
     device: str,
-) -> Iterator[tuple[SystemInfo, Engine]]:
-    """Yield the metadata of the loaded system, and the engine that runs the jobs.
+) -> Iterator[tuple[BatchInfo, Engine]]:
+    """Yield what is known of the batch once its system is loaded, and the engine that runs jobs.
 
     Raises:
         DeconvnetError: See :func:`deconvnet_cli.batch.ray.cluster.connected` and ``load_system``.
@@ -37,9 +37,9 @@ def open_engine(
 
         with connected(ray_address, device, nets_per_gpu or 1) as cluster:
             info = survey_cluster(spec, cluster)
-            yield info, ray_engine(spec, info, cluster)
+            yield info, ray_engine(info, cluster)
         return
-    from deconvnet_cli.batch.spec import system_info
+    from deconvnet_cli.batch.spec import batch_info
     from deconvnet_cli.runtime.cores import cores
     from deconvnet_cli.runtime.devices import at_a_time, choose_device
 
@@ -52,14 +52,13 @@ def open_engine(
     elif nets_per_gpu is not None:
         raise UsageError(f"--nets-per-gpu is for GPUs with CUDA or --engine ray; this is {kind}")
     else:
-        info = system_info(spec, *spec.load())
-        yield info, local_engine(spec, info.fingerprint, at_a_time(workers))
+        info = batch_info(spec, *spec.load())
+        yield info, local_engine(info, at_a_time(workers))
 
 
-def local_engine(spec: BatchSpec, fingerprint: Fingerprint, workers: int) -> Engine:
+def local_engine(info: BatchInfo, workers: int) -> Engine:
     """Return an engine that runs jobs in worker processes on this machine."""
     from deconvnet_cli.batch.photo import start_worker
     from deconvnet_cli.runtime.workers import side_by_side
 
-    begin = partial(start_worker, spec, fingerprint)
-    return lambda jobs, stop: side_by_side(jobs, begin, workers, stop)
+    return lambda jobs, stop: side_by_side(jobs, partial(start_worker, info), workers, stop)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import DONE, FAILED, Entry
-from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, file_state, read_source
-from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, SystemInfo, system_info
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec, fingerprint_of
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.notes import collected
 from deconvnet_cli.errors import CrashError, DeconvnetError, ImageError, WeightsError
@@ -40,29 +40,28 @@ Segmented = tuple[Segmentation, Inferred | None]
 NO_MEMORY = ("out of memory", "bad_alloc", "insufficient memory", "allocate memory")
 
 
-def start_worker(spec: BatchSpec, fingerprint: Fingerprint) -> Callable[[Job], Entry]:
+def start_worker(info: BatchInfo) -> Callable[[Job], Entry]:
     """Load the system in this process and return a function that labels a photo on one core.
 
     See :func:`labeller` for what that function raises.
 
     Raises:
-        WeightsError: The weights no longer match ``fingerprint``.
+        WeightsError: The weights no longer match the fingerprint.
     """
     one_core_a_photo()
-    system, settings = spec.load()
-    info = system_info(spec, system, settings)
-    if info.fingerprint.weights != fingerprint.weights:
+    system, settings = info.spec.load()
+    if fingerprint_of(system, settings).weights != info.fingerprint.weights:
         raise WeightsError("the weights changed while the batch ran; start it again")
 
     def segment(photo: Image.Image) -> Segmented:
         inferred = infer(photo, system, settings)
         return label_photo(inferred, *photo.size, system.ensemble, settings.crf), inferred
 
-    return labeller(spec, replace(info, fingerprint=fingerprint), segment)
+    return labeller(info, segment)
 
 
 def labeller(
-    spec: BatchSpec, info: SystemInfo, segment: Callable[[Image.Image], Segmented]
+    info: BatchInfo, segment: Callable[[Image.Image], Segmented]
 ) -> Callable[[Job], Entry]:
     """Return a function that reads a photo, lets ``segment`` segment it, and writes its files.
 
@@ -71,28 +70,29 @@ def labeller(
     """
 
     def label_job(job: Job) -> Entry:
-        source = read_source(job.photo)
+        source = read_source(job)
 
         def label() -> Entry:
-            photo = decoded_photo(job, source, spec)
-            return write_result(job, source, photo, *segment(photo), spec, info)
+            photo = decoded_photo(source, info.spec)
+            return write_result(source, photo, *segment(photo), info)
 
-        return result_or_failed_entry(label, job, source, spec, info.fingerprint)
+        return result_or_failed_entry(label, source, info)
 
     return label_job
 
 
-def decoded_photo(job: Job, source: Source, spec: BatchSpec) -> Image.Image:
+def decoded_photo(source: Source, spec: BatchSpec) -> Image.Image:
     """Return a photo, or its page that the batch takes, decoded from its file's bytes.
 
     Raises:
         ImageError: The file is not a photo, or has no such page.
     """
-    return read_photo(source.data, str(job.photo), max_pixels=spec.max_pixels, page=spec.page)
+    name = str(source.job.photo)
+    return read_photo(source.data, name, max_pixels=spec.max_pixels, page=spec.page)
 
 
 def prepared(
-    photo: Image.Image, info: SystemInfo
+    photo: Image.Image, info: BatchInfo
 ) -> tuple[Image.Image, NDArray[np.int32] | None, dict[str, float]]:
     """Return what the nets are given of a photo.
 
@@ -110,7 +110,7 @@ def prepared(
 
 
 def result_or_failed_entry(
-    call: Callable[[], Result], job: Job, source: Source, spec: BatchSpec, fingerprint: Fingerprint
+    call: Callable[[], Result], source: Source, info: BatchInfo
 ) -> Result | Entry:
     """Return the result of ``call``, or a failed entry if the photo cannot be segmented.
 
@@ -131,8 +131,8 @@ def result_or_failed_entry(
                 raise
             if not isinstance(error, ImageError):
                 what = f"{type(error).__name__}: {error}".splitlines()[0]
-                error = DeconvnetError(f"{job.photo}: cannot be segmented ({what})")
-            result = failed_entry(job, error, spec, fingerprint, source)
+                error = DeconvnetError(f"{source.job.photo}: cannot be segmented ({what})")
+            result = failed_entry(source.job, error, info, source)
     if isinstance(result, Entry):
         return replace(result, notes=tuple(dict.fromkeys(notes)))
     return result
@@ -149,24 +149,22 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def write_result(
-    job: Job,
     source: Source,
     photo: Image.Image,
     result: Segmentation,
     inferred: Inferred | None,
-    spec: BatchSpec,
-    info: SystemInfo,
+    info: BatchInfo,
 ) -> Entry:
     """Write the files of a labelled photo, the label PNG last; ``inferred`` has the scores to keep.
 
     Raises:
         OutputError: A file cannot be written.
     """
+    job, spec = source.job, info.spec
     if spec.save_scores and inferred is not None:
         make_folder(job.scores.parent)
-        about = info.about
         write_scores(
-            job.scores, inferred, job.photo, photo.size, about, sha256=source.sha256, page=spec.page
+            job.scores, inferred, job.photo, photo.size, info.about, source.sha256, spec.page
         )
     make_folder(job.target.parent)
     shown = spec.outputs.shown(result.labels)
@@ -197,11 +195,7 @@ def write_result(
 
 
 def failed_entry(
-    job: Job,
-    error: DeconvnetError,
-    spec: BatchSpec,
-    fingerprint: Fingerprint,
-    source: Source | None = None,
+    job: Job, error: DeconvnetError, info: BatchInfo, source: Source | None = None
 ) -> Entry:
     """Return the entry of a photo that failed.
 
@@ -218,11 +212,11 @@ def failed_entry(
             size, mtime_ns = found.size, found.mtime_ns
     return Entry(
         image=str(job.photo),
-        output=spec.name_of(job.target),
+        output=info.spec.name_of(job.target),
         status=FAILED,
         size=size,
         mtime_ns=mtime_ns,
         sha256=sha256,
         error=text,
-        **vars(fingerprint),
+        **vars(info.fingerprint),
     )

@@ -5,34 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from deconvnet_cli.batch.find import Look, find_photos, raised
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.errors import ImageError, UsageError
 from deconvnet_cli.outputs.files import CVAT, MASKS, Outputs
 from deconvnet_cli.storage.remote import RemotePath, as_compared, place, real
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo and the files to make of it.
-
-    Attributes:
-        photo: The photo.
-        target: The file of its labels.
-        kept: Where to keep its scores; None for beside the labels.
-    """
-
-    photo: Path
-    target: Path
-    kept: Path | None = None
-
-    @property
-    def scores(self) -> Path:
-        """Return where the photo's scores go, if they are kept."""
-        return self.kept or self.target.with_suffix(".npz")
 
 
 def plan(

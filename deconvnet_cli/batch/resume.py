@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import FAILED, GONE, Entry
-from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import file_state
-from deconvnet_cli.batch.spec import BatchSpec, Fingerprint
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec
 from deconvnet_cli.errors import DeconvnetError
 from deconvnet_cli.outputs.encoding import place_of
 from deconvnet_cli.outputs.files import POLYGON_SUFFIXES
@@ -45,8 +45,7 @@ class Todo:
 def sort_out(
     jobs: Iterable[Job],
     entries: Mapping[str, Entry],
-    spec: BatchSpec,
-    fingerprint: Fingerprint,
+    info: BatchInfo,
     *,
     overwrite: bool = False,
     retry: bool = False,
@@ -57,11 +56,11 @@ def sort_out(
     """
 
     def judged(job: Job) -> tuple[Entry | None, str | None]:
-        entry = entries.get(spec.name_of(job.target))
-        return entry, reason(job, entry, spec, fingerprint)
+        entry = entries.get(info.spec.name_of(job.target))
+        return entry, reason(job, entry, info)
 
     todo = Todo([], [], [])
-    readers = REMOTE_READERS if isinstance(spec.folder, RemotePath) else 1
+    readers = REMOTE_READERS if isinstance(info.spec.folder, RemotePath) else 1
     for job, result in in_order(jobs, judged, readers):
         entry, why = result()
         if entry is None or overwrite:
@@ -75,7 +74,7 @@ def sort_out(
     return todo
 
 
-def reason(job: Job, entry: Entry | None, spec: BatchSpec, fingerprint: Fingerprint) -> str | None:
+def reason(job: Job, entry: Entry | None, info: BatchInfo) -> str | None:
     """Return why a job needs work, in a few words; None if manifest and files show it done.
 
     A photo with the same path, size and time of change counts as unchanged without being read;
@@ -84,9 +83,9 @@ def reason(job: Job, entry: Entry | None, spec: BatchSpec, fingerprint: Fingerpr
     """
     if entry is None:
         return NEW
-    if entry.weights != fingerprint.weights:
+    if entry.weights != info.fingerprint.weights:
         return "other weights"
-    if entry.settings != fingerprint.settings:
+    if entry.settings != info.fingerprint.settings:
         return "other settings"
     if entry.status == FAILED and entry.sha256 is None:
         return NOT_TRIED
@@ -95,11 +94,11 @@ def reason(job: Job, entry: Entry | None, spec: BatchSpec, fingerprint: Fingerpr
     if entry.status == FAILED:
         return FAILED_BEFORE
     written = entry.files()
-    for path in spec.files(job):
+    for path in info.spec.files(job):
         sha256 = file_sha256_or_none(path)
         if sha256 is None:
             return f"{path.name} is missing"
-        if sha256 != written.get(spec.name_of(path)):
+        if sha256 != written.get(info.spec.name_of(path)):
             return f"{path.name} changed"
         if str(job.photo) != entry.image and names_another(path, job):
             return "the photo moved"

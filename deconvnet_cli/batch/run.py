@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import NAME, Entry, Manifest, manifest_name
 from deconvnet_cli.batch.photo import failed_entry
-from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.remote_manifest import RemoteManifest
-from deconvnet_cli.batch.spec import BatchSpec, Fingerprint
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec
 from deconvnet_cli.errors import DeconvnetError, DiskFullError, NetsError
 from deconvnet_cli.outputs.shared_files import COCO_OF_ALL, CVAT_LIST
 from deconvnet_cli.storage.files import locked, make_folder, remove_parts
@@ -28,8 +28,7 @@ class Run:
     """A run of a batch over an output folder that it has locked.
 
     Attributes:
-        spec: What is made of each photo, and where.
-        fingerprint: The weights, settings and versions that labels depend on.
+        info: What is made of each photo, where, and by which system.
         engine: Runs the jobs.
         manifest: Gets a line for each job.
         shard: The shard, or None for a whole run.
@@ -37,8 +36,7 @@ class Run:
             without locks, nor in a remote folder.
     """
 
-    spec: BatchSpec
-    fingerprint: Fingerprint
+    info: BatchInfo
     engine: Engine
     manifest: Manifest | RemoteManifest
     shard: tuple[int, int] | None = None
@@ -62,7 +60,7 @@ class Run:
                     ended_by.append(answer)
                     continue
                 if isinstance(answer, DeconvnetError):
-                    answer = failed_entry(job, answer, self.spec, self.fingerprint)
+                    answer = failed_entry(job, answer, self.info)
                 self.manifest.add(answer)
                 on_done(answer)
         if ended_by:
@@ -70,9 +68,7 @@ class Run:
 
 
 @contextmanager
-def locked_run(
-    spec: BatchSpec, fingerprint: Fingerprint, engine: Engine, shard: tuple[int, int] | None
-) -> Iterator[Run]:
+def locked_run(info: BatchInfo, engine: Engine, shard: tuple[int, int] | None) -> Iterator[Run]:
     """Lock the output folder and yield a run over it.
 
     Shards of one batch may share the folder, as each has a manifest of its own.
@@ -81,7 +77,7 @@ def locked_run(
         BusyError: Another run, or the same shard, is writing there.
         OutputError: The folder cannot be made or written to.
     """
-    folder = spec.folder
+    folder = info.spec.folder
     make_folder(folder)
     name = manifest_name(shard)
     with ExitStack() as stack:
@@ -91,7 +87,7 @@ def locked_run(
         path = folder / name
         manifest = RemoteManifest(path) if isinstance(path, RemotePath) else Manifest(path)
         stack.callback(manifest.close)
-        yield Run(spec, fingerprint, engine, manifest, shard, is_locked)
+        yield Run(info, engine, manifest, shard, is_locked)
 
 
 def remove_unfinished(jobs: Iterable[Job], spec: BatchSpec) -> None:

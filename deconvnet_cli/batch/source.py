@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.errors import ImageError, why
 from deconvnet_cli.storage import remote
 from deconvnet_cli.storage.hashing import bytes_sha256
@@ -13,20 +14,22 @@ from deconvnet_cli.storage.remote import RemotePath
 
 @dataclass(frozen=True)
 class Source:
-    """A photo's file as it was read: its bytes, and its size, time of change and SHA-256."""
+    """The photo of a job as it was read: its bytes, size in bytes, time of change and SHA-256."""
 
+    job: Job
     data: bytes
     size: int
     mtime_ns: int | None
     sha256: str
 
 
-def read_source(photo: Path) -> Source:
-    """Read a photo's file once, so that the bytes that are hashed are those that are segmented.
+def read_source(job: Job) -> Source:
+    """Read the photo of a job once, so that the bytes that are hashed are those that are segmented.
 
     Raises:
         ImageError: The file is missing, is not a file, cannot be read, or changed meanwhile.
     """
+    photo = job.photo
     is_remote = isinstance(photo, RemotePath)
     try:
         before = remote.found(photo)
@@ -40,7 +43,7 @@ def read_source(photo: Path) -> Source:
         raise ImageError(f"{photo}: cannot be read ({why(error)})") from error
     if before is None or before != after or (is_remote and before.size != len(data)):
         raise ImageError(f"{photo}: changed while it was being read; run the batch again later")
-    return Source(data, len(data), before.mtime_ns, bytes_sha256(data))
+    return Source(job, data, len(data), before.mtime_ns, bytes_sha256(data))
 
 
 def file_state(photo: Path) -> remote.Found | None:

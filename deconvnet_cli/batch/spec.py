@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.choices import MAX_PIXELS
 from deconvnet_cli.outputs.files import Outputs
 from deconvnet_cli.runtime.versions import versions
@@ -65,36 +65,39 @@ class BatchSpec:
 
 
 @dataclass(frozen=True)
-class SystemInfo:
-    """Metadata about the loaded system, for processes that do not load it.
+class BatchInfo:
+    """What a batch makes of photos, and metadata about its system, for all of its processes.
 
     Attributes:
-        settings: How photos are segmented.
+        spec: What is made of each photo, and where.
         fingerprint: The weights, settings and versions that labels depend on.
+        settings: How photos are segmented.
         classes: The class names, by label.
         ensemble: How the maps of two nets are combined.
         boxes: How many boxes are proposed for each photo; None if no net takes boxes.
         about: The description of the nets in stored scores; empty unless scores are kept.
     """
 
-    settings: SegmentSettings
+    spec: BatchSpec
     fingerprint: Fingerprint
+    settings: SegmentSettings
     classes: tuple[str, ...]
     ensemble: Ensemble
     boxes: int | None
     about: Mapping[str, Any]
 
 
-def system_info(spec: BatchSpec, system: System, settings: SegmentSettings) -> SystemInfo:
-    """Return the metadata of a loaded system.
+def batch_info(spec: BatchSpec, system: System, settings: SegmentSettings) -> BatchInfo:
+    """Return what is to be known of a batch whose system is loaded.
 
     Raises:
         UsageError: The outputs name a class that the system does not have.
     """
     spec.outputs.check(system.classes)
-    return SystemInfo(
-        settings,
+    return BatchInfo(
+        spec,
         fingerprint_of(system, settings, spec.outputs, spec.page),
+        settings,
         system.classes,
         system.ensemble,
         box_settings(system.deconvnet, settings).count if system.deconvnet else None,

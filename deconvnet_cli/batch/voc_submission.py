@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import read_png

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
-from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.job import Job
 
 INTERVAL = 2.0  # seconds between two looks
 State = tuple[int, int, int]  # size and times of change: of the content, and of who may read it

@@ -180,14 +180,12 @@ def command(
     with opened as (info, works):
         if listed is not None:
             check_voc_classes(info.classes)
-        choose = partial(
-            sort_out, spec=spec, fingerprint=info.fingerprint, overwrite=overwrite, retry=retry
-        )
+        choose = partial(sort_out, info=info, overwrite=overwrite, retry=retry)
         try:
             if dry_run:
                 print_plan(choose(jobs, read_entries(output)), spec, report)
             else:
-                with locked_run(spec, info.fingerprint, works, part) as run:
+                with locked_run(info, works, part) as run:
                     shared = write_class_files(output, outputs, info.classes)
                     if not run.locked:
                         report.say(

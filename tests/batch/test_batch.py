@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.photo import start_worker
-from deconvnet_cli.batch.plan import Job, apart, plan
-from deconvnet_cli.batch.spec import BatchSpec, fingerprint_of
+from deconvnet_cli.batch.plan import apart, plan
+from deconvnet_cli.batch.spec import BatchSpec, batch_info
 from deconvnet_cli.commands.shared.photo_targets import check_targets
 from deconvnet_cli.errors import UsageError
 from deconvnet_cli.outputs.files import Outputs
@@ -81,7 +82,7 @@ def test_a_failure_inside_the_net_does_not_stop_the_others_either(
         raise RuntimeError("shapes do not match\nand a long story")
 
     spec = BatchSpec(partial(tiny, tiny_weights), tmp_path)
-    work = start_worker(spec, fingerprint_of(*spec.load()))
+    work = start_worker(batch_info(spec, *spec.load()))
     job = Job(folder / "a.jpg", tmp_path / "a.png")
     with monkeypatch.context() as patch:
         patch.setattr("deconvnet_cli.batch.photo.infer", fail)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers.command_line import one_error_line
+from helpers.small_batch import unloaded
 from PIL import Image
 
 from deconvnet_cli.batch import find
@@ -294,7 +295,7 @@ def test_a_failure_is_taken_back_when_the_photo_is_done(tmp_path, capsys):
             seen.append(report.wrong())
 
     sources = (str(tmp_path),)
-    run = SimpleNamespace(spec=BatchSpec(pytest.fail, tmp_path), do=do, shard=None)
+    run = SimpleNamespace(info=unloaded(BatchSpec(pytest.fail, tmp_path)), do=do, shard=None)
     keep_watching(run, partial(plan, sources, tmp_path), sources, lambda *_: None, report)
     assert seen == [["another", "a.jpg: damaged"], ["another", "a.jpg: empty"], ["another"]]
     assert capsys.readouterr().err.splitlines()[-1] == f"{tmp_path}: 1 made, 0 there already"
@@ -310,7 +311,7 @@ def test_a_watched_folder_tells_each_note_as_it_comes(tmp_path, capsys):
             said.append(capsys.readouterr().err.count("read as 12 bits"))
 
     sources = (str(tmp_path),)
-    run = SimpleNamespace(spec=BatchSpec(pytest.fail, tmp_path), do=do, shard=None)
+    run = SimpleNamespace(info=unloaded(BatchSpec(pytest.fail, tmp_path)), do=do, shard=None)
     report = Report(tmp_path, False, False)
     keep_watching(run, partial(plan, sources, tmp_path), sources, lambda *_: None, report)
     assert said == [1, 0] and "12 bits" not in capsys.readouterr().err
@@ -335,7 +336,7 @@ def test_a_photo_that_failed_and_was_removed_no_longer_counts(
             next(jobs)
 
     run = SimpleNamespace(
-        spec=BatchSpec(pytest.fail, out),
+        info=unloaded(BatchSpec(pytest.fail, out)),
         do=do,
         shard=None,
         manifest=SimpleNamespace(add=written.append),
@@ -369,7 +370,7 @@ def test_each_kind_that_is_left_out_is_said_once(tmp_path, monkeypatch, capsys):
                 break
 
     out, sources = tmp_path / "out", (str(tmp_path / "in"),)
-    run = SimpleNamespace(spec=BatchSpec(pytest.fail, out), do=do, shard=None)
+    run = SimpleNamespace(info=unloaded(BatchSpec(pytest.fail, out)), do=do, shard=None)
     report = Report(out, False, False)
     find = partial(plan, sources, out, report.left_out)
     keep_watching(run, find, sources, lambda *_: SimpleNamespace(jobs=(), done=(1,)), report)

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,8 +26,8 @@ from deconvnet_cli.batch.gpu import engine as gpu
 from deconvnet_cli.batch.gpu import net_process
 from deconvnet_cli.batch.gpu.engine import gpu_engine
 from deconvnet_cli.batch.gpu.net_process import Request
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import Entry, read_entries
-from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.run import locked_run
 from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.errors import CrashError, NetsError, UsageError, WeightsError
@@ -91,7 +92,7 @@ def test_files_are_those_of_workers_with_nets(lively_weights, jobs, tmp_path: Pa
             with gpu_engine(spec, workers=2, nets=2) as (info, engine):
                 entries = answers_of(engine, mine)
         else:
-            entries = answers_of(local_engine(spec, info.fingerprint, 1), mine)
+            entries = answers_of(local_engine(replace(info, spec=spec), 1), mine)
         assert [entries[str(n)].status for n in range(5)] == ["done"] * 4 + ["failed"]
         assert str(jobs[4].photo) in entries["4"].error
         assert set(entries["0"].ms) >= {"proposals", "net", "labels"}
@@ -108,7 +109,7 @@ def test_a_net_process_that_ends_stops_the_run_and_blames_no_photo(lively_weight
     done = []
     with (
         gpu_engine(spec, workers=1, nets=1) as (info, engine),
-        locked_run(spec, info.fingerprint, engine, None) as run,
+        locked_run(info, engine, None) as run,
     ):
         (mine,) = {process.pid for process in multiprocessing.active_children()} - before
 
@@ -127,7 +128,7 @@ def test_a_gpu_that_fails_for_good_ends_the_run(lively_weights, jobs, tmp_path: 
     words = r"the GPU failed for good \(CUDA error: device-side assert triggered\)"
     with (
         gpu_engine(spec, workers=1, nets=1) as (info, engine),
-        locked_run(spec, info.fingerprint, engine, None) as run,
+        locked_run(info, engine, None) as run,
         pytest.raises(NetsError, match=words),
     ):
         run.do(iter(jobs), lambda entry: None, lambda: False)

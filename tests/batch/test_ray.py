@@ -23,13 +23,14 @@ from helpers.small_batch import PATIENCE, ROOT, info, lines, outputs, parts, sma
 from PIL import Image
 from torch import Tensor, nn
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import Entry, read_entries
-from deconvnet_cli.batch.plan import Job, plan
+from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.batch.ray.cluster import Cluster, choose_resources, connected
 from deconvnet_cli.batch.resume import sort_out
 from deconvnet_cli.batch.run import locked_run
 from deconvnet_cli.batch.source import Source
-from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec
 from deconvnet_cli.errors import (
     CrashError,
     DeconvnetError,
@@ -209,11 +210,11 @@ def test_from_s3_to_s3_where_a_worker_dies_and_a_photo_that_kills_its_worker_fai
     answers: dict[str, Entry | DeconvnetError] = {}
 
     def engine(jobs, stop):
-        for job, answer in ray_engine(spec, known, machines)(jobs, stop):
+        for job, answer in ray_engine(known, machines)(jobs, stop):
             answers[job.photo.name] = answer
             yield job, answer
 
-    with locked_run(spec, known.fingerprint, engine, None) as run:
+    with locked_run(known, engine, None) as run:
         run.do(jobs, told.append, lambda: False)
     assert robbed.exists()
     died = answers.pop("0001.white.png")
@@ -226,7 +227,7 @@ def test_from_s3_to_s3_where_a_worker_dies_and_a_photo_that_kills_its_worker_fai
     stored = list(map(json.loads, files.cat_file(f"{s3}/out/manifest.jsonl").splitlines()))
     status = dict.fromkeys(made, "done") | {"0001.white.png": "failed"}
     assert {line["output"]: line["status"] for line in stored} == status
-    todo = sort_out(jobs, read_entries(folder), spec, known.fingerprint)
+    todo = sort_out(jobs, read_entries(folder), known)
     assert not todo.jobs and [entry.output for entry in todo.failed] == ["0001.white.png"]
 
 
@@ -237,19 +238,18 @@ def test_workers_that_cannot_work_end_the_run(lively_weights, tmp_path):
 
     good = BatchSpec(partial(deadly, lively_weights, tmp_path / "robbed"), tmp_path)
     known = survey(good, str(tmp_path))
-    assert isinstance(known, SystemInfo) and known.boxes == PROPOSALS
+    assert isinstance(known, BatchInfo) and known.boxes == PROPOSALS
     missing = replace(good, load=partial(deadly, tmp_path / "none", tmp_path))
     assert isinstance(survey(missing, "."), WeightsError)
     other = replace(known, fingerprint=replace(known.fingerprint, settings="of another precision"))
-    opened = OpenedPhoto(
-        Job(tmp_path, tmp_path), Source(b"", 0, 0, ""), Image.new("RGB", (4, 4)), None, {}
-    )
-    for spec, others, words in (
-        (missing, known, "nor shipped weights"),
-        (good, other, "different precisions"),
+    source = Source(Job(tmp_path, tmp_path), b"", 0, 0, "")
+    opened = OpenedPhoto(source, Image.new("RGB", (4, 4)), None, {})
+    for here, words in (
+        (replace(known, spec=missing), "nor shipped weights"),
+        (other, "different precisions"),
     ):
         with pytest.raises(NetsError, match=words):
-            NetActor(spec, others, ".", None).infer_photo(opened)
+            NetActor(here, ".", None).infer_photo(opened)
 
 
 def test_what_is_used_of_a_cluster():

@@ -12,6 +12,7 @@ import torch
 from helpers.small_batch import lines, outputs, small_photos
 from PIL import Image
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import DONE, Entry
 from deconvnet_cli.batch.resume import changed
 from deconvnet_cli.batch.source import read_source
@@ -234,7 +235,7 @@ def test_verify_finds_each_file_that_is_wrong(deconvnet, place):
 
 
 def entry_for(photo) -> Entry:
-    source = read_source(photo)
+    source = read_source(Job(photo, photo))
     return Entry(str(photo), "a.png", DONE, source.size, source.mtime_ns, source.sha256)
 
 
@@ -280,12 +281,12 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr("deconvnet_cli.storage.remote.read", read_while_it_grows)
     with pytest.raises(ImageError, match=r"a\.jpg: changed while it was being read"):
-        read_source(path)
+        read_source(Job(path, path))
     monkeypatch.undo()
-    assert read_source(path).data == b"begun and gone on"
+    assert read_source(Job(path, path)).data == b"begun and gone on"
 
 
 def test_what_is_no_file_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")  # reading it would wait for ever
     with pytest.raises(ImageError, match="not a file"):
-        read_source(tmp_path / "a.jpg")
+        read_source(Job(tmp_path / "a.jpg", tmp_path / "a.png"))

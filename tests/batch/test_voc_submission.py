@@ -9,7 +9,7 @@ import pytest
 from helpers.command_line import one_error_line
 from PIL import Image
 
-from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.voc_submission import (
     check_submission,
     plan_submission,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from helpers.small_batch import kill, lines, outputs, parts, small_photos, start_warm, wait_for
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import DONE, Entry
-from deconvnet_cli.batch.plan import Job, plan
+from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.batch.spec import BatchSpec
 from deconvnet_cli.batch.watch import INTERVAL, arriving
 from deconvnet_cli.commands.shared.batch_progress import Report, jobs_now

@@ -15,6 +15,9 @@ from typing import Any
 
 from PIL import Image
 
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec, Fingerprint
+from deconvnet_cli.segmentation.score_maps import Ensemble
+from deconvnet_cli.segmentation.settings import SegmentSettings
 from helpers import warm_python
 from helpers.paths import ROOT
 from helpers.warm_python import WarmProcess
@@ -39,6 +42,12 @@ def small_photos(folder: Path, count: int, seed: int = 1) -> list[Path]:
         paths.append(folder / f"{number:04d}.jpg")
         source.crop((left, top, left + width, top + height)).save(paths[-1], quality=92)
     return paths
+
+
+def unloaded(spec: BatchSpec) -> BatchInfo:
+    """What is known of a batch whose system is not loaded, as no photo is segmented."""
+    fingerprint = Fingerprint({}, "", {})
+    return BatchInfo(spec, fingerprint, SegmentSettings(), (), Ensemble(), None, {})
 
 
 Process = subprocess.Popen[bytes] | WarmProcess

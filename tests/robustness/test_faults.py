@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from helpers.small_batch import (
     run_warm,
     small_photos,
     start_warm,
+    unloaded,
     wait_for,
     workers_of,
 )
@@ -36,7 +38,7 @@ from deconvnet_cli.batch.photo import failed_entry, start_worker
 from deconvnet_cli.batch.plan import plan
 from deconvnet_cli.batch.resume import sort_out
 from deconvnet_cli.batch.run import Run
-from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, fingerprint_of
+from deconvnet_cli.batch.spec import BatchSpec, batch_info
 from deconvnet_cli.errors import (
     BusyError,
     CrashError,
@@ -267,7 +269,7 @@ def test_a_disk_that_is_full(deconvnet, photos, options, undisturbed, small_disk
 def stub(folder: Path, engine) -> Run:
     """A run whose photos are not segmented."""
     spec = BatchSpec(lambda: pytest.fail("no net is needed"), folder)
-    return Run(spec, Fingerprint({}, "s", {}), engine, Manifest(folder / NAME))
+    return Run(unloaded(spec), engine, Manifest(folder / NAME))
 
 
 def test_a_full_disk_lets_what_is_in_flight_come_out(photos, tmp_path):
@@ -412,7 +414,7 @@ def test_out_of_memory_is_for_another_process_to_try(spec, job, monkeypatch, wor
     def fail(*_: object) -> None:
         raise RuntimeError(words)
 
-    work = start_worker(spec, fingerprint_of(*spec.load()))
+    work = start_worker(batch_info(spec, *spec.load()))
     monkeypatch.setattr("deconvnet_cli.batch.photo.infer", fail)
     with pytest.raises(MemoryError):
         work(job)
@@ -422,7 +424,7 @@ def test_no_memory_to_decode_a_photo_is_no_damaged_photo(spec, job, monkeypatch)
     def fail(*_: object) -> None:
         raise MemoryError
 
-    work = start_worker(spec, fingerprint_of(*spec.load()))
+    work = start_worker(batch_info(spec, *spec.load()))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
     with pytest.raises(MemoryError):
         work(job)
@@ -430,11 +432,10 @@ def test_no_memory_to_decode_a_photo_is_no_damaged_photo(spec, job, monkeypatch)
 
 def test_weights_that_change_while_the_batch_runs(spec, job):
     """A worker that is started later would make other labels under the same name."""
-    fingerprint = fingerprint_of(*spec.load())
+    info = batch_info(spec, *spec.load())
+    other = replace(info.fingerprint, weights={"DeconvNet": "other"})
     with pytest.raises(WeightsError, match="changed while the batch ran"):
-        start_worker(
-            spec, Fingerprint({"DeconvNet": "other"}, fingerprint.settings, fingerprint.versions)
-        )
+        start_worker(replace(info, fingerprint=other))
 
 
 def test_a_photo_that_fails_is_noted_as_it_was_read(spec, job, tmp_path, monkeypatch):
@@ -443,7 +444,7 @@ def test_a_photo_that_fails_is_noted_as_it_was_read(spec, job, tmp_path, monkeyp
     photo = tmp_path / "a.jpg"
     photo.write_bytes(whole[: len(whole) // 2])
     (slow,) = plan([str(photo)], tmp_path)
-    fingerprint = fingerprint_of(*spec.load())
+    info = batch_info(spec, *spec.load())
     real = start_worker.__globals__["read_photo"]
 
     def read_and_write_on(*arguments, **named):
@@ -451,17 +452,16 @@ def test_a_photo_that_fails_is_noted_as_it_was_read(spec, job, tmp_path, monkeyp
         return real(*arguments, **named)
 
     monkeypatch.setattr("deconvnet_cli.batch.photo.read_photo", read_and_write_on)
-    entry = start_worker(spec, fingerprint)(slow)
+    entry = start_worker(info)(slow)
     assert entry.status == "failed" and "truncated" in (entry.error or "")
-    todo = sort_out([slow], {entry.output: entry}, spec, fingerprint)
+    todo = sort_out([slow], {entry.output: entry}, info)
     assert [why for _, why in todo.jobs] == ["the photo changed"]
 
 
 def test_a_photo_that_kills_its_worker_is_not_tried_each_time(job, tmp_path):
-    fingerprint = Fingerprint({}, "s", {})
-    spec = BatchSpec(pytest.fail, tmp_path)
-    entry = failed_entry(job, CrashError("its worker process was killed, twice"), spec, fingerprint)
+    info = unloaded(BatchSpec(pytest.fail, tmp_path))
+    entry = failed_entry(job, CrashError("its worker process was killed, twice"), info)
     assert entry.error == f"{job.photo}: its worker process was killed, twice"
-    todo = sort_out([job], {entry.output: entry}, spec, fingerprint)
+    todo = sort_out([job], {entry.output: entry}, info)
     assert todo.failed == [entry] and not todo.jobs
-    assert sort_out([job], {entry.output: entry}, spec, fingerprint, retry=True).jobs
+    assert sort_out([job], {entry.output: entry}, info, retry=True).jobs

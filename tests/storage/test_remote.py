@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 from helpers import warm_python
 from helpers.object_store import s3_server
-from helpers.small_batch import lines, outputs, small_photos
+from helpers.small_batch import lines, outputs, small_photos, unloaded
 from PIL import Image
 
 from deconvnet_cli.batch.find import Look, find_photos
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import DONE, Entry, read_entries
 from deconvnet_cli.batch.photo import start_worker
-from deconvnet_cli.batch.plan import Job, apart, plan
+from deconvnet_cli.batch.plan import apart, plan
 from deconvnet_cli.batch.remote_manifest import LINES, SECONDS, RemoteManifest
 from deconvnet_cli.batch.resume import damaged, reason, sort_out
 from deconvnet_cli.batch.run import remove_unfinished
-from deconvnet_cli.batch.spec import BatchSpec, Fingerprint, fingerprint_of
+from deconvnet_cli.batch.spec import BatchSpec, batch_info
 from deconvnet_cli.data.images import png_bytes
 from deconvnet_cli.data.label_png import DRAWN_PICTURE, HEAD, LABEL_PNG, label_png
 from deconvnet_cli.errors import DependencyError, ImageError, OutputError, UsageError
@@ -178,9 +179,9 @@ def test_annotations_there_say_which_photo_they_are_of(memory, tmp_path):
         output_sha256=hashes["a.png"],
         extras=hashes,
     )
-    spec = BatchSpec(pytest.fail, folder, outputs=Outputs(polygons="labelme"))
+    info = unloaded(BatchSpec(pytest.fail, folder, outputs=Outputs(polygons="labelme")))
     jobs = [Job(photo, folder / "a.png") for photo in photos]
-    found = [reason(job, entry, spec, Fingerprint({}, "", {})) for job in jobs]
+    found = [reason(job, entry, info) for job in jobs]
     assert found == [None, "the photo moved"]
 
 
@@ -207,7 +208,7 @@ def made_local(lively_weights, photos):
     out = photos.with_name("one")
     spec = BatchSpec(partial(tiny, lively_weights), out, True, Outputs(overlay=True))
     job = Job(photos / "0000.jpg", out / "0000.png")
-    entry = start_worker(spec, fingerprint_of(*spec.load()))(job)
+    entry = start_worker(batch_info(spec, *spec.load()))(job)
     return job, entry
 
 
@@ -216,9 +217,9 @@ def test_memory_gets_the_bytes_that_a_folder_gets(memory, lively_weights, made_l
     memory.pipe_file("/in/0000.jpg", local.photo.read_bytes())
     folder = place("memory://out")
     spec = BatchSpec(partial(tiny, lively_weights), folder, True, Outputs(overlay=True))
-    known = fingerprint_of(*spec.load())
+    known = batch_info(spec, *spec.load())
     (job,) = plan(["memory://in"], folder)
-    entry = start_worker(spec, known)(job)
+    entry = start_worker(known)(job)
     assert (entry.status, entry.image, entry.output) == ("done", "memory://in/0000.jpg", "0000.png")
     assert (entry.sha256, entry.size) == (expected.sha256, expected.size)
     assert entry.output_sha256 == expected.output_sha256
@@ -231,7 +232,7 @@ def test_memory_gets_the_bytes_that_a_folder_gets(memory, lively_weights, made_l
     def todo() -> list[str]:
         remove_unfinished([job], spec)
         entries = read_entries(spec.folder)
-        return [why for _, why in sort_out([job], entries, spec, known).jobs]
+        return [why for _, why in sort_out([job], entries, known).jobs]
 
     assert todo() == []
     memory.pipe_file("/in/0000.jpg", local.photo.read_bytes())  # another time, the same bytes
@@ -249,7 +250,7 @@ def test_memory_gets_the_bytes_that_a_folder_gets(memory, lively_weights, made_l
 def test_a_photo_that_is_gone_fails_alone(memory, lively_weights):
     folder = place("memory://out")
     spec = BatchSpec(partial(tiny, lively_weights), folder)
-    work = start_worker(spec, fingerprint_of(*spec.load()))
+    work = start_worker(batch_info(spec, *spec.load()))
     with pytest.raises(ImageError, match=r"memory://in/a.jpg: no such file"):
         work(Job(place("memory://in/a.jpg"), folder / "a.png"))
     memory.pipe_file("/in/a.jpg", b"not a photo")

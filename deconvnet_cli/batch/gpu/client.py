@@ -11,17 +11,15 @@ import numpy as np
 from PIL import Image
 
 from deconvnet_cli.batch.gpu.net_process import Request
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import Entry
 from deconvnet_cli.batch.photo import Segmented, labeller, prepared
-from deconvnet_cli.batch.plan import Job
-from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
+from deconvnet_cli.batch.spec import BatchInfo
 from deconvnet_cli.errors import NetsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
 
 
-def start_client(
-    spec: BatchSpec, info: SystemInfo, addresses: Sequence[Any]
-) -> Callable[[Job], Entry]:
+def start_client(info: BatchInfo, addresses: Sequence[Any]) -> Callable[[Job], Entry]:
     """Connect to one of the net processes and return a function that labels one photo at a time.
 
     The returned function raises what that of :func:`deconvnet_cli.batch.photo.labeller` does,
@@ -35,7 +33,7 @@ def start_client(
         nets = Client(addresses[os.getpid() % len(addresses)])
     except (OSError, EOFError) as error:
         raise nets_ended() from error
-    maps = spec.save_scores or spec.outputs.needs_probabilities
+    maps = info.spec.save_scores or info.spec.outputs.needs_probabilities
 
     def segment(photo: Image.Image) -> Segmented:
         working, boxes, ms = prepared(photo, info)
@@ -43,7 +41,7 @@ def start_client(
         result.ms.update(ms)
         return result, inferred
 
-    return labeller(spec, info, segment)
+    return labeller(info, segment)
 
 
 def ask(nets: Connection, request: Request) -> Segmented:

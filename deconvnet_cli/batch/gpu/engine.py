@@ -14,7 +14,7 @@ from functools import partial
 from deconvnet_cli.batch.gpu.client import start_client
 from deconvnet_cli.batch.gpu.net_process import start_nets
 from deconvnet_cli.batch.run import Engine
-from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec
 from deconvnet_cli.errors import CrashError
 from deconvnet_cli.runtime.worker_process import BROKEN, DIED, READY, Task, Worker, end_all
 from deconvnet_cli.runtime.workers import side_by_side
@@ -23,8 +23,8 @@ NETS = 2  # processes that own a GPU: while one waits for an answer, the other c
 
 
 @contextmanager
-def gpu_engine(spec: BatchSpec, workers: int, nets: int) -> Iterator[tuple[SystemInfo, Engine]]:
-    """Start the processes that own the nets; yield the system's metadata and the engine.
+def gpu_engine(spec: BatchSpec, workers: int, nets: int) -> Iterator[tuple[BatchInfo, Engine]]:
+    """Start the processes that own the nets; yield what is known of the batch and the engine.
 
     Args:
         spec: What is made of each photo; its system is loaded in the net processes alone.
@@ -35,19 +35,19 @@ def gpu_engine(spec: BatchSpec, workers: int, nets: int) -> Iterator[tuple[Syste
         DeconvnetError: The system cannot be loaded.
         CrashError: A net process ends before it has loaded the system.
     """
-    team: list[Worker[None, tuple[SystemInfo, object]]] = []
+    team: list[Worker[None, tuple[BatchInfo, object]]] = []
     try:
         for _ in range(nets):
             team.append(started(spec))
         told = [told_by(worker) for worker in team]
         info = told[0][0]
-        begin = partial(start_client, spec, info, [address for _, address in told])
+        begin = partial(start_client, info, [address for _, address in told])
         yield info, lambda jobs, stop: side_by_side(jobs, begin, workers, stop)
     finally:
         end_all(team)
 
 
-def started(spec: BatchSpec) -> Worker[None, tuple[SystemInfo, object]]:
+def started(spec: BatchSpec) -> Worker[None, tuple[BatchInfo, object]]:
     """Start a process that loads the system."""
     try:
         return Worker(partial(start_nets, spec))
@@ -58,7 +58,7 @@ def started(spec: BatchSpec) -> Worker[None, tuple[SystemInfo, object]]:
         ) from error
 
 
-def told_by(worker: Worker[None, tuple[SystemInfo, object]]) -> tuple[SystemInfo, object]:
+def told_by(worker: Worker[None, tuple[BatchInfo, object]]) -> tuple[BatchInfo, object]:
     """Wait until a net process has loaded the system, and return what it says."""
     kind, value = worker.answer()
     if kind == READY and worker.give(Task(None)):
@@ -67,5 +67,5 @@ def told_by(worker: Worker[None, tuple[SystemInfo, object]]) -> tuple[SystemInfo
         raise value
     if kind == DIED:
         raise CrashError(f"the process that runs the nets {value} as it started")
-    told: tuple[SystemInfo, object] = value
+    told: tuple[BatchInfo, object] = value
     return told

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deconvnet_cli.batch.photo import Segmented, out_of_memory
-from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec, batch_info
 from deconvnet_cli.errors import DeconvnetError, NetsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.segmentation.score_maps import ScoreMaps
@@ -54,18 +54,18 @@ class Request:
 Asked = SimpleQueue[tuple[Request, Future[Segmented]]]
 
 
-def start_nets(spec: BatchSpec) -> Callable[[None], tuple[SystemInfo, Any]]:
+def start_nets(spec: BatchSpec) -> Callable[[None], tuple[BatchInfo, Any]]:
     """Load the system in this process, and begin to segment in threads.
 
     Returns:
-        A function of None that returns the metadata of the system and the address to connect to.
+        A function of None that returns what is known of the batch and the address to connect to.
 
     Raises:
         DeconvnetError: The system cannot be loaded.
     """
     one_core_a_photo()
     system, settings = spec.load()
-    info = system_info(spec, system, settings)
+    info = batch_info(spec, system, settings)
     listener = Listener(backlog=BACKLOG)
     asked: Asked = SimpleQueue()
     threading.Thread(target=accept, args=(listener, asked), daemon=True).start()

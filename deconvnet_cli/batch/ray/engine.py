@@ -11,18 +11,18 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
-from deconvnet_cli.batch.plan import Job
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.ray.cluster import Cluster
 from deconvnet_cli.batch.run import Answers, Engine
-from deconvnet_cli.batch.spec import BatchSpec, SystemInfo
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec
 from deconvnet_cli.errors import DeconvnetError
 
 ROWS = 8  # most photos of a task: each task costs Ray some milliseconds
 ROUNDS = 3  # how often photos are tried that Ray loses nevertheless
 
 
-def survey_cluster(spec: BatchSpec, cluster: Cluster) -> SystemInfo:
-    """Load the system on a worker of the cluster and return its metadata.
+def survey_cluster(spec: BatchSpec, cluster: Cluster) -> BatchInfo:
+    """Load the system on a worker of the cluster and return what is known of the batch then.
 
     Raises:
         DeconvnetError: The system cannot be loaded there.
@@ -33,7 +33,7 @@ def survey_cluster(spec: BatchSpec, cluster: Cluster) -> SystemInfo:
 
     remote_survey = ray.remote(num_cpus=1, num_gpus=cluster.share)(survey)
     try:
-        info: SystemInfo | DeconvnetError = ray.get(remote_survey.remote(spec, os.getcwd()))
+        info: BatchInfo | DeconvnetError = ray.get(remote_survey.remote(spec, os.getcwd()))
     except ray.exceptions.RayError as error:
         raise cluster_failure(error) from error
     if isinstance(info, DeconvnetError):
@@ -49,7 +49,7 @@ def cluster_failure(error: Exception) -> DeconvnetError:
     )
 
 
-def ray_engine(spec: BatchSpec, info: SystemInfo, cluster: Cluster) -> Engine:
+def ray_engine(info: BatchInfo, cluster: Cluster) -> Engine:
     """Return an engine that runs jobs on the workers of a cluster."""
 
     def engine(jobs: Iterable[Job | None], stop: Callable[[], bool]) -> Answers:
@@ -57,7 +57,7 @@ def ray_engine(spec: BatchSpec, info: SystemInfo, cluster: Cluster) -> Engine:
         for _ in range(ROUNDS):
             if not left or stop():
                 return
-            with closing(run_round(left, spec, info, cluster)) as answers:
+            with closing(run_round(left, info, cluster)) as answers:
                 for number, answer in answers:
                     job = left.pop(number, None)  # None: Ray did a task twice
                     if job is not None:
@@ -74,7 +74,7 @@ def ray_engine(spec: BatchSpec, info: SystemInfo, cluster: Cluster) -> Engine:
 
 
 def run_round(
-    jobs: Mapping[int, Job], spec: BatchSpec, info: SystemInfo, cluster: Cluster
+    jobs: Mapping[int, Job], info: BatchInfo, cluster: Cluster
 ) -> Generator[tuple[int, Any], None, None]:
     """Run jobs and yield the number of each with its entry or error, as they end.
 
@@ -85,7 +85,7 @@ def run_round(
 
     from deconvnet_cli.batch.ray.stages import rows_of
 
-    blocks = build_pipeline(jobs, spec, info, cluster).iter_batches(
+    blocks = build_pipeline(jobs, info, cluster).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     try:
@@ -95,9 +95,7 @@ def run_round(
         raise cluster_failure(error) from error
 
 
-def build_pipeline(
-    jobs: Mapping[int, Job], spec: BatchSpec, info: SystemInfo, cluster: Cluster
-) -> Any:
+def build_pipeline(jobs: Mapping[int, Job], info: BatchInfo, cluster: Cluster) -> Any:
     """Return the stages, one after another, as a Ray dataset that has not started yet."""
     import ray
 
@@ -112,7 +110,7 @@ def build_pipeline(
     rows = max(1, min(ROWS, len(items) // (4 * cluster.cpus)))
     tables = [to_table(items[start : start + rows]) for start in range(0, len(items), rows)]
     counter = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(AttemptCounter).remote()
-    shared = {"spec": spec, "info": info, "home": os.getcwd(), "counter": counter}
+    shared = {"info": info, "home": os.getcwd(), "counter": counter}
     block = {"batch_size": rows, "batch_format": "pyarrow"}
     net = {
         "fn_constructor_kwargs": shared,

@@ -25,11 +25,11 @@ import ray
 from numpy.typing import NDArray
 from PIL import Image
 
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import Entry
 from deconvnet_cli.batch.photo import decoded_photo, prepared, result_or_failed_entry, write_result
-from deconvnet_cli.batch.plan import Job
 from deconvnet_cli.batch.source import Source, read_source
-from deconvnet_cli.batch.spec import BatchSpec, SystemInfo, system_info
+from deconvnet_cli.batch.spec import BatchInfo, BatchSpec, batch_info
 from deconvnet_cli.errors import CrashError, DeconvnetError, DeviceError, NetsError, WeightsError
 from deconvnet_cli.runtime.devices import one_core_a_photo
 from deconvnet_cli.runtime.workers import TRIES
@@ -42,7 +42,6 @@ State = TypeVar("State")
 class OpenedPhoto:
     """A photo that has been read, with its boxes; see :func:`prepared` for the last three."""
 
-    job: Job
     source: Source
     working: Image.Image
     boxes: NDArray[np.int32] | None
@@ -53,7 +52,6 @@ class OpenedPhoto:
 class InferredPhoto:
     """A photo that has been through the nets."""
 
-    job: Job
     source: Source
     inferred: Inferred
 
@@ -115,27 +113,26 @@ def set_up_worker(home: str) -> None:
     one_core_a_photo()
 
 
-def survey(spec: BatchSpec, home: str) -> SystemInfo | DeconvnetError:
-    """Load the system on a worker and return its metadata, or the error."""
+def survey(spec: BatchSpec, home: str) -> BatchInfo | DeconvnetError:
+    """Load the system on a worker and return what is known of the batch, or the error."""
     set_up_worker(home)
     try:
-        return system_info(spec, *spec.load())
+        return batch_info(spec, *spec.load())
     except DeconvnetError as error:
         return error
 
 
-def find_boxes(
-    block: Any, spec: BatchSpec, info: SystemInfo, home: str, counter: Any
-) -> Iterator[Any]:
+def find_boxes(block: Any, info: BatchInfo, home: str, counter: Any) -> Iterator[Any]:
     """Read photos and find the boxes that the net is shown (first stage)."""
     set_up_worker(home)
 
     def advance(job: Job) -> OpenedPhoto | Entry:
-        source = read_source(job.photo)
-        return result_or_failed_entry(
-            lambda: OpenedPhoto(job, source, *prepared(decoded_photo(job, source, spec), info)),
-            job, source, spec, info.fingerprint,
-        )  # fmt: skip
+        source = read_source(job)
+
+        def opened() -> OpenedPhoto:
+            return OpenedPhoto(source, *prepared(decoded_photo(source, info.spec), info))
+
+        return result_or_failed_entry(opened, source, info)
 
     return map_states(block, counter, Job, advance)
 
@@ -143,17 +140,17 @@ def find_boxes(
 class NetActor:
     """An actor that loads the nets once and runs them on photos (second stage)."""
 
-    def __init__(self, spec: BatchSpec, info: SystemInfo, home: str, counter: Any) -> None:
+    def __init__(self, info: BatchInfo, home: str, counter: Any) -> None:
         set_up_worker(home)
-        self.spec, self.info, self.counter = spec, info, counter
+        self.info, self.counter = info, counter
         self.load_error: NetsError | None = None
         try:
-            self.system, self.settings = spec.load()
-            self.check(system_info(spec, self.system, self.settings))
+            self.system, self.settings = info.spec.load()
+            self.check(batch_info(info.spec, self.system, self.settings))
         except DeconvnetError as error:
             self.load_error = NetsError(str(error))
 
-    def check(self, here: SystemInfo) -> None:
+    def check(self, here: BatchInfo) -> None:
         """Raise DeconvnetError unless the system here is the one of all other workers."""
         if here.fingerprint.weights != self.info.fingerprint.weights:
             raise WeightsError("workers have different weights; put the same file on all machines")
@@ -176,26 +173,23 @@ class NetActor:
             # The next stage may run on a machine without a GPU.
             ms = {**inferred.ms, **photo.ms}
             inferred = replace(inferred, maps=inferred.maps.cpu(), ms=ms)
-            return InferredPhoto(photo.job, photo.source, inferred)
+            return InferredPhoto(photo.source, inferred)
 
-        job, source = photo.job, photo.source
-        return result_or_failed_entry(run_nets, job, source, self.spec, self.info.fingerprint)
+        return result_or_failed_entry(run_nets, photo.source, self.info)
 
 
-def finish_photos(
-    block: Any, spec: BatchSpec, info: SystemInfo, home: str, counter: Any
-) -> Iterator[Any]:
+def finish_photos(block: Any, info: BatchInfo, home: str, counter: Any) -> Iterator[Any]:
     """Refine with the CRF, label and write all wanted files (third stage)."""
     set_up_worker(home)
 
     def advance(photo: InferredPhoto) -> Entry:
-        job, source = photo.job, photo.source
+        source, inferred = photo.source, photo.inferred
 
         def label() -> Entry:
-            image, inferred = decoded_photo(job, source, spec), photo.inferred
+            image = decoded_photo(source, info.spec)
             result = label_photo(inferred, *image.size, info.ensemble, info.settings.crf)
-            return write_result(job, source, image, result, inferred, spec, info)
+            return write_result(source, image, result, inferred, info)
 
-        return result_or_failed_entry(label, job, source, spec, info.fingerprint)
+        return result_or_failed_entry(label, source, info)
 
     return map_states(block, counter, InferredPhoto, advance)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deconvnet_cli.batch.find import summary
+from deconvnet_cli.batch.job import Job
 from deconvnet_cli.batch.manifest import Entry, read_entries
-from deconvnet_cli.batch.plan import Job, apart
+from deconvnet_cli.batch.plan import apart
 from deconvnet_cli.batch.resume import Todo, gone
 from deconvnet_cli.batch.run import Run, remove_unfinished
 from deconvnet_cli.batch.spec import BatchSpec
@@ -129,8 +130,8 @@ def do_all(run: Run, jobs: list[Job], choose: Callable[..., Todo], report: Repor
     Raises:
         DeconvnetError: The run was stopped before all photos were done.
     """
-    folder = run.spec.folder
-    remove_unfinished(jobs, run.spec)
+    folder = run.info.spec.folder
+    remove_unfinished(jobs, run.info.spec)
     entries = read_entries(folder)
     note_gone(run, entries, jobs, report)
     todo = choose(jobs, entries)
@@ -171,13 +172,13 @@ def keep_watching(
 
     At the end the report has the failures that were not mended.
     """
-    folder = run.spec.folder
+    folder = run.info.spec.folder
     entries = read_entries(folder)
     reported: set[str] = set()
 
     def look() -> list[Job]:
         report.left_out.clear()
-        jobs = jobs_now(find, run.spec, entries, report)
+        jobs = jobs_now(find, run.info.spec, entries, report)
         new = Counter({kind: n for kind, n in report.left_out.items() if kind not in reported})
         reported.update(new)
         if new:
@@ -189,7 +190,7 @@ def keep_watching(
 
     in_progress: set[Path] = set()
     there = 0
-    remove_unfinished(look(), run.spec)
+    remove_unfinished(look(), run.info.spec)
 
     def on_done(entry: Entry) -> None:
         report.add(entry, notes_at_once=True)
@@ -249,13 +250,13 @@ def note_gone(
     run: Run, entries: Mapping[str, Entry], jobs: list[Job], report: Report
 ) -> list[Entry]:
     """Write and return a line for each photo that failed and was removed since."""
-    removed = list(gone(entries.values(), jobs, run.spec, run.shard))
+    removed = list(gone(entries.values(), jobs, run.info.spec, run.shard))
     for entry in removed:
         run.manifest.add(entry)
         report.line(entry.line())
     if removed:
         first = f"{removed[0].image}{' and others' if removed[1:] else ''}"
         report.say(
-            f"{run.spec.folder}: failed before and was removed, so no longer counts: {first}"
+            f"{run.info.spec.folder}: failed before and was removed, so no longer counts: {first}"
         )
     return removed
