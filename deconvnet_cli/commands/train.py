@@ -99,7 +99,7 @@ processes, each on a GPU if there is one."""
     help="Start from these weights, shipped or written by this tool.",
 )
 @settings_option("--crops", type=click.IntRange(1), help="Number of crops in all.")
-@settings_option("--batch-size", type=click.IntRange(1), help="Crops per forward pass.")
+@settings_option("--batch-size", "batch", type=click.IntRange(1), help="Crops per forward pass.")
 @settings_option("--accumulate", type=click.IntRange(1), help="Forward passes per step.")
 @settings_option("--size", type=click.IntRange(32), help="Side of the crops in pixels.")
 @settings_option("--frozen/--no-frozen", default=None, help="Train only the decoder, or all.")
@@ -156,8 +156,6 @@ processes, each on a GPU if there is one."""
 def command(
     voc_root: Path,
     run: Path,
-    net: str | None,
-    stage: int | None,
     init: str | None,
     start: str | None,
     file: Path | None,
@@ -170,7 +168,7 @@ def command(
     tensorboard: bool,
     device: str,
     quiet: bool,
-    **named: Any,
+    **options: Any,
 ) -> None:
     """Train a net on crops of photos: around objects (stage 1), of proposals (stage 2), or a mix
     of both. RUN keeps settings, log, samples.png and checkpoints; after Ctrl-C the same command
@@ -187,7 +185,7 @@ def command(
     )
 
     begun = (run / "settings.toml").is_file()
-    settings = collect_settings(net, stage, file, pairs, named, begun=begun)
+    settings = collect_settings(options, file, pairs, begun=begun)
     if proposal_cache is not None and settings.stage != 2:
         raise UsageError("--proposal-cache goes with --stage 2, which takes proposals")
     settings, tree = with_classes(settings, open_tree(voc_root, rgb=rgb))

@@ -47,11 +47,9 @@ def overlap_note(tree: VocTree, settings: TrainSettings) -> str:
 
 
 def collect_settings(
-    net: str | None,
-    stage: int | None,
-    file: Path | None,
-    pairs: tuple[str, ...],
     options: Mapping[str, Any],
+    file: Path | None = None,
+    pairs: tuple[str, ...] = (),
     *,
     begun: bool = False,
 ) -> TrainSettings:
@@ -60,11 +58,10 @@ def collect_settings(
     Each of these beats the one before it.
 
     Args:
-        net: The net; None takes the pairs', the file's or the default one.
-        stage: 0, 1 or 2; None takes the pairs', the file's or the net's own.
+        options: Values of command-line options by the name of the setting, and the file of own
+            classes as "classes_file"; None and () leave a setting as it is.
         file: A TOML file of settings.
         pairs: Single settings, as TOML ("lr = 0.1").
-        options: Values of command-line options by name; None leaves a setting as it is.
         begun: Whether the run goes on. Settings may be without effect then, as earlier versions
             let them.
 
@@ -72,16 +69,14 @@ def collect_settings(
         UsageError: A setting is unknown, of the wrong type or out of range, has no effect, or does
             not fit another one.
     """
-    given = dict(options)
-    given["net"], given["stage"] = net, stage
-    given["batch"] = given.pop("batch_size")
-    given["teacher"] = str(given["teacher"]) if given["teacher"] else None
-    given["lists"] = given["lists"] or None
-    if classes_file := given.pop("classes_file", None):
-        given["classes"] = read_classes(classes_file)
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if "teacher" in given:
+        given["teacher"] = str(given["teacher"])
+    if "classes_file" in given:
+        given["classes"] = read_classes(given.pop("classes_file"))
     layers = [(read_settings(file), str(file))] if file is not None else []
     layers += [(parse_settings(pair, f"--set {pair}"), f"--set {pair}") for pair in pairs]
-    layers.append(({name: value for name, value in given.items() if value is not None}, "options"))
+    layers.append((given, "options"))
     # The net and the stage that count in the end decide which defaults the rest changes.
     chosen: dict[str, Any] = {"net": TrainSettings.net, "stage": None}
     for values, source in layers:

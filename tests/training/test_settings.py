@@ -15,8 +15,6 @@ from deconvnet_cli.training.settings_checks import check_together
 from deconvnet_cli.training.settings_toml import as_toml, parse_settings, read_settings
 from deconvnet_cli.training.setup import collect_settings
 
-NOTHING = {"batch_size": None, "teacher": None, "lists": ()}
-
 
 def test_settings_are_read_back_as_they_were(tmp_path: Path):
     settings = replace(
@@ -43,10 +41,8 @@ def test_the_papers_figures():
 def test_options_come_after_pairs_and_pairs_after_the_file(tmp_path: Path):
     file = tmp_path / "s.toml"
     file.write_text("lr = 0.5\nbatch = 6\nseed = 3\n")
-    named = {**NOTHING, "lr": 0.25, "crops": None}
-    settings = collect_settings(
-        "deconvnet-mobilenet", None, file, ("batch = 7", "colour = 0"), named
-    )
+    named = {"net": "deconvnet-mobilenet", "stage": None, "lr": 0.25, "crops": None, "lists": ()}
+    settings = collect_settings(named, file, ("batch = 7", "colour = 0"))
     base = default_settings("deconvnet-mobilenet", 0)
     expected = replace(base, lr=0.25, batch=7, seed=3, colour=0.0)
     assert asdict(settings) == asdict(expected)
@@ -64,12 +60,12 @@ def test_options_come_after_pairs_and_pairs_after_the_file(tmp_path: Path):
 )
 def test_a_net_or_stage_that_is_named_gets_its_own_defaults(tmp_path, pairs, text, net, stage):
     (tmp_path / "s.toml").write_text(text)
-    found = collect_settings(net, stage, tmp_path / "s.toml", pairs, NOTHING)
+    found = collect_settings({"net": net, "stage": stage}, tmp_path / "s.toml", pairs)
     assert found == default_settings("deconvnet-vgg16", 2)
     assert (found.lr_step, found.crops) == (10_000, 64 * 40_000)  # the paper's, by hand
-    assert collect_settings("deconvnet-vgg16", None, None, (), NOTHING).stage == 1
+    assert collect_settings({"net": "deconvnet-vgg16"}).stage == 1
     with pytest.raises(UsageError, match="--set net"):
-        collect_settings(None, None, None, ('net = "resnet"',), NOTHING)
+        collect_settings({}, pairs=('net = "resnet"',))
 
 
 def test_the_command_leaves_the_net_to_them(tmp_path: Path):
@@ -114,7 +110,7 @@ def test_wrong_settings_are_named(text: str, message: str):
 @pytest.mark.parametrize(
     ("text", "pairs", "named"),
     [
-        ("crops = 4", (), {"batch_size": 2}),
+        ("crops = 4", (), {"batch": 2}),
         ("", ("crops = 4", "batch = 2"), {}),
         ("", ("schedule = 'step'", "lr_step = 5"), {}),
         ("", ("resize = 80", "size = 64"), {}),
@@ -128,7 +124,7 @@ def test_settings_may_fit_together_only_once_all_are_known(
 ):
     file = tmp_path / "s.toml"
     file.write_text(text)
-    settings = asdict(collect_settings(None, None, file, pairs, {**NOTHING, **named}))
+    settings = asdict(collect_settings(named, file, pairs))
     for part in (text, *pairs[-2:]):
         assert settings.items() >= parse_settings(part, "").items()
 
@@ -137,7 +133,7 @@ def test_settings_that_do_not_fit_are_named_with_all_their_sources(tmp_path: Pat
     file = tmp_path / "s.toml"
     file.write_text("crops = 4")
     with pytest.raises(UsageError, match=r"s\.toml, --set batch = 5, options: crops must be at"):
-        collect_settings(None, None, file, ("batch = 5",), {**NOTHING, "seed": 1})
+        collect_settings({"seed": 1}, file, ("batch = 5",))
 
 
 @pytest.mark.parametrize(
@@ -156,31 +152,31 @@ def test_settings_that_do_not_fit_are_named_with_all_their_sources(tmp_path: Pat
 def test_a_setting_without_effect_is_refused(pair: str, need: str, cure: str, tmp_path: Path):
     name = pair.split()[0]
     with pytest.raises(UsageError, match=f"^{name} has no effect without .*{need}"):
-        collect_settings(None, None, None, (pair,), NOTHING)
-    collect_settings(None, None, None, (pair,), NOTHING, begun=True)  # by an earlier version
-    collect_settings(None, None, None, (pair, cure), NOTHING)
+        collect_settings({}, pairs=(pair,))
+    collect_settings({}, pairs=(pair,), begun=True)  # by an earlier version
+    collect_settings({}, pairs=(pair, cure))
     usual = f"{name} = {json.dumps(getattr(default_settings('deconvnet-mobilenet'), name))}"
-    collect_settings(None, None, None, (usual,), NOTHING)
+    collect_settings({}, pairs=(usual,))
     file = tmp_path / "settings.toml"  # such a file has all settings
     file.write_text(pair)
-    collect_settings(None, None, file, (), NOTHING)
+    collect_settings({}, file)
 
 
 def test_whole_photos_are_drawn_in_stage_0_and_beside_shown_boxes():
     for stage, more in ((0, ()), (2, ("boxes = 'shown'",))):
-        collect_settings(None, stage, None, ("whole = 0.3", *more), NOTHING)
+        collect_settings({"stage": stage}, pairs=("whole = 0.3", *more))
     for stage in (1, 2):
         with pytest.raises(UsageError, match="whole has no effect without"):
-            collect_settings(None, stage, None, ("whole = 0.3",), NOTHING)
+            collect_settings({"stage": stage}, pairs=("whole = 0.3",))
 
 
 @pytest.mark.parametrize("net", ["deconvnet-mobilenet", "deconvnet-vgg16"])
 def test_soft_labels_do_not_go_with_crops_of_one_class(net: str):
-    taught = {**NOTHING, "teacher": "soft"}
+    taught = {"net": net, "teacher": "soft"}
     for stage in (0, 2):
-        assert collect_settings(net, stage, None, (), taught).teacher == "soft"
+        assert collect_settings({**taught, "stage": stage}).teacher == "soft"
     with pytest.raises(UsageError, match=r"stage 1 labels one class in each crop.* --teacher"):
-        collect_settings(net, 1, None, (), taught)
+        collect_settings({**taught, "stage": 1})
 
 
 def test_a_folder_of_proposals_goes_with_stage_2(tmp_path: Path):
