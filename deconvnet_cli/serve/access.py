@@ -13,11 +13,16 @@ from deconvnet_cli.serve.errors import Refusal, error_response
 from deconvnet_cli.serve.settings import ServeSettings
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
+# The parts of the page by path: the file in web/, and its media type.
+PAGE = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/contours.js": ("contours.js", "text/javascript"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
 # The page itself holds no secrets, and monitoring has to see whether the server is alive.
-OPEN = frozenset((
-    *("/", "/page.css", "/page.js", "/contours.js", "/icon.svg", "/docs", "/openapi.json"),
-    *("/about", "/healthz", "/readyz"),
-))  # fmt: skip
+OPEN = frozenset((*PAGE, "/docs", "/openapi.json", "/about", "/healthz", "/readyz"))
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -24,7 +24,7 @@ from deconvnet_cli.reporting.html import stylesheet
 from deconvnet_cli.segmentation.segment import segment
 from deconvnet_cli.segmentation.settings import SegmentSettings
 from deconvnet_cli.segmentation.system import System
-from deconvnet_cli.serve.access import OPEN, Guard
+from deconvnet_cli.serve.access import OPEN, PAGE, Guard
 from deconvnet_cli.serve.api_page import SEGMENT, api_page, require_token
 from deconvnet_cli.serve.error_answers import answer_errors
 from deconvnet_cli.serve.errors import Refusal
@@ -41,13 +41,6 @@ from deconvnet_cli.serve.responses import (
 from deconvnet_cli.serve.settings import ServeSettings
 from deconvnet_cli.serve.uploads import check_headers, photo_from_file, read_body, read_upload
 
-PAGE = {
-    "/": ("index.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/contours.js": ("contours.js", "text/javascript"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
 PATHS = OPEN.union(("/segment", "/metrics"))
 log = logging.getLogger("deconvnet.serve")
 
