@@ -10,7 +10,7 @@ show where the shape of the result comes from.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -100,18 +100,14 @@ def recording(net: nn.Module) -> Iterator[dict[DecoderStage, Tensor]]:
         # Both branches copy, because later layers may work in place.
         recorded[stage] = (values.clone() if stage == stages[-1] else values.relu()).float().cpu()
 
-    hooks = []
-    for stage in stages:
-        module = net.get_submodule(stage.module)
-        if stage.entering:
-            hooks.append(module.register_forward_pre_hook(partial(record, stage)))
-        else:
-            hooks.append(module.register_forward_hook(partial(record, stage)))
-    try:
+    with ExitStack() as hooks:
+        for stage in stages:
+            module = net.get_submodule(stage.module)
+            if stage.entering:
+                hooks.enter_context(module.register_forward_pre_hook(partial(record, stage)))
+            else:
+                hooks.enter_context(module.register_forward_hook(partial(record, stage)))
         yield recorded
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @torch.inference_mode()
