@@ -73,7 +73,6 @@ def apart(
     """Return the jobs without those that would replace a photo, or a file of an earlier job.
 
     Args:
-        jobs: The jobs.
         files: Returns all files that are written for a job.
         refused: Called with the error for each job that is left out. The default raises it.
     """

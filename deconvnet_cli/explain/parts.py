@@ -53,7 +53,6 @@ class Part:
         name: The name of its PNG, without the suffix; empty if it has no PNG.
         heading: The heading, plain text.
         text, after: The HTML before and after the pictures.
-        pictures: The pictures.
         columns: How many pictures stand in a row, 2 to 4.
         film: The HTML of an animated picture.
         strip: Whether the PNG has all pictures in one row.

@@ -40,7 +40,6 @@ class Picture:
     """An image with its caption.
 
     Attributes:
-        image: The image.
         caption: One or two short sentences, plain text.
         alt: A description for people who cannot see the image.
         scale: The scale of a heat map.

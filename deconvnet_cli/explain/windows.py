@@ -113,9 +113,7 @@ def choose_window(unpooling: Unpooling, channel: int, *, strided: bool) -> Windo
     value, are taken only if there is no other, even in other channels.
 
     Args:
-        unpooling: The maps of one crop.
         channel: The channel to look at first.
-        strided: See :class:`Window`.
     """
     windows = windows_of(unpooling.pooled)
     ranked = windows.sort(-1, descending=True).values
