@@ -46,7 +46,7 @@ CUDA = torch.device("cuda")
 @pytest.fixture(scope="module")
 def system() -> tuple[System, System]:
     """EDeconvNet with the shipped weights, on the CPU and on the GPU, both in fp32."""
-    found = choose_system("edeconvnet", "deconvnet-mobilenet", "fcn8s-mobilenet")
+    found = choose_system(SegmentOptions("edeconvnet", "deconvnet-mobilenet", "fcn8s-mobilenet"))
     return found.ready(torch.device("cpu"), "fp32"), found.ready(CUDA, "fp32")
 
 
@@ -122,7 +122,9 @@ def test_a_batch_with_nets_in_processes_of_their_own(system, photo, tmp_path):
 
 
 def test_prepared_nets_compute_the_same(system: tuple[System, System]) -> None:
-    weights = choose_system(None, "deconvnet-mobilenet", "fcn8s-mobilenet").deconvnet
+    weights = choose_system(
+        SegmentOptions(None, "deconvnet-mobilenet", "fcn8s-mobilenet")
+    ).deconvnet
     assert weights is not None
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

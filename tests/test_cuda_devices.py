@@ -23,7 +23,7 @@ from deconvnet_cli.segmentation.crf.mean_field import Smoothness
 from deconvnet_cli.segmentation.labels import winning_labels
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.segment import infer
-from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.system import System, choose_system
 from deconvnet_cli.segmentation.together import infer_together
 from deconvnet_cli.training.device_crops import collate, cut_crops, cut_soft_labels
@@ -62,7 +62,7 @@ def moved(net: nn.Module, dtype: torch.dtype) -> nn.Module:
 @pytest.fixture(scope="module")
 def prepared() -> System:
     """EDeconvNet as it is prepared for a GPU, still on the CPU."""
-    system = choose_system("edeconvnet", "deconvnet-mobilenet", "fcn8s-mobilenet")
+    system = choose_system(SegmentOptions("edeconvnet", "deconvnet-mobilenet", "fcn8s-mobilenet"))
     assert system.deconvnet is not None and system.fcn is not None
     nets = (replace(each, net=fused(each.net)) for each in (system.deconvnet, system.fcn))
     return System(*nets, system.ensemble)

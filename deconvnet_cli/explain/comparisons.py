@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from deconvnet_cli.data.boxes import Box
 from deconvnet_cli.nets.layers import HasCoarseLogits
-from deconvnet_cli.runtime.devices import merge_device
-from deconvnet_cli.segmentation.inference import crop_logits
+from deconvnet_cli.segmentation.inference import canvas_for, crop_logits
 from deconvnet_cli.segmentation.labels import labels_of
-from deconvnet_cli.segmentation.merge import CONTEXT, Canvas
+from deconvnet_cli.segmentation.merge import CONTEXT
 from deconvnet_cli.segmentation.system import maximum_of
 from deconvnet_cli.weights.files import Weights
 
@@ -83,11 +82,9 @@ def compare(
     maximum = maximum_of(weights)
     other_rule = CONTEXT if merge_rule == maximum else maximum
     classes = len(weights.card.classes)
-    size = (classes, photo.height, photo.width)
-    device = merge_device(weights.device)
-    other = Canvas(*size, other_rule, device)
-    coarse = Canvas(*size, merge_rule, device) if isinstance(weights.net, HasCoarseLogits) else None
-    if coarse is not None:
+    other, coarse = canvas_for(photo, weights, other_rule), None
+    if isinstance(weights.net, HasCoarseLogits):
+        coarse = canvas_for(photo, weights, merge_rule)
         weights = replace(weights, net=BothLogits(weights.net))
     for box, logits in crop_logits(photo, np.array(boxes, np.int32), weights, batch_size):
         other.add(logits[:classes], box)

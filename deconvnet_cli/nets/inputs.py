@@ -39,13 +39,13 @@ class InputConvention:
     further: tuple[int, ...] = ()
     coarse: tuple[int, ...] = ()
 
-    def whole_size(self, width: int, height: int, side: int = 0) -> tuple[int, int]:
+    def whole_size(self, width: int, height: int, side: int) -> tuple[int, int]:
         """Return the input width and height, multiples of ``cell``, for a photo of this size.
 
         Args:
-            side: About the :func:`nominal_side` of the input; 0 takes ``whole``.
+            side: About the :func:`nominal_side` of the input, pixels.
         """
-        scale = (side or self.whole) / nominal_side(width, height)
+        scale = side / nominal_side(width, height)
         across, down = (
             max(1, round(side * scale / self.cell)) * self.cell for side in (width, height)
         )

@@ -80,14 +80,15 @@ def to_device(photo: Image.Image, device: torch.device) -> Tensor:
     return pixels.to(device, non_blocking=True)
 
 
-def whole_photo_logits(
+def whole_photo_views(
     photo: Image.Image, weights: Weights, cut_out: Cutter | None = None
-) -> Tensor:
-    """Return the logits of V views of the whole photo, in its own shape: float32 V x C x h x w.
+) -> Iterator[Tensor]:
+    """Yield the logits of each view of the whole photo in its own shape, float32 C x h x w.
 
-    V is 2 if the photo is scaled (``InputConvention.whole``): the second view is the mirror image,
-    and its logits are mirrored back. A net that takes the photo in its own size, such as FCN-8s,
-    sees it once.
+    A net that takes the photo in its own size, such as FCN-8s, sees it once. Other nets see it
+    scaled (``InputConvention.whole``), as it is and then mirrored; the logits are mirrored back.
+    With further and coarse sides the photo is mirrored at its usual side, and as it is at each of
+    the others. The coarse sides, where the decoder is left out, come last.
 
     Args:
         photo: The photo, mode RGB.
@@ -95,26 +96,7 @@ def whole_photo_logits(
     """
     convention = weights.card.input
     if not convention.whole:
-        return logits_of(to_device(photo, weights.device).permute(2, 0, 1)[None], weights)
-    whole = (0, 0, *photo.size)
-    cut_out = cut_out or cutter(photo, weights.device)
-    crop = cut_out(whole, *convention.whole_size(*photo.size))
-    logits, mirrored = logits_of(torch.stack((crop, crop.flip(2))), weights)
-    return torch.stack((logits, mirrored.flip(2)))
-
-
-def whole_photo_views(
-    photo: Image.Image, weights: Weights, cut_out: Cutter | None = None
-) -> Iterator[Tensor]:
-    """Yield the logits of each view of the whole photo, float32 C x h x w.
-
-    Without further and coarse sides these are the two of :func:`whole_photo_logits`. With them the
-    photo is mirrored at its usual side, and as it is at each of the others. The coarse sides, where
-    the decoder is left out, come last.
-    """
-    convention = weights.card.input
-    if not (convention.further or convention.coarse):
-        yield from whole_photo_logits(photo, weights, cut_out)
+        yield from logits_of(to_device(photo, weights.device).permute(2, 0, 1)[None], weights)
         return
     whole = (0, 0, *photo.size)
     cut_out = cut_out or cutter(photo, weights.device)
@@ -122,7 +104,12 @@ def whole_photo_views(
     def view(side: int) -> Tensor:
         return cut_out(whole, *convention.whole_size(*photo.size, side))
 
-    yield logits_of(view(convention.whole).flip(2)[None], weights)[0].flip(2)
+    usual = view(convention.whole)
+    if not (convention.further or convention.coarse):
+        logits, mirrored = logits_of(torch.stack((usual, usual.flip(2))), weights)
+        yield from (logits, mirrored.flip(2))
+        return
+    yield logits_of(usual.flip(2)[None], weights)[0].flip(2)
     for side in convention.further:
         yield logits_of(view(side)[None], weights)[0]
     for side in convention.coarse:
@@ -185,6 +172,12 @@ def fcn_map(photo: Image.Image, weights: Weights, *, raw: bool) -> Tensor:
     """Return FCN-8s' map of a photo in its size, see :func:`whole_map`."""
     views = list(whole_photo_views(photo, weights))
     return whole_map(views, photo.height, photo.width, raw=raw)
+
+
+def canvas_for(photo: Image.Image, weights: Weights, merge_rule: str) -> Canvas:
+    """Return an empty map of a photo, on the device where the logits of its crops come."""
+    size = (len(weights.card.classes), photo.height, photo.width)
+    return Canvas(*size, merge_rule, merge_device(weights.device))
 
 
 def merge_crops(

@@ -176,9 +176,7 @@ def load_system(options: SegmentOptions, plain: bool = False) -> tuple[System, S
         merge=options.merge_rule,
         crf=crf,
     )
-    system = choose_system(
-        options.system_name, options.weights, options.fcn_weights, options.ensemble, options.share
-    )
+    system = choose_system(options)
     check_boxes(options, system)
     settings = replace(
         settings, until_settled=leaves_out_boxes(options.proposals, system, settings)

@@ -14,9 +14,15 @@ from deconvnet_cli.choices import MERGES
 from deconvnet_cli.runtime.devices import return_freed_memory
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.crf.refine import refine
-from deconvnet_cli.segmentation.inference import Observer, OnStep, fcn_map, merge_crops, no_step
+from deconvnet_cli.segmentation.inference import (
+    Observer,
+    OnStep,
+    canvas_for,
+    fcn_map,
+    merge_crops,
+    no_step,
+)
 from deconvnet_cli.segmentation.labels import class_shares, enlarge_and_label, mean_confidence
-from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.proposals import propose
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.settings import CrfSettings, SegmentSettings
@@ -107,14 +113,12 @@ def infer(
     rule = merge_rule(system, settings)
     raw = not MERGES[rule].probabilities
     if system.deconvnet is not None:
-        card = system.deconvnet.card
         on_step("boxes", 0, 0)
         with watch.timed("proposals"):
             wanted = box_settings(system.deconvnet, settings)
             found = propose(np.asarray(work), wanted).boxes if boxes is None else boxes
         with watch.timed("net"):
-            size = (len(card.classes), work.height, work.width)
-            canvas = Canvas(*size, rule, system.merge_device)
+            canvas = canvas_for(work, system.deconvnet, rule)
             found = merge_crops(canvas, work, found, system.deconvnet, settings, observe, on_step)
             on_step("merging", 0, 0)
             deconvnet = canvas.merged_map()
@@ -136,9 +140,7 @@ def label_photo(
     """Label a photo from the maps of its nets.
 
     Args:
-        inferred: The photo and its maps.
-        width: The width of the labels, that of the original photo.
-        height: The height of the labels.
+        width, height: The size of the labels, that of the original photo, pixels.
         ensemble: How the maps of two nets become one.
         crf: The settings of the dense CRF that refines the map; None leaves it out.
         on_step: A function that is told of the stages "CRF" and "labels".

@@ -13,10 +13,10 @@ from deconvnet_cli.data.classes import in_short
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.nets.fusion import fused
 from deconvnet_cli.nets.registry import net_spec
-from deconvnet_cli.runtime.devices import DTYPES, merge_device
+from deconvnet_cli.runtime.devices import DTYPES
 from deconvnet_cli.segmentation.merge import CONTEXT_MAX
 from deconvnet_cli.segmentation.score_maps import Ensemble
-from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
+from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentOptions, SegmentSettings
 from deconvnet_cli.weights.card import plain_values
 from deconvnet_cli.weights.files import Weights, load
 from deconvnet_cli.weights.shipped import weights_sha256
@@ -52,11 +52,6 @@ class System:
         first = self.nets[0]
         precision = str(next(first.net.parameters()).dtype).removeprefix("torch.")
         return f"{names} on {first.device}, {precision}"
-
-    @property
-    def merge_device(self) -> torch.device:
-        """The device that merges crops and computes the dense CRF: a CUDA GPU, or the CPU."""
-        return merge_device(self.nets[0].device)
 
     @property
     def name(self) -> str:
@@ -95,29 +90,20 @@ def alone(weights: Weights) -> System:
     return System(weights)
 
 
-def choose_system(
-    system_name: str | None,
-    weights: str,
-    fcn_weights: str,
-    rule: str | None = None,
-    share: float | None = None,
-) -> System:
+def choose_system(options: SegmentOptions) -> System:
     """Load the nets of a system.
 
-    Args:
-        system_name: One of ``choices.SYSTEMS``; None runs the one net that ``weights`` belong to.
-        weights: The weights of DeconvNet, a name or a file; without a system, of either net. For
-            FCN-8s alone they may be its own, unless ``fcn_weights`` are given.
-        fcn_weights: The weights of FCN-8s, a name or a file.
-        rule: The ensemble rule. None takes the one that FCN-8s' card gives for these weights of
-            DeconvNet, or else the paper's.
-        share: FCN-8s' share in the ensemble; None as for ``rule``.
+    For FCN-8s alone, ``weights`` may be its own, unless ``fcn_weights`` are given. An ensemble's
+    rule and share that are not given are those that FCN-8s' card has for these weights of
+    DeconvNet, or else the paper's.
 
     Raises:
         UsageError: The weights are of the other kind of net, the two nets have different classes,
             or an option concerns a net that is not run.
         WeightsError: Weights cannot be loaded, see :func:`deconvnet_cli.weights.files.load`.
     """
+    system_name, weights, fcn_weights = options.system_name, options.weights, options.fcn_weights
+    rule, share = options.ensemble, options.share
     if system_name != "edeconvnet" and (rule is not None or share is not None):
         raise UsageError("--ensemble and --share combine two nets; add --net edeconvnet")
     if rule == "product" and share is not None:

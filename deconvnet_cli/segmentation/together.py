@@ -20,10 +20,10 @@ from torch import Tensor
 
 from deconvnet_cli.choices import MERGES
 from deconvnet_cli.data.boxes import Box
-from deconvnet_cli.runtime.devices import merge_device
 from deconvnet_cli.runtime.stopwatch import Stopwatch
 from deconvnet_cli.segmentation.inference import (
     Cutter,
+    canvas_for,
     crop_logits,
     cutter,
     fcn_map,
@@ -115,8 +115,7 @@ def begin(
     The whole photo comes alone if the net sees it in its own shape, or if its map decides which
     boxes are skipped.
     """
-    size = (len(weights.card.classes), photo.height, photo.width)
-    canvas = Canvas(*size, rule, merge_device(weights.device))
+    canvas = canvas_for(photo, weights, rule)
     begun = Begun(canvas, cutter(photo, weights.device), [])
     skips = settings.until_settled and canvas.whole is not None
     if skips or whole_and_crops(photo, boxes, weights)[0] is not None:

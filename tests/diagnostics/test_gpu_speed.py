@@ -9,7 +9,7 @@ from helpers.command_line import one_error_line
 from deconvnet_cli.diagnostics import gpu_speed
 from deconvnet_cli.diagnostics.gpu_speed import boxes_of, measure
 from deconvnet_cli.runtime.devices import CPU
-from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.weights.files import load
 
@@ -47,7 +47,9 @@ def test_figures_fit_together(data, lively_weights, device):
 def test_a_net_without_boxes(tiny_fcn, data):
     from deconvnet_cli.segmentation.system import choose_system
 
-    system = choose_system("fcn8s", "deconvnet-mobilenet", str(tiny_fcn)).ready(CPU, "fp32")
+    system = choose_system(SegmentOptions("fcn8s", "deconvnet-mobilenet", str(tiny_fcn))).ready(
+        CPU, "fp32"
+    )
     line = measure((data / "chelsea.jpg",), 40, 1, system, SegmentSettings(), CPU)
     assert boxes_of(None, system, SegmentSettings()) is None
     assert line["photos_per_s"] > 0

@@ -19,7 +19,7 @@ from deconvnet_cli.nets.fcn8s import FCN8s
 from deconvnet_cli.segmentation import segment
 from deconvnet_cli.segmentation.score_maps import Ensemble, ScoreMaps
 from deconvnet_cli.segmentation.segment import Inferred
-from deconvnet_cli.segmentation.settings import SegmentSettings
+from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.system import choose_system
 
 WITHOUT_CRF = tuple(row for row in TABLE if not row.crf)
@@ -30,7 +30,7 @@ def test_rows_are_what_segment_gives(deconvnet, voc, both, tmp_path, how):
     source = voc / "JPEGImages" / "p1.jpg"
     _, weights, _, count, _, fcn_weights, *_ = both
     system = choose_system(
-        "edeconvnet", str(weights), str(fcn_weights), how[3] if how else None, share=None
+        SegmentOptions("edeconvnet", str(weights), str(fcn_weights), how[3] if how else None)
     ).ready(torch.device("cpu"), "fp32")
     settings = SegmentSettings(proposals=count, merge=how[1] if how else None)
     photo = read_photo(source)

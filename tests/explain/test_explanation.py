@@ -18,10 +18,10 @@ from deconvnet_cli.explain import explained as explaining
 from deconvnet_cli.explain.explanation import Explanation, explain, most_common
 from deconvnet_cli.explain.merge_observer import NO_BOX, MergeObserver
 from deconvnet_cli.segmentation.crops import cut
-from deconvnet_cli.segmentation.inference import logits_of, whole_photo_logits
+from deconvnet_cli.segmentation.inference import logits_of, whole_photo_views
 from deconvnet_cli.segmentation.merge import Canvas
 from deconvnet_cli.segmentation.segment import infer, segment
-from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentSettings
+from deconvnet_cli.segmentation.settings import ProposalSettings, SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.system import System, choose_system
 from deconvnet_cli.weights.files import load
 
@@ -41,7 +41,7 @@ def told(photo: Image.Image, system: System, rule: str, boxes: list[Any]) -> lis
     convention, said = weights.card.input, []
     for x0, y0, x1, y1 in boxes:
         if convention.whole and (x0, y0, x1, y1) == (0, 0, *photo.size):
-            views = list(whole_photo_logits(photo, weights))
+            views = list(whole_photo_views(photo, weights))
         else:
             crop = cut(photo, (x0, y0, x1, y1), convention.size, convention.size)
             views = [logits_of(torch.tensor(crop).permute(2, 0, 1)[None], weights)[0]]
@@ -223,7 +223,7 @@ def test_the_crf_of_the_figure_is_there_without_its_option(lively_weights, photo
 
 
 def test_systems_are_named(both, photo):
-    system = choose_system("edeconvnet", str(both[1]), str(both[5]))
+    system = choose_system(SegmentOptions("edeconvnet", str(both[1]), str(both[5])))
     found: Explanation = explain(photo, system, SETTINGS)
     assert found.system == "edeconvnet"
     # The map of both nets, not of DeconvNet alone, is what is shown and refined.

@@ -12,6 +12,7 @@ from helpers.command_line import one_error_line
 from deconvnet_cli.choices import DEFAULT, FCN_DEFAULT
 from deconvnet_cli.errors import UsageError, WeightsError
 from deconvnet_cli.segmentation.score_maps import Ensemble
+from deconvnet_cli.segmentation.settings import SegmentOptions, SegmentSettings
 from deconvnet_cli.segmentation.system import alone, choose_system, describe, ensemble_of
 from deconvnet_cli.weights.files import load, read_card, store
 from deconvnet_cli.weights.shipped import weights_sha256
@@ -31,21 +32,21 @@ def test_each_system_has_its_nets(tiny_weights: Path, tiny_fcn: Path) -> None:
         ("fcn8s", None, second),
         ("edeconvnet", first, second),
     ):
-        system = choose_system(name, first, second)
+        system = choose_system(SegmentOptions(name, first, second))
         assert system.name == name
         assert (system.deconvnet and str(system.deconvnet.path)) == deconvnet
         assert (system.fcn and str(system.fcn.path)) == fcn
 
 
 def test_without_a_system_the_weights_say_what_they_are(tiny_weights: Path, tiny_fcn: Path) -> None:
-    assert choose_system(None, str(tiny_weights), FCN_DEFAULT).name == "deconvnet"
-    assert choose_system(None, str(tiny_fcn), FCN_DEFAULT).name == "fcn8s"
+    assert choose_system(SegmentOptions(None, str(tiny_weights), FCN_DEFAULT)).name == "deconvnet"
+    assert choose_system(SegmentOptions(None, str(tiny_fcn), FCN_DEFAULT)).name == "fcn8s"
     assert alone(load(str(tiny_fcn))).deconvnet is None
 
 
 def test_fcn8s_alone_takes_either_option(tiny_fcn: Path) -> None:
     for weights, fcn_weights in ((str(tiny_fcn), FCN_DEFAULT), (DEFAULT, str(tiny_fcn))):
-        system = choose_system("fcn8s", weights, fcn_weights)
+        system = choose_system(SegmentOptions("fcn8s", weights, fcn_weights))
         assert system.fcn is not None and system.fcn.path == tiny_fcn
 
 
@@ -90,16 +91,16 @@ def test_the_card_of_fcn8s_says_how_for_its_deconvnet_alone(tiny_weights, tiny_f
     other.write_bytes(tiny_weights.read_bytes())
 
     def ensemble(weights: Path, **options: Any) -> Ensemble:
-        return choose_system("edeconvnet", str(weights), fcn, **options).ensemble
+        return choose_system(SegmentOptions("edeconvnet", str(weights), fcn, **options)).ensemble
 
     assert ensemble(tiny_weights) == Ensemble("product", 0.3)
     assert ensemble(other) == Ensemble("mean", 0.5)
     # Options come first, each for itself.
-    assert ensemble(tiny_weights, rule="mean") == Ensemble("mean", 0.3)
+    assert ensemble(tiny_weights, ensemble="mean") == Ensemble("mean", 0.3)
     assert ensemble(tiny_weights, share=0.0) == Ensemble("product", 0.0)
     with pytest.raises(UsageError, match="--share weighs a mean"):
-        ensemble(tiny_weights, rule="product", share=0.5)
-    assert ensemble(tiny_weights, rule="mean", share=1.0) == Ensemble("mean", 1.0)
+        ensemble(tiny_weights, ensemble="product", share=0.5)
+    assert ensemble(tiny_weights, ensemble="mean", share=1.0) == Ensemble("mean", 1.0)
     # No more than what it says.
     partly = {"with": str(tiny_weights), "share": 0.1}
     fcn = str(with_card(tiny_fcn, tmp_path / "partly.safetensors", ensemble=partly))
@@ -111,14 +112,14 @@ def test_a_card_with_a_wrong_ensemble(tiny_weights, tiny_fcn, tmp_path, wrong):
     said = {"with": str(tiny_weights), **wrong}
     fcn = with_card(tiny_fcn, tmp_path / "fcn.safetensors", ensemble=said)
     with pytest.raises(WeightsError, match=r"fcn\.safetensors: .*ensemble"):
-        choose_system("edeconvnet", str(tiny_weights), str(fcn))
+        choose_system(SegmentOptions("edeconvnet", str(tiny_weights), str(fcn)))
 
 
 def test_nets_of_other_classes_do_not_go_together(tiny_weights, tiny_fcn, tmp_path):
     names = tuple(reversed(read_card(tiny_fcn).classes))
     fcn = with_card(tiny_fcn, tmp_path / "fcn.safetensors", classes=names)
     with pytest.raises(UsageError, match=r"fcn\.safetensors has 21 classes .*two nets of the same"):
-        choose_system("edeconvnet", str(tiny_weights), str(fcn))
+        choose_system(SegmentOptions("edeconvnet", str(tiny_weights), str(fcn)))
 
 
 def test_an_ensemble_from_a_file() -> None:
@@ -130,9 +131,9 @@ def test_an_ensemble_from_a_file() -> None:
 
 
 def test_nets_are_described_by_their_files(tiny_weights: Path, tiny_fcn: Path) -> None:
-    from deconvnet_cli.segmentation.settings import SegmentSettings
-
-    system = choose_system("edeconvnet", str(tiny_weights), str(tiny_fcn), "mean", 0.25)
+    system = choose_system(
+        SegmentOptions("edeconvnet", str(tiny_weights), str(tiny_fcn), "mean", 0.25)
+    )
     about = describe(system, SegmentSettings(proposals=4))
     assert list(about) == ["DeconvNet", "FCN-8s", "ensemble", "settings"]
     assert about["FCN-8s"]["sha256"] == weights_sha256(tiny_fcn)
