@@ -131,7 +131,7 @@ def command(
     )
     from deconvnet_cli.data.mask_check import require_masks
     from deconvnet_cli.data.voc import CLASSES
-    from deconvnet_cli.evaluation.counts import write_tallies
+    from deconvnet_cli.evaluation.counts import Counts, write_tallies
     from deconvnet_cli.evaluation.paired import comparisons
     from deconvnet_cli.evaluation.scoreboard import count
     from deconvnet_cli.reporting import console
@@ -175,7 +175,7 @@ def command(
             board = count(tree, names, predict, workers or 1, advance)
         tallies = board.tallies
     if output is not None:
-        write_tallies(output, tallies, about, classes)
+        write_tallies(output, Counts(tallies, classes, about))
     results = {name: tally.result() for name, tally in tallies.items()}
     answers = comparisons(tallies)
     evaluation_tables.results(

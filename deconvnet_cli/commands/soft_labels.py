@@ -57,7 +57,13 @@ def command(
     from deconvnet_cli.segmentation.segment import segment
     from deconvnet_cli.storage.files import make_folder
     from deconvnet_cli.storage.remote import as_compared
-    from deconvnet_cli.training.soft_labels import on_grid, soft_path, to_make, write_soft
+    from deconvnet_cli.training.soft_labels import (
+        SoftLabels,
+        on_grid,
+        soft_path,
+        to_make,
+        write_soft,
+    )
 
     if voc_root is not None:
         tree = open_tree(voc_root)
@@ -82,7 +88,8 @@ def command(
                 continue
             probabilities = segment(photo, system, settings).maps.probabilities()
             path = soft_path(out, name)
-            write_soft(path, on_grid(probabilities, *photo.size), teacher, system.classes)
+            found = SoftLabels(on_grid(probabilities, *photo.size), teacher, system.classes)
+            write_soft(path, found)
             written.append(path)
     if not quiet:
         console.several_files(written, "written")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,24 +37,17 @@ class Counts(NamedTuple):
     about: dict[str, Any]
 
 
-def write_tallies(
-    path: Path,
-    tallies: Mapping[str, Tally],
-    about: Mapping[str, Any],
-    classes: Sequence[str] = CLASSES,
-) -> None:
-    """Write the counts of all rows, and the settings ``about`` them, as JSON.
-
-    The names of the classes are written unless they are VOC's.
+def write_tallies(path: Path, counts: Counts) -> None:
+    """Write counts as JSON; the names of the classes are left out if they are VOC's.
 
     Raises:
         OutputError: The file cannot be written.
     """
     content = {
         "format": FORMAT,
-        "about": about,
-        **({} if tuple(classes) == CLASSES else {"classes": list(classes)}),
-        "rows": {name: tally_to_json(tally) for name, tally in tallies.items()},
+        "about": counts.about,
+        **({} if counts.classes == CLASSES else {"classes": list(counts.classes)}),
+        "rows": {name: tally_to_json(tally) for name, tally in counts.rows.items()},
     }
     write_whole(path, json.dumps(content, default=str).encode() + b"\n")
 

@@ -57,17 +57,12 @@ def soft_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.npz"
 
 
-def write_soft(
-    path: Path,
-    probabilities: NDArray[np.uint8],
-    teacher: str = "",
-    classes: tuple[str, ...] = CLASSES,
-) -> None:
-    """Write the soft labels of a photo to one file, see :class:`SoftLabels`, and its folder."""
+def write_soft(path: Path, soft: SoftLabels) -> None:
+    """Write the soft labels of a photo to one file, and make its folder."""
     arrays = {
-        "probabilities": probabilities,
-        "teacher": np.array(teacher),
-        "classes": np.array(classes),
+        "probabilities": soft.probabilities,
+        "teacher": np.array(soft.teacher),
+        "classes": np.array(soft.classes),
     }
     make_folder(path.parent)  # names in lists may have folders
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]

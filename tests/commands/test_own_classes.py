@@ -20,7 +20,7 @@ from deconvnet_cli.data.voc import CLASSES as VOC
 from deconvnet_cli.evaluation.counts import read_tallies
 from deconvnet_cli.nets.registry import build_net, net_settings
 from deconvnet_cli.training.settings_toml import read_settings
-from deconvnet_cli.training.soft_labels import write_soft
+from deconvnet_cli.training.soft_labels import SoftLabels, write_soft
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, read_card, store
 
@@ -265,7 +265,7 @@ def test_wrong_masks_names_and_soft_labels_end_a_run_before_it_begins(tmp_path: 
     start = ("--from", voc_net, "--crops", 2)
     (tmp_path / "soft").mkdir()
     for name in ("s0", "s1"):
-        write_soft(tmp_path / "soft" / f"{name}.npz", np.zeros((21, 9, 9), np.uint8))
+        write_soft(tmp_path / "soft" / f"{name}.npz", SoftLabels(np.zeros((21, 9, 9), np.uint8)))
     taught = train(tree, tmp_path / "run", *start, "--teacher", tmp_path / "soft")
     last = taught.stderr.splitlines()[-1]
     assert taught.exit_code == 1 and "s0.npz: soft labels of 21 classes (background, aero" in last

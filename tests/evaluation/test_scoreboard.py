@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 
 from deconvnet_cli.data.label_png import label_png
-from deconvnet_cli.data.voc import VocTree
+from deconvnet_cli.data.voc import CLASSES, VocTree
 from deconvnet_cli.errors import DatasetError
-from deconvnet_cli.evaluation.counts import merged, read_tallies, tally_to_json, write_tallies
+from deconvnet_cli.evaluation.counts import (
+    Counts,
+    merged,
+    read_tallies,
+    tally_to_json,
+    write_tallies,
+)
 from deconvnet_cli.evaluation.intervals import Comparison
 from deconvnet_cli.evaluation.metrics import confusion, metrics_of
 from deconvnet_cli.evaluation.paired import QUESTIONS, Paired, comparisons, paired
@@ -155,7 +161,7 @@ def test_difference_of_a_run_with_itself_and_with_other_images() -> None:
 def test_files_bring_back_the_rows_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "counts.json"
     tallies = {"z": board_of(NAMES).tallies["first"], "a": board_of(NAMES[:2]).tallies["second"]}
-    write_tallies(path, tallies, {"settings": {"file": Path("x")}})
+    write_tallies(path, Counts(tallies, CLASSES, {"settings": {"file": Path("x")}}))
     found = read_tallies(path).rows
     assert list(found) == ["z", "a"]
     assert all(same(found[name], tallies[name]) for name in found)

@@ -20,7 +20,8 @@ from torch import nn
 
 from deconvnet_cli.data.images import read_photo
 from deconvnet_cli.data.label_png import label_png, read_mask
-from deconvnet_cli.evaluation.counts import merged, read_tallies, write_tallies
+from deconvnet_cli.data.voc import CLASSES
+from deconvnet_cli.evaluation.counts import Counts, merged, read_tallies, write_tallies
 from deconvnet_cli.evaluation.intervals import compare
 from deconvnet_cli.evaluation.predictions import read_prediction
 from deconvnet_cli.evaluation.tally import Tally
@@ -33,7 +34,7 @@ from deconvnet_cli.segmentation.system import alone
 from deconvnet_cli.training.settings import changed, default_settings
 from deconvnet_cli.training.settings_checks import check_together
 from deconvnet_cli.training.settings_toml import as_toml, read_settings
-from deconvnet_cli.training.soft_labels import read_soft, write_soft
+from deconvnet_cli.training.soft_labels import SoftLabels, read_soft, write_soft
 from deconvnet_cli.weights import importing
 from deconvnet_cli.weights.card import card_for
 from deconvnet_cli.weights.files import load, store
@@ -239,14 +240,15 @@ def scores(folder: Path) -> list[bytes]:
 
 
 def soft(folder: Path) -> list[bytes]:
-    write_soft(folder / "seed.npz", pixels((21, 3, 4)))
+    write_soft(folder / "seed.npz", SoftLabels(pixels((21, 3, 4))))
     return [(folder / "seed.npz").read_bytes()]
 
 
 def tallies(folder: Path) -> list[bytes]:
     tally = Tally(replicates=3)
     tally.add("a", labels(), labels().clip(0, 20))
-    write_tallies(folder / "seed.json", {"FCN-8s": tally, "DeconvNet": tally}, {"list": "val"})
+    counts = Counts({"FCN-8s": tally, "DeconvNet": tally}, CLASSES, {"list": "val"})
+    write_tallies(folder / "seed.json", counts)
     return [(folder / "seed.json").read_bytes()]
 
 

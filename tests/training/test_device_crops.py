@@ -19,7 +19,7 @@ from deconvnet_cli.training.samples import (
     part_of,
 )
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.training.soft_labels import cut_soft, write_soft
+from deconvnet_cli.training.soft_labels import SoftLabels, cut_soft, write_soft
 
 SIDE, SIZE = 50, 44
 
@@ -34,7 +34,7 @@ def teacher(voc, tmp_path_factory):
             grid = -(-photo.height // 8), -(-photo.width // 8)
         shares = generator.dirichlet(np.ones(3), grid).transpose(2, 0, 1)
         soft = (shares * 255).round().astype(np.uint8)
-        write_soft(folder / f"{file.stem}.npz", soft, classes=("a", "b", "c"))
+        write_soft(folder / f"{file.stem}.npz", SoftLabels(soft, classes=("a", "b", "c")))
     return folder
 
 

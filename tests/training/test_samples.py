@@ -25,7 +25,7 @@ from deconvnet_cli.training.samples import (
     draw_colours,
 )
 from deconvnet_cli.training.settings import TrainSettings
-from deconvnet_cli.training.soft_labels import soft_path, write_soft
+from deconvnet_cli.training.soft_labels import SoftLabels, soft_path, write_soft
 
 CAT, DOG = 8, 12
 
@@ -122,7 +122,7 @@ def test_crop_labels_and_soft_labels_show_the_same_place(tree: VocTree, tmp_path
     cat = read_photo_and_mask(tree, "cat")[1]
     soft[CAT] = np.asarray(Image.fromarray(cat).resize((8, 6), Image.Resampling.BOX)) / CAT * 255
     soft[0] = 255 - soft[CAT]
-    write_soft(soft_path(tmp_path, "cat"), soft)
+    write_soft(soft_path(tmp_path, "cat"), SoftLabels(soft))
     how = TrainSettings(size=64, colour=0)
     dataset = CropDataset(
         PhotoFiles(tree, tmp_path), find_objects(tree, ["cat"]), 24, 0, how, soft=True
@@ -200,7 +200,7 @@ def test_a_random_crop_is_a_part_of_the_resized_box(tree: VocTree, tmp_path: Pat
     full = CropDataset(PhotoFiles(tree), objects, 1, 0, whole)[0][1]
     soft = np.zeros((21, 48, 64), np.uint8)
     soft[CAT] = 255 * (read_photo_and_mask(tree, "cat")[1] == CAT)
-    write_soft(soft_path(tmp_path, "cat"), soft)
+    write_soft(soft_path(tmp_path, "cat"), SoftLabels(soft))
     dataset = CropDataset(PhotoFiles(tree, tmp_path), objects, 20, 0, part, soft=True)
     places = set()
     for number in range(20):

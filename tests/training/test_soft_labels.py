@@ -17,12 +17,13 @@ from deconvnet_cli.errors import DatasetError
 from deconvnet_cli.training import soft_labels
 from deconvnet_cli.training.losses import soft_entropy
 from deconvnet_cli.training.setup import require_soft_labels
+from deconvnet_cli.training.soft_labels import SoftLabels
 
 
 def test_written_soft_labels_are_read_back(tmp_path: Path):
     probabilities = np.random.default_rng(0).integers(0, 256, (21, 5, 7)).astype(np.uint8)
     path = soft_labels.soft_path(tmp_path, "a")
-    soft_labels.write_soft(path, probabilities)
+    soft_labels.write_soft(path, SoftLabels(probabilities))
     assert (soft_labels.read_soft(path).probabilities == probabilities).all()
 
 
@@ -126,7 +127,8 @@ def test_a_file_of_an_earlier_version_is_of_vocs_classes(tmp_path):
 def test_the_soft_labels_of_all_photos_are_checked(tmp_path, teacher, classes, words):
     def write(name, teacher, classes):
         probabilities = np.zeros((len(classes), 2, 2), np.uint8)
-        soft_labels.write_soft(tmp_path / f"{name}.npz", probabilities, teacher, classes)
+        soft = SoftLabels(probabilities, teacher, classes)
+        soft_labels.write_soft(tmp_path / f"{name}.npz", soft)
 
     for name in "abc":
         write(name, "one", CLASSES)
@@ -141,7 +143,7 @@ def test_the_soft_labels_of_all_photos_are_checked(tmp_path, teacher, classes, w
 
 def test_soft_labels_of_an_unknown_teacher_are_not_added_to(deconvnet, tiny_weights, tmp_path):
     Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(tmp_path / "a.png")
-    soft_labels.write_soft(tmp_path / "out/a.npz", np.zeros((21, 4, 5), np.uint8))
+    soft_labels.write_soft(tmp_path / "out/a.npz", SoftLabels(np.zeros((21, 4, 5), np.uint8)))
     given = ("--weights", tiny_weights, "-o", tmp_path / "out")
     result = deconvnet("soft-labels", tmp_path / "a.png", *given)
     one_error_line(result, 2, "a.npz", "an earlier version", "another folder with -o")

@@ -12,7 +12,7 @@ from deconvnet_cli.data.voc import VocTree
 from deconvnet_cli.runtime.devices import CPU
 from deconvnet_cli.segmentation.inference import logits_of, to_device
 from deconvnet_cli.segmentation.system import ready
-from deconvnet_cli.training.soft_labels import on_grid, soft_path, write_soft
+from deconvnet_cli.training.soft_labels import SoftLabels, on_grid, soft_path, write_soft
 from deconvnet_cli.weights.files import load
 
 TEACHER = "fcn8s-mobilenet"  # a point or two below the default net, at a tenth of its time
@@ -35,4 +35,4 @@ def write_soft_labels(tree: VocTree, lists: tuple[str, ...], folder: Path) -> No
         logits = logits_of(torch.stack((pixels, pixels.flip(2))), teacher)
         probabilities = logits.float().softmax(1)
         mean = (probabilities[0] + probabilities[1].flip(2)) / 2
-        write_soft(path, on_grid(mean, *photo.size))
+        write_soft(path, SoftLabels(on_grid(mean, *photo.size)))
