@@ -137,9 +137,7 @@ class Segmenter:
         image = photo_of(photo, page)
         with torch_by_default(self.system.nets[0].device):
             scored = infer(image, self.system, self.settings)
-            result = label_photo(
-                scored, image.width, image.height, self.system.ensemble, self.settings.crf
-            )
+            result = label_photo(scored, image.size, self.system.ensemble, self.settings.crf)
             probabilities = result.probabilities()
         # The boxes are in pixels of the copy that was segmented, which may be smaller.
         boxes = rescaled(result.boxes, scored.photo.size, image.size)

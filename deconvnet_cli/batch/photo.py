@@ -55,7 +55,7 @@ def start_worker(info: BatchInfo) -> Callable[[Job], Entry]:
 
     def segment(photo: Image.Image) -> Segmented:
         inferred = infer(photo, system, settings)
-        return label_photo(inferred, *photo.size, system.ensemble, settings.crf), inferred
+        return label_photo(inferred, photo.size, system.ensemble, settings.crf), inferred
 
     return labeller(info, segment)
 

@@ -195,7 +195,7 @@ def label_image(
     source = sys.stdin.buffer if image == "-" else Path(image)
     photo = read_photo(source, max_pixels=max_pixels, page=page)
     scored = infer(photo, system, settings, on_step=on_step)
-    result = label_photo(scored, photo.width, photo.height, system.ensemble, settings.crf, on_step)
+    result = label_photo(scored, photo.size, system.ensemble, settings.crf, on_step)
     seen = replace(result, labels=outputs.shown(result.labels))
     on_step("writing", 0, 0)
     if target is None:

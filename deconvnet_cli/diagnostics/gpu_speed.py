@@ -140,7 +140,7 @@ def boxes_of(photo: Image.Image, system: System, settings: SegmentSettings) -> A
 def label(photo: Image.Image, boxes: Any, system: System, settings: SegmentSettings) -> None:
     """Segment a photo whose boxes are known."""
     found = infer(photo, system, settings, boxes=boxes)
-    label_photo(found, photo.width, photo.height, system.ensemble, settings.crf)
+    label_photo(found, photo.size, system.ensemble, settings.crf)
 
 
 def peak_bytes(device: torch.device) -> int:

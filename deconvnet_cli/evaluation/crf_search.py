@@ -48,19 +48,17 @@ class Refinable(NamedTuple):
         self, choices: Mapping[str, CrfSettings | None]
     ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Yield the name of each choice and its labels; the choices share what they can."""
-        size = self.stored.width, self.stored.height
         yield from ((name, self.labels(None)) for name, crf in choices.items() if crf is None)
         refining = {name: crf for name, crf in choices.items() if crf is not None}
         names, settings = list(refining), list(refining.values())
         before = self.inferred.maps.probabilities(self.ensemble)
         photo, values = np.asarray(self.inferred.photo), before.cpu().numpy()
         for place, after in refine_each(photo, values, settings, before.device):
-            yield names[place], enlarge_and_label(torch.from_numpy(after), *size)
+            yield names[place], enlarge_and_label(torch.from_numpy(after), *self.stored.size)
 
     def labels(self, crf: CrfSettings | None) -> NDArray[np.uint8]:
         """Return the labels in the size of the photo, refined unless ``crf`` is None."""
-        width, height = self.stored.width, self.stored.height
-        return label_photo(self.inferred, width, height, self.ensemble, crf).labels
+        return label_photo(self.inferred, self.stored.size, self.ensemble, crf).labels
 
 
 def read_refinable(

@@ -51,8 +51,7 @@ def maps_of(maps: ScoreMaps, system: str, source: Path | str) -> ScoreMaps:
 def label_rows(
     inferred: Inferred,
     rows: Sequence[TableRow],
-    width: int,
-    height: int,
+    size: tuple[int, int],
     ensemble: Ensemble,
     *,
     source: Path | str = "",
@@ -62,7 +61,7 @@ def label_rows(
 
     Args:
         inferred: The photo with its maps, from one run of the nets.
-        width: The width of the labels, that of the original photo.
+        size: The width and height of the labels, those of the original photo, pixels.
         source: The origin of the maps, for errors.
         crf: The settings of the dense CRF, for the rows that use it.
 
@@ -72,6 +71,6 @@ def label_rows(
     labels = {}
     for row in rows:
         own = replace(inferred, maps=maps_of(inferred.maps, row.system, source))
-        found = label_photo(own, width, height, ensemble, crf if row.crf else None)
+        found = label_photo(own, size, ensemble, crf if row.crf else None)
         labels[row.name] = found.labels
     return labels

@@ -117,7 +117,7 @@ def explain(
     observer = MergeObserver()
     inferred = infer(photo, system, settings, observer, on_step=on_step)
     observer.finish()
-    result = label_photo(inferred, *photo.size, system.ensemble, settings.crf, on_step)
+    result = label_photo(inferred, photo.size, system.ensemble, settings.crf, on_step)
     stopwatch = Stopwatch(dict(result.ms))
     maps = inferred.maps.as_one(system.ensemble)
     if settings.crf is None:

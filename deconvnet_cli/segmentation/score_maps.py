@@ -56,6 +56,14 @@ class ScoreMaps:
             return "fcn8s"
         return "deconvnet" if self.fcn is None else "edeconvnet"
 
+    @property
+    def first(self) -> Tensor:
+        """DeconvNet's map, or that of FCN-8s if there is no other."""
+        found = self.fcn if self.deconvnet is None else self.deconvnet
+        if found is None:
+            raise ValueError("no map at all")
+        return found
+
     def cpu(self) -> ScoreMaps:
         """Return the maps on the CPU."""
         deconvnet = None if self.deconvnet is None else self.deconvnet.cpu()
@@ -74,11 +82,7 @@ class ScoreMaps:
 
     def merged(self, ensemble: Ensemble = Ensemble()) -> Tensor:
         """Return one map of all nets, C x H x W; the greatest value of a pixel is its label."""
-        one = self.as_one(ensemble)
-        only = one.fcn if one.deconvnet is None else one.deconvnet
-        if only is None:
-            raise ValueError("no map at all")
-        return only
+        return self.as_one(ensemble).first
 
     def probabilities(self, ensemble: Ensemble = Ensemble()) -> Tensor:
         """Return one map of all nets as probabilities that add up to 1 at each pixel."""

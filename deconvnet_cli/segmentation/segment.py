@@ -131,8 +131,7 @@ def infer(
 
 def label_photo(
     inferred: Inferred,
-    width: int,
-    height: int,
+    size: tuple[int, int],
     ensemble: Ensemble,
     crf: CrfSettings | None,
     on_step: OnStep = no_step,
@@ -140,7 +139,7 @@ def label_photo(
     """Label a photo from the maps of its nets.
 
     Args:
-        width, height: The size of the labels, that of the original photo, pixels.
+        size: The width and height of the labels, those of the original photo, pixels.
         ensemble: How the maps of two nets become one.
         crf: The settings of the dense CRF that refines the map; None leaves it out.
         on_step: A function that is told of the stages "CRF" and "labels".
@@ -157,7 +156,7 @@ def label_photo(
     on_step("labels", 0, 0)
     with watch.timed("labels"):
         merged = maps.merged()
-        labels = enlarge_and_label(merged, width, height)
+        labels = enlarge_and_label(merged, *size)
         confidence = mean_confidence(merged, labels, raw=maps.raw)
     return_freed_memory()
     return Segmentation(labels, inferred.proposals, watch.ms, confidence, inferred.boxes, maps)
@@ -178,7 +177,7 @@ def segment(photo: Image.Image, system: System, settings: SegmentSettings) -> Se
             installed.
     """
     inferred = infer(photo, system, settings)
-    return label_photo(inferred, photo.width, photo.height, system.ensemble, settings.crf)
+    return label_photo(inferred, photo.size, system.ensemble, settings.crf)
 
 
 def summarise(result: Segmentation, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Stored:
     Attributes:
         maps: The maps, float32, in the size of the working copy.
         photo: The path of the photo when the maps were made.
-        width, height: The size of the photo, pixels.
+        size: The width and height of the photo, pixels.
         sha256: The SHA-256 of the photo's file.
         proposals: The number of boxes that were segmented.
         settings: The settings that made the maps.
@@ -55,8 +55,7 @@ class Stored:
 
     maps: ScoreMaps
     photo: Path
-    width: int
-    height: int
+    size: tuple[int, int]
     sha256: str
     proposals: int
     settings: Mapping[str, Any]
@@ -166,8 +165,7 @@ def read_scores(path: Path) -> Stored:
         stored = Stored(
             maps=ScoreMaps(maps.get("deconvnet"), maps.get("fcn"), bool(about["raw"])),
             photo=Path(about["photo"]),
-            width=int(about["width"]),
-            height=int(about["height"]),
+            size=(int(about["width"]), int(about["height"])),
             sha256=str(about["sha256"]),
             proposals=int(about["proposals"]),
             settings=dict(about["settings"]),
@@ -219,12 +217,10 @@ def restore(stored: Stored, photo: Path | None = None, *, max_pixels: int = MAX_
     image = read_photo(path, max_pixels=max_pixels, page=stored.page)
     if file_sha256(path) != stored.sha256:
         raise ImageError(f"{path}: not the photo of these stored scores; make them again")
-    maps = stored.maps
-    any_map = maps.fcn if maps.deconvnet is None else maps.deconvnet
-    height, width = image.size[::-1] if any_map is None else any_map.shape[1:]
+    height, width = stored.maps.first.shape[1:]
     # The map has the photo's shape but for rounding.
     fits = abs(width * image.height - height * image.width) <= sum(image.size)
     fits &= width <= image.width and height <= image.height
-    if not fits or image.size != (stored.width, stored.height):
+    if not fits or image.size != stored.size:
         raise DatasetError(f"{path}: its stored scores are of another size; make them again")
     return Inferred(in_size(image, (width, height)), stored.maps, stored.proposals, {})

@@ -132,7 +132,7 @@ def test_scores_are_kept_beside_the_labels(deconvnet, tiny_weights, folder, tmp_
     for name in ("a", "deep/b", "deep/er/c"):
         found = read_scores(out / f"{name}.npz")
         assert found.maps.fcn is None and found.maps.raw
-        assert (found.width, found.height, found.proposals) == (40, 30, 1)
+        assert (found.size, found.proposals) == ((40, 30), 1)
         assert found.photo.resolve() in map(Path.resolve, folder.rglob("*.*"))
         assert found.settings["DeconvNet"]["file"] == tiny_weights.name
         assert found.settings["settings"]["proposals"] == 2

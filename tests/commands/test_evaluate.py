@@ -298,8 +298,7 @@ def rewritten(kept: Path, folder: Path, system: str | None = None, **settings) -
         if settings.get("ensemble", ...) is None:
             del about["ensemble"]
         scored = Inferred(read_photo(found.photo), maps, found.proposals, {})
-        size = found.width, found.height
-        write_scores(folder / f"{name}.npz", scored, found.photo, size, about)
+        write_scores(folder / f"{name}.npz", scored, found.photo, found.size, about)
     return folder
 
 

@@ -99,7 +99,7 @@ def test_the_stages_come_in_order_and_count_the_crops(lively_weights):
         told.append(step)
 
     inferred = infer(picture, system, SegmentSettings(4, batch_size=2), on_step=on_step)
-    label_photo(inferred, *picture.size, system.ensemble, CrfSettings(iterations=1), on_step)
+    label_photo(inferred, picture.size, system.ensemble, CrfSettings(iterations=1), on_step)
     count = inferred.proposals
     crops = [("crops", number, count) for number in range(count + 1)]
     others = [("merging", 0, 0), ("CRF", 0, 0), ("labels", 0, 0)]

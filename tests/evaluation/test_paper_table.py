@@ -35,7 +35,7 @@ def test_rows_are_what_segment_gives(deconvnet, voc, both, tmp_path, how):
     settings = SegmentSettings(proposals=count, merge=how[1] if how else None)
     photo = read_photo(source)
     scored = segment.infer(photo, system, settings)
-    rows = label_rows(scored, TABLE, photo.width, photo.height, system.ensemble)
+    rows = label_rows(scored, TABLE, photo.size, system.ensemble)
     assert list(rows) == [row.name for row in TABLE]
     for row in TABLE:
         out = tmp_path / f"{row.name}.png"
@@ -90,7 +90,7 @@ def scored() -> Inferred:
 
 
 def test_labels_are_of_the_size_asked_for(scored):
-    rows = label_rows(scored, WITHOUT_CRF, 61, 43, Ensemble())
+    rows = label_rows(scored, WITHOUT_CRF, (61, 43), Ensemble())
     assert list(rows) == ["FCN-8s", "DeconvNet", "EDeconvNet"]
     assert {labels.shape for labels in rows.values()} == {(43, 61)}
     assert {labels.dtype for labels in rows.values()} == {np.dtype(np.uint8)}
@@ -98,7 +98,7 @@ def test_labels_are_of_the_size_asked_for(scored):
 
 def test_each_row_uses_its_maps_and_no_others(scored):
     maps = scored.maps
-    rows = label_rows(scored, WITHOUT_CRF, 30, 20, Ensemble("mean", 0.25))
+    rows = label_rows(scored, WITHOUT_CRF, (30, 20), Ensemble("mean", 0.25))
     assert np.array_equal(rows["FCN-8s"], maps.fcn.argmax(0))
     assert np.array_equal(rows["DeconvNet"], maps.deconvnet.argmax(0))
     mean = 0.75 * maps.deconvnet.softmax(0).numpy() + 0.25 * maps.fcn.softmax(0).numpy()

@@ -57,7 +57,7 @@ def test_everything_beside_the_labels(deconvnet, cat, quick):
         assert 1 / 21 < feature["properties"]["score"] <= 1
     assert list(areas.values()) == np.bincount(shown.ravel(), minlength=21)[1:].tolist()
     stored = read_scores(cat.with_suffix(".npz"))
-    assert stored.photo == cat.resolve() and (stored.width, stored.height) == (90, 60)
+    assert stored.photo == cat.resolve() and stored.size == (90, 60)
     assert (stored.maps.merged().argmax(0).numpy() == labels).mean() > 0.99  # half precision
 
 

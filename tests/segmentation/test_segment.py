@@ -209,10 +209,10 @@ def test_confidence_is_the_mean_probability_of_the_winner(raw, ensemble):
         deconvnet[:, 2, 3] = 0
     maps = ScoreMaps(deconvnet, fcn, raw)
     scored = Inferred(Image.new("RGB", (9, 6)), maps, 1, {})
-    found = label_photo(scored, 9, 6, ensemble, None)
+    found = label_photo(scored, (9, 6), ensemble, None)
     probabilities = maps.probabilities(ensemble).numpy()
     assert set(found.confidence) == set(found.labels.ravel().tolist()) and len(found.confidence) > 2
-    larger = label_photo(scored, 18, 12, ensemble, None)
+    larger = label_photo(scored, (18, 12), ensemble, None)
     assert larger.confidence == pytest.approx(found.confidence)  # of the size that was worked on
     for label, mean in found.confidence.items():
         values = [probabilities[label, y, x] for y, x in np.argwhere(found.labels == label)]
@@ -222,7 +222,7 @@ def test_confidence_is_the_mean_probability_of_the_winner(raw, ensemble):
 def test_confidence_after_the_crf_is_that_of_its_map(data, small):
     photo = read_photo(data / "chelsea.jpg").resize((60, 40))
     scored = infer(photo, small, SegmentSettings(FEW))
-    found = label_photo(scored, 60, 40, Ensemble(), CrfSettings())
+    found = label_photo(scored, (60, 40), Ensemble(), CrfSettings())
     best = refined(scored.photo, scored.maps, CrfSettings()).merged().numpy().max(0)
     for label, mean in found.confidence.items():
         assert mean == pytest.approx(best[found.labels == label].mean(), abs=1e-4)

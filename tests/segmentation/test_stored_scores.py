@@ -61,7 +61,7 @@ def test_round_trip(photo: Path, stored: Path) -> None:
         torch.testing.assert_close(values, expected, rtol=2**-11, atol=1e-7)
         assert torch.equal(values, expected.half().float())
     assert found.maps.raw
-    assert (found.width, found.height, found.proposals) == (*SIZE, 4)
+    assert (found.size, found.proposals) == (SIZE, 4)
     assert found.photo == photo.resolve() and found.sha256 == weights_sha256(photo)
     assert found.settings["FCN-8s"] == {"file": "f.safetensors"}
     assert found.settings["settings"]["boxes"]["structured_model"] == "model.yml"
@@ -91,7 +91,7 @@ def test_labels_of_well_separated_scores_are_the_same(photo: Path) -> None:
     write_scores(path, before, photo, SIZE, {})
     again = restore(read_scores(path))
     for ensemble in (Ensemble(), Ensemble("mean", 0.1)):
-        one, other = (label_photo(each, *SIZE, ensemble, None) for each in (before, again))
+        one, other = (label_photo(each, SIZE, ensemble, None) for each in (before, again))
         assert np.array_equal(one.labels, other.labels)
     assert np.array_equal(again.maps.deconvnet.argmax(0), labels)
 
@@ -118,7 +118,7 @@ def test_a_large_photo_comes_back_at_the_size_of_its_scores(tmp_path, size):
     again = restore(found)
     assert again.photo.size == size
     assert np.asarray(again.photo).std() > 10, "the photo itself, scaled"
-    labels = label_photo(again, found.width, found.height, Ensemble(), None).labels
+    labels = label_photo(again, found.size, Ensemble(), None).labels
     assert labels.shape == (30, 2100)
 
 

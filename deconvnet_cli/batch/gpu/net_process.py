@@ -164,7 +164,7 @@ def segment_group(
     answers: list[Segmented] = []
     found = infer_together(photos, boxes, system, settings)
     for request, inferred in zip(requests, found, strict=True):
-        result = label_photo(inferred, *request.size, system.ensemble, settings.crf)
+        result = label_photo(inferred, request.size, system.ensemble, settings.crf)
         maps = result.maps.cpu() if request.maps else ScoreMaps(None, None, raw=False)
         kept = replace(inferred, maps=inferred.maps.cpu()) if request.maps else None
         answers.append((replace(result, maps=maps), kept))

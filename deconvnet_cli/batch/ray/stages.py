@@ -187,7 +187,7 @@ def finish_photos(block: Any, info: BatchInfo, home: str, counter: Any) -> Itera
 
         def label() -> Entry:
             image = decoded_photo(source, info.spec)
-            result = label_photo(inferred, *image.size, info.ensemble, info.settings.crf)
+            result = label_photo(inferred, image.size, info.ensemble, info.settings.crf)
             return write_result(source, image, result, inferred, info)
 
         return result_or_failed_entry(label, source, info)

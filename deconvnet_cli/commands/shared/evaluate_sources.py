@@ -106,7 +106,7 @@ def from_nets(
         photo = read_photo(tree.image(name), max_pixels=max_pixels)
         scored = infer(photo, system, settings)
         crf = settings.crf or CrfSettings()
-        return label_rows(scored, rows, photo.width, photo.height, system.ensemble, crf=crf)
+        return label_rows(scored, rows, photo.size, system.ensemble, crf=crf)
 
     return predict, describe(system, settings)
 
@@ -142,6 +142,6 @@ def from_store(
             options.ensemble, options.share, "edeconvnet" if table else system_name
         )
         scored = restore(stored, tree.image(name), max_pixels=max_pixels)
-        return label_rows(scored, rows, stored.width, stored.height, ensemble, source=path, crf=crf)
+        return label_rows(scored, rows, stored.size, ensemble, source=path, crf=crf)
 
     return predict, {"scores": {"folder": str(folder)}}

@@ -92,7 +92,7 @@ def labels_of(
     """Return the labels of a photo from the maps of its nets."""
     inferred = Inferred(photo, ScoreMaps(deconvnet, fcn, rule == "max"), 0, {})
     settings = CrfSettings() if crf else None
-    return label_photo(inferred, photo.width, photo.height, Ensemble(), settings).labels
+    return label_photo(inferred, photo.size, Ensemble(), settings).labels
 
 
 @torch.inference_mode()
