@@ -223,12 +223,13 @@ def command(
         share_of(settings.batch)  # before hours of preparation
         if (line := overlap_note(tree, settings)) and rank() == 0:
             console.say(line)
+        begin_bar = partial(console.bar, progress)
         try:
             samples, calibration = build_datasets(
                 tree,
                 settings,
                 proposal_cache or run / "proposals",
-                partial(console.bar, progress),
+                begin_bar,
                 stop,
                 cache=cache,
                 device=chosen,
@@ -248,7 +249,9 @@ def command(
         if rank() == 0:
             prepare_run(run, settings)
             write_origin(run, origin)
-        kept = build_hooks(run, tree, settings, first, calibration, chosen, tensorboard=tensorboard)
+        kept = build_hooks(
+            run, tree, settings, first, calibration, begin_bar, chosen, tensorboard=tensorboard
+        )
         bar = TrainBar(progress, settings.steps)
 
         def on_log(line: dict[str, Any]) -> None:

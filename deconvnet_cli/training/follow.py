@@ -31,6 +31,7 @@ from deconvnet_cli.training.pictures import SHOWN, curves_png, samples_png
 from deconvnet_cli.training.run_folder import read_log
 from deconvnet_cli.training.samples import CropDataset
 from deconvnet_cli.training.settings import TrainSettings
+from deconvnet_cli.training.setup import BeginBar
 from deconvnet_cli.training.weights_of_run import BEST, run_card
 from deconvnet_cli.weights.card import Card
 from deconvnet_cli.weights.files import Weights, store
@@ -58,6 +59,7 @@ def build_hooks(
     settings: TrainSettings,
     first: Card,
     calibration: CropDataset,
+    begin_bar: BeginBar,
     device: torch.device,
     *,
     tensorboard: bool,
@@ -67,6 +69,7 @@ def build_hooks(
     Args:
         first: The card that those of the run's weights are made from.
         calibration: Samples for pictures and BatchNorm statistics, not those that are trained on.
+        begin_bar: Begins a progress bar of the statistics, which take a while after the last step.
 
     Raises:
         DatasetError: The list of photos to validate on is missing.
@@ -90,10 +93,16 @@ def build_hooks(
         write_whole(run / "samples.png", picture)
 
     def finish(net: nn.Module) -> None:
-        if settings.statistics:
-            batches = prepared_batches(calibration, first.input, settings, settings.statistics)
-            kept = partial(keeps_statistics, net, settings)
-            recompute_statistics(net, (batch.to(device) for batch in batches), kept)
+        if not settings.statistics:
+            return
+        advance = begin_bar("BatchNorm statistics", settings.statistics)
+
+        def batches() -> Iterator[Tensor]:
+            for batch in prepared_batches(calibration, first.input, settings, settings.statistics):
+                yield batch.to(device)
+                advance()
+
+        recompute_statistics(net, batches(), partial(keeps_statistics, net, settings))
 
     return Hooks(
         on_log=on_log,
