@@ -93,11 +93,11 @@ def open_coco(
     splits, split_notes = splits_below(
         source, {name: image.path for name, image in named.items()}, split_of_file
     )
-    drawn = [labelled(image) for image in images]
+    annotations = [labelled(image) for image in images]
     notes = [
         *class_notes(taken, classes, categories),
-        *_without_mask(drawn, source),
-        *_crowds([item for items in drawn for label, item in items if label]),
+        *_without_mask(annotations, source),
+        *_crowds([item for items in annotations for label, item in items if label]),
         *split_notes,
     ]
     empty = [name for name in categories if name not in annotated]

@@ -109,7 +109,8 @@ def open_yolo(source: Path, photos: Path | None, wanted: Sequence[str] | None) -
         listed = {name: path for path in others for name in _listed(path, places)}
         lists = {name: listed.get(name, Path()) for name in places}
         splits, notes = splits_below(root, lists, lambda _, path: split_in(path.stem))
-        others = [path for path in others if path not in listed.values()]
+        used = set(listed.values())
+        others = [path for path in others if path not in used]
     notes = (*class_notes(found, classes, known.values()), *notes)
     if others:
         notes += (f"no photo is called so: {first_names([path.name for path in others])}",)
@@ -184,8 +185,10 @@ def _listed(path: Path, places: Mapping[str, PurePath]) -> list[str]:
 
     A path may begin above the export or inside it, so the common end of both decides.
     """
+    if not split_in(path.stem):
+        return []
     try:
-        lines = read_list(path) if split_in(path.stem) else []
+        lines = read_list(path)
     except (OSError, UnicodeDecodeError):
         return []  # a text about something else, which is named as such
     alike: dict[str, list[str]] = {}

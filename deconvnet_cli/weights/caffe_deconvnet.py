@@ -34,7 +34,7 @@ from deconvnet_cli.weights.caffe_reader import FloatArray
 
 CONVOLUTIONS = (*(layer.name for layer in LAYERS), SCORE)
 NORMS = tuple(layer.norm for layer in LAYERS)
-FULLY_CONNECTED = ("fc6", "fc7")  # the layers that a VGG-16 has beside its convolutions
+VGG_CLASSIFIER = ("fc6", "fc7")  # the layers that a VGG-16 has beside its convolutions
 BATCHNORM_EPSILON = 1e-5  # torch's default, which DeconvNet uses
 
 FOLDED = "statistics folded into scale and shift; do not train on"
@@ -72,7 +72,7 @@ def import_deconvnet(
     with torch.device("meta"):
         expected = DeconvNet(settings).state_dict()
     trunk = detect_kind(blobs) == "vgg-trunk"
-    wanted = (*TRUNK_NAMES, *FULLY_CONNECTED) if trunk else (*CONVOLUTIONS, *NORMS)
+    wanted = (*TRUNK_NAMES, *VGG_CLASSIFIER) if trunk else (*CONVOLUTIONS, *NORMS)
 
     def fits(name: str, source: str) -> bool:
         if not trunk or name in TRUNK_NAMES:
@@ -85,7 +85,7 @@ def import_deconvnet(
 
     def read(name: str, source: str, arrays: Sequence[FloatArray]) -> tuple[dict[str, Tensor], str]:
         weight, bias = expected[f"{name}.weight"], expected[f"{name}.bias"]
-        if trunk and name in FULLY_CONNECTED:
+        if trunk and name in VGG_CLASSIFIER:
             # A classifier has the same values, in the same order, as a matrix.
             arrays = [arrays[0].reshape(tuple(weight.shape)), *arrays[1:]]
         if name in NORMS:
